@@ -1,0 +1,129 @@
+//! The records of one transaction, in one arena that is reused from batch to batch.
+
+use super::Topic;
+use std::ops::Range;
+
+/// Records in the order in which they are to be written.
+///
+/// Keys, values and headers stand in one buffer, so that a batch costs no allocation once it has grown.
+#[derive(Debug, Default)]
+pub struct Batch {
+    arena: Vec<u8>,
+    records: Vec<Slot>,
+    headers: Vec<(&'static str, Range<usize>)>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    topic: Topic,
+    key: Range<usize>,
+    /// `None` is a tombstone.
+    value: Option<Range<usize>>,
+    headers: Range<usize>,
+}
+
+/// One record of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'b> {
+    batch: &'b Batch,
+    slot: &'b Slot,
+}
+
+impl Batch {
+    /// Appends a record. `value` writes its value; it may refuse, and then nothing is appended.
+    pub fn push<T, E>(
+        &mut self,
+        topic: Topic,
+        value: impl FnOnce(&mut Vec<u8>) -> Result<T, E>,
+        key: impl FnOnce(&T) -> &[u8],
+    ) -> Result<T, E> {
+        let start = self.arena.len();
+        let made = match value(&mut self.arena) {
+            Ok(made) => made,
+            Err(refusal) => {
+                self.arena.truncate(start);
+                return Err(refusal);
+            }
+        };
+        let value = start..self.arena.len();
+        let key = self.keep(key(&made));
+        let headers = self.headers.len()..self.headers.len();
+        self.records.push(Slot { topic, key, value: Some(value), headers });
+        Ok(made)
+    }
+
+    /// Adds a header to the record appended last.
+    pub fn header(&mut self, name: &'static str, value: &[u8]) {
+        let value = self.keep(value);
+        self.headers.push((name, value));
+        if let Some(last) = self.records.last_mut() {
+            last.headers.end = self.headers.len();
+        }
+    }
+
+    /// Appends the last record once more, for another topic: the same key, value and headers.
+    pub fn repeat_last(&mut self, topic: Topic) {
+        if let Some(last) = self.records.last() {
+            let slot = Slot { topic, ..last.clone() };
+            self.records.push(slot);
+        }
+    }
+
+    /// The records, in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().map(|slot| Record { batch: self, slot })
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Bytes of all keys, values and headers, each counted once.
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+    }
+
+    /// Forgets the records and keeps the memory.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.records.clear();
+        self.headers.clear();
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.arena.len();
+        self.arena.extend_from_slice(bytes);
+        start..self.arena.len()
+    }
+}
+
+impl<'b> Record<'b> {
+    /// The topic it goes to.
+    pub fn topic(self) -> Topic {
+        self.slot.topic
+    }
+
+    /// Its key.
+    pub fn key(self) -> &'b [u8] {
+        &self.batch.arena[self.slot.key.clone()]
+    }
+
+    /// Its value; `None` is a tombstone.
+    pub fn value(self) -> Option<&'b [u8]> {
+        self.slot.value.clone().map(|range| &self.batch.arena[range])
+    }
+
+    /// Its headers, in order.
+    pub fn headers(self) -> impl ExactSizeIterator<Item = (&'static str, &'b [u8])> {
+        let batch = self.batch;
+        self.batch.headers[self.slot.headers.clone()]
+            .iter()
+            .map(move |(name, value)| (*name, &batch.arena[value.clone()]))
+    }
+}

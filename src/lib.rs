@@ -1,0 +1,14 @@
+//! Pepay order events, from every way they arrive, into Kafka, each exactly once.
+//!
+//! [`provider`] speaks Pepay's protocol; [`legs`] bring deliveries in; [`relay`] decides, with
+//! [`normalize`], what each delivery becomes; [`kafka`] commits it; [`daemon`] builds and drains the whole;
+//! [`config`] and [`telemetry`] serve all of them; [`cli`] and [`simulator`] stand around it.
+//!
+//! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
+//! task or `async`. `tests/tidy` enforces both; ARCHITECTURE.md gives the reasons.
+
+pub mod config;
+pub mod kafka;
+pub mod legs;
+pub mod provider;
+pub mod telemetry;

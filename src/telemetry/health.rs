@@ -1,0 +1,111 @@
+//! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
+
+use crate::legs::Leg;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// Where a leg stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegState {
+    /// Turned off in the settings.
+    Disabled,
+    /// On its way.
+    Connecting,
+    /// Delivering (a webhook: its listener is bound).
+    Connected,
+    /// Waiting before the next attempt.
+    BackingOff,
+    /// Not read, because the intake is full.
+    Paused,
+    /// The provider refused the credentials.
+    Refused,
+}
+
+impl LegState {
+    /// The name used in `/status`, logs and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::BackingOff => "backing_off",
+            Self::Paused => "paused",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Where the whole relay stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before the window is warm: webhooks are told `starting`.
+    Starting,
+    /// Committing.
+    Ready,
+    /// Kafka does not answer: webhooks are told `kafka_unavailable`.
+    KafkaUnavailable,
+    /// Draining: webhooks are told `stopping`.
+    Stopping,
+}
+
+/// The state of all parts at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Where the whole relay stands.
+    pub phase: Phase,
+    /// Each leg's state and since when, in the order of [`Leg::ALL`].
+    pub legs: [(LegState, Instant); Leg::ALL.len()],
+}
+
+/// The one place where parts say what state they are in.
+#[derive(Debug)]
+pub struct Health {
+    snapshot: watch::Sender<Snapshot>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
+        Self { snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs }) }
+    }
+}
+
+impl Health {
+    /// `leg` is now in `state`; readers are woken only by a change.
+    pub fn set_leg(&self, leg: Leg, state: LegState) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let slot = &mut snapshot.legs[leg as usize];
+            let changed = slot.0 != state;
+            if changed {
+                *slot = (state, Instant::now());
+            }
+            changed
+        });
+    }
+
+    /// The relay is now in `phase`; once it is stopping it stays so.
+    pub fn set_phase(&self, phase: Phase) {
+        self.snapshot.send_if_modified(|snapshot| {
+            let changed = snapshot.phase != phase && snapshot.phase != Phase::Stopping;
+            if changed {
+                snapshot.phase = phase;
+            }
+            changed
+        });
+    }
+
+    /// The state now, and each later one.
+    pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
+        self.snapshot.subscribe()
+    }
+
+    /// Where the relay stands now.
+    pub fn phase(&self) -> Phase {
+        self.snapshot.borrow().phase
+    }
+
+    /// Where `leg` stands now.
+    pub fn leg(&self, leg: Leg) -> LegState {
+        self.snapshot.borrow().legs[leg as usize].0
+    }
+}

@@ -1,0 +1,246 @@
+//! Every metric of the relay, declared in this one file.
+//!
+//! Names and labels are the contract with dashboards (README, "Metrics"). Labels come from enums only, and every
+//! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
+
+use crate::kafka::Topic;
+use crate::legs::{Cause, Leg, Outcome};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// Counts, gauges and histograms, and the registry that prints them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<Labels<1>, Counter>,
+    outcomes: Family<Labels<2>, Counter>,
+    in_flight: Family<Labels<1>, Gauge>,
+    intake_bytes: Gauge,
+    event_lag: Family<Labels<1>, Histogram>,
+    publish_duration: Family<Labels<1>, Histogram>,
+    leg_connected: Family<Labels<1>, Gauge>,
+    reconnects: Family<Labels<1>, Counter>,
+    webhook_responses: Family<Labels<1>, Counter>,
+    records: Family<Labels<1>, Counter>,
+    dedup_ids: Gauge,
+    dedup_evicted_early: Counter,
+    kafka_errors: Family<Labels<1>, Counter>,
+    ready: Gauge,
+}
+
+/// How Kafka trouble was answered; the label `kind` of `kafka_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KafkaErrorKind {
+    /// Waited for: a broker away, a leader moving.
+    Retry,
+    /// The transaction was aborted and its batch sent again.
+    Abort,
+    /// A new producer was made, and a commit of unknown outcome resolved.
+    Rebuild,
+    /// A record was refused for its size or shape.
+    Record,
+    /// The relay had to stop.
+    Fatal,
+}
+
+impl KafkaErrorKind {
+    /// Every kind, in the order in which tables list them.
+    pub const ALL: [Self; 5] = [Self::Retry, Self::Abort, Self::Rebuild, Self::Record, Self::Fatal];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Abort => "abort",
+            Self::Rebuild => "rebuild",
+            Self::Record => "record",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// What a webhook can be answered with.
+const WEBHOOK_CODES: [&str; 8] = ["200", "400", "404", "405", "408", "413", "431", "503"];
+
+/// From a millisecond, which no commit beats, to the 10 minutes after which an event is old news.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
+
+impl Metrics {
+    /// All series, at zero.
+    pub fn new(version: &'static str) -> Self {
+        let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
+        let metrics = Self {
+            registry: Registry::default(),
+            deliveries: Family::default(),
+            outcomes: Family::default(),
+            in_flight: Family::default(),
+            intake_bytes: Gauge::default(),
+            event_lag: Family::new_with_constructor(histogram),
+            publish_duration: Family::new_with_constructor(histogram),
+            leg_connected: Family::default(),
+            reconnects: Family::default(),
+            webhook_responses: Family::default(),
+            records: Family::default(),
+            dedup_ids: Gauge::default(),
+            dedup_evicted_early: Counter::default(),
+            kafka_errors: Family::default(),
+            ready: Gauge::default(),
+        };
+        metrics.create_every_series();
+        metrics.registered(version)
+    }
+
+    fn create_every_series(&self) {
+        for leg in Leg::ALL {
+            let labels = [("leg", leg.as_str())];
+            drop(self.deliveries.get_or_create(&labels));
+            drop(self.in_flight.get_or_create(&labels));
+            drop(self.event_lag.get_or_create(&labels));
+            drop(self.publish_duration.get_or_create(&labels));
+            drop(self.leg_connected.get_or_create(&labels));
+            for outcome in Outcome::ALL {
+                drop(self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]));
+            }
+        }
+        for cause in Cause::ALL {
+            drop(self.reconnects.get_or_create(&[("cause", cause.as_str())]));
+        }
+        for code in WEBHOOK_CODES {
+            drop(self.webhook_responses.get_or_create(&[("code", code)]));
+        }
+        for topic in Topic::ALL {
+            drop(self.records.get_or_create(&[("topic", topic.as_str())]));
+        }
+        for kind in KafkaErrorKind::ALL {
+            drop(self.kafka_errors.get_or_create(&[("kind", kind.as_str())]));
+        }
+    }
+
+    fn registered(mut self, version: &'static str) -> Self {
+        let build_info = Family::<Labels<1>, Gauge>::default();
+        build_info.get_or_create(&[("version", version)]).set(1);
+        let r = self.registry.sub_registry_with_prefix("pepay_relay");
+        r.register("deliveries", "Deliveries that arrived", self.deliveries.clone());
+        r.register("outcomes", "Deliveries that settled, by how", self.outcomes.clone());
+        r.register("in_flight", "Deliveries that have not settled", self.in_flight.clone());
+        r.register("intake_bytes", "Bytes held by deliveries that have not settled", self.intake_bytes.clone());
+        r.register("event_lag_seconds", "From the event's time to its arrival", self.event_lag.clone());
+        r.register("publish_duration_seconds", "From arrival to commit", self.publish_duration.clone());
+        r.register("leg_connected", "1 while the leg has its connection or listener", self.leg_connected.clone());
+        r.register("reconnects", "WebSocket connections that ended, by cause", self.reconnects.clone());
+        r.register("webhook_responses", "Answers to webhooks, by HTTP status", self.webhook_responses.clone());
+        r.register("records", "Records committed, by topic", self.records.clone());
+        r.register("dedup_ids", "Event ids in the dedup window", self.dedup_ids.clone());
+        r.register("dedup_evicted_early", "Ids forgotten before their time", self.dedup_evicted_early.clone());
+        r.register("kafka_errors", "Trouble with Kafka, by what was done", self.kafka_errors.clone());
+        r.register("ready", "1 while the relay is ready", self.ready.clone());
+        r.register("build_info", "The running version", build_info);
+        self
+    }
+
+    /// A delivery of `leg` arrived: it entered the relay, or was judged at its door.
+    pub fn delivery(&self, leg: Leg) {
+        self.deliveries.get_or_create(&[("leg", leg.as_str())]).inc();
+        self.in_flight.get_or_create(&[("leg", leg.as_str())]).inc();
+    }
+
+    /// A delivery of `leg` settled.
+    pub fn outcome(&self, leg: Leg, outcome: Outcome) {
+        self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]).inc();
+        self.in_flight.get_or_create(&[("leg", leg.as_str())]).dec();
+    }
+
+    /// How many deliveries of `leg` arrived.
+    pub fn deliveries(&self, leg: Leg) -> u64 {
+        self.deliveries.get_or_create(&[("leg", leg.as_str())]).get()
+    }
+
+    /// How many deliveries of `leg` settled as `outcome`.
+    pub fn outcomes(&self, leg: Leg, outcome: Outcome) -> u64 {
+        self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]).get()
+    }
+
+    /// How many deliveries of `leg` have not settled.
+    pub fn in_flight(&self, leg: Leg) -> i64 {
+        self.in_flight.get_or_create(&[("leg", leg.as_str())]).get()
+    }
+
+    /// Bytes held by deliveries that have not settled.
+    pub fn intake_bytes(&self, bytes: usize) {
+        self.intake_bytes.set(gauge(bytes));
+    }
+
+    /// Seconds from the event's time to its arrival by `leg`.
+    pub fn event_lag(&self, leg: Leg, seconds: f64) {
+        self.event_lag.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+    }
+
+    /// Seconds from arrival by `leg` to commit.
+    pub fn publish_duration(&self, leg: Leg, seconds: f64) {
+        self.publish_duration.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+    }
+
+    /// Whether `leg` has its connection (a webhook: its listener).
+    pub fn leg_connected(&self, leg: Leg, connected: bool) {
+        self.leg_connected.get_or_create(&[("leg", leg.as_str())]).set(i64::from(connected));
+    }
+
+    /// A connection of the WebSocket leg ended or could not be made.
+    pub fn reconnect(&self, cause: Cause) {
+        self.reconnects.get_or_create(&[("cause", cause.as_str())]).inc();
+    }
+
+    /// How many connections of the WebSocket leg ended for `cause`.
+    pub fn reconnects(&self, cause: Cause) -> u64 {
+        self.reconnects.get_or_create(&[("cause", cause.as_str())]).get()
+    }
+
+    /// A webhook was answered with this HTTP status, one that the contract names.
+    pub fn webhook_response(&self, status: u16) {
+        if let Some(code) = WEBHOOK_CODES.into_iter().find(|code| code.parse() == Ok(status)) {
+            self.webhook_responses.get_or_create(&[("code", code)]).inc();
+        }
+    }
+
+    /// `count` records were committed to `topic`.
+    pub fn records(&self, topic: Topic, count: u64) {
+        self.records.get_or_create(&[("topic", topic.as_str())]).inc_by(count);
+    }
+
+    /// Ids in the dedup window.
+    pub fn dedup_ids(&self, ids: usize) {
+        self.dedup_ids.set(gauge(ids));
+    }
+
+    /// `count` ids were forgotten before their time.
+    pub fn dedup_evicted_early(&self, count: u64) {
+        self.dedup_evicted_early.inc_by(count);
+    }
+
+    /// Trouble with Kafka, by what was done about it.
+    pub fn kafka_error(&self, kind: KafkaErrorKind) {
+        self.kafka_errors.get_or_create(&[("kind", kind.as_str())]).inc();
+    }
+
+    /// Whether the relay is ready.
+    pub fn ready(&self, ready: bool) {
+        self.ready.set(i64::from(ready));
+    }
+
+    /// All series in OpenMetrics text.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
