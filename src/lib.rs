@@ -7,8 +7,11 @@
 //! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
 //! task or `async`. `tests/tidy` enforces both; ARCHITECTURE.md gives the reasons.
 
+pub mod clock;
 pub mod config;
 pub mod kafka;
 pub mod legs;
+pub mod normalize;
 pub mod provider;
+pub mod relay;
 pub mod telemetry;

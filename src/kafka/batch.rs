@@ -52,10 +52,24 @@ impl Batch {
         Ok(made)
     }
 
+    /// Appends a record whose key and value are there already.
+    pub fn record(&mut self, topic: Topic, key: &[u8], value: &[u8]) {
+        let value = Some(self.keep(value));
+        let key = self.keep(key);
+        let headers = self.headers.len()..self.headers.len();
+        self.records.push(Slot { topic, key, value, headers });
+    }
+
     /// Adds a header to the record appended last.
     pub fn header(&mut self, name: &'static str, value: &[u8]) {
-        let value = self.keep(value);
-        self.headers.push((name, value));
+        self.header_with(name, |buffer| buffer.extend_from_slice(value));
+    }
+
+    /// Adds a header, whose value `write` appends, to the record appended last.
+    pub fn header_with(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.arena.len();
+        write(&mut self.arena);
+        self.headers.push((name, start..self.arena.len()));
         if let Some(last) = self.records.last_mut() {
             last.headers.end = self.headers.len();
         }
@@ -72,6 +86,11 @@ impl Batch {
     /// The records, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records.iter().map(|slot| Record { batch: self, slot })
+    }
+
+    /// The record at `index`, counted from 0.
+    pub fn get(&self, index: usize) -> Option<Record<'_>> {
+        self.records.get(index).map(|slot| Record { batch: self, slot })
     }
 
     /// How many records there are.

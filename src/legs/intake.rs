@@ -104,6 +104,13 @@ impl IntakeReceiver {
         self.queue.recv_many(batch, limit).await
     }
 
+    /// Appends all that is queued, without waiting.
+    pub fn drain(&mut self, batch: &mut Vec<Delivery>) {
+        while let Ok(delivery) = self.queue.try_recv() {
+            batch.push(delivery);
+        }
+    }
+
     /// Takes nothing more; what is queued can still be received.
     pub fn close(&mut self) {
         self.shared.close();

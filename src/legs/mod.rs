@@ -1,6 +1,9 @@
 //! The ways by which events arrive, and what all of them hand to the relay.
 
+pub mod hold;
 mod intake;
+pub mod progress;
+pub mod walk;
 
 pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver};
 

@@ -3,6 +3,7 @@
 //! Knows nothing of the relay. Everything here is pure except the REST calls of `rest`.
 
 mod event_id;
+pub mod page;
 pub mod signature;
 
 pub use event_id::EventId;

@@ -1,0 +1,426 @@
+//! The whole relay: builds the parts, spawns their tasks, watches them, and drains.
+//!
+//! The only place where tasks are spawned. One that ends before it was told to stops the relay: half a relay that
+//! looks alive loses events in silence.
+//!
+//! Start: fence every predecessor → claim → read the window back → ready → legs open; any other order lets a duplicate
+//! through. Stop: no new webhooks → the socket closes → what is inside is committed → leave, within
+//! `shutdown.deadline`; what is left then stays with the provider, which still holds it.
+
+use crate::clock::Clock;
+use crate::config::{Config, Secrets};
+use crate::exit::Exit;
+use crate::kafka::client::Tuning;
+use crate::kafka::errors::StartError;
+use crate::kafka::recover::{self, Progress as Reading};
+use crate::kafka::{Broker, Checkpoint, Publisher, Stop};
+use crate::legs::backfill::{Backfill, Walks};
+use crate::legs::progress::{GapCause, Position, Progress};
+use crate::legs::webhook::{Listening, Webhook};
+use crate::legs::websocket::Websocket;
+use crate::legs::{Intake, IntakeReceiver, Leg};
+use crate::normalize;
+use crate::provider::EventId;
+use crate::provider::rest::Rest;
+use crate::provider::tls;
+use crate::relay::core::{AHEAD_MAX_MS, Core, Settings};
+use crate::relay::engine::Engine;
+use crate::relay::{Ended, Relay, Version, Versions, Window, resume};
+use crate::telemetry::{Health, LegState, Metrics, Phase};
+use secrecy::SecretString;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+/// How long Kafka may take to end a transaction that is under way once everything else has stopped.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What a relay is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// All settings.
+    pub config: Config,
+    /// All secrets.
+    pub secrets: Secrets,
+    /// Which Kafka it writes to.
+    pub broker: Broker,
+    /// Times that only tests shorten.
+    pub tuning: Tuning,
+    /// Where to begin the first walk, once, in Unix milliseconds (`run --from`).
+    pub from_ms: Option<i64>,
+}
+
+/// A running relay.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What state the parts are in.
+    pub health: Arc<Health>,
+    /// Where webhooks are taken, when they are.
+    pub webhook: Option<SocketAddr>,
+    secrets: SecretChannels,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), Exit>>,
+}
+
+/// New secrets for the parts that use them.
+#[derive(Clone, Debug)]
+struct SecretChannels {
+    api_key: watch::Sender<SecretString>,
+    webhook: watch::Sender<Vec<SecretString>>,
+}
+
+/// What the parts share.
+#[derive(Clone, Debug)]
+struct Shared {
+    setup: Arc<Setup>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    rest: Arc<Rest>,
+    tls: Arc<rustls::ClientConfig>,
+    intake: Intake,
+    position: watch::Sender<Position>,
+    api_key: watch::Receiver<SecretString>,
+    /// Ends the legs.
+    stop: CancellationToken,
+}
+
+impl Daemon {
+    /// Binds the webhook listener and begins to start everything else; readiness is told by [`Daemon::health`].
+    pub async fn start(setup: Setup) -> Result<Self, Exit> {
+        let config = &setup.config;
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+        let health = Arc::new(Health::default());
+        let clock = Arc::new(Clock::default());
+        let stop = CancellationToken::new();
+        let secrets = SecretChannels {
+            api_key: watch::Sender::new(setup.secrets.api_key.clone()),
+            webhook: watch::Sender::new(setup.secrets.webhook.clone()),
+        };
+        let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+        let key = secrets.api_key.subscribe();
+        let rest = Rest::new(&config.provider.api_url, config.provider.timeout, key, &tls, Arc::clone(&clock))
+            .map_err(|error| Exit::settings(error.to_string()))?;
+        let (intake, receiver) = Intake::new(config.intake.bytes_max);
+        let listening = match config.webhook.enabled {
+            true => Some(
+                Webhook {
+                    settings: config.webhook.clone(),
+                    secrets: secrets.webhook.subscribe(),
+                    intake: intake.clone(),
+                    health: Arc::clone(&health),
+                    metrics: Arc::clone(&metrics),
+                    stop: stop.clone(),
+                }
+                .bind()
+                .await
+                .map_err(|error| Exit::failed(error.to_string()))?,
+            ),
+            false => None,
+        };
+        let webhook = listening.as_ref().map(Listening::local_addr);
+        let shared = Shared {
+            clock,
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            rest: Arc::new(rest),
+            tls,
+            intake,
+            position: watch::Sender::new(Position::default()),
+            api_key: secrets.api_key.subscribe(),
+            stop: stop.clone(),
+            setup: Arc::new(setup),
+        };
+        let running = tokio::spawn(shared.run(receiver, listening));
+        Ok(Self { metrics, health, webhook, secrets, stop, running })
+    }
+
+    /// Begins to drain; [`Daemon::ended`] tells when it is done.
+    pub fn stop(&self) {
+        self.health.set_phase(Phase::Stopping);
+        self.stop.cancel();
+    }
+
+    /// Takes new secrets into use, without touching a delivery.
+    pub fn renew(&self, secrets: &Secrets) {
+        self.secrets.api_key.send_replace(secrets.api_key.clone());
+        self.secrets.webhook.send_replace(secrets.webhook.clone());
+    }
+
+    /// Waits until everything has ended. Cancel safe.
+    pub async fn ended(&mut self) -> Result<(), Exit> {
+        flatten((&mut self.running).await)
+    }
+}
+
+impl Shared {
+    /// From the start to the end of the drain.
+    async fn run(self, receiver: IntakeReceiver, listening: Option<Listening>) -> Result<(), Exit> {
+        let mut tasks = JoinSet::new();
+        if let Some(listening) = listening {
+            tasks.spawn(listening.serve());
+        }
+        let abandon = CancellationToken::new();
+        let started = tokio::select! {
+            () = self.stop.cancelled() => Err(None),
+            started = self.start_relay(receiver, &abandon) => started.map_err(|error| Some(refused(error))),
+        };
+        let mut relay = match started {
+            Ok(relay) => relay,
+            Err(why) => {
+                self.stop.cancel();
+                while tasks.join_next().await.is_some() {}
+                info!(left = 0, "stopped");
+                return why.map_or(Ok(()), Err);
+            }
+        };
+        self.health.set_phase(Phase::Ready);
+        self.metrics.ready(true);
+        info!("relay ready");
+        self.spawn_legs(&mut tasks);
+        let Self { stop, health, metrics, setup, .. } = &self;
+        let mut broken = None;
+        let ended = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = &mut relay => Some(ended),
+            Some(task) = tasks.join_next() => {
+                // A leg only ends when it is told to.
+                broken = (!stop.is_cancelled()).then(|| task.err().map_or_else(String::new, |error| error.to_string()));
+                None
+            }
+        };
+        health.set_phase(Phase::Stopping);
+        metrics.ready(false);
+        stop.cancel();
+        let deadline = Instant::now() + setup.config.shutdown.deadline;
+        // The loop ends once the legs, which hold the other ends of the intake, have ended.
+        drop(self);
+        let ended = match ended {
+            Some(ended) => ended,
+            None => drained(&mut tasks, relay, &abandon, deadline).await,
+        };
+        tasks.shutdown().await;
+        let Ended { left, why } = ended.unwrap_or(Ended { left: 0, why: Some(Stop::Fatal("the relay's thread failed".into())) });
+        let end = match (why, broken) {
+            (Some(Stop::Fenced), _) => Err(Exit::fenced(fenced())),
+            (Some(Stop::Fatal(detail)), _) => Err(Exit::failed(detail)),
+            (None, Some(detail)) => Err(Exit::failed(format!("a leg ended without being told to; see the log ({detail})"))),
+            (None, None) => Ok(()),
+        };
+        match &end {
+            Err(exit) if exit.status() == Exit::FENCED => error!("fenced"),
+            _ => {}
+        }
+        info!(left, "stopped");
+        end
+    }
+
+    /// Fences, claims, reads back, and starts the loop on a thread of its own.
+    async fn start_relay(
+        &self,
+        intake: IntakeReceiver,
+        abandon: &CancellationToken,
+    ) -> Result<oneshot::Receiver<Ended>, StartError> {
+        let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
+        let (metrics, health) = (Arc::clone(&self.metrics), Arc::clone(&self.health));
+        let (publisher, predecessor) =
+            Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
+        let core = self.warm(predecessor).await?;
+        let relay = Relay {
+            engine: Engine::new(core),
+            publisher,
+            intake,
+            clock: Arc::clone(&self.clock),
+            metrics: Arc::clone(&self.metrics),
+            position: self.position.clone(),
+            close_deadline: CLOSE_DEADLINE,
+        };
+        relay.tell_position();
+        let (sender, ended) = oneshot::channel();
+        let abandon = abandon.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| StartError::Failed(format!("no runtime for the relay: {error}")))?;
+        std::thread::Builder::new()
+            .name("relay".to_owned())
+            .spawn(move || {
+                // Nobody waits any more when the process is already leaving.
+                let _ = sender.send(runtime.block_on(relay.run(abandon)));
+            })
+            .map_err(|error| StartError::Failed(format!("no thread for the relay: {error}")))?;
+        Ok(ended)
+    }
+
+    /// Window, versions and progress as Kafka knows them.
+    async fn warm(&self, predecessor: Option<Checkpoint>) -> Result<Core, StartError> {
+        let Setup { config, secrets, broker, .. } = &*self.setup;
+        let seed = [rand::random(), rand::random()];
+        let mut window = Window::new(config.dedup.window, config.dedup.ids_max, seed);
+        let mut versions = Versions::new(config.dedup.window, config.dedup.ids_max, seed);
+        let now_ms = self.clock.now_ms();
+        if *broker == Broker::Configured {
+            let from_ms = recover::read_back_from(now_ms, predecessor.as_ref(), config.dedup.window);
+            if predecessor.is_some() {
+                // What was published before this time is not known any more; it was not newer than this.
+                versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
+            }
+            (window, versions) = read_back(config, secrets, from_ms, window, versions).await?;
+            info!(ids = window.len(), "window read back");
+        }
+        let settings = Settings {
+            instance: config.name.clone(),
+            normalize: normalize::Settings {
+                environment: config.provider.environment,
+                drop: config.normalize.drop.clone(),
+                include_raw: config.normalize.include_raw,
+            },
+            orders_latest: !config.kafka.topics.orders_latest.is_empty(),
+            invoices: !config.kafka.topics.invoices.is_empty(),
+        };
+        Ok(Core::new(settings, window, versions, self.progress(predecessor, now_ms)))
+    }
+
+    /// Where the last relay stopped, or where a first one begins.
+    fn progress(&self, predecessor: Option<Checkpoint>, now_ms: i64) -> Progress {
+        let backfill = &self.setup.config.backfill;
+        let mut progress = match &predecessor {
+            Some(checkpoint) => resume(&checkpoint.marks, backfill.overlap),
+            None => Progress::resume(None, None, Vec::new(), backfill.overlap),
+        };
+        let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
+        let opened = match (self.setup.from_ms, progress.verified_ms(), predecessor.and_then(|last| last.at_ms())) {
+            (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),
+            (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
+            _ => progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms),
+        };
+        info!(gap = opened.id, cause = opened.cause.as_str(), "gap opened");
+        progress
+    }
+
+    fn spawn_legs(&self, tasks: &mut JoinSet<()>) {
+        let config = &self.setup.config;
+        let walks = Walks::default();
+        let backfill = Backfill {
+            settings: config.backfill.clone(),
+            rest: Arc::clone(&self.rest),
+            intake: self.intake.clone(),
+            clock: Arc::clone(&self.clock),
+            position: self.position.subscribe(),
+            walks: walks.clone(),
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
+            stop: self.stop.clone(),
+        };
+        tasks.spawn(backfill.run());
+        if !config.stream.enabled {
+            self.health.set_leg(Leg::Websocket, LegState::Disabled);
+            walks.ask();
+            return;
+        }
+        let websocket = Websocket {
+            stream_url: config.provider.stream_url.clone(),
+            settings: config.stream.clone(),
+            hold_max: config.backfill.hold_max,
+            api_key: self.api_key.clone(),
+            rest: Arc::clone(&self.rest),
+            tls: Arc::clone(&self.tls),
+            position: self.position.subscribe(),
+            intake: self.intake.clone(),
+            walks,
+            clock: Arc::clone(&self.clock),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
+        tasks.spawn(websocket.run());
+    }
+}
+
+/// Fills window and versions from the records' headers.
+async fn read_back(
+    config: &Config,
+    secrets: &Secrets,
+    from_ms: i64,
+    window: Window,
+    versions: Versions,
+) -> Result<(Window, Versions), StartError> {
+    let memory = Arc::new(Mutex::new((window, versions)));
+    let filling = Arc::clone(&memory);
+    let sink = move |record: recover::ReadBack<'_>| {
+        let mut memory = filling.lock().unwrap_or_else(PoisonError::into_inner);
+        let (window, versions) = &mut *memory;
+        let Some(id) = record.event_id else { return };
+        window.remember(id, record.published_at_ms);
+        if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
+            versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
+        }
+    };
+    let said = Mutex::new(Instant::now());
+    let progress = move |reading: Reading<'_>| {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= Duration::from_secs(1) {
+            *said = Instant::now();
+            info!(done = reading.done, total = reading.total, waiting_for = reading.waiting_for, "reading the window back");
+        }
+    };
+    recover::read_back(config, secrets, from_ms, sink, progress).await?;
+    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+    let empty = || (Window::new(Duration::ZERO, 0, [0; 2]), Versions::new(Duration::ZERO, 0, [0; 2]));
+    Ok(std::mem::replace(&mut *memory, empty()))
+}
+
+/// The version that a record's headers tell.
+fn version(id: &[u8], occurred_at: Option<&[u8]>) -> Option<Version> {
+    let id = std::str::from_utf8(id).ok()?;
+    if let Ok(EventId { ms, seq }) = id.parse() {
+        return i64::try_from(ms).ok().map(|ms| Version { ms, seq });
+    }
+    let at: jiff::Timestamp = std::str::from_utf8(occurred_at?).ok()?.parse().ok()?;
+    Some(Version { ms: at.as_millisecond(), seq: 0 })
+}
+
+/// Waits for the legs and then for the loop; at the deadline what is inside is left to the provider.
+async fn drained(
+    tasks: &mut JoinSet<()>,
+    mut relay: oneshot::Receiver<Ended>,
+    abandon: &CancellationToken,
+    deadline: Instant,
+) -> Result<Ended, oneshot::error::RecvError> {
+    let legs = async {
+        while tasks.join_next().await.is_some() {}
+        (&mut relay).await
+    };
+    match tokio::time::timeout_at(deadline, legs).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            abandon.cancel();
+            timeout(CLOSE_DEADLINE + Duration::from_secs(2), relay).await.unwrap_or(Ok(Ended { left: 0, why: None }))
+        }
+    }
+}
+
+fn refused(error: StartError) -> Exit {
+    let sentence = error.to_string();
+    match error {
+        StartError::Fenced => Exit::fenced(sentence),
+        StartError::Denied(_) => Exit::denied(sentence),
+        StartError::Settings(_) => Exit::settings(sentence),
+        StartError::Failed(_) => Exit::failed(sentence),
+    }
+}
+
+fn fenced() -> &'static str {
+    "another relay with the same name took over; give each relay its own `name`, or stop the other one"
+}
+
+fn flatten(joined: Result<Result<(), Exit>, JoinError>) -> Result<(), Exit> {
+    joined.unwrap_or_else(|error| Err(Exit::failed(format!("the relay failed: {error}"))))
+}

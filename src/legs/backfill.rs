@@ -1,0 +1,266 @@
+//! The backfill leg: walks the provider's event log, at the start, after each reconnect and on a slow timer, and hands
+//! on what it finds, oldest first.
+//!
+//! Every walk begins at the same mark, `verified − overlap`, whatever started it, so that none can leave a hole that
+//! another one takes for filled. A page that cannot be had is asked for until it is there: the socket goes on meanwhile.
+
+use super::progress::{Note, Position};
+use super::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk};
+use super::{Intake, IntakeClosed, Leg};
+use crate::clock::Clock;
+use crate::config;
+use crate::provider::page::{Page, decode_page};
+use crate::provider::rest::{Rest, RestError};
+use crate::telemetry::{Health, LegState, Metrics};
+use rand::RngExt;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// First wait after a page that could not be had; it doubles up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// Longest wait between two tries of a page, unless the provider asks for more (`Retry-After`).
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Longest `Retry-After` that is followed.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// Wait after refused credentials.
+const REFUSED_RETRY: Duration = Duration::from_secs(300);
+
+/// The relay takes a note within a turn of its loop.
+const NOTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a long walk says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// Asks for walks, and waits for them: the socket holds its frames back until the walk after its reconnect is out.
+#[derive(Clone, Debug)]
+pub struct Walks {
+    asked: watch::Sender<u64>,
+    done: watch::Sender<u64>,
+}
+
+impl Default for Walks {
+    fn default() -> Self {
+        Self { asked: watch::Sender::new(0), done: watch::Sender::new(0) }
+    }
+}
+
+impl Walks {
+    /// Asks for a walk that begins from now on; the ticket is for [`Walks::wait`].
+    pub fn ask(&self) -> u64 {
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        ticket
+    }
+
+    /// Waits until a walk that began after the ticket was given is handed on.
+    pub async fn wait(&self, ticket: u64) {
+        // The sender lives in `self`, so the channel cannot close.
+        let _ = self.done.subscribe().wait_for(|done| *done >= ticket).await;
+    }
+}
+
+/// The leg and all that it needs.
+#[derive(Debug)]
+pub struct Backfill {
+    /// `[backfill]`.
+    pub settings: config::Backfill,
+    /// The provider.
+    pub rest: Arc<Rest>,
+    /// Where deliveries go.
+    pub intake: Intake,
+    /// What time it is at the provider.
+    pub clock: Arc<Clock>,
+    /// Where walks begin, as the relay tells it.
+    pub position: watch::Receiver<Position>,
+    /// Who asks for them.
+    pub walks: Walks,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where the leg's state is told.
+    pub health: Arc<Health>,
+    /// Ends the leg.
+    pub stop: CancellationToken,
+}
+
+/// What ends a walk early.
+enum Interrupted {
+    Stopped,
+    /// The provider does not know a cursor of this walk: it begins anew.
+    Lost,
+}
+
+impl From<IntakeClosed> for Interrupted {
+    fn from(_: IntakeClosed) -> Self {
+        Self::Stopped
+    }
+}
+
+impl Backfill {
+    /// Walks whenever it is asked to or `backfill.every` has passed, until the leg is stopped.
+    pub async fn run(self) {
+        self.health.set_leg(Leg::Backfill, LegState::Connecting);
+        let mut asked = self.walks.asked.subscribe();
+        // A walk that fills a gap is confirmed by another one, `overlap` after it.
+        let mut confirm_at = None;
+        loop {
+            let timer = Instant::now() + self.settings.every;
+            let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
+            let wanted = *asked.borrow_and_update() > *self.walks.done.borrow();
+            if !wanted {
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    changed = asked.changed() => if changed.is_err() { return },
+                    () = sleep_until(wake_at) => {}
+                }
+            }
+            let ticket = *asked.borrow_and_update();
+            let fills = ticket > *self.walks.done.borrow();
+            let began = Instant::now();
+            match self.walk(fills).await {
+                Ok(()) => {
+                    self.walks.done.send_replace(ticket);
+                    confirm_at = fills.then(|| began + self.settings.overlap);
+                }
+                Err(Interrupted::Stopped) => return,
+                Err(Interrupted::Lost) => warn!("the provider does not know a cursor that it gave: walking again"),
+            }
+        }
+    }
+
+    /// One walk. `fills`: somebody asked for it, so its end is worth a line.
+    async fn walk(&self, fills: bool) -> Result<(), Interrupted> {
+        let Some(mark_ms) = self.position.borrow().walk_from_ms else { return Ok(()) };
+        let mut walk = Walk::new();
+        let mut kept = HashMap::<usize, Page>::new();
+        let mut started_ms = None;
+        let (mut pages, mut events) = (0u64, 0u64);
+        let began = Instant::now();
+        let mut say_at = began + PROGRESS_EVERY;
+        let reached = loop {
+            match walk.step() {
+                Step::Down { starting_after } => {
+                    let asked_ms = self.clock.now_ms();
+                    let (page, bytes) = self.page(starting_after.as_deref()).await?;
+                    // The answer to the first page also told the provider's clock.
+                    started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms()));
+                    pages += 1;
+                    let number = walk.depth();
+                    if walk.page(facts(&page, bytes, mark_ms)) {
+                        kept.insert(number, page);
+                    }
+                    if Instant::now() >= say_at {
+                        say_at = Instant::now() + PROGRESS_EVERY;
+                        info!(pages, "backfill under way");
+                    }
+                }
+                Step::Out { page: number, starting_after, kept: _ } => {
+                    let page = match kept.remove(&number) {
+                        Some(page) => page,
+                        None => self.page(starting_after.as_deref()).await?.0,
+                    };
+                    events += self.hand_on(page, mark_ms).await?;
+                }
+                Step::Done { reached } => break reached,
+            }
+        };
+        let started_ms = started_ms.unwrap_or(mark_ms);
+        self.intake.note(Note::WalkDone { started_ms })?;
+        self.until_noted(started_ms, mark_ms).await;
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if fills {
+            info!(pages, events, reached, took_ms, "backfill finished");
+        } else {
+            debug!(pages, events, reached, took_ms, "backfill finished");
+        }
+        Ok(())
+    }
+
+    /// Waits until the relay has taken note, so that a walk that follows at once does not begin at the old mark.
+    async fn until_noted(&self, started_ms: i64, mark_ms: i64) {
+        let overlap_ms = i64::try_from(self.settings.overlap.as_millis()).unwrap_or(i64::MAX);
+        if started_ms.saturating_sub(overlap_ms).saturating_sub(overlap_ms) > mark_ms {
+            let mut position = self.position.clone();
+            let noted = position.wait_for(|position| position.walk_from_ms > Some(mark_ms));
+            // When it takes longer (Kafka is away), the next walk is only longer than it need be.
+            let _ = timeout(NOTED_WITHIN, noted).await;
+        }
+    }
+
+    /// Hands on the events of a page that are not older than the mark, oldest first; returns how many.
+    async fn hand_on(&self, page: Page, mark_ms: i64) -> Result<u64, Interrupted> {
+        let mut count = 0;
+        for event in page.events.into_iter().rev().filter(|event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms)) {
+            self.metrics.delivery(Leg::Backfill);
+            self.intake.offer(Leg::Backfill, event.bytes, self.clock.now_ms()).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// A page and the bytes of its body, asked for until it is there. A page over the body bound is asked for with a
+    /// smaller limit.
+    async fn page(&self, starting_after: Option<&str>) -> Result<(Page, usize), Interrupted> {
+        let mut limit = PAGE_EVENTS_MAX;
+        let mut wait = RETRY_MIN;
+        loop {
+            let answer = tokio::select! {
+                () = self.stop.cancelled() => return Err(Interrupted::Stopped),
+                answer = self.rest.events(starting_after, limit) => answer,
+            };
+            let error = match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
+                Ok(page) => {
+                    self.health.set_leg(Leg::Backfill, LegState::Connected);
+                    return Ok(page);
+                }
+                Err(RestError::TooLarge(_)) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(RestError::Status { status: 400 | 404, .. }) if starting_after.is_some() => {
+                    return Err(Interrupted::Lost);
+                }
+                Err(error) => error,
+            };
+            let (state, delay) = self.delay(&error, wait);
+            wait = (wait * 2).min(RETRY_MAX);
+            if self.health.leg(Leg::Backfill) != state {
+                warn!(%error, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "backfill waits for the provider");
+            }
+            self.health.set_leg(Leg::Backfill, state);
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Interrupted::Stopped),
+                () = sleep_until(Instant::now() + delay) => {}
+            }
+        }
+    }
+
+    fn delay(&self, error: &RestError, wait: Duration) -> (LegState, Duration) {
+        match error {
+            RestError::Status { status: 401 | 403, .. } | RestError::KeyNotAHeader => (LegState::Refused, REFUSED_RETRY),
+            RestError::Status { retry_after: Some(asked), .. } => (LegState::BackingOff, (*asked).min(RETRY_AFTER_MAX)),
+            _ => (LegState::BackingOff, rand::rng().random_range(RETRY_MIN / 2..=wait)),
+        }
+    }
+}
+
+fn facts(page: &Page, bytes: usize, mark_ms: i64) -> PageFacts {
+    let last = page.events.last();
+    PageFacts {
+        bytes,
+        events: page.events.len(),
+        last_id: last.and_then(|event| event.id.clone()),
+        reached: last.and_then(|event| event.occurred_at_ms).is_some_and(|ms| ms < mark_ms),
+        has_more: page.has_more,
+    }
+}

@@ -1,0 +1,177 @@
+//! The walk down the provider's event log, as decisions.
+//!
+//! Uses only what is documented of `GET /api/v1/events`: newest first, and `starting_after` gives the page of events
+//! older than a cursor (`api-reference/events/list-events`). Down to the first event that is older than the mark; then
+//! out, oldest first. Pages are kept up to [`KEPT_BYTES_MAX`]; of those beyond it only the cursor is kept, and they are
+//! asked for again on the way out: about 40 bytes for 100 events, however long the gap.
+//!
+//! Pure: told what a page held, it says what to do next.
+
+use std::collections::VecDeque;
+
+/// Bytes of page bodies kept on the way down.
+pub const KEPT_BYTES_MAX: usize = 16 << 20;
+
+/// Events a page: the provider's documented maximum (`api-spec/pagination`).
+pub const PAGE_EVENTS_MAX: usize = 100;
+
+/// What a page held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageFacts {
+    /// Bytes of its body.
+    pub bytes: usize,
+    /// Events in it.
+    pub events: usize,
+    /// The id of its last event: the cursor of the page below it.
+    pub last_id: Option<String>,
+    /// Whether its last event, or any other, is older than the mark.
+    pub reached: bool,
+    /// Whether the provider says that there is more below it.
+    pub has_more: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask for the page below `starting_after` (the newest page when `None`), and tell [`Walk::page`].
+    Down {
+        /// Cursor of the page.
+        starting_after: Option<String>,
+    },
+    /// Hand on the events of a page, oldest first: the body kept under `page`, or one to be asked for again.
+    Out {
+        /// The page's number on the way down, from 0.
+        page: usize,
+        /// Its cursor, for asking again.
+        starting_after: Option<String>,
+        /// Whether its body was kept.
+        kept: bool,
+    },
+    /// All was handed on.
+    Done {
+        /// Whether the log reached back to the mark; if not, the time before its oldest event cannot be proven.
+        reached: bool,
+    },
+}
+
+/// One walk.
+#[derive(Debug, Default)]
+pub struct Walk {
+    /// Cursor and whether the body is kept, of each page on the way down.
+    pages: VecDeque<(Option<String>, bool)>,
+    next_cursor: Option<String>,
+    kept_bytes: usize,
+    bottom: Option<bool>,
+}
+
+impl Walk {
+    /// Begins at the newest event.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What to do next.
+    pub fn step(&mut self) -> Step {
+        let Some(reached) = self.bottom else {
+            return Step::Down { starting_after: self.next_cursor.clone() };
+        };
+        match self.pages.pop_back() {
+            Some((starting_after, kept)) => Step::Out { page: self.pages.len(), starting_after, kept },
+            None => Step::Done { reached },
+        }
+    }
+
+    /// The page asked for on the way down held this. Returns whether to keep its body.
+    pub fn page(&mut self, facts: PageFacts) -> bool {
+        let kept = self.kept_bytes.saturating_add(facts.bytes) <= KEPT_BYTES_MAX;
+        if kept {
+            self.kept_bytes += facts.bytes;
+        }
+        let cursor = self.next_cursor.take();
+        // A page that does not go on below itself would be asked for again for ever.
+        let stuck = facts.last_id.is_none() || facts.last_id == cursor;
+        self.pages.push_back((cursor, kept));
+        self.next_cursor = facts.last_id;
+        if facts.reached {
+            self.bottom = Some(true);
+        } else if facts.events == 0 || !facts.has_more || stuck {
+            self.bottom = Some(false);
+        }
+        kept
+    }
+
+    /// Pages asked for so far on the way down.
+    pub fn depth(&self) -> usize {
+        self.pages.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Walks a log of `events` newest first, in pages of `limit`, down to `mark`; gives what came out, oldest first.
+    fn walk_through(log: &[u64], limit: usize, mark: u64, page_bytes: usize) -> (Vec<u64>, bool, usize) {
+        let page_after = |cursor: Option<&str>| -> &[u64] {
+            let start =
+                cursor.map_or(0, |id| log.iter().position(|event| event.to_string() == id).map_or(0, |at| at + 1));
+            &log[start..log.len().min(start + limit)]
+        };
+        let (mut walk, mut out, mut asked) = (Walk::new(), Vec::new(), 0);
+        loop {
+            match walk.step() {
+                Step::Down { starting_after } => {
+                    asked += 1;
+                    let page = page_after(starting_after.as_deref());
+                    walk.page(PageFacts {
+                        bytes: page_bytes,
+                        events: page.len(),
+                        last_id: page.last().map(u64::to_string),
+                        reached: page.last().is_some_and(|event| *event < mark),
+                        has_more: page.last() != log.last(),
+                    });
+                }
+                Step::Out { starting_after, kept, .. } => {
+                    asked += usize::from(!kept);
+                    let page = page_after(starting_after.as_deref());
+                    out.extend(page.iter().rev().filter(|event| **event >= mark));
+                }
+                Step::Done { reached } => return (out, reached, asked),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn everything_since_the_mark_comes_out_once_and_oldest_first(
+            mut log in prop::collection::btree_set(0..500u64, 0..120).prop_map(|set| set.into_iter().collect::<Vec<_>>()),
+            limit in 1..20usize,
+            mark in 0..500u64,
+            page_bytes in prop_oneof![Just(1usize), Just(KEPT_BYTES_MAX / 3), Just(KEPT_BYTES_MAX * 2)],
+        ) {
+            let wanted: Vec<_> = log.iter().copied().filter(|event| *event >= mark).collect();
+            let reaches = log.first().is_some_and(|oldest| *oldest < mark);
+            log.reverse();
+            let (out, reached, _) = walk_through(&log, limit, mark, page_bytes);
+            prop_assert_eq!(out, wanted);
+            prop_assert_eq!(reached, reaches);
+        }
+    }
+
+    #[test]
+    fn a_long_gap_asks_for_its_upper_pages_twice_and_keeps_the_rest() {
+        let log: Vec<u64> = (1..=1000).rev().collect();
+        let (out, _, asked) = walk_through(&log, 100, 0, KEPT_BYTES_MAX / 4);
+        assert_eq!((out.len(), asked), (1000, 10 + 6));
+    }
+
+    #[test]
+    fn a_page_that_repeats_its_own_cursor_ends_the_walk() {
+        let mut walk = Walk::new();
+        let page = PageFacts { bytes: 1, events: 1, last_id: Some("a".into()), reached: false, has_more: true };
+        walk.page(page.clone());
+        walk.page(page);
+        assert!(matches!(walk.step(), Step::Out { page: 1, .. }));
+    }
+}

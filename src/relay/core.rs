@@ -1,0 +1,414 @@
+//! The decisions of the relay: deliveries in, a plan of records and outcomes out.
+//!
+//! Pure: no socket, clock, log or task; `now` is an argument, and what happens to a plan is told by [`Core::commit`] or
+//! [`Core::roll_back`]. Until then nothing that a plan did is final: ids are claimed, not settled; versions are planned
+//! and can be taken back; the cursor in a plan's checkpoint counts only once that checkpoint is committed with it.
+//!
+//! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
+//! claim of it, or continues its versions) is rolled back before that one is.
+
+use super::records::{bounded, digest, marks, write_dead_letter, write_gap, write_headers};
+use super::versions::{Undo, Version, Versions};
+use super::window::{Claim, Ticket, Window};
+use crate::kafka::{Batch, Marks, Record, Topic};
+use crate::legs::progress::{Gap, Note, Progress};
+use crate::legs::{Delivery, Outcome};
+use crate::normalize::{self, Kind, Rejection, Route, normalize, route};
+use crate::provider::event::{Event, Reason, Undecodable, decode};
+use bytes::Bytes;
+
+/// Longest event id, and longest key of a record. The provider's are about 25 and 36 bytes; the bound keeps a hostile
+/// one out of every header and key, and lets the last resort, a dead letter with a digest, always fit.
+const KEY_BYTES_MAX: usize = 256;
+
+/// How far ahead of the provider's clock an id may be before it is taken for wrong: it would otherwise move the cursor
+/// and `latest` past everything that comes after it.
+pub const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
+
+/// What the decisions depend on beside the events.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The relay's name, for `relay_instance`.
+    pub instance: String,
+    /// What values look like.
+    pub normalize: normalize::Settings,
+    /// Whether `pepay.orders.latest` is written.
+    pub orders_latest: bool,
+    /// Whether `pepay.invoices` is written.
+    pub invoices: bool,
+}
+
+/// The moment of a decision, in Unix milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// By our clock.
+    pub ms: i64,
+    /// By the provider's clock, as far as it is known.
+    pub provider_ms: i64,
+}
+
+/// Something to be planned.
+#[derive(Debug)]
+pub enum Item {
+    /// What arrived, and why Kafka refused its record when it was sent alone: it then becomes a dead letter.
+    Delivery(Delivery, Option<String>),
+    /// What a leg told, in its place among the deliveries.
+    Note(Note),
+}
+
+/// Something that is done.
+#[derive(Debug)]
+pub enum Told<'r> {
+    /// A delivery, how it ended, and its first record where it has one of its own.
+    Delivery(Delivery, Fate, Option<Record<'r>>),
+    /// A gap is open.
+    GapOpened(Gap),
+    /// A gap is closed.
+    GapClosed(Gap),
+}
+
+/// What a batch will do once it is committed.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The records, without the checkpoint.
+    pub batch: Batch,
+    entries: Vec<Entry>,
+    /// What there was before its first entry.
+    before: Progress,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Delivery(Waiting),
+    Note { note: Note, opened: Option<Gap>, closed: Vec<Gap> },
+}
+
+/// A delivery in a plan.
+#[derive(Debug)]
+struct Waiting {
+    delivery: Delivery,
+    fate: Fate,
+    /// Its first record in the batch; none when it follows an earlier copy.
+    record: Option<usize>,
+    ticket: Option<Ticket>,
+    undo: Option<Undo>,
+    refused: Option<String>,
+}
+
+/// How a delivery ends, and what is worth telling about it.
+#[derive(Clone, Debug)]
+pub struct Fate {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The event's id, empty where none could be read.
+    pub event_id: Bytes,
+    /// When the event occurred in Unix milliseconds, where the event could be read.
+    pub occurred_at_ms: Option<i64>,
+    /// Why it becomes a dead letter.
+    pub dead_letter: Option<(Reason, String)>,
+    /// Its time is so far ahead of the provider's clock that it moves neither cursor nor versions nor `latest`.
+    pub ahead: bool,
+    /// It occurred while a gap was open.
+    pub recovered: bool,
+}
+
+/// A delivery whose id nobody had claimed.
+struct NewId {
+    arrival: Arrival,
+    fate: Fate,
+    ticket: Ticket,
+}
+
+/// A delivery, and why Kafka refused its record.
+type Arrival = (Delivery, Option<String>);
+
+enum Claimed {
+    New(NewId),
+    /// Known before: done with this fate, or waiting in the plan.
+    Known(Option<(Delivery, Fate)>),
+}
+
+/// Window, versions and cursor, and the rules that join them.
+#[derive(Debug)]
+pub struct Core {
+    settings: Settings,
+    source: String,
+    window: Window,
+    versions: Versions,
+    progress: Progress,
+}
+
+impl Core {
+    /// Starts from what was read back: ids, versions, and the progress of the last checkpoint.
+    pub fn new(settings: Settings, window: Window, versions: Versions, progress: Progress) -> Self {
+        let source = format!("/pepay/{}", settings.normalize.environment.as_str());
+        Self { settings, source, window, versions, progress }
+    }
+
+    /// How far everything is settled or planned.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The dedup window, to look at.
+    pub fn window(&self) -> &Window {
+        &self.window
+    }
+
+    /// What the checkpoint of the youngest plan holds.
+    pub fn marks(&self) -> Marks {
+        marks(&self.progress)
+    }
+
+    /// Begins a plan in `batch`, which is cleared first and keeps its memory.
+    pub fn begin(&self, mut batch: Batch) -> Plan {
+        batch.clear();
+        Plan { batch, entries: Vec::new(), before: self.progress.clone() }
+    }
+
+    /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
+    ///
+    /// Gives a delivery back when it is done already: nothing of it is to be committed.
+    pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Fate)> {
+        match item {
+            Item::Note(note) => {
+                let (opened, closed) = self.progress.note(note);
+                closed.iter().for_each(|gap| write_gap(&mut plan.batch, &self.settings.instance, gap));
+                plan.entries.push(Entry::Note { note, opened, closed });
+                None
+            }
+            Item::Delivery(delivery, refused) => self.add_delivery(plan, (delivery, refused), now),
+        }
+    }
+
+    /// The plan stands in Kafka since `at_ms`: tells of each of its entries, in their order.
+    pub fn commit(&mut self, plan: Plan, at_ms: i64, mut tell: impl FnMut(Told<'_>)) -> Batch {
+        for entry in plan.entries {
+            match entry {
+                Entry::Delivery(waiting) => {
+                    if let Some(ticket) = waiting.ticket {
+                        self.window.settle(ticket, at_ms);
+                    }
+                    if let Some(undo) = waiting.undo {
+                        self.versions.settle(undo, at_ms);
+                    }
+                    let record = waiting.record.and_then(|index| plan.batch.get(index));
+                    tell(Told::Delivery(waiting.delivery, waiting.fate, record));
+                }
+                Entry::Note { opened, closed, .. } => {
+                    opened.into_iter().for_each(|gap| tell(Told::GapOpened(gap)));
+                    closed.into_iter().for_each(|gap| tell(Told::GapClosed(gap)));
+                }
+            }
+        }
+        plan.batch
+    }
+
+    /// Nothing of the plan stands: its ids are released, versions and progress taken back. Its items, in their order.
+    pub fn roll_back(&mut self, plan: Plan) -> (Batch, impl DoubleEndedIterator<Item = Item>) {
+        for entry in plan.entries.iter().rev() {
+            let Entry::Delivery(waiting) = entry else { continue };
+            if let Some(ticket) = waiting.ticket {
+                self.window.release(ticket);
+            }
+            if let Some(undo) = waiting.undo {
+                self.versions.undo(undo);
+            }
+        }
+        self.progress = plan.before;
+        let items = plan.entries.into_iter().map(|entry| match entry {
+            Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
+            Entry::Note { note, .. } => Item::Note(note),
+        });
+        (plan.batch, items)
+    }
+
+    /// Forgets what is older than the window; returns how many ids were forgotten before their time.
+    pub fn expire(&mut self, now_ms: i64) -> u64 {
+        self.versions.expire(now_ms);
+        self.window.expire(now_ms)
+    }
+
+    fn add_delivery(&mut self, plan: &mut Plan, arrival: Arrival, now: Now) -> Option<(Delivery, Fate)> {
+        let bytes = arrival.0.bytes.clone();
+        match decode(&bytes) {
+            Ok(event) if event.id.len() > KEY_BYTES_MAX => {
+                let detail = format!("id is longer than {KEY_BYTES_MAX} bytes");
+                self.add_undecodable(plan, arrival, Undecodable { reason: Reason::MissingField, detail, id: None }, now)
+            }
+            Ok(event) => self.add_event(plan, arrival, &event, now),
+            Err(mut undecodable) => {
+                undecodable.id.take_if(|id| id.len() > KEY_BYTES_MAX);
+                self.add_undecodable(plan, arrival, undecodable, now)
+            }
+        }
+    }
+
+    fn add_event(
+        &mut self,
+        plan: &mut Plan,
+        arrival: Arrival,
+        event: &Event<'_>,
+        now: Now,
+    ) -> Option<(Delivery, Fate)> {
+        let version = version(event);
+        let ahead = version.ms > now.provider_ms.saturating_add(AHEAD_MAX_MS);
+        if !ahead && let Some(id) = event.cursor() {
+            self.progress.saw(arrival.0.leg, id);
+        }
+        let event_id = shared(&arrival.0.bytes, &event.id);
+        let occurred_at_ms = event.occurred_at_ms();
+        let mut fate = Fate { outcome: Outcome::Published, event_id, occurred_at_ms, ahead, ..Fate::nothing() };
+        let route = route(&event.event_type);
+        if route == Route::Ping || (route == Route::Invoice && !self.settings.invoices) {
+            fate.outcome = Outcome::Ignored;
+            return Some((arrival.0, fate));
+        }
+        let NewId { arrival, mut fate, ticket } = match self.claim(plan, arrival, fate, event.id.as_bytes(), now) {
+            Claimed::New(new) => new,
+            Claimed::Known(done) => return done,
+        };
+        let (delivery, refused) = arrival;
+        fate.recovered = occurred_at_ms.is_some_and(|ms| self.progress.recovers(ms));
+        let record = Some(plan.batch.len());
+        let written = match (&refused, route) {
+            (Some(refusal), _) => Err(Rejection { reason: Reason::TooLarge, detail: refusal.clone() }),
+            (None, Route::Order) => self.write(plan, Topic::Orders, &delivery, event, (version, ahead), now),
+            (None, Route::Invoice) => self.write(plan, Topic::Invoices, &delivery, event, (version, ahead), now),
+            (None, Route::Ping | Route::Unknown) => {
+                let detail = format!("type {:?} is none that the relay publishes", event.event_type);
+                Err(Rejection { reason: Reason::UnknownType, detail })
+            }
+        };
+        let undo = match written {
+            Ok(undo) => undo,
+            Err(Rejection { reason, detail }) => {
+                fate.outcome = Outcome::DeadLettered;
+                let why = fate.dead_letter.insert((reason, bounded(detail)));
+                write_dead_letter(&mut plan.batch, &delivery, Some(&event.id), why);
+                None
+            }
+        };
+        plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, ticket: Some(ticket), undo, refused }));
+        None
+    }
+
+    /// A delivery that is no event that the relay knows: one dead letter for its id, or for the same bytes.
+    fn add_undecodable(
+        &mut self,
+        plan: &mut Plan,
+        arrival: Arrival,
+        undecodable: Undecodable,
+        now: Now,
+    ) -> Option<(Delivery, Fate)> {
+        let Undecodable { mut reason, mut detail, id } = undecodable;
+        if let Some(refusal) = &arrival.1 {
+            (reason, detail) = (Reason::TooLarge, refusal.clone());
+        }
+        let key = id.clone().unwrap_or_else(|| digest(&arrival.0.bytes));
+        let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
+        let dead_letter = Some((reason, bounded(detail)));
+        let fate = Fate { outcome: Outcome::DeadLettered, event_id, dead_letter, ..Fate::nothing() };
+        let NewId { arrival, fate, ticket } = match self.claim(plan, arrival, fate, key.as_bytes(), now) {
+            Claimed::New(new) => new,
+            Claimed::Known(done) => return done,
+        };
+        let (delivery, refused) = arrival;
+        let record = Some(plan.batch.len());
+        if let Some(why) = &fate.dead_letter {
+            write_dead_letter(&mut plan.batch, &delivery, id.as_deref(), why);
+        }
+        let waiting = Waiting { delivery, fate, record, ticket: Some(ticket), undo: None, refused };
+        plan.entries.push(Entry::Delivery(waiting));
+        None
+    }
+
+    /// Claims the id; a copy of a known one is done, or follows the first.
+    fn claim(&mut self, plan: &mut Plan, arrival: Arrival, mut fate: Fate, id: &[u8], now: Now) -> Claimed {
+        let claim = self.window.claim(id, now.ms);
+        if let Claim::New(ticket) = claim {
+            return Claimed::New(NewId { arrival, fate, ticket });
+        }
+        (fate.outcome, fate.dead_letter) = (Outcome::Duplicate, None);
+        let (delivery, refused) = arrival;
+        if claim == Claim::Settled {
+            return Claimed::Known(Some((delivery, fate)));
+        }
+        let waiting = Waiting { delivery, fate, record: None, ticket: None, undo: None, refused };
+        plan.entries.push(Entry::Delivery(waiting));
+        Claimed::Known(None)
+    }
+
+    /// Writes the event's record, and for an order that is not stale the one of `latest`.
+    fn write(
+        &mut self,
+        plan: &mut Plan,
+        topic: Topic,
+        delivery: &Delivery,
+        event: &Event<'_>,
+        (version, ahead): (Version, bool),
+        now: Now,
+    ) -> Result<Option<Undo>, Rejection> {
+        let batch = &mut plan.batch;
+        let normalized = batch.push(
+            topic,
+            |value| {
+                let normalized = normalize(event, &self.settings.normalize, value)?;
+                if normalized.key.len() > KEY_BYTES_MAX {
+                    let detail = format!("the key is longer than {KEY_BYTES_MAX} bytes");
+                    return Err(Rejection { reason: Reason::MissingField, detail });
+                }
+                Ok(normalized)
+            },
+            |normalized| normalized.key.as_bytes(),
+        )?;
+        let key = normalized.key.as_bytes();
+        let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.ms) };
+        let names = (self.source.as_str(), self.settings.instance.as_str());
+        write_headers(batch, event, &normalized, delivery, names);
+        if undo.is_none() {
+            batch.header("relay_stale", b"true");
+        } else if normalized.kind == Kind::Order && self.settings.orders_latest {
+            batch.repeat_last(Topic::OrdersLatest);
+        }
+        Ok(undo)
+    }
+}
+
+impl Plan {
+    /// Deliveries and notes that settle with it.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing waits for it.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Fate {
+    /// Of a delivery about which nothing is known.
+    fn nothing() -> Self {
+        let (outcome, event_id) = (Outcome::Failed, Bytes::new());
+        Self { outcome, event_id, occurred_at_ms: None, dead_letter: None, ahead: false, recovered: false }
+    }
+}
+
+fn version(event: &Event<'_>) -> Version {
+    let ms = event.occurred_at_ms().unwrap_or_default();
+    Version { ms, seq: event.cursor().map_or(0, |id| id.seq) }
+}
+
+/// The id as a share of the delivery's bytes where it stands there unescaped.
+fn shared(bytes: &Bytes, id: &str) -> Bytes {
+    let start = (id.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
+    if start.checked_add(id.len()).is_some_and(|end| end <= bytes.len()) {
+        bytes.slice(start..start + id.len())
+    } else {
+        Bytes::copy_from_slice(id.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests;

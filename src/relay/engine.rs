@@ -1,0 +1,177 @@
+//! The order in which batches are planned, sent, split and settled: the relay's loop without its waiting.
+//!
+//! At most one batch is with Kafka, and exactly one more is being planned while it is there, so that the next can
+//! leave the moment the first stands: latency is one commit when quiet, and batches grow with the load.
+//!
+//! A batch that Kafka refuses for the size or shape of a record is sent again in halves, down to the one delivery at
+//! fault, which becomes a dead letter; a broker's limit is on what arrives together, so a thousand small records can
+//! be refused for ever when they are only sent again as they were. Pure, like the core.
+
+use super::core::{Core, Item, Now, Plan, Told};
+use crate::kafka::{Batch, Marks};
+use crate::legs::Delivery;
+use std::collections::VecDeque;
+
+/// Deliveries of one batch. At 10,000 records a transaction's fixed cost is spread so thin that more gain nothing.
+pub const BATCH_DELIVERIES_MAX: usize = 10_000;
+
+/// Bytes of one batch. Bounds what librdkafka holds beside it and how long a commit takes.
+pub const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Even the dead letter of one delivery was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Kafka refuses even the dead letter that replaces a refused record ({detail}): raise `max.message.bytes` of the dead letter topic above 2 KiB"
+)]
+pub struct NoWayOut {
+    /// Kafka's words.
+    pub detail: String,
+}
+
+/// The core, the batch with Kafka, the batch being planned, and what waits to be planned.
+#[derive(Debug)]
+pub struct Engine {
+    core: Core,
+    /// Deliveries to be planned before any new one; filled only when a batch is refused.
+    queue: VecDeque<Item>,
+    /// Lengths of the parts of a refused batch that stand at the head of the queue, each to be sent alone.
+    parts: VecDeque<usize>,
+    /// The plan that takes deliveries.
+    open: Plan,
+    /// The plan whose batch is with Kafka.
+    sent: Option<Plan>,
+    /// The memory of the batch that came back last.
+    spare: Batch,
+}
+
+impl Engine {
+    /// Nothing planned, nothing sent.
+    pub fn new(core: Core) -> Self {
+        let open = core.begin(Batch::default());
+        Self { core, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Batch::default() }
+    }
+
+    /// The core, to look at.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// How many new deliveries may be added now.
+    pub fn room(&self) -> usize {
+        let full = self.open.batch.bytes() >= BATCH_BYTES_MAX || !self.queue.is_empty();
+        if full { 0 } else { BATCH_DELIVERIES_MAX.saturating_sub(self.open.len()) }
+    }
+
+    /// Deliveries inside: waiting, planned or with Kafka.
+    pub fn inside(&self) -> usize {
+        self.queue.len() + self.open.len() + self.sent.as_ref().map_or(0, Plan::len)
+    }
+
+    /// Plans a delivery or a note; there must be [`room`](Self::room).
+    pub fn add(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Told<'_>)) {
+        self.plan(item, now, tell);
+    }
+
+    /// The batch to send now, and the marks for its checkpoint; none while one is with Kafka or nothing is planned.
+    pub fn next(&mut self, now: Now, tell: &mut impl FnMut(Told<'_>)) -> Option<(Batch, Marks)> {
+        while self.sent.is_none() {
+            self.plan_queue(now, tell);
+            if self.open.is_empty() {
+                return None;
+            }
+            let marks = self.core.marks();
+            let fresh = self.core.begin(std::mem::take(&mut self.spare));
+            let mut plan = std::mem::replace(&mut self.open, fresh);
+            if plan.batch.is_empty() {
+                // Copies only, whose first ones stand by now, or notes, which the next checkpoint will hold: a note
+                // that is lost with the relay is covered by the gap that a restart opens.
+                self.spare = self.core.commit(plan, now.ms, &mut *tell);
+                continue;
+            }
+            let batch = std::mem::take(&mut plan.batch);
+            self.sent = Some(plan);
+            return Some((batch, marks));
+        }
+        None
+    }
+
+    /// The batch with Kafka stands since `at_ms`.
+    pub fn committed(&mut self, batch: Batch, at_ms: i64, tell: &mut impl FnMut(Told<'_>)) {
+        if let Some(mut plan) = self.sent.take() {
+            plan.batch = batch;
+            self.spare = self.core.commit(plan, at_ms, tell);
+        }
+    }
+
+    /// The batch with Kafka was refused and nothing of it stands: it is planned again, in halves.
+    pub fn refused(&mut self, batch: Batch, detail: &str) -> Result<(), NoWayOut> {
+        let Some(sent) = self.sent.take() else { return Ok(()) };
+        // The younger plan may follow claims of the refused one, so it is taken back first.
+        let open = std::mem::take(&mut self.open);
+        self.requeue(open);
+        let count = self.requeue(sent);
+        self.open = self.core.begin(batch);
+        match self.queue.front_mut() {
+            Some(Item::Delivery(_, refused)) if count == 1 => {
+                if refused.replace(detail.to_owned()).is_some() {
+                    return Err(NoWayOut { detail: detail.to_owned() });
+                }
+                self.parts.push_front(1);
+            }
+            Some(Item::Note(_)) if count == 1 => return Err(NoWayOut { detail: detail.to_owned() }),
+            _ => {
+                self.parts.push_front(count - count / 2);
+                self.parts.push_front(count / 2);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything back that is not settled, for good: the deliveries are left to the provider.
+    pub fn abandon(&mut self) -> Vec<Delivery> {
+        let open = std::mem::take(&mut self.open);
+        self.requeue(open);
+        if let Some(sent) = self.sent.take() {
+            self.requeue(sent);
+        }
+        let deliveries = self.queue.drain(..).filter_map(|item| match item {
+            Item::Delivery(delivery, _) => Some(delivery),
+            Item::Note(_) => None,
+        });
+        deliveries.collect()
+    }
+
+    /// Forgets what is older than the window; returns how many ids were forgotten before their time.
+    pub fn expire(&mut self, now_ms: i64) -> u64 {
+        self.core.expire(now_ms)
+    }
+
+    /// Plans what was refused before, one part a batch; the rest once all parts stand.
+    fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Told<'_>)) {
+        while self.open.is_empty() && !self.queue.is_empty() {
+            let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX).min(self.queue.len());
+            for item in self.queue.drain(..count).collect::<Vec<_>>() {
+                self.plan(item, now, tell);
+            }
+        }
+    }
+
+    fn plan(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Told<'_>)) {
+        if let Some((delivery, fate)) = self.core.add(&mut self.open, item, now) {
+            tell(Told::Delivery(delivery, fate, None));
+        }
+    }
+
+    /// Rolls a plan back to the head of the queue; returns how many deliveries it had.
+    fn requeue(&mut self, plan: Plan) -> usize {
+        let count = plan.len();
+        let (_, items) = self.core.roll_back(plan);
+        for item in items.rev() {
+            self.queue.push_front(item);
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+#![allow(clippy::unwrap_used, clippy::panic)]
+use super::*;
+use crate::config::Environment;
+use crate::kafka::{Record, Topic};
+use crate::legs::progress::Progress;
+use crate::legs::{Intake, IntakeReceiver, Leg, Outcome};
+use crate::normalize;
+use crate::relay::core::Settings;
+use crate::relay::{Versions, Window};
+use bytes::Bytes;
+use futures::FutureExt;
+use proptest::prelude::*;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const NOW: Now = Now { ms: 1_768_480_000_000, provider_ms: 1_768_480_000_000 };
+
+/// An engine, Kafka as a list of committed batches, and what was told.
+struct Bench {
+    engine: Engine,
+    intake: Intake,
+    receiver: IntakeReceiver,
+    /// `topic key id` of each committed record.
+    committed: Vec<(Topic, String, String)>,
+    told: Vec<(String, Outcome)>,
+    /// Largest delivery that this Kafka takes, by bytes of its record.
+    record_bytes_max: usize,
+}
+
+fn event(id: &str, order: &str) -> String {
+    format!(
+        r#"{{"id":"{id}","object":"event","type":"commerce.order.updated","created":1768472100,"data":{{"object":{{"object":"commerce_order","id":"{order}","status":"placed"}}}}}}"#
+    )
+}
+
+fn note(told: &mut Vec<(String, Outcome)>, what: Told<'_>) {
+    if let Told::Delivery(_, fate, _) = what {
+        told.push((String::from_utf8_lossy(&fate.event_id).into_owned(), fate.outcome));
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
+        let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
+        let window = Window::new(DAY, 100_000, [1, 2]);
+        let core = Core::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
+        let (intake, receiver) = Intake::new(64 << 20);
+        Self {
+            engine: Engine::new(core),
+            intake,
+            receiver,
+            committed: Vec::new(),
+            told: Vec::new(),
+            record_bytes_max: usize::MAX,
+        }
+    }
+
+    fn arrive(&mut self, leg: Leg, body: impl Into<Bytes>) {
+        self.intake.offer(leg, body.into(), NOW.ms).now_or_never().unwrap().unwrap();
+        let mut arrived = Vec::new();
+        self.receiver.drain(&mut arrived);
+        for delivery in arrived {
+            let item = Item::Delivery(delivery, None);
+            self.engine.add(item, NOW, &mut |told| note(&mut self.told, told));
+        }
+    }
+
+    /// Sends the next batch, if there is one.
+    fn send(&mut self) -> Option<Batch> {
+        let next = self.engine.next(NOW, &mut |told| note(&mut self.told, told));
+        next.map(|(batch, _)| batch)
+    }
+
+    /// Kafka takes the batch or refuses it.
+    fn verdict(&mut self, batch: Batch) {
+        let size = |record: Record<'_>| record.key().len() + record.value().map_or(0, <[u8]>::len);
+        if batch.records().any(|record| size(record) > self.record_bytes_max) {
+            return self.engine.refused(batch, "Broker: Message size too large").unwrap();
+        }
+        for record in batch.records() {
+            let id = record.headers().find(|(name, _)| *name == "ce_id").map_or(&b"-"[..], |(_, id)| id);
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            self.committed.push((record.topic(), text(record.key()), text(id)));
+        }
+        self.engine.committed(batch, NOW.ms, &mut |told| note(&mut self.told, told));
+    }
+
+    fn settle_all(&mut self) {
+        while let Some(batch) = self.send() {
+            self.verdict(batch);
+        }
+        assert_eq!(self.engine.inside(), 0);
+    }
+
+    fn ids(&self, topic: Topic) -> Vec<&str> {
+        self.committed.iter().filter(|(of, ..)| *of == topic).map(|(.., id)| id.as_str()).collect()
+    }
+}
+
+#[test]
+fn a_copy_in_the_same_and_in_the_next_batch_follows_the_first() {
+    let mut bench = Bench::new();
+    bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+    bench.arrive(Leg::Webhook, event("evt_1-0", "a"));
+    let batch = bench.send().unwrap();
+    bench.arrive(Leg::Backfill, event("evt_1-0", "a"));
+    assert_eq!(bench.told, []);
+    bench.verdict(batch);
+    bench.settle_all();
+    assert_eq!(bench.ids(Topic::Orders), ["evt_1-0"]);
+    let outcomes: Vec<_> = bench.told.iter().map(|(_, outcome)| *outcome).collect();
+    assert_eq!(outcomes, [Outcome::Published, Outcome::Duplicate, Outcome::Duplicate]);
+    assert_eq!(bench.told.len(), 3);
+}
+
+#[test]
+fn a_refused_batch_loses_only_the_record_at_fault() {
+    let mut bench = Bench::new();
+    bench.record_bytes_max = 400;
+    for index in 0..1000 {
+        let order = if index == 617 { "x".repeat(250) } else { format!("order-{index}") };
+        let padding = if index == 617 { "y".repeat(400) } else { String::new() };
+        bench.arrive(Leg::Websocket, event(&format!("evt_{index}-0"), &order).replace("placed", &padding));
+    }
+    let first = bench.send().unwrap();
+    bench.arrive(Leg::Websocket, event("evt_1001-0", "later"));
+    bench.verdict(first);
+    bench.settle_all();
+    assert_eq!(bench.ids(Topic::Orders).len(), 1000);
+    assert_eq!(bench.committed.iter().filter(|(topic, ..)| *topic == Topic::DeadLetter).count(), 1);
+    assert_eq!(bench.committed.iter().find(|(topic, ..)| *topic == Topic::DeadLetter).unwrap().1, "evt_617-0");
+    assert_eq!(bench.told.len(), 1001);
+    assert_eq!(bench.ids(Topic::Orders).last(), Some(&"evt_1001-0"));
+}
+
+#[test]
+fn a_dead_letter_that_is_refused_too_ends_the_relay_with_a_reason() {
+    let mut bench = Bench::new();
+    bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+    let batch = bench.send().unwrap();
+    bench.engine.refused(batch, "too large").unwrap();
+    let batch = bench.send().unwrap();
+    assert_eq!(batch.records().next().unwrap().topic(), Topic::DeadLetter);
+    assert!(bench.engine.refused(batch, "too large").is_err());
+}
+
+#[test]
+fn what_is_abandoned_comes_back_in_order_and_can_be_claimed_again() {
+    let mut bench = Bench::new();
+    bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+    let _with_kafka = bench.send().unwrap();
+    bench.arrive(Leg::Websocket, event("evt_2-0", "a"));
+    let left = bench.engine.abandon();
+    assert_eq!(left.len(), 2);
+    assert!(left[0].bytes.starts_with(br#"{"id":"evt_1-0""#));
+    assert!(bench.engine.core().window().is_empty());
+}
+
+proptest! {
+    /// Whatever is refused and however deliveries fall into batches: each id is committed once, each delivery is
+    /// told once, and what is not stale is in order.
+    #[test]
+    fn each_event_once(
+        arrivals in prop::collection::vec((0..30u64, 0..4u8, any::<bool>(), any::<bool>()), 1..120),
+        limit in 150..400usize,
+    ) {
+        let mut bench = Bench::new();
+        bench.record_bytes_max = limit;
+        let mut with_kafka = None;
+        for (ms, order, large, turn) in &arrivals {
+            let padding = "z".repeat(if *large { 300 } else { 1 });
+            let body = event(&format!("evt_{ms}-0"), &format!("order-{order}")).replace("placed", &padding);
+            if bench.engine.room() > 0 {
+                bench.arrive(Leg::Websocket, body);
+            }
+            if *turn {
+                match with_kafka.take() {
+                    Some(batch) => bench.verdict(batch),
+                    None => with_kafka = bench.send(),
+                }
+            }
+        }
+        if let Some(batch) = with_kafka {
+            bench.verdict(batch);
+        }
+        bench.settle_all();
+        let mut ids: Vec<_> = bench.committed.iter()
+            .filter(|(topic, ..)| *topic != Topic::OrdersLatest)
+            .map(|(topic, key, id)| if *topic == Topic::DeadLetter { key.clone() } else { id.clone() })
+            .collect();
+        let count = ids.len();
+        ids.sort();
+        ids.dedup();
+        prop_assert_eq!(ids.len(), count);
+        let published = bench.told.iter().filter(|(_, outcome)| *outcome != Outcome::Duplicate).count();
+        prop_assert_eq!(published, count);
+    }
+}

@@ -1,0 +1,213 @@
+//! The relay's loop: whatever has arrived becomes one Kafka transaction, and each delivery learns how it ended.
+//!
+//! While one batch commits, the next one gathers (group commit). All decisions are in [`engine`] and [`core`], which
+//! know no clock and no Kafka; this file waits, measures, logs and answers.
+
+pub mod core;
+pub mod engine;
+mod lru;
+mod records;
+mod versions;
+mod window;
+
+pub use records::resume;
+pub use versions::{Version, Versions};
+pub use window::{Claim, Ticket, Window};
+
+use self::core::{Fate, Item, Now, Told};
+use self::engine::{BATCH_DELIVERIES_MAX, Engine};
+use crate::clock::Clock;
+use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
+use crate::legs::{Delivery, IntakeReceiver, Outcome};
+use crate::legs::progress::Position;
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How often an idle relay commits a checkpoint: often enough to notice within 15 s that another relay took over.
+pub const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// The loop and all that it holds.
+#[derive(Debug)]
+pub struct Relay {
+    /// What is decided.
+    pub engine: Engine,
+    /// Where batches go.
+    pub publisher: Publisher,
+    /// Where deliveries come from.
+    pub intake: IntakeReceiver,
+    /// What time it is, here and at the provider.
+    pub clock: Arc<Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Tells the legs where the socket resumes and where walks begin.
+    pub position: watch::Sender<Position>,
+    /// How long Kafka may take for what is under way when the loop has to leave.
+    pub close_deadline: Duration,
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Deliveries that were inside and are left to the provider.
+    pub left: usize,
+    /// Why it ended, unless the intake was closed and everything was settled.
+    pub why: Option<Stop>,
+}
+
+impl Relay {
+    /// Runs until the intake is closed and everything inside is settled, until Kafka leaves no way on, or until
+    /// `abandon`, which leaves what is inside to the provider.
+    pub async fn run(mut self, abandon: CancellationToken) -> Ended {
+        let mut arrived = Vec::with_capacity(BATCH_DELIVERIES_MAX);
+        let mut tick = interval_at(Instant::now() + IDLE_CHECKPOINT_EVERY, IDLE_CHECKPOINT_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut busy = false;
+        let mut open = true;
+        let mut unsaved = false;
+        let why = loop {
+            if !busy && let Some((batch, marks)) = self.next() {
+                self.publisher.submit(batch, marks);
+                (busy, unsaved) = (true, false);
+                tick.reset();
+            }
+            if !busy && !open && self.engine.inside() == 0 {
+                if !unsaved {
+                    break None;
+                }
+                self.checkpoint();
+                (busy, unsaved) = (true, false);
+            }
+            self.metrics.dedup_ids(self.engine.core().window().len());
+            self.metrics.intake_bytes(self.intake.bytes());
+            self.tell_position();
+            let room = self.engine.room();
+            tokio::select! {
+                biased;
+                () = abandon.cancelled() => break None,
+                (batch, verdict) = self.publisher.verdict(), if busy => {
+                    busy = false;
+                    match self.judge(batch, verdict) {
+                        Ok(()) => {}
+                        Err(why) => break Some(why),
+                    }
+                }
+                count = self.intake.recv_many(&mut arrived, room), if open && room > 0 => {
+                    open = count > 0;
+                    unsaved |= open;
+                    self.take(&mut arrived);
+                }
+                _ = tick.tick(), if !busy => {
+                    self.checkpoint();
+                    (busy, unsaved) = (true, false);
+                }
+            }
+        };
+        let left = self.abandon();
+        self.publisher.close(self.close_deadline).await;
+        Ended { left, why }
+    }
+
+    /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
+    /// while this process lives; when it dies, the next one goes by the committed checkpoint.
+    pub fn tell_position(&self) {
+        let position = self.engine.core().progress().position();
+        self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
+    }
+
+    /// Plans what arrived.
+    fn take(&mut self, arrived: &mut Vec<Delivery>) {
+        let now = self.now();
+        for delivery in arrived.drain(..) {
+            self.engine.add(Item::Delivery(delivery, None), now, &mut |told| tell(&self.metrics, now.ms, told));
+        }
+    }
+
+    fn next(&mut self) -> Option<(Batch, Marks)> {
+        let now = self.now();
+        self.engine.next(now, &mut |told| tell(&self.metrics, now.ms, told))
+    }
+
+    /// A transaction of nothing but the checkpoint.
+    fn checkpoint(&mut self) {
+        self.publisher.submit(Batch::default(), self.engine.core().marks());
+    }
+
+    fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<(), Stop> {
+        match verdict? {
+            Verdict::Committed { at_ms } => {
+                self.engine.committed(batch, at_ms, &mut |told| tell(&self.metrics, at_ms, told));
+                let early = self.engine.expire(at_ms);
+                if early > 0 {
+                    self.metrics.dedup_evicted_early(early);
+                    warn!(ids = early, "event ids forgotten before their time: raise dedup.ids_max");
+                }
+                Ok(())
+            }
+            Verdict::Refused { detail } => {
+                info!(detail, deliveries = self.engine.inside(), "batch refused: sending it again in halves");
+                self.engine.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))
+            }
+        }
+    }
+
+    /// What is inside is not settled: it is left to the provider, and whoever waits for it is told.
+    fn abandon(&mut self) -> usize {
+        let mut left = self.engine.abandon();
+        self.intake.close();
+        self.intake.drain(&mut left);
+        for delivery in &left {
+            self.metrics.outcome(delivery.leg, Outcome::Failed);
+        }
+        left.len()
+    }
+
+    fn now(&self) -> Now {
+        Now { ms: self.clock.now_ms(), provider_ms: self.clock.provider_ms() }
+    }
+}
+
+/// Counts, logs and answers what is done.
+fn tell(metrics: &Metrics, now_ms: i64, told: Told<'_>) {
+    match told {
+        Told::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
+        Told::GapOpened(gap) => info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened"),
+        Told::GapClosed(gap) => info!(gap = gap.id, recovered = gap.recovered, by = "backfill", "gap closed"),
+    }
+}
+
+fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Fate, record: Option<Record<'_>>) {
+    let Delivery { leg, received_at_ms, reply, .. } = delivery;
+    let outcome = fate.outcome;
+    metrics.outcome(leg, outcome);
+    if let Some(occurred_at_ms) = fate.occurred_at_ms {
+        metrics.event_lag(leg, seconds(received_at_ms.saturating_sub(occurred_at_ms)));
+    }
+    if matches!(outcome, Outcome::Published | Outcome::DeadLettered) {
+        metrics.publish_duration(leg, seconds(now_ms.saturating_sub(received_at_ms)));
+    }
+    let event_id = || String::from_utf8_lossy(&fate.event_id);
+    if let Some((reason, detail)) = &fate.dead_letter {
+        warn!(event_id = %event_id(), %leg, reason = reason.as_str(), detail, "event dead-lettered");
+    }
+    if fate.ahead && outcome == Outcome::Published {
+        warn!(event_id = %event_id(), %leg, "event from the future: it moves neither the cursor nor latest");
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let order_id = record.map(|record| String::from_utf8_lossy(record.key())).unwrap_or_default();
+        debug!(event_id = %event_id(), %order_id, %leg, outcome = outcome.as_str(), "delivery settled");
+    }
+    if let Some(reply) = reply {
+        // The peer may have given up waiting; it will ask again and be told that it is a duplicate.
+        let _ = reply.send(outcome);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds for a histogram; a clock's milliseconds fit 52 bits")]
+fn seconds(ms: i64) -> f64 {
+    ms.max(0) as f64 / 1000.0
+}

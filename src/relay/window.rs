@@ -1,0 +1,211 @@
+//! The dedup window: which event ids are on their way, and which stand in Kafka.
+//!
+//! Two steps: an id is *claimed* when a batch plans it, and *settled* when the batch is committed, or *released* when
+//! the batch fails. Marking an id as seen on arrival would turn one failed publish into a lost event, because the
+//! provider's retry would be taken for a duplicate.
+//!
+//! Guarantee: a settled id is known for at least `window` after its commit, unless `ids_max` ids came in that time;
+//! then the least recently seen goes, and is counted.
+
+use super::lru::{Keyed, Lru, Slot};
+use std::time::Duration;
+
+/// What a claim found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Never seen, or released: it is now claimed, and is to be settled or released by its ticket.
+    New(Ticket),
+    /// Claimed before and not settled yet: the outcome of the first copy is that of this one.
+    InFlight,
+    /// Committed before.
+    Settled,
+}
+
+/// Names a claimed id until it is settled or released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(Slot);
+
+/// Event ids, each in flight or settled.
+#[derive(Debug)]
+pub struct Window {
+    ids: Lru<State>,
+    keyed: Keyed,
+    window_ms: i64,
+    ids_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    InFlight,
+    Settled,
+}
+
+impl Window {
+    /// An empty window that keeps ids for `window` after their commit, at most `ids_max` of them.
+    ///
+    /// `seed` is random a process, so that chosen ids cannot collide on purpose.
+    pub fn new(window: Duration, ids_max: usize, seed: [u64; 2]) -> Self {
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max }
+    }
+
+    /// Claims `id`. A copy of a settled id renews it: least recently *seen* goes first.
+    pub fn claim(&mut self, id: &[u8], now_ms: i64) -> Claim {
+        let key = self.keyed.hash(id);
+        let Some(slot) = self.ids.find(key) else {
+            return Claim::New(Ticket(self.ids.insert(key, State::InFlight)));
+        };
+        match self.ids.value(slot) {
+            State::InFlight => Claim::InFlight,
+            State::Settled => {
+                self.ids.touch(slot, now_ms);
+                Claim::Settled
+            }
+        }
+    }
+
+    /// The claimed id was committed at `at_ms`.
+    pub fn settle(&mut self, ticket: Ticket, at_ms: i64) {
+        self.ids.set(ticket.0, State::Settled);
+        self.ids.touch(ticket.0, at_ms);
+    }
+
+    /// The claimed id was not committed: the next copy is new.
+    pub fn release(&mut self, ticket: Ticket) {
+        self.ids.remove(ticket.0);
+    }
+
+    /// An id that was read back from Kafka, committed at `at_ms`; to be called in order of time.
+    pub fn remember(&mut self, id: &[u8], at_ms: i64) {
+        if let Claim::New(ticket) = self.claim(id, at_ms) {
+            self.settle(ticket, at_ms);
+        }
+    }
+
+    /// Forgets what is older than the window, and the oldest beyond `ids_max`.
+    ///
+    /// Returns how many of these were forgotten before their time.
+    pub fn expire(&mut self, now_ms: i64) -> u64 {
+        let mut early = 0;
+        while let Some((seen_at_ms, slot, _)) = self.ids.oldest() {
+            let due = now_ms.saturating_sub(seen_at_ms) > self.window_ms;
+            if !due && self.ids.len() <= self.ids_max {
+                break;
+            }
+            self.ids.remove(slot);
+            early += u64::from(!due);
+        }
+        early
+    }
+
+    /// Ids known, in flight or settled.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether no id is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Milliseconds since the least recently seen settled id was seen.
+    pub fn oldest_age_ms(&self, now_ms: i64) -> Option<i64> {
+        self.ids.oldest().map(|(seen_at_ms, ..)| now_ms.saturating_sub(seen_at_ms))
+    }
+
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        self.ids.bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+
+    fn window(ids_max: usize) -> Window {
+        Window::new(Duration::from_secs(72 * 3600), ids_max, [7, 9])
+    }
+
+    fn publish(window: &mut Window, id: &str, at_ms: i64) {
+        match window.claim(id.as_bytes(), at_ms) {
+            Claim::New(ticket) => window.settle(ticket, at_ms),
+            other => unreachable!("{id} is {other:?}"),
+        }
+    }
+
+    fn is_new(window: &mut Window, id: &str, now_ms: i64) -> bool {
+        matches!(window.claim(id.as_bytes(), now_ms), Claim::New(_))
+    }
+
+    #[test]
+    fn a_claimed_id_is_in_flight_until_it_settles() {
+        let mut window = window(10);
+        let Claim::New(ticket) = window.claim(b"a", 0) else { unreachable!() };
+        assert_eq!(window.claim(b"a", 1), Claim::InFlight);
+        window.settle(ticket, 2);
+        assert_eq!(window.claim(b"a", 3), Claim::Settled);
+    }
+
+    #[test]
+    fn a_released_id_is_new_again() {
+        let mut window = window(10);
+        let Claim::New(ticket) = window.claim(b"a", 0) else { unreachable!() };
+        window.release(ticket);
+        assert!(is_new(&mut window, "a", 1));
+        assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn an_id_lives_for_the_window_counted_from_its_commit() {
+        let mut window = window(10);
+        publish(&mut window, "a", HOUR);
+        assert_eq!(window.expire(73 * HOUR), 0);
+        assert_eq!(window.len(), 1);
+        assert_eq!(window.expire(73 * HOUR + 1), 0);
+        assert!(is_new(&mut window, "a", 73 * HOUR + 1));
+    }
+
+    #[test]
+    fn under_pressure_the_least_recently_seen_goes_and_is_counted() {
+        let mut window = window(2);
+        publish(&mut window, "a", 1);
+        publish(&mut window, "b", 2);
+        assert_eq!(window.claim(b"a", 3), Claim::Settled);
+        publish(&mut window, "c", 4);
+        assert_eq!(window.expire(5), 1);
+        assert!(is_new(&mut window, "b", 6));
+        assert_eq!(window.claim(b"a", 6), Claim::Settled);
+    }
+
+    #[test]
+    fn ids_in_flight_are_never_forgotten() {
+        let mut window = window(0);
+        assert!(is_new(&mut window, "a", 0));
+        assert_eq!(window.expire(1000 * HOUR), 0);
+        assert_eq!(window.claim(b"a", 1000 * HOUR), Claim::InFlight);
+    }
+
+    #[test]
+    fn a_clock_that_runs_backwards_keeps_the_order() {
+        let mut window = window(10);
+        publish(&mut window, "a", 100 * HOUR);
+        publish(&mut window, "b", 50 * HOUR);
+        assert_eq!(window.expire(172 * HOUR), 0);
+        assert_eq!(window.len(), 2);
+    }
+
+    #[test]
+    fn an_id_costs_at_most_64_bytes() {
+        let mut window = window(usize::MAX);
+        for count in 1..=1_000_000u64 {
+            window.remember(&count.to_le_bytes(), 0);
+            if count % 100_000 == 0 {
+                assert!(window.bytes() <= 64 * window.len(), "{} bytes for {count}", window.bytes());
+            }
+        }
+    }
+}
