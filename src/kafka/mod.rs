@@ -2,9 +2,25 @@
 //!
 //! Knows nothing of events; it takes a [`Batch`] of records and tells whether it stands.
 
+pub mod checkpoint;
+pub mod client;
+pub mod consume;
+pub mod embedded;
+pub mod errors;
+pub mod publisher;
+pub mod recover;
+pub mod topics;
+
 mod batch;
+mod cancel;
+mod producer;
+mod scan;
+mod transaction;
+mod wanted;
 
 pub use batch::{Batch, Record};
+pub use checkpoint::{Checkpoint, Marks};
+pub use publisher::{Broker, Publisher, Stop, Verdict};
 
 /// One of the relay's topics, by its key in `[kafka.topics]`; the name comes from the settings alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,0 +1,113 @@
+//! Blocking work beside the async runtime, which ends soon after nobody waits for it any more.
+
+use super::errors::StartError;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Why blocking work did not come to its end.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Kafka does not answer now; trying again is right.
+    Away(String),
+    /// Trying again is of no use.
+    Start(StartError),
+    /// Nobody waits for it any more.
+    Cancelled,
+}
+
+impl From<StartError> for Trouble {
+    fn from(error: StartError) -> Self {
+        Self::Start(error)
+    }
+}
+
+impl From<Trouble> for StartError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Away(detail) => Self::Failed(format!("Kafka does not answer: {detail}")),
+            Trouble::Start(error) => error,
+            Trouble::Cancelled => Self::Failed("stopped while waiting for Kafka".to_owned()),
+        }
+    }
+}
+
+/// Tells blocking work that nobody waits for it any more.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cancel {
+    state: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Cancel {
+    /// From now on the work is not wanted.
+    pub(super) fn set(&self) {
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.1.notify_all();
+    }
+
+    /// Whether the work is not wanted any more.
+    pub(super) fn is_set(&self) -> bool {
+        *self.state.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, at most `duration`; an error when the work is not wanted any more.
+    pub(super) fn wait(&self, duration: Duration) -> Result<(), Trouble> {
+        let guard = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.state.1.wait_timeout_while(guard, duration, |cancelled| !*cancelled);
+        let (cancelled, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *cancelled { Err(Trouble::Cancelled) } else { Ok(()) }
+    }
+
+    /// An error when the work is not wanted any more.
+    pub(super) fn check(&self) -> Result<(), Trouble> {
+        if self.is_set() { Err(Trouble::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Cancels when dropped, as a future is that nobody awaits any more.
+#[derive(Debug)]
+pub(super) struct CancelOnDrop(pub(super) Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.set();
+    }
+}
+
+/// Runs `work` on the runtime's blocking threads; dropping the future cancels it.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Cancel) -> Result<T, Trouble> + Send + 'static,
+) -> Result<T, StartError> {
+    let cancel = Cancel::default();
+    let _guard = CancelOnDrop(cancel.clone());
+    match tokio::task::spawn_blocking(move || work(&cancel)).await {
+        Ok(result) => result.map_err(StartError::from),
+        Err(panicked) => Err(StartError::Failed(format!("a Kafka thread failed: {panicked}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    #[tokio::test]
+    async fn dropping_the_future_ends_the_work() {
+        let (told, tell) = mpsc::channel();
+        let work = blocking(move |cancel| {
+            told.send("begun").unwrap();
+            let waited = cancel.wait(Duration::from_secs(60));
+            told.send(if matches!(waited, Err(Trouble::Cancelled)) { "cancelled" } else { "waited" }).unwrap();
+            waited
+        });
+        let handle = tokio::spawn(work);
+        let tell = tokio::task::spawn_blocking(move || {
+            assert_eq!(tell.recv().unwrap(), "begun");
+            tell
+        });
+        let tell = tell.await.unwrap();
+        handle.abort();
+        let end = tokio::task::spawn_blocking(move || tell.recv().unwrap()).await.unwrap();
+        assert_eq!(end, "cancelled");
+    }
+}

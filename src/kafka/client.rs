@@ -1,0 +1,286 @@
+//! librdkafka clients from the settings: connection, security, logs, and what Kafka said last.
+
+use super::errors::{self, Class, StartError};
+use crate::config::{Config, Secrets};
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use secrecy::ExposeSecret;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Times that only tests shorten; no setting reaches them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// After this long the coordinator aborts a transaction by itself (`transaction.timeout.ms`). A minute outlives a
+    /// broker's restart and a leader election.
+    pub transaction_timeout: Duration,
+    /// Between the two looks for a second relay: one that has just fenced us writes its claim well within it.
+    pub fence_confirm_after: Duration,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { transaction_timeout: Duration::from_secs(60), fence_confirm_after: Duration::from_secs(2) }
+    }
+}
+
+/// Sizes that the topics allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// The smallest `max.message.bytes` of our topics: no batch of records is larger.
+    pub(super) batch_bytes: usize,
+    /// The largest: no single record is larger.
+    pub(super) record_bytes: usize,
+}
+
+/// Kafka's default of `max.message.bytes`, for topics whose settings cannot be read.
+pub(super) const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { batch_bytes: MESSAGE_BYTES_DEFAULT, record_bytes: MESSAGE_BYTES_DEFAULT }
+    }
+}
+
+/// What a batch of records costs beside them (61 bytes of header), with room for the framing of its records.
+const BATCH_OVERHEAD_BYTES: usize = 512;
+/// librdkafka's least `message.max.bytes`.
+const MESSAGE_BYTES_MIN: usize = 1_000;
+/// librdkafka's largest `batch.size` and a sane `message.max.bytes`; brokers allow more than anyone sends.
+const MESSAGE_BYTES_MAX: usize = 100_000_000;
+
+/// The connection and its security, and the further options of the settings.
+pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
+    let kafka = &config.kafka;
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &kafka.bootstrap_servers);
+    client.set("client.id", &config.name);
+    let protocol = match (kafka.tls, kafka.username.is_some()) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    client.set("security.protocol", protocol);
+    if kafka.tls {
+        match &kafka.ca_file {
+            Some(file) => client.set("ssl.ca.location", file.to_string_lossy()),
+            // The OpenSSL built in looks where no distribution keeps its certificates; "probe" looks in all of them.
+            None => client.set("ssl.ca.location", "probe"),
+        };
+    }
+    if let Some(username) = &kafka.username {
+        client.set("sasl.username", username);
+        // A mechanism that never sends the password itself, should none be named.
+        client.set("sasl.mechanism", kafka.sasl_mechanism.as_deref().unwrap_or("SCRAM-SHA-512"));
+        if let Some(password) = &secrets.kafka_password {
+            client.set("sasl.password", password.expose_secret());
+        }
+    }
+    // A returned broker is found within a second (default 10), and a silent one given up before a transaction is.
+    client.set("reconnect.backoff.max.ms", "1000");
+    client.set("socket.timeout.ms", "10000");
+    client.set("socket.keepalive.enable", "true");
+    for (key, value) in &kafka.options {
+        client.set(key, value);
+    }
+    client
+}
+
+/// The transactional producer `transactional_id`.
+pub(super) fn producer(
+    config: &Config,
+    secrets: &Secrets,
+    transactional_id: &str,
+    sizes: Sizes,
+    tuning: &Tuning,
+) -> ClientConfig {
+    let mut client = base(config, secrets);
+    let within = |bytes: usize| bytes.saturating_sub(BATCH_OVERHEAD_BYTES).clamp(1, MESSAGE_BYTES_MAX).to_string();
+    client.set("batch.size", within(sizes.batch_bytes));
+    client.set("message.max.bytes", sizes.record_bytes.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX).to_string());
+    let transaction_ms = tuning.transaction_timeout.as_millis();
+    client.set("transactional.id", transactional_id);
+    client.set("transaction.timeout.ms", transaction_ms.to_string());
+    // A record gives up before its transaction does, so that a transaction can still be aborted in good order.
+    client.set("message.timeout.ms", (transaction_ms * 3 / 4).to_string());
+    client.set("socket.timeout.ms", (transaction_ms / 2).min(10_000).to_string());
+    client.set("acks", "all");
+    client.set("enable.idempotence", "true");
+    // More than five would let retries overtake one another.
+    client.set("max.in.flight.requests.per.connection", "5");
+    client.set("partitioner", "murmur2_random");
+    // The batch is already whole when it is handed over: waiting for more records only costs time.
+    client.set("linger.ms", "0");
+    client
+}
+
+/// A consumer for partitions named by the caller; it joins no group and commits no offset.
+pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
+    let mut client = base(config, secrets);
+    // librdkafka assigns partitions only to a consumer with a group id; nothing is ever stored under it.
+    client.set("group.id", format!("{}.read", config.name));
+    client.set("enable.auto.commit", "false");
+    client.set("enable.auto.offset.store", "false");
+    client.set("allow.auto.create.topics", "false");
+    client.set("isolation.level", isolation);
+    // Records deleted while we read are no loss: they are older than the window.
+    client.set("auto.offset.reset", "earliest");
+    client.set("enable.partition.eof", "true");
+    // The default of a second leaves a fast reader idle most of the time.
+    client.set("fetch.queue.backoff.ms", "1");
+    // The defaults would let each partition queue 64 MiB.
+    client.set("queued.max.messages.kbytes", "4096");
+    client.set("fetch.wait.max.ms", "100");
+    client
+}
+
+/// What Kafka said last to one client.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    /// The first record that could not be delivered since [`Context::forget`], leaving aside consequences of others.
+    pub(super) refused: Option<Code>,
+    /// The credentials were refused.
+    pub(super) denied: Option<String>,
+    /// The last trouble with connections.
+    pub(super) away: Option<String>,
+}
+
+/// Takes librdkafka's log lines, errors and delivery reports.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    said: Mutex<Said>,
+}
+
+impl Context {
+    /// What was said so far.
+    pub(super) fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts anew, before a transaction.
+    pub(super) fn forget(&self) {
+        *self.said() = Said::default();
+    }
+
+    /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
+    /// consequence of another failure decides nothing; else the first failure does.
+    fn failed(&self, code: Code) {
+        let weight = |code| match errors::classify(code) {
+            Class::Record => 2,
+            Class::Abort => 0,
+            _ => 1,
+        };
+        let mut said = self.said();
+        if said.refused.is_none_or(|first| weight(first) < weight(code)) {
+            said.refused = Some(code);
+        }
+    }
+
+    /// The last trouble with connections, or `otherwise`.
+    pub(super) fn away(&self, otherwise: &str) -> String {
+        self.said().away.clone().unwrap_or_else(|| otherwise.to_owned())
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
+        // What these lines mean for the relay is logged once by the relay; here they are detail, repeated at will.
+        if facility == "CONFWARN" {
+            tracing::warn!(target: "librdkafka", detail = line, "kafka option");
+        } else {
+            tracing::debug!(target: "librdkafka", facility, detail = line, "librdkafka");
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut said = self.said();
+        match code {
+            Code::Authentication | Code::SaslAuthenticationFailed => said.denied = Some(reason.to_owned()),
+            _ => said.away = Some(reason.to_owned()),
+        }
+    }
+
+    fn stats(&self, _statistics: rdkafka::Statistics) {}
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        if let Err((error, _)) = result {
+            self.failed(error.rdkafka_error_code().unwrap_or(Code::Unknown));
+        }
+    }
+}
+
+/// The credentials were refused.
+pub(super) fn credentials_refused(config: &Config, reason: &str) -> StartError {
+    let who = match &config.kafka.username {
+        Some(username) => format!("the credentials of `{username}`"),
+        None => "a connection without credentials".to_owned(),
+    };
+    StartError::Denied(format!(
+        "Kafka refused {who}: {reason}; check kafka.username, kafka.sasl_mechanism and the Kafka password \
+         (PEPAY_RELAY_KAFKA_PASSWORD, kafka.password_file or the credential kafka-password)"
+    ))
+}
+
+/// A permission is lacking; `acl` is what follows the principal, such as `--operation Write --topic pepay.orders`.
+pub(super) fn permission_lacking(config: &Config, what: &str, acl: &str) -> StartError {
+    let principal = config.kafka.username.as_deref().unwrap_or("ANONYMOUS");
+    StartError::Denied(format!(
+        "Kafka does not allow to {what}; add the permission: kafka-acls --bootstrap-server {} --add \
+         --allow-principal User:{principal} {acl}",
+        config.kafka.bootstrap_servers
+    ))
+}
+
+/// The permission that `code` asks for, of a producer with this transactional id that writes to `topic`.
+pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id: &str, topic: &str) -> StartError {
+    match code {
+        Code::TransactionalIdAuthorizationFailed => permission_lacking(
+            config,
+            &format!("use the transactional id `{transactional_id}`"),
+            &format!("--operation Write --operation Describe --transactional-id {transactional_id}"),
+        ),
+        Code::ClusterAuthorizationFailed => {
+            permission_lacking(config, "write idempotently", "--operation IdempotentWrite --cluster")
+        }
+        Code::TopicAuthorizationFailed => permission_lacking(
+            config,
+            &format!("write and read the topic `{topic}`"),
+            &format!("--operation Write --operation Read --operation Describe --topic {topic}"),
+        ),
+        _ => credentials_refused(config, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_record_wins_over_other_failures_and_consequences_never_do() {
+        let decide = |codes: &[Code]| {
+            let context = Context::default();
+            for code in codes {
+                context.failed(*code);
+            }
+            context.said().refused
+        };
+        assert_eq!(decide(&[]), None);
+        assert_eq!(decide(&[Code::PurgeQueue]), Some(Code::PurgeQueue));
+        assert_eq!(decide(&[Code::PurgeQueue, Code::MessageTimedOut]), Some(Code::MessageTimedOut));
+        assert_eq!(decide(&[Code::MessageTimedOut, Code::PurgeQueue]), Some(Code::MessageTimedOut));
+        let refused = [Code::MessageTimedOut, Code::MessageSizeTooLarge, Code::AllBrokersDown];
+        assert_eq!(decide(&refused), Some(Code::MessageSizeTooLarge));
+    }
+}

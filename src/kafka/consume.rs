@@ -1,0 +1,162 @@
+//! Follows one of our topics, for `tail` and `smoke`: committed records only, from a chosen point on, without end.
+
+use super::cancel::{Cancel, CancelOnDrop, Trouble};
+use super::client::{self, Context};
+use super::errors::{self, Class, StartError};
+use super::recover::headers_of;
+use super::scan::{self, Reader};
+use crate::config::{Config, Secrets};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Records read ahead of the caller. With librdkafka's own queue (4 MiB a partition) the bound on memory.
+const AHEAD: usize = 64;
+/// How soon the reading thread notices that nobody listens any more.
+const NOTICE: Duration = Duration::from_millis(100);
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// With the oldest record.
+    Beginning,
+    /// With what is published from now on.
+    End,
+    /// With the first record published at this time or later, in Unix milliseconds.
+    Time(i64),
+}
+
+/// A record as it stands in Kafka.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumed {
+    /// The topic's name.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// When it was published, in Unix milliseconds.
+    pub published_at_ms: i64,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Consumed {
+    /// The value of the last header `name`.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
+    }
+}
+
+/// A topic being followed; dropping it ends that.
+#[derive(Debug)]
+pub struct Follow {
+    records: mpsc::Receiver<Result<Consumed, StartError>>,
+    _cancel: CancelOnDrop,
+}
+
+impl Follow {
+    /// Follows the topic of this name. Returns once the starting point is fixed, so that nothing published after
+    /// this call is missed.
+    pub async fn start(config: &Config, secrets: &Secrets, topic: &str, from: From) -> Result<Self, StartError> {
+        let (config, secrets, topic) = (config.clone(), secrets.clone(), topic.to_owned());
+        let opened = super::cancel::blocking(move |cancel| {
+            let reader = Reader::open(&config, &secrets)?;
+            let Some((partitions, _)) = reader.shape(&topic, cancel)? else {
+                let text = format!("{topic} does not exist; create it: pepay-relay topics --create");
+                return Err(StartError::Settings(text).into());
+            };
+            let at = match from {
+                From::Beginning => Offset::Beginning,
+                From::End => Offset::End,
+                From::Time(ms) => Offset::Offset(ms),
+            };
+            let mut starts = reader.offsets(&topic, partitions, at)?;
+            if starts.contains(&Offset::End) {
+                // Nothing is that young yet: begin where the log ends now.
+                let ends = reader.offsets(&topic, partitions, Offset::End)?;
+                for (start, end) in starts.iter_mut().zip(ends) {
+                    if *start == Offset::End {
+                        *start = end;
+                    }
+                }
+            }
+            let consumer = open(&config, &secrets, &topic, &starts)?;
+            Ok((config, topic, consumer))
+        });
+        let (config, topic, consumer) = opened.await?;
+        let cancel = Cancel::default();
+        let guard = CancelOnDrop(cancel.clone());
+        let (sender, records) = mpsc::channel(AHEAD);
+        std::thread::Builder::new()
+            .name("kafka-follow".to_owned())
+            .spawn(move || follow(&config, &topic, &consumer, &cancel, &sender))
+            .map_err(|error| StartError::Failed(format!("no thread to read Kafka: {error}")))?;
+        Ok(Self { records, _cancel: guard })
+    }
+
+    /// The next record. An error ends the following; `None` after it. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Consumed, StartError>> {
+        self.records.recv().await
+    }
+}
+
+fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> Result<BaseConsumer<Context>, Trouble> {
+    let settings = client::consumer(config, secrets, "read_committed");
+    let consumer = BaseConsumer::from_config_and_context(&settings, Context::default())
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    let mut list = TopicPartitionList::new();
+    let assigned = (0..)
+        .zip(starts)
+        .try_for_each(|(partition, start)| list.add_partition_offset(topic, partition, *start))
+        .and_then(|()| consumer.assign(&list));
+    assigned.map_err(|error| scan::trouble(config, &consumer, &error, topic))?;
+    Ok(consumer)
+}
+
+/// Faults that pass are librdkafka's to repeat; it goes on where it was.
+fn follow(
+    config: &Config,
+    topic: &str,
+    consumer: &BaseConsumer<Context>,
+    cancel: &Cancel,
+    sender: &mpsc::Sender<Result<Consumed, StartError>>,
+) {
+    while !cancel.is_set() {
+        let item = match consumer.poll(NOTICE) {
+            None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
+            Some(Ok(message)) => Ok(owned(&message)),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                Some(Code::GroupAuthorizationFailed) => continue,
+                Some(code) if !errors::is_denied(code) && errors::classify(code) != Class::Stop => continue,
+                _ => Err(StartError::from(scan::trouble(config, consumer, &error, topic))),
+            },
+        };
+        let last = item.is_err();
+        if sender.blocking_send(item).is_err() || last {
+            return;
+        }
+    }
+}
+
+fn owned(message: &BorrowedMessage<'_>) -> Consumed {
+    let mut headers = Vec::new();
+    headers_of(message, |name, value| headers.push((name.to_owned(), value.unwrap_or_default().to_vec())));
+    Consumed {
+        topic: message.topic().to_owned(),
+        partition: message.partition(),
+        offset: message.offset(),
+        published_at_ms: message.timestamp().to_millis().unwrap_or_default(),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers,
+    }
+}

@@ -1,0 +1,388 @@
+//! The producer's thread: claims the name, commits batch after batch, and holds one for as long as Kafka is away.
+//!
+//! Guarantee: a batch handed over is committed exactly once, refused for certain, or given back with the reason why
+//! this relay has to stop. A commit of unknown outcome is resolved by the newest checkpoint: our own run and the
+//! commit's number stand there, or our own run and the number before; anything else was written by another relay.
+
+use super::Batch;
+use super::Topic;
+use super::cancel::{Cancel, Trouble};
+use super::checkpoint::{Checkpoint, Marks};
+use super::client::{self, Context, Sizes, Tuning};
+use super::errors::{self, Class, StartError};
+use super::publisher::{Broker, Stop, Verdict};
+use super::recover::{self, Newest};
+use super::scan::Reader;
+use super::transaction::{Failure, SLICE, Work};
+use crate::config::{Config, Secrets};
+use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::producer::{BaseProducer, Producer};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Between two attempts while Kafka is away: short beside a broker's restart, long beside a request.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Kafka is called unavailable after this long without an answer: longer than a leader election with a fast
+/// controller, shorter than `webhook.answer_within`.
+const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
+/// Attempts that are aborted at once, one after the other, before the next one waits a little.
+const ABORTS_IN_A_ROW: u32 = 3;
+
+/// What the thread works with.
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) secrets: Secrets,
+    pub(super) broker: Broker,
+    pub(super) tuning: Tuning,
+    pub(super) sizes: Sizes,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) cancel: Cancel,
+}
+
+/// A claimed name and the state of its transactions.
+pub(super) struct Line {
+    setup: Setup,
+    /// `None` after trouble that only a new one ends.
+    producer: Option<BaseProducer<Context>>,
+    run: String,
+    /// Number of the last transaction that stands.
+    commit: u64,
+    outage: Outage,
+}
+
+/// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
+pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble> {
+    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
+    let run = uuid::Uuid::new_v4().to_string();
+    let mut line = Line { setup, producer: None, run, commit: 0, outage };
+    let mut predecessor = None;
+    loop {
+        let newest = line.fence()?;
+        if let Some(Newest { checkpoint, .. }) = newest {
+            // Our own run: an earlier attempt of this loop stands after all.
+            if checkpoint.run == line.run {
+                break;
+            }
+            line.check_environment(&checkpoint)?;
+            predecessor = Some(checkpoint);
+        }
+        let marks = predecessor.as_ref().map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
+        match line.attempt(&Batch::default(), &marks, 0) {
+            Ok(()) => break,
+            Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+            Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
+            Err(Failure::Aborted { class: Class::Record, detail }) => return Err(line.tiny_control(&detail).into()),
+            Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
+                line.refused_at_start(&detail)?;
+                line.producer = None;
+                line.outage.waiting(&detail);
+                line.setup.cancel.wait(RETRY_AFTER)?;
+            }
+        }
+    }
+    line.outage.over();
+    Ok((line, predecessor))
+}
+
+impl Line {
+    /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
+    pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
+        let commit = self.commit.saturating_add(1);
+        let mut aborts = 0;
+        loop {
+            if self.producer.is_none() {
+                match self.resolve(commit) {
+                    Ok(Some(at_ms)) => return Some(Ok(self.committed(batch, commit, at_ms))),
+                    Ok(None) => {}
+                    Err(None) => return None,
+                    Err(Some(stop)) => return Some(Err(self.stopped(stop))),
+                }
+            }
+            match self.attempt(batch, marks, commit) {
+                Ok(()) => return Some(Ok(self.committed(batch, commit, now_ms()))),
+                Err(Failure::Aborted { class: Class::Record, detail }) => {
+                    self.setup.metrics.kafka_error(KafkaErrorKind::Record);
+                    if batch.is_empty() {
+                        let error = self.tiny_control(&detail);
+                        return Some(Err(self.stopped(Stop::Fatal(error.to_string()))));
+                    }
+                    self.outage.over();
+                    return Some(Ok(Verdict::Refused { detail }));
+                }
+                Err(Failure::Aborted { class, detail }) => {
+                    aborts += 1;
+                    let at_once = class == Class::Abort && aborts <= ABORTS_IN_A_ROW;
+                    let kind = if at_once { KafkaErrorKind::Abort } else { KafkaErrorKind::Retry };
+                    self.setup.metrics.kafka_error(kind);
+                    if !at_once {
+                        self.outage.waiting(&detail);
+                        self.setup.cancel.wait(RETRY_AFTER).ok()?;
+                    }
+                }
+                Err(Failure::InDoubt { fenced, detail }) => {
+                    tracing::debug!(detail, fenced, "a new Kafka producer is needed");
+                    self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
+                    self.producer = None;
+                    if fenced && let Some(stop) = self.confirm_fence()? {
+                        return Some(Err(self.stopped(stop)));
+                    }
+                }
+                Err(Failure::Stop(detail)) => return Some(Err(self.stopped(Stop::Fatal(detail)))),
+                Err(Failure::Cancelled) => return None,
+            }
+        }
+    }
+
+    /// Serves librdkafka's queue of logs and errors while nothing is to be committed.
+    pub(super) fn idle(&self) {
+        if let Some(producer) = &self.producer {
+            producer.poll(Duration::ZERO);
+        }
+    }
+
+    fn attempt(&mut self, batch: &Batch, marks: &Marks, commit: u64) -> Result<(), Failure> {
+        let Self { setup, producer, run, outage, .. } = self;
+        let Some(producer) = producer else {
+            return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
+        };
+        let checkpoint = Checkpoint {
+            run: run.clone(),
+            commit,
+            marks: marks.clone(),
+            at: format!("{:.3}", jiff::Timestamp::now()),
+            environment: setup.config.provider.environment.as_str().to_owned(),
+        };
+        let checkpoint = checkpoint.to_json().map_err(|error| Failure::Stop(format!("checkpoint: {error}")))?;
+        let topics = &setup.config.kafka.topics;
+        let work = Work {
+            producer,
+            name_of: &|topic| topics.name(topic),
+            checkpoint_key: &Checkpoint::key(&setup.config.name),
+            checkpoint: &checkpoint,
+            cancel: &setup.cancel,
+            phase_max: setup.tuning.transaction_timeout,
+        };
+        let began = Instant::now();
+        work.commit(batch, &mut |detail| outage.silent_since(began, detail))
+    }
+
+    fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
+        self.commit = commit;
+        self.outage.over();
+        for topic in Topic::ALL {
+            let count = batch.records().filter(|record| record.topic() == topic).count();
+            self.setup.metrics.records(topic, u64::try_from(count).unwrap_or(u64::MAX));
+        }
+        self.setup.metrics.records(Topic::Control, 1);
+        Verdict::Committed { at_ms }
+    }
+
+    fn stopped(&self, stop: Stop) -> Stop {
+        self.setup.metrics.kafka_error(KafkaErrorKind::Fatal);
+        stop
+    }
+
+    /// Makes a new producer and finds out whether `commit` stands: its time if so, nothing if it has to be sent
+    /// again. `Err(None)` when the relay stops.
+    fn resolve(&mut self, commit: u64) -> Result<Option<i64>, Option<Stop>> {
+        let newest = match self.fence() {
+            Ok(newest) => newest,
+            Err(Trouble::Cancelled) => return Err(None),
+            Err(Trouble::Start(StartError::Fenced)) => return Err(Some(Stop::Fenced)),
+            Err(Trouble::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
+            Err(Trouble::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
+        };
+        if self.setup.broker == Broker::Embedded {
+            return Ok(None);
+        }
+        match newest {
+            Some(Newest { checkpoint, written_at_ms }) if checkpoint.run == self.run => {
+                if checkpoint.commit == commit {
+                    Ok(Some(written_at_ms))
+                } else if checkpoint.commit == self.commit {
+                    Ok(None)
+                } else {
+                    Err(Some(Stop::Fenced))
+                }
+            }
+            _ => Err(Some(Stop::Fenced)),
+        }
+    }
+
+    /// Looks twice whether another relay wrote a checkpoint, without fencing anyone. `None` when the relay stops;
+    /// `Some(None)` when nobody did: the coordinator merely timed our transaction out.
+    fn confirm_fence(&mut self) -> Option<Option<Stop>> {
+        if self.setup.broker == Broker::Embedded {
+            return Some(Some(Stop::Fenced));
+        }
+        for look in 0..2 {
+            if look > 0 {
+                self.setup.cancel.wait(self.setup.tuning.fence_confirm_after).ok()?;
+            }
+            match self.patiently(|line| line.newest()) {
+                Ok(Some(newest)) if newest.checkpoint.run == self.run => {}
+                Ok(_) => return Some(Some(Stop::Fenced)),
+                Err(Trouble::Cancelled) => return None,
+                Err(other) => return Some(Some(Stop::Fatal(StartError::from(other).to_string()))),
+            }
+        }
+        Some(None)
+    }
+
+    /// `init_transactions`, which aborts what an earlier producer of the name left open and fences it, and then the
+    /// newest checkpoint. Waits for Kafka.
+    fn fence(&mut self) -> Result<Option<Newest>, Trouble> {
+        self.producer = None;
+        let producer = self.patiently(|line| line.initialised())?;
+        self.producer = Some(producer);
+        if self.setup.broker == Broker::Embedded {
+            return Ok(None);
+        }
+        self.patiently(|line| line.newest())
+    }
+
+    fn initialised(&mut self) -> Result<BaseProducer<Context>, Trouble> {
+        let Setup { config, secrets, sizes, tuning, cancel, .. } = &self.setup;
+        let settings = client::producer(config, secrets, &config.name, *sizes, tuning);
+        let producer = BaseProducer::from_config_and_context(&settings, Context::default())
+            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+        let began = Instant::now();
+        loop {
+            cancel.check()?;
+            let result = producer.init_transactions(SLICE);
+            producer.poll(Duration::ZERO);
+            let Err(error) = result else { return Ok(producer) };
+            let denied = producer.context().said().denied.clone();
+            if let Some(reason) = denied {
+                return Err(client::credentials_refused(config, &reason).into());
+            }
+            if let Some(code) = error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
+                return Err(client::denied(
+                    config,
+                    code,
+                    &error.to_string(),
+                    &config.name,
+                    &config.kafka.topics.control,
+                )
+                .into());
+            }
+            match errors::sort(&error) {
+                Class::Retry => self.outage.silent_since(began, &producer.context().away(&error.to_string())),
+                Class::Stop => return Err(StartError::Failed(error.to_string()).into()),
+                _ => return Err(Trouble::Away(error.to_string())),
+            }
+        }
+    }
+
+    fn newest(&mut self) -> Result<Option<Newest>, Trouble> {
+        let Setup { config, secrets, cancel, .. } = &self.setup;
+        let reader = Reader::open(config, secrets)?;
+        recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
+    }
+
+    /// Asks until Kafka answers. A permission taken away while the relay runs is waited for as well: what is held
+    /// would be lost by stopping no less than by waiting.
+    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, Trouble>) -> Result<T, Trouble> {
+        loop {
+            let detail = match ask(self) {
+                Err(Trouble::Away(detail)) => detail,
+                Err(Trouble::Start(StartError::Denied(detail))) if self.is_running() => detail,
+                answer => return answer,
+            };
+            self.setup.metrics.kafka_error(KafkaErrorKind::Retry);
+            self.outage.waiting(&detail);
+            self.setup.cancel.wait(RETRY_AFTER)?;
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.setup.health.phase() != Phase::Starting
+    }
+
+    fn check_environment(&self, checkpoint: &Checkpoint) -> Result<(), StartError> {
+        let ours = self.setup.config.provider.environment.as_str();
+        let Checkpoint { environment, .. } = checkpoint;
+        if environment == ours {
+            return Ok(());
+        }
+        let Config { name, kafka, .. } = &self.setup.config;
+        Err(StartError::Settings(format!(
+            "the topics of relay `{name}` hold {environment} events (says the checkpoint in {}), but \
+             provider.environment is {ours}; give each environment its own kafka.topic_prefix and name",
+            kafka.topics.control
+        )))
+    }
+
+    fn tiny_control(&self, detail: &str) -> StartError {
+        StartError::Settings(format!(
+            "Kafka refuses a checkpoint for its size ({detail}); raise max.message.bytes of {} to its default of {}",
+            self.setup.config.kafka.topics.control,
+            client::MESSAGE_BYTES_DEFAULT
+        ))
+    }
+
+    /// At start a lacking permission is told at once, not waited for.
+    fn refused_at_start(&self, detail: &str) -> Result<(), StartError> {
+        let Some(producer) = &self.producer else { return Ok(()) };
+        let said = producer.context().said();
+        let code = said.refused.or_else(|| producer.client().fatal_error().map(|(code, _)| code));
+        let Config { name, kafka, .. } = &self.setup.config;
+        match code.filter(|code| errors::is_denied(*code)) {
+            Some(code) => Err(client::denied(&self.setup.config, code, detail, name, &kafka.topics.control)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether Kafka answers, told once a change.
+struct Outage {
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    since: Option<Instant>,
+}
+
+impl Outage {
+    fn new(health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        Self { health, metrics, since: None }
+    }
+
+    /// No answer since `began`: an outage after [`UNAVAILABLE_AFTER`].
+    fn silent_since(&mut self, began: Instant, detail: &str) {
+        if began.elapsed() >= UNAVAILABLE_AFTER {
+            self.waiting(detail);
+        }
+    }
+
+    /// Something waits for Kafka now.
+    fn waiting(&mut self, detail: &str) {
+        if self.since.is_none() {
+            self.since = Some(Instant::now());
+            self.metrics.kafka_error(KafkaErrorKind::Retry);
+            tracing::warn!(detail, "kafka unavailable");
+        }
+        // While starting, webhooks are told `starting`, which is no less true.
+        if self.health.phase() == Phase::Ready {
+            self.health.set_phase(Phase::KafkaUnavailable);
+        }
+    }
+
+    /// Kafka answered.
+    fn over(&mut self) {
+        if let Some(since) = self.since.take() {
+            tracing::info!(
+                after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "kafka recovered"
+            );
+        }
+        if self.health.phase() == Phase::KafkaUnavailable {
+            self.health.set_phase(Phase::Ready);
+        }
+    }
+}
+
+/// Now, in Unix milliseconds.
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

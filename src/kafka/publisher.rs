@@ -1,0 +1,184 @@
+//! The relay's end of the producer's thread: hand a batch over, await its verdict.
+
+use super::Batch;
+use super::cancel::{Cancel, CancelOnDrop, Trouble};
+use super::checkpoint::{Checkpoint, Marks};
+use super::client::{Sizes, Tuning};
+use super::errors::StartError;
+use super::producer::{self, Line, Setup};
+use super::topics;
+use crate::config::{Config, Secrets};
+use crate::telemetry::{Health, Metrics};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How often the thread serves librdkafka's queue while it has nothing to do.
+const IDLE: Duration = Duration::from_secs(1);
+/// After `close` has run out of time, the thread needs at most a slice to notice.
+const NOTICE: Duration = Duration::from_secs(1);
+
+/// Which Kafka the relay writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// The one of the settings.
+    Configured,
+    /// librdkafka's mock cluster, for the demo: it knows no administration, does not fence and hides nothing that was
+    /// aborted, so nothing is read back from it.
+    Embedded,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stands, with its checkpoint.
+    Committed {
+        /// When, in Unix milliseconds.
+        at_ms: i64,
+    },
+    /// Aborted for certain: Kafka will not take a record of it, or that much at once. The caller halves it, and a
+    /// batch of one becomes a dead letter.
+    Refused {
+        /// What Kafka said.
+        detail: String,
+    },
+}
+
+/// Why the relay has to stop. The batch does not stand, or stands only if another relay says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Another relay of the same name took over (exit status 75).
+    Fenced,
+    /// Nothing that waiting could mend (exit status 1).
+    Fatal(String),
+}
+
+/// A batch and the marks of its checkpoint.
+type Job = (Batch, Marks);
+
+/// Commits batches, one transaction each, one at a time.
+///
+/// Dropping it without [`Publisher::close`] leaves a batch in flight undone or unknown; the next start resolves it.
+#[derive(Debug)]
+pub struct Publisher {
+    jobs: Option<SyncSender<Job>>,
+    verdicts: mpsc::Receiver<(Batch, Result<Verdict, Stop>)>,
+    /// A batch that the thread could not take because it has ended.
+    orphan: Option<Batch>,
+    ended: oneshot::Receiver<()>,
+    guard: CancelOnDrop,
+}
+
+impl Publisher {
+    /// Takes the name over: fences every earlier relay of the name, reads its newest checkpoint, refuses one of
+    /// another environment, and commits a claim that carries its marks on.
+    ///
+    /// Gives the predecessor's checkpoint, `None` when there never was one. Waits for a Kafka that does not answer;
+    /// dropping the future ends that.
+    pub async fn start(
+        config: &Config,
+        secrets: &Secrets,
+        broker: Broker,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Result<(Self, Option<Checkpoint>), StartError> {
+        Self::start_tuned(config, secrets, broker, metrics, health, Tuning::default()).await
+    }
+
+    /// [`Publisher::start`] with other times; for tests.
+    pub async fn start_tuned(
+        config: &Config,
+        secrets: &Secrets,
+        broker: Broker,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        tuning: Tuning,
+    ) -> Result<(Self, Option<Checkpoint>), StartError> {
+        let sizes = match broker {
+            Broker::Configured => topics::sizes(config, secrets).await?,
+            Broker::Embedded => Sizes::default(),
+        };
+        let cancel = Cancel::default();
+        // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
+        let guard = CancelOnDrop(cancel);
+        let (config, secrets) = (config.clone(), secrets.clone());
+        let setup = Setup { config, secrets, broker, tuning, sizes, metrics, health, cancel: guard.0.clone() };
+        let (job_sender, jobs) = sync_channel(1);
+        let (verdict_sender, verdicts) = mpsc::channel(1);
+        let (claimed_sender, claimed) = oneshot::channel();
+        let (ended_sender, ended) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("kafka-producer".to_owned())
+            .spawn(move || {
+                match producer::claim(setup) {
+                    Ok((line, predecessor)) => {
+                        if claimed_sender.send(Ok(predecessor)).is_ok() {
+                            serve(line, &jobs, &verdict_sender);
+                        }
+                    }
+                    Err(trouble) => drop(claimed_sender.send(Err(trouble))),
+                }
+                drop(ended_sender.send(()));
+            })
+            .map_err(|error| StartError::Failed(format!("no thread for the producer: {error}")))?;
+        let claimed = claimed.await.unwrap_or_else(|_| {
+            Err(Trouble::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
+        });
+        let predecessor = claimed?;
+        Ok((Self { jobs: Some(job_sender), verdicts, orphan: None, ended, guard }, predecessor))
+    }
+
+    /// Hands a batch over; `marks` become the transaction's checkpoint. An empty batch commits only that.
+    ///
+    /// At most one batch at a time: await its verdict before the next.
+    pub fn submit(&mut self, batch: Batch, marks: Marks) {
+        let Some(jobs) = &self.jobs else { return };
+        if let Err(TrySendError::Full((batch, _)) | TrySendError::Disconnected((batch, _))) =
+            jobs.try_send((batch, marks))
+        {
+            self.orphan = Some(batch);
+        }
+    }
+
+    /// Awaits the verdict over the batch in flight, and gives the batch back; pends while none is.
+    ///
+    /// Cancel safe: a verdict is never taken and lost.
+    pub async fn verdict(&mut self) -> (Batch, Result<Verdict, Stop>) {
+        if let Some(batch) = self.orphan.take() {
+            return (batch, Err(Stop::Fatal("the producer's thread has ended".to_owned())));
+        }
+        match self.verdicts.recv().await {
+            Some(verdict) => verdict,
+            None => (Batch::default(), Err(Stop::Fatal("the producer's thread has ended".to_owned()))),
+        }
+    }
+
+    /// Lets the batch in flight come to its end, at most for `deadline`, and ends the thread.
+    ///
+    /// Whether it ended in time; if not, the next start aborts what is still open.
+    pub async fn close(mut self, deadline: Duration) -> bool {
+        self.jobs = None;
+        if tokio::time::timeout(deadline, &mut self.ended).await.is_ok() {
+            return true;
+        }
+        self.guard.0.set();
+        tokio::time::timeout(NOTICE, &mut self.ended).await.is_ok()
+    }
+}
+
+fn serve(mut line: Line, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batch, Result<Verdict, Stop>)>) {
+    loop {
+        match jobs.recv_timeout(IDLE) {
+            Ok((batch, marks)) => {
+                let Some(verdict) = line.settle(&batch, &marks) else { return };
+                let last = verdict.is_err();
+                if verdicts.blocking_send((batch, verdict)).is_err() || last {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => line.idle(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Reads stretches of partitions to their very end, seeing only what is committed.
+//!
+//! The end is the *high watermark*: a reader that asks for committed records is told the last stable offset instead,
+//! which another writer's open transaction can hold at 0. So a client that sees everything asks for the end, another
+//! one reads only what is committed until its position is there, and an open transaction is waited for.
+
+use super::cancel::{Cancel, Trouble};
+use super::client::{self, Context};
+use super::errors::{self, Class, StartError};
+use crate::config::{Config, Secrets};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Bound on one question to a broker; it is asked again.
+pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// A slice of it, between which refused credentials are noticed.
+const ASK_SLICE: Duration = Duration::from_millis(500);
+/// How often a quiet reader looks at its positions.
+const QUIET: Duration = Duration::from_millis(20);
+/// After this long without progress the reader asks what it waits for; doubled each time, up to [`STALL_MAX`].
+const STALL_MIN: Duration = Duration::from_millis(500);
+const STALL_MAX: Duration = Duration::from_secs(8);
+/// Log lines and errors that a client may have queued before it is asked what went wrong.
+const QUEUED_EVENTS: usize = 64;
+/// A broker aborts a transaction after at most `transaction.max.timeout.ms` (15 minutes unless raised); one that is
+/// open longer hangs, and only an operator can end it.
+const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(16 * 60);
+
+/// A stretch of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    /// First offset.
+    pub(super) start: i64,
+    /// One past the last offset.
+    pub(super) end: i64,
+}
+
+/// Two clients: one sees everything and knows where logs end, the other reads what is committed.
+pub(super) struct Reader<'c> {
+    config: &'c Config,
+    all: BaseConsumer<Context>,
+    committed: BaseConsumer<Context>,
+}
+
+impl<'c> Reader<'c> {
+    /// Creates both clients; nothing is asked yet.
+    pub(super) fn open(config: &'c Config, secrets: &Secrets) -> Result<Self, Trouble> {
+        let open = |isolation| {
+            let settings = client::consumer(config, secrets, isolation);
+            BaseConsumer::from_config_and_context(&settings, Context::default())
+                .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
+        };
+        Ok(Self { config, all: open("read_uncommitted")?, committed: open("read_committed")? })
+    }
+
+    /// How many partitions `topic` has, and the replicas of the one that has the fewest; `None` if it does not exist.
+    pub(super) fn shape(&self, topic: &str, cancel: &Cancel) -> Result<Option<(i32, i32)>, Trouble> {
+        let began = Instant::now();
+        let metadata = loop {
+            cancel.check()?;
+            match self.all.fetch_metadata(Some(topic), ASK_SLICE) {
+                Ok(metadata) => break metadata,
+                Err(error) => match trouble(self.config, &self.all, &error, topic) {
+                    Trouble::Away(_) if began.elapsed() < ASK_TIMEOUT => {}
+                    trouble => return Err(trouble),
+                },
+            }
+        };
+        let Some(found) = metadata.topics().first() else { return Ok(None) };
+        match found.error().map(Code::from) {
+            None => {
+                let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min();
+                let count = |count| i32::try_from(count).unwrap_or(i32::MAX);
+                Ok(Some((count(found.partitions().len()), count(replicas.unwrap_or(0)))))
+            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
+            Some(code) => Err(self.trouble(&self.all, &KafkaError::MetadataFetch(code), topic)),
+        }
+    }
+
+    /// The offset at `at` (a time in Unix milliseconds, or a logical offset) of each partition of `topic`; a time
+    /// after the last record gives [`Offset::End`].
+    pub(super) fn offsets(&self, topic: &str, partitions: i32, at: Offset) -> Result<Vec<Offset>, Trouble> {
+        offsets(&self.all, topic, 0..partitions, at).map_err(|error| self.trouble(&self.all, &error, topic))
+    }
+
+    /// Reads the stretches, giving each committed record in them to `each`, in order within its partition.
+    ///
+    /// `pulse` hears how many offsets are done, and the topic and partition whose open transaction is waited for.
+    pub(super) fn read(
+        &self,
+        stretches: &[Stretch],
+        cancel: &Cancel,
+        mut each: impl FnMut(&BorrowedMessage<'_>),
+        mut pulse: impl FnMut(u64, Option<&str>),
+    ) -> Result<(), Trouble> {
+        let mut remaining = Remaining::new(stretches);
+        self.assign(&remaining)?;
+        let (mut quiet_since, mut stall, mut waiting_since) = (Instant::now(), STALL_MIN, None);
+        while !remaining.is_done() {
+            cancel.check()?;
+            let progressed = match self.committed.poll(QUIET) {
+                Some(Ok(message)) => {
+                    if remaining.saw(message.topic(), message.partition(), message.offset()) {
+                        each(&message);
+                    }
+                    true
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => remaining.reached_end(),
+                Some(Err(error)) => {
+                    self.tolerate(&error)?;
+                    false
+                }
+                None => false,
+            };
+            let progressed = progressed || self.look_at_positions(&mut remaining)?;
+            if remaining.has_to_assign() {
+                self.assign(&remaining)?;
+            }
+            if progressed {
+                (quiet_since, stall, waiting_since) = (Instant::now(), STALL_MIN, None);
+                pulse(remaining.done(), None);
+            } else if quiet_since.elapsed() >= stall {
+                let waiting_for = self.unstick(&mut remaining)?;
+                pulse(remaining.done(), waiting_for.as_deref());
+                if let Some(place) = waiting_for {
+                    let since = *waiting_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > OPEN_TRANSACTION_MAX {
+                        return Err(hanging(&place, self.config).into());
+                    }
+                }
+                (quiet_since, stall) = (Instant::now(), (stall * 2).min(STALL_MAX));
+            }
+        }
+        Ok(())
+    }
+
+    fn assign(&self, remaining: &Remaining) -> Result<(), Trouble> {
+        let list = remaining.positions().map_err(|error| self.trouble(&self.committed, &error, ""))?;
+        self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, ""))
+    }
+
+    /// Positions pass markers and aborted records, which no message tells of. Looked at only when records pause.
+    fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, Trouble> {
+        let list = self.committed.position().map_err(|error| self.trouble(&self.committed, &error, ""))?;
+        let mut progressed = false;
+        for element in list.elements() {
+            if let Offset::Offset(position) = element.offset() {
+                progressed |= remaining.at(element.topic(), element.partition(), position);
+            }
+        }
+        Ok(progressed)
+    }
+
+    /// Nothing moves: either an open transaction is in the way, whose place is given, or what is left holds nothing
+    /// to read (compaction keeps an empty batch at the end of a log). The latter is made sure of by assigning one
+    /// place anew and alone: everything in it is stable by now, so that its end of partition is the end.
+    fn unstick(&self, remaining: &mut Remaining) -> Result<Option<String>, Trouble> {
+        for (topic, partition, place) in remaining.places() {
+            let Ok(stable) = offsets(&self.committed, topic, partition..partition + 1, Offset::End) else {
+                return Ok(None);
+            };
+            if let Some(Offset::Offset(stable)) = stable.first()
+                && *stable < place.end
+            {
+                return Ok(Some(format!("{topic}[{partition}]")));
+            }
+        }
+        remaining.read_alone();
+        self.assign(remaining)?;
+        Ok(None)
+    }
+
+    /// Passing faults are librdkafka's to repeat; refusals are not.
+    fn tolerate(&self, error: &KafkaError) -> Result<(), Trouble> {
+        match error.rdkafka_error_code() {
+            // The coordinator of a group that we never use.
+            Some(Code::GroupAuthorizationFailed) => Ok(()),
+            Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, "")),
+            _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, "")),
+            _ => Ok(()),
+        }
+    }
+
+    fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> Trouble {
+        trouble(self.config, consumer, error, topic)
+    }
+}
+
+/// What an error of a reading client means.
+pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> Trouble {
+    // The client's own queue holds what it heard meanwhile, such as refused credentials.
+    for _ in 0..QUEUED_EVENTS {
+        drop(consumer.poll(Duration::ZERO));
+    }
+    if let Some(reason) = consumer.context().said().denied.clone() {
+        return client::credentials_refused(config, &reason).into();
+    }
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed) => {
+            let topic = if topic.is_empty() { "TOPIC" } else { topic };
+            let acl = format!("--operation Read --operation Describe --topic {topic}");
+            client::permission_lacking(config, &format!("read the topic `{topic}`"), &acl).into()
+        }
+        Some(code) if errors::is_denied(code) => client::credentials_refused(config, &error.to_string()).into(),
+        _ if errors::sort(error) == Class::Stop => StartError::Failed(format!("reading {topic}: {error}")).into(),
+        _ => Trouble::Away(consumer.context().away(&error.to_string())),
+    }
+}
+
+fn hanging(place: &str, config: &Config) -> StartError {
+    StartError::Failed(format!(
+        "a transaction of another writer on {place} has been open for {} minutes; find and abort it: \
+         kafka-transactions --bootstrap-server {} find-hanging",
+        OPEN_TRANSACTION_MAX.as_secs() / 60,
+        config.kafka.bootstrap_servers
+    ))
+}
+
+fn offsets(
+    consumer: &BaseConsumer<Context>,
+    topic: &str,
+    partitions: std::ops::Range<i32>,
+    at: Offset,
+) -> Result<Vec<Offset>, KafkaError> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(topic, partition, at)?;
+    }
+    let found = consumer.offsets_for_times(list, ASK_TIMEOUT)?;
+    found.elements().iter().map(|element| element.error().map(|()| element.offset())).collect()
+}
+
+/// What is still to be read. Pure, so that its corner cases are tested without a broker.
+#[derive(Debug, Default)]
+struct Remaining {
+    /// By topic and partition; no topic without a place.
+    places: BTreeMap<String, BTreeMap<i32, Place>>,
+    /// The only place that is read now: librdkafka names no topic when a partition ends.
+    alone: Option<(String, i32)>,
+    done: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    next: i64,
+    end: i64,
+}
+
+impl Remaining {
+    fn new(stretches: &[Stretch]) -> Self {
+        let mut remaining = Self::default();
+        for stretch in stretches.iter().filter(|stretch| stretch.start < stretch.end) {
+            let place = Place { next: stretch.start, end: stretch.end };
+            remaining.places.entry(stretch.topic.clone()).or_default().insert(stretch.partition, place);
+        }
+        remaining
+    }
+
+    fn is_done(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Offsets that are done.
+    fn done(&self) -> u64 {
+        self.done
+    }
+
+    /// Each place, in order.
+    fn places(&self) -> impl Iterator<Item = (&str, i32, &Place)> {
+        let topics = self.places.iter();
+        topics.flat_map(|(topic, places)| places.iter().map(move |(number, place)| (topic.as_str(), *number, place)))
+    }
+
+    /// Where to read on: everywhere, unless one place is read alone.
+    fn positions(&self) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, place) in self.places() {
+            let wanted =
+                self.alone.as_ref().is_none_or(|(only, number)| (only.as_str(), *number) == (topic, partition));
+            if wanted {
+                list.add_partition_offset(topic, partition, Offset::Offset(place.next))?;
+            }
+        }
+        Ok(list)
+    }
+
+    /// A record arrived; whether it belongs to a stretch.
+    fn saw(&mut self, topic: &str, partition: i32, offset: i64) -> bool {
+        let place = self.places.get(topic).and_then(|places| places.get(&partition));
+        let wanted = place.is_some_and(|place| (place.next..place.end).contains(&offset));
+        self.at(topic, partition, offset.saturating_add(1));
+        wanted
+    }
+
+    /// The reader stands at `position`; whether that is progress.
+    fn at(&mut self, topic: &str, partition: i32, position: i64) -> bool {
+        let Some(places) = self.places.get_mut(topic) else { return false };
+        let Some(place) = places.get_mut(&partition) else { return false };
+        let position = position.min(place.end);
+        if position <= place.next {
+            return false;
+        }
+        self.done += position.abs_diff(place.next);
+        place.next = position;
+        if place.next >= place.end {
+            places.remove(&partition);
+            if places.is_empty() {
+                self.places.remove(topic);
+            }
+        }
+        true
+    }
+
+    /// From now on only the first place is read, and its end of partition is its end.
+    fn read_alone(&mut self) {
+        let first = self.places().next().map(|(topic, partition, _)| (topic.to_owned(), partition));
+        self.alone = first;
+    }
+
+    /// The place that was read alone is done, so that the others have to be assigned again.
+    fn has_to_assign(&mut self) -> bool {
+        let places = &self.places;
+        let over = |(topic, partition): &(String, i32)| {
+            !places.get(topic).is_some_and(|places| places.contains_key(partition))
+        };
+        self.alone.take_if(|alone| over(alone)).is_some()
+    }
+
+    /// Some topic's partition has nothing more now; whether that ends a place.
+    fn reached_end(&mut self) -> bool {
+        let Some((topic, partition)) = self.alone.clone() else { return false };
+        let end = self.places.get(&topic).and_then(|places| places.get(&partition)).map(|place| place.end);
+        end.is_some_and(|end| self.at(&topic, partition, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stretch(topic: &str, partition: i32, start: i64, end: i64) -> Stretch {
+        Stretch { topic: topic.to_owned(), partition, start, end }
+    }
+
+    #[test]
+    fn empty_stretches_are_done_at_once() {
+        assert!(Remaining::new(&[stretch("a", 0, 5, 5), stretch("a", 1, 0, 0)]).is_done());
+        assert!(Remaining::new(&[]).is_done());
+    }
+
+    #[test]
+    fn only_records_of_the_stretch_count() {
+        let mut remaining = Remaining::new(&[stretch("a", 0, 5, 8)]);
+        assert!(!remaining.saw("a", 0, 4) && !remaining.saw("a", 1, 5) && !remaining.saw("b", 0, 5));
+        assert!(remaining.saw("a", 0, 5));
+        assert_eq!((remaining.done(), remaining.is_done()), (1, false));
+        // Records 6 and 7 were compacted away, and the next one lies beyond the end.
+        assert!(!remaining.saw("a", 0, 9));
+        assert_eq!((remaining.done(), remaining.is_done()), (3, true));
+    }
+
+    #[test]
+    fn a_position_passes_markers_and_aborted_records() {
+        let mut remaining = Remaining::new(&[stretch("a", 0, 0, 4)]);
+        assert!(remaining.at("a", 0, 2) && !remaining.at("a", 0, 2) && !remaining.at("a", 0, -1001));
+        assert!(remaining.at("a", 0, 4));
+        assert_eq!((remaining.done(), remaining.is_done()), (4, true));
+    }
+
+    #[test]
+    fn an_end_of_partition_is_the_end_only_of_a_place_that_is_read_alone() {
+        let mut remaining = Remaining::new(&[stretch("a", 0, 0, 4), stretch("b", 0, 1, 4)]);
+        assert!(!remaining.reached_end(), "an open transaction may stand there");
+        remaining.read_alone();
+        assert_eq!(remaining.positions().map(|list| list.count()), Ok(1));
+        assert!(!remaining.has_to_assign());
+        assert!(remaining.reached_end() && remaining.has_to_assign() && !remaining.has_to_assign());
+        assert_eq!(remaining.positions().map(|list| list.count()), Ok(1));
+        assert!(!remaining.reached_end(), "b is read, but not known to be stable");
+        remaining.read_alone();
+        assert!(remaining.reached_end() && remaining.is_done());
+        assert_eq!(remaining.done(), 7);
+    }
+}

@@ -1,0 +1,204 @@
+//! One transaction: every record of a batch and the checkpoint, or nothing.
+//!
+//! Blocking, on the producer's thread. Each wait is cut into slices, so that Kafka's absence is noticed and told.
+
+use super::Batch;
+use super::batch::Record;
+use super::cancel::Cancel;
+use super::client::Context;
+use super::errors::{self, Class};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use std::time::{Duration, Instant};
+
+/// A slice of waiting for Kafka.
+pub(super) const SLICE: Duration = Duration::from_millis(500);
+
+/// Why a batch did not become a transaction.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Aborted for certain: nothing of it will ever be seen.
+    Aborted { class: Class, detail: String },
+    /// Whether it stands is not known, or the producer is of no further use.
+    InDoubt { fenced: bool, detail: String },
+    /// No retry can help.
+    Stop(String),
+    /// The relay stops and waits no longer; the next start aborts what is open.
+    Cancelled,
+}
+
+/// What a transaction needs beside its batch.
+pub(super) struct Work<'w> {
+    pub(super) producer: &'w BaseProducer<Context>,
+    /// Name of a topic; `None` when it is turned off.
+    pub(super) name_of: &'w dyn Fn(super::Topic) -> Option<&'w str>,
+    pub(super) checkpoint_key: &'w str,
+    pub(super) checkpoint: &'w [u8],
+    pub(super) cancel: &'w Cancel,
+    /// Bound on each phase: after it the coordinator has aborted the transaction by itself.
+    pub(super) phase_max: Duration,
+}
+
+impl Work<'_> {
+    /// Commits `batch` and then the checkpoint as one transaction. `waiting` is called about twice a second while
+    /// Kafka does not answer, with the reason.
+    pub(super) fn commit(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.producer.context().forget();
+        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        let enqueued = self.enqueue_all(batch, waiting);
+        let drained = enqueued.and_then(|()| self.drain(waiting));
+        match drained {
+            Ok(()) => self.end(waiting),
+            Err(Failure::Aborted { class, detail }) => {
+                self.abort(waiting)?;
+                // What the broker said about a record is more telling than what its consequences were.
+                match self.refusal() {
+                    Some((class, detail)) => Err(Failure::Aborted { class, detail }),
+                    None => Err(Failure::Aborted { class, detail }),
+                }
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn enqueue_all(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        for record in batch.records() {
+            // The relay plans no record for a topic that is turned off.
+            let Some(topic) = (self.name_of)(record.topic()) else { continue };
+            self.enqueue(topic, record.key(), record.value(), headers(record), waiting)?;
+        }
+        let Some(control) = (self.name_of)(super::Topic::Control) else {
+            return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
+        };
+        self.enqueue(control, self.checkpoint_key.as_bytes(), Some(self.checkpoint), None, waiting)
+    }
+
+    /// Hands a record to librdkafka, which copies it. No timestamp: it is the time of publishing.
+    fn enqueue(
+        &self,
+        topic: &str,
+        key: &[u8],
+        value: Option<&[u8]>,
+        headers: Option<OwnedHeaders>,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key);
+        record.payload = value;
+        record.headers = headers;
+        let began = Instant::now();
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    self.wait("the producer's queue is full", began, waiting)?;
+                    record = back;
+                }
+                Err((error, _)) => return Err(self.sorted(&error)),
+            }
+        }
+    }
+
+    /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
+    fn drain(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        let began = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            // Woken by delivery reports, of which there are few: one a batch of records and partition.
+            self.producer.poll(Duration::from_millis(1));
+            if began.elapsed() > SLICE {
+                self.wait("the broker does not acknowledge", began, waiting)?;
+            }
+        }
+        match self.refusal() {
+            Some((class, detail)) => Err(self.fatal().unwrap_or(Failure::Aborted { class, detail })),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
+            if errors::sort(&error) != Class::Retry || is_over(&error) {
+                // Even where librdkafka would let us abort, an earlier copy of the request may have been obeyed.
+                let fenced = error.rdkafka_error_code().is_some_and(errors::looks_fenced);
+                return Err(match errors::sort(&error) {
+                    Class::Stop => Failure::Stop(error.to_string()),
+                    _ => self.fatal().unwrap_or(Failure::InDoubt { fenced, detail: error.to_string() }),
+                });
+            }
+            self.wait(&error.to_string(), began, waiting)?;
+        }
+    }
+
+    fn abort(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        let began = Instant::now();
+        self.producer.purge(PurgeConfig::default().queue());
+        loop {
+            self.producer.poll(Duration::ZERO);
+            let Err(error) = self.producer.abort_transaction(SLICE / 5) else { return Ok(()) };
+            if errors::sort(&error) != Class::Retry || is_over(&error) {
+                let fenced = error.rdkafka_error_code().is_some_and(errors::looks_fenced);
+                return Err(self.fatal().unwrap_or(Failure::InDoubt { fenced, detail: error.to_string() }));
+            }
+            self.wait(&error.to_string(), began, waiting)?;
+        }
+    }
+
+    /// Serves callbacks for a slice, tells that we wait, and gives up after `phase_max`.
+    fn wait(&self, reason: &str, began: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.producer.poll(Duration::from_millis(10));
+        if self.cancel.is_set() {
+            return Err(Failure::Cancelled);
+        }
+        let detail = self.producer.context().away(reason);
+        if began.elapsed() > self.phase_max {
+            return Err(Failure::InDoubt { fenced: false, detail });
+        }
+        waiting(&detail);
+        Ok(())
+    }
+
+    fn refusal(&self) -> Option<(Class, String)> {
+        let code = self.producer.context().said().refused?;
+        Some((errors::classify(code), code.to_string()))
+    }
+
+    fn fatal(&self) -> Option<Failure> {
+        let (code, detail) = self.producer.client().fatal_error()?;
+        Some(match errors::classify(code) {
+            Class::Stop => Failure::Stop(detail),
+            _ => Failure::InDoubt { fenced: errors::looks_fenced(code), detail },
+        })
+    }
+
+    fn sorted(&self, error: &KafkaError) -> Failure {
+        self.fatal().unwrap_or_else(|| match errors::sort(error) {
+            Class::Rebuild => Failure::InDoubt {
+                fenced: error.rdkafka_error_code().is_some_and(errors::looks_fenced),
+                detail: error.to_string(),
+            },
+            Class::Stop => Failure::Stop(error.to_string()),
+            class => Failure::Aborted { class, detail: error.to_string() },
+        })
+    }
+}
+
+/// Whether librdkafka will not go on with the call when it is made again.
+fn is_over(error: &KafkaError) -> bool {
+    match error {
+        KafkaError::Transaction(error) => !error.is_retriable(),
+        // The wrapper flushes first, and says only that its time was up.
+        KafkaError::Flush(code) => *code != Code::OperationTimedOut,
+        _ => true,
+    }
+}
+
+fn headers(record: Record<'_>) -> Option<OwnedHeaders> {
+    let headers = record.headers();
+    let count = headers.len();
+    let owned = headers.fold(OwnedHeaders::new_with_capacity(count), |owned, (key, value)| {
+        owned.insert(Header { key, value: Some(value) })
+    });
+    (count > 0).then_some(owned)
+}

@@ -1,0 +1,284 @@
+//! What each topic has to be like, and what is wrong with one that is not. Pure.
+
+use super::Topic;
+use crate::config::Config;
+
+/// Kept this long where the relay creates the topic, unless the dedup window is longer: Kafka's own default.
+const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
+/// Dead letters wait for a person, who may be on holiday.
+const RETENTION_DEAD_LETTER_MS: i64 = 30 * 24 * 3_600_000;
+/// Beyond the window, so that reading back (an hour before it) and deletion by whole segments never meet.
+const RETENTION_SPARE_MS: i64 = 24 * 3_600_000;
+
+/// What a topic has to be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// `kafka.partitions`; always 1 for the control topic.
+    pub partitions: i32,
+    /// `kafka.replication_factor`; `None` is the broker's default.
+    pub replication_factor: Option<i32>,
+    /// `cleanup.policy` of a topic that the relay creates.
+    pub cleanup_policy: &'static str,
+    /// Least `retention.ms`, where records are deleted by age and the window is read back from the topic.
+    pub retention_ms_min: Option<i64>,
+}
+
+/// What a topic is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actual {
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Replicas of the partition that has the fewest.
+    pub replicas: i32,
+    /// Its settings; `None` where we may not read them.
+    pub settings: Option<TopicSettings>,
+}
+
+/// The settings of a topic that the relay rests on; `None` where the broker does not name one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `cleanup.policy`
+    pub cleanup_policy: Option<String>,
+    /// `retention.ms`; −1 is for ever.
+    pub retention_ms: Option<i64>,
+    /// `retention.bytes`; −1 is no bound.
+    pub retention_bytes: Option<i64>,
+    /// `min.insync.replicas`
+    pub min_insync_replicas: Option<i32>,
+    /// `max.message.bytes`
+    pub max_message_bytes: Option<usize>,
+}
+
+/// Something about a topic that is not as it should be, with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A promise would break: the relay does not start.
+    Mistake(String),
+    /// It works, with a risk.
+    Warning(String),
+}
+
+impl Wanted {
+    /// What the settings ask of `topic`.
+    pub fn of(config: &Config, topic: Topic) -> Self {
+        let window_ms = i64::try_from(config.dedup.window.as_millis()).unwrap_or(i64::MAX);
+        let (cleanup_policy, retention_ms_min) = match topic {
+            Topic::Orders | Topic::Invoices | Topic::DeadLetter => ("delete", Some(window_ms)),
+            Topic::OrdersLatest | Topic::Control => ("compact", None),
+        };
+        let partitions = if topic == Topic::Control { 1 } else { config.kafka.partitions };
+        let replication_factor = config.kafka.replication_factor;
+        Self { partitions, replication_factor, cleanup_policy, retention_ms_min }
+    }
+
+    /// The settings of a topic that the relay creates.
+    pub(super) fn creation(&self, topic: Topic) -> Vec<(&'static str, String)> {
+        let mut settings = vec![("cleanup.policy", self.cleanup_policy.to_owned())];
+        if let Some(window_ms) = self.retention_ms_min {
+            let usual = if topic == Topic::DeadLetter { RETENTION_DEAD_LETTER_MS } else { RETENTION_MS };
+            settings.push(("retention.ms", usual.max(window_ms.saturating_add(RETENTION_SPARE_MS)).to_string()));
+        }
+        if topic == Topic::Control {
+            // Small segments, cleaned early: start reads back from the end, and an idle relay writes every 10 s.
+            settings.push(("segment.bytes", (16 * 1024 * 1024).to_string()));
+            settings.push(("segment.ms", 3_600_000.to_string()));
+            settings.push(("min.cleanable.dirty.ratio", "0.1".to_owned()));
+        }
+        settings
+    }
+
+    /// Everything about `actual` that is not as it should be; `name` is the topic's.
+    pub fn findings(&self, topic: Topic, name: &str, bootstrap: &str, actual: Option<&Actual>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let configs = format!("kafka-configs --bootstrap-server {bootstrap} --alter --topic {name} --add-config");
+        let Some(actual) = actual else {
+            return vec![Finding::Mistake(format!(
+                "{name} does not exist; set kafka.create_topics = true, or create it: pepay-relay topics --create"
+            ))];
+        };
+        if topic == Topic::Control && actual.partitions != 1 {
+            findings.push(Finding::Mistake(format!(
+                "{name} has {} partitions, but checkpoints need exactly 1; name another topic in kafka.topics.control",
+                actual.partitions
+            )));
+        } else if actual.partitions != self.partitions {
+            findings.push(Finding::Warning(format!(
+                "{name} has {} partitions, kafka.partitions is {}; set it to {} to end this warning",
+                actual.partitions, self.partitions, actual.partitions
+            )));
+        }
+        if actual.replicas < 2 {
+            findings.push(Finding::Warning(format!(
+                "{name} has one replica: losing that broker's disk loses its records; raise its replication factor \
+                 to 3 with kafka-reassign-partitions"
+            )));
+        }
+        let Some(settings) = &actual.settings else {
+            findings.push(Finding::Warning(format!(
+                "the settings of {name} cannot be read, so they are taken on trust; to have them checked allow \
+                 --operation DescribeConfigs --topic {name}"
+            )));
+            return findings;
+        };
+        self.judge_cleanup(topic, name, &configs, settings, &mut findings);
+        if let Some(min) = settings.min_insync_replicas {
+            if min > actual.replicas {
+                findings.push(Finding::Mistake(format!(
+                    "{name} has {} replica(s) but min.insync.replicas {min}: nothing can be written; run: {configs} \
+                     min.insync.replicas={}",
+                    actual.replicas, actual.replicas
+                )));
+            } else if min < 2 && actual.replicas >= 2 {
+                findings.push(Finding::Warning(format!(
+                    "{name} has min.insync.replicas 1: a record may stand on one broker only; run: {configs} \
+                     min.insync.replicas=2"
+                )));
+            }
+        }
+        findings
+    }
+
+    fn judge_cleanup(
+        &self,
+        topic: Topic,
+        name: &str,
+        configs: &str,
+        settings: &TopicSettings,
+        findings: &mut Vec<Finding>,
+    ) {
+        if let Some(actual) = &settings.cleanup_policy {
+            let mut policies: Vec<&str> = actual.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+            policies.sort_unstable();
+            let fits = match topic {
+                Topic::OrdersLatest => policies.contains(&"compact"),
+                _ => policies == [self.cleanup_policy],
+            };
+            if !fits {
+                let why = match topic {
+                    Topic::Orders | Topic::Invoices => "compaction would drop all but the newest event of a key",
+                    Topic::DeadLetter => "dead letters are not replaced by newer ones",
+                    Topic::OrdersLatest => "orders would vanish with age",
+                    Topic::Control => "the cursor would vanish with age",
+                };
+                findings.push(Finding::Mistake(format!(
+                    "{name} has cleanup.policy={actual}, wanted {}: {why}; run: {configs} cleanup.policy={}",
+                    self.cleanup_policy, self.cleanup_policy
+                )));
+            }
+        }
+        let Some(window_ms) = self.retention_ms_min else { return };
+        if let Some(retention_ms) = settings.retention_ms
+            && (0..window_ms).contains(&retention_ms)
+        {
+            findings.push(Finding::Mistake(format!(
+                "{name} has retention.ms={retention_ms}, shorter than dedup.window ({window_ms} ms): what it forgets \
+                 could be published twice; run: {configs} retention.ms={}, or shorten dedup.window",
+                window_ms.saturating_add(RETENTION_SPARE_MS)
+            )));
+        }
+        if let Some(retention_bytes) = settings.retention_bytes
+            && retention_bytes >= 0
+        {
+            findings.push(Finding::Warning(format!(
+                "{name} has retention.bytes={retention_bytes}: records younger than dedup.window may be deleted, and \
+                 their events published twice; run: {configs} retention.bytes=-1"
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(cleanup_policy: &'static str) -> Wanted {
+        let retention_ms_min = (cleanup_policy == "delete").then_some(1_000);
+        Wanted { partitions: 6, replication_factor: None, cleanup_policy, retention_ms_min }
+    }
+
+    fn actual(change: impl FnOnce(&mut Actual, &mut TopicSettings)) -> Actual {
+        let mut settings = TopicSettings {
+            cleanup_policy: Some("delete".to_owned()),
+            retention_ms: Some(1_000),
+            retention_bytes: Some(-1),
+            min_insync_replicas: Some(2),
+            max_message_bytes: Some(1_048_588),
+        };
+        let mut actual = Actual { partitions: 6, replicas: 3, settings: None };
+        change(&mut actual, &mut settings);
+        Actual { settings: Some(settings), ..actual }
+    }
+
+    fn check(topic: Topic, wanted: &Wanted, actual: &Actual, expected: &[&str]) {
+        let findings = wanted.findings(topic, "t", "k:9092", Some(actual));
+        assert_eq!(findings.len(), expected.len(), "{findings:?}");
+        for (finding, expected) in findings.iter().zip(expected) {
+            let (level, text) = match finding {
+                Finding::Mistake(text) => ("mistake", text),
+                Finding::Warning(text) => ("warning", text),
+            };
+            let (wanted_level, part) = expected.split_once(": ").unwrap_or(("", expected));
+            assert!(level == wanted_level && text.contains(part), "{level}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_topic_as_it_should_be() {
+        check(Topic::Orders, &wanted("delete"), &actual(|_, _| ()), &[]);
+        check(Topic::Orders, &wanted("delete"), &actual(|_, s| s.retention_ms = Some(-1)), &[]);
+        for policy in ["compact", "compact,delete", "delete, compact"] {
+            let actual = actual(|_, s| s.cleanup_policy = Some(policy.to_owned()));
+            check(Topic::OrdersLatest, &wanted("compact"), &actual, &[]);
+        }
+    }
+
+    #[test]
+    fn each_fault_is_named_with_its_remedy() {
+        let delete = wanted("delete");
+        let compacted = actual(|_, s| s.cleanup_policy = Some("compact".to_owned()));
+        check(Topic::Orders, &delete, &compacted, &["mistake: --topic t --add-config cleanup.policy=delete"]);
+        check(Topic::DeadLetter, &delete, &compacted, &["mistake: cleanup.policy=delete"]);
+        let compact = wanted("compact");
+        check(Topic::OrdersLatest, &compact, &actual(|_, _| ()), &["mistake: add-config cleanup.policy=compact"]);
+        let both = actual(|a, s| (a.partitions, s.cleanup_policy) = (1, Some("compact,delete".to_owned())));
+        check(
+            Topic::Control,
+            &Wanted { partitions: 1, ..compact.clone() },
+            &both,
+            &["mistake: cleanup.policy=compact"],
+        );
+        let short = actual(|_, s| s.retention_ms = Some(999));
+        check(Topic::Orders, &delete, &short, &["mistake: retention.ms=86401000"]);
+        let bytes = actual(|_, s| s.retention_bytes = Some(1));
+        check(Topic::Orders, &delete, &bytes, &["warning: retention.bytes=-1"]);
+        check(Topic::Orders, &delete, &actual(|a, _| a.partitions = 3), &["warning: kafka.partitions is 6"]);
+        let control = actual(|a, s| (a.partitions, s.cleanup_policy) = (2, Some("compact".to_owned())));
+        check(Topic::Control, &compact, &control, &["mistake: exactly 1"]);
+        let lone = actual(|a, s| (a.replicas, s.min_insync_replicas) = (1, Some(1)));
+        check(Topic::Orders, &delete, &lone, &["warning: one replica"]);
+        let unwritable = actual(|_, s| s.min_insync_replicas = Some(4));
+        check(Topic::Orders, &delete, &unwritable, &["mistake: min.insync.replicas=3"]);
+        let unsafe_min = actual(|_, s| s.min_insync_replicas = Some(1));
+        check(Topic::Orders, &delete, &unsafe_min, &["warning: min.insync.replicas=2"]);
+    }
+
+    #[test]
+    fn what_cannot_be_known_is_a_warning_and_what_is_missing_a_mistake() {
+        let unknown = Actual { partitions: 6, replicas: 3, settings: None };
+        check(Topic::Orders, &wanted("delete"), &unknown, &["warning: DescribeConfigs"]);
+        let missing = wanted("delete").findings(Topic::Orders, "t", "k", None);
+        assert!(matches!(&missing[..], [Finding::Mistake(text)] if text.contains("topics --create")), "{missing:?}");
+    }
+
+    #[test]
+    fn created_topics_outlive_the_window() {
+        let created = |window, topic| {
+            let wanted = Wanted { retention_ms_min: Some(window), ..wanted("delete") };
+            wanted.creation(topic).into_iter().find(|(key, _)| *key == "retention.ms").map(|(_, value)| value)
+        };
+        assert_eq!(created(1_000, Topic::Orders).as_deref(), Some("604800000"));
+        assert_eq!(created(604_800_000, Topic::Orders).as_deref(), Some("691200000"));
+        assert_eq!(created(1_000, Topic::DeadLetter).as_deref(), Some("2592000000"));
+        assert!(wanted("compact").creation(Topic::Control).contains(&("segment.bytes", "16777216".to_owned())));
+    }
+}
