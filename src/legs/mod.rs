@@ -1,8 +1,11 @@
 //! The ways by which events arrive, and what all of them hand to the relay.
 
 mod intake;
+pub mod session;
+pub mod webhook;
+pub mod websocket;
 
-pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver};
+pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, Room};
 
 use bytes::Bytes;
 use std::fmt;
@@ -123,6 +126,12 @@ impl Cause {
             Self::TooLarge => "too_large",
             Self::ConnectFailed => "connect_failed",
         }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
