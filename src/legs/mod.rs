@@ -9,6 +9,7 @@ pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, Room};
 
 use bytes::Bytes;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A way by which events arrive.
@@ -148,4 +149,10 @@ pub struct Delivery {
     pub reply: Option<oneshot::Sender<Outcome>>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
     pub share: OwnedSemaphorePermit,
+}
+
+/// Unix milliseconds by our clock.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -3,14 +3,14 @@
 use super::dial::Pulse;
 use super::{Ended, SessionEvent, Websocket};
 use crate::legs::session::End;
-use crate::legs::{Leg, Outcome};
+use crate::legs::{Leg, Outcome, now_ms};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
 use crate::telemetry::LegState;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use std::ops::ControlFlow;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
@@ -183,7 +183,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Finished::Ended(Ended { end: End::TooLarge, .. }) => (CloseCode::Size, "frame over the limit"),
             Finished::Ended(Ended { end: End::Protocol, .. }) => (CloseCode::Protocol, ""),
             Finished::Ended(Ended { end: End::StreamError(_) | End::Close(_), .. }) => (CloseCode::Normal, ""),
-            Finished::Ended(Ended { end: End::Silence, .. }) => (CloseCode::Away, "silence"),
+            // Nobody is there to hear it, or goodbye was said.
             Finished::Ended(_) => return,
         };
         say_goodbye(&mut self.stream, code, reason).await;
@@ -226,10 +226,4 @@ fn ended_by(error: Error) -> Ended {
         _ => End::Protocol,
     };
     Ended::new(end, foreign(&error.to_string()))
-}
-
-/// Unix milliseconds by our clock.
-pub(super) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use super::{Ended, Websocket};
 use crate::config::StreamAuth;
+use crate::legs::now_ms;
 use crate::legs::session::End;
 use crate::provider::EventId;
 use crate::provider::http_time;
@@ -142,7 +143,7 @@ fn refused(error: &Error) -> Ended {
                 .headers()
                 .get(RETRY_AFTER)
                 .and_then(|value| value.to_str().ok())
-                .and_then(|value| http_time::retry_after(value, super::connection::now_ms()));
+                .and_then(|value| http_time::retry_after(value, now_ms()));
             let (code, message) = error_envelope(response.body().as_deref().unwrap_or_default());
             Ended::new(End::Http { status, retry_after }, format!("HTTP {status} {code} {message}").trim_end())
         }
