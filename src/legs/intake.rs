@@ -6,7 +6,7 @@
 use super::{Delivery, Leg, Outcome};
 use bytes::Bytes;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 /// The share of the intake that webhooks cannot take, as a divisor: a flood of webhooks leaves a quarter to the
 /// socket and the backfill, so that the legs on which "no loss" rests go on.
@@ -35,10 +35,9 @@ pub enum IntakeFull {
 #[derive(Clone, Debug)]
 pub struct Intake {
     /// Room for every leg.
-    shared: Arc<Semaphore>,
+    shared: Pool,
     /// Room that webhooks cannot take.
-    reserved: Arc<Semaphore>,
-    reserved_bytes: usize,
+    reserved: Pool,
     queue: mpsc::UnboundedSender<Delivery>,
 }
 
@@ -46,21 +45,44 @@ pub struct Intake {
 #[derive(Debug)]
 pub struct IntakeReceiver {
     queue: mpsc::UnboundedReceiver<Delivery>,
-    shared: Arc<Semaphore>,
-    reserved: Arc<Semaphore>,
-    bytes_max: usize,
+    shared: Pool,
+    reserved: Pool,
+}
+
+/// A webhook's place in the intake, before its bytes move in; given back when it is dropped.
+#[derive(Debug)]
+pub struct Room {
+    share: OwnedSemaphorePermit,
+    queue: mpsc::UnboundedSender<Delivery>,
+}
+
+/// Bytes that deliveries share.
+#[derive(Clone, Debug)]
+struct Pool {
+    free: Arc<Semaphore>,
+    bytes: usize,
 }
 
 impl Intake {
     /// A queue for at most `bytes_max` bytes, a quarter of them kept from webhooks.
     pub fn new(bytes_max: usize) -> (Self, IntakeReceiver) {
-        let reserved_bytes = bytes_max / RESERVED_FRACTION;
-        let shared = Arc::new(Semaphore::new(bytes_max - reserved_bytes));
-        let reserved = Arc::new(Semaphore::new(reserved_bytes));
+        let reserved = Pool::new(bytes_max / RESERVED_FRACTION);
+        let shared = Pool::new(bytes_max - bytes_max / RESERVED_FRACTION);
         let (sender, receiver) = mpsc::unbounded_channel();
-        let receiver =
-            IntakeReceiver { queue: receiver, shared: Arc::clone(&shared), reserved: Arc::clone(&reserved), bytes_max };
-        (Self { shared, reserved, reserved_bytes, queue: sender }, receiver)
+        let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
+        (Self { shared, reserved, queue: sender }, receiver)
+    }
+
+    /// A place for a webhook of `bytes` bytes, if there is one now.
+    ///
+    /// Apart from [`Room::fill`], so that the caller can count the delivery after the last refusal and before
+    /// the relay can settle it.
+    pub fn try_reserve(&self, bytes: usize) -> Result<Room, IntakeFull> {
+        let share = self.shared.try_take(bytes).map_err(|error| match error {
+            TryAcquireError::NoPermits => IntakeFull::Full,
+            TryAcquireError::Closed => IntakeFull::Closed,
+        })?;
+        Ok(Room { share, queue: self.queue.clone() })
     }
 
     /// Takes a webhook if there is room now; `reply` learns its outcome.
@@ -70,29 +92,33 @@ impl Intake {
         received_at_ms: i64,
         reply: oneshot::Sender<Outcome>,
     ) -> Result<(), IntakeFull> {
-        let cost = cost(&bytes, usize::MAX);
-        let share = Arc::clone(&self.shared).try_acquire_many_owned(cost).map_err(|error| match error {
-            TryAcquireError::NoPermits => IntakeFull::Full,
-            TryAcquireError::Closed => IntakeFull::Closed,
-        })?;
-        let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), share };
-        self.queue.send(delivery).map_err(|_| IntakeFull::Closed)
+        let room = self.try_reserve(bytes.len())?;
+        room.fill(bytes, received_at_ms, reply).map_err(|IntakeClosed| IntakeFull::Closed)
     }
 
     /// Takes a delivery of the other legs, waiting for room: the caller stops reading its peer meanwhile.
+    ///
+    /// Cancel safe: a call that is dropped before it returns has delivered nothing.
     pub async fn offer(&self, leg: Leg, bytes: Bytes, received_at_ms: i64) -> Result<(), IntakeClosed> {
-        let cost = cost(&bytes, self.reserved_bytes);
-        let share = match Arc::clone(&self.shared).try_acquire_many_owned(cost) {
+        let share = match self.shared.try_take(bytes.len()) {
             Ok(share) => share,
-            Err(_) => Arc::clone(&self.reserved).acquire_many_owned(cost).await.map_err(|_| IntakeClosed)?,
+            Err(_) => self.reserved.take(bytes.len()).await?,
         };
         let delivery = Delivery { leg, received_at_ms, bytes, reply: None, share };
         self.queue.send(delivery).map_err(|_| IntakeClosed)
     }
 
-    /// Whether a delivery of the socket would wait for room now.
+    /// Whether even the smallest delivery of the socket would wait for room now.
     pub fn is_full(&self) -> bool {
-        self.shared.available_permits() == 0 && self.reserved.available_permits() == 0
+        self.shared.is_full() && self.reserved.is_full()
+    }
+}
+
+impl Room {
+    /// Puts the webhook's bytes into its place; `reply` learns its outcome.
+    pub fn fill(self, bytes: Bytes, received_at_ms: i64, reply: oneshot::Sender<Outcome>) -> Result<(), IntakeClosed> {
+        let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), share: self.share };
+        self.queue.send(delivery).map_err(|_| IntakeClosed)
     }
 }
 
@@ -113,19 +139,133 @@ impl IntakeReceiver {
 
     /// Takes nothing more; what is queued can still be received.
     pub fn close(&mut self) {
-        self.shared.close();
-        self.reserved.close();
+        self.shared.free.close();
+        self.reserved.free.close();
         self.queue.close();
     }
 
-    /// Bytes now held by deliveries that have not settled.
+    /// Bytes now held by deliveries that have not settled, each with its overhead.
     pub fn bytes(&self) -> usize {
-        self.bytes_max - self.shared.available_permits() - self.reserved.available_permits()
+        self.shared.held() + self.reserved.held()
     }
 }
 
-/// Permits for a delivery: its bytes and overhead, at most a whole pool, so that one that is larger than the pool
-/// waits for all of it instead of for ever.
-fn cost(bytes: &Bytes, pool: usize) -> u32 {
-    u32::try_from((bytes.len() + OVERHEAD_BYTES).min(pool)).unwrap_or(u32::MAX)
+impl Pool {
+    fn new(bytes: usize) -> Self {
+        // A permit count is a u32; 4 GiB of queue is beyond any sensible setting, and beyond it the bound only
+        // gets tighter than asked for.
+        let bytes = bytes.min(u32::MAX as usize).min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(bytes)), bytes }
+    }
+
+    fn try_take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, TryAcquireError> {
+        Arc::clone(&self.free).try_acquire_many_owned(self.cost(bytes))
+    }
+
+    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, IntakeClosed> {
+        Arc::clone(&self.free).acquire_many_owned(self.cost(bytes)).await.map_err(|_| IntakeClosed)
+    }
+
+    /// Permits for a delivery: its bytes and overhead, at most the whole pool, so that one that is larger than the
+    /// pool waits for all of it instead of for ever.
+    fn cost(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.saturating_add(OVERHEAD_BYTES).min(self.bytes)).unwrap_or(u32::MAX)
+    }
+
+    fn is_full(&self) -> bool {
+        self.free.available_permits() < OVERHEAD_BYTES.min(self.bytes)
+    }
+
+    fn held(&self) -> usize {
+        self.bytes - self.free.available_permits()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::*;
+    use futures::FutureExt;
+
+    /// Three quarters are 3,072 bytes: four webhooks of 512 with their overhead.
+    const BYTES_MAX: usize = 4096;
+
+    fn webhook(intake: &Intake, bytes: usize) -> Result<(), IntakeFull> {
+        intake.try_offer(Bytes::from(vec![0; bytes]), 0, oneshot::channel().0)
+    }
+
+    fn frame(bytes: usize) -> Bytes {
+        Bytes::from(vec![1; bytes])
+    }
+
+    #[tokio::test]
+    async fn webhooks_cannot_take_the_reserved_share() {
+        let (intake, _receiver) = Intake::new(BYTES_MAX);
+        for _ in 0..4 {
+            webhook(&intake, 512).unwrap();
+        }
+        assert_eq!(webhook(&intake, 512), Err(IntakeFull::Full));
+        assert_eq!(intake.offer(Leg::Websocket, frame(512), 0).now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_full_intake_lets_the_socket_wait_until_a_delivery_settles() {
+        let (intake, mut receiver) = Intake::new(BYTES_MAX);
+        while intake.offer(Leg::Websocket, frame(256), 0).now_or_never().is_some() {}
+        assert!(intake.is_full());
+        assert_eq!(receiver.bytes(), BYTES_MAX);
+        let mut batch = Vec::new();
+        assert_eq!(receiver.recv_many(&mut batch, 100).await, 8);
+        assert!(intake.offer(Leg::Websocket, frame(256), 0).now_or_never().is_none(), "received is not settled");
+        batch.clear();
+        assert_eq!(receiver.bytes(), 0);
+        assert_eq!(intake.offer(Leg::Websocket, frame(256), 0).now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_is_dropped_has_delivered_nothing() {
+        let (intake, mut receiver) = Intake::new(BYTES_MAX);
+        while intake.offer(Leg::Websocket, frame(256), 0).now_or_never().is_some() {}
+        drop(intake);
+        let mut batch = Vec::new();
+        while receiver.recv_many(&mut batch, 100).await > 0 {}
+        assert_eq!(batch.len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_delivery_larger_than_its_pool_takes_all_of_it_instead_of_waiting_for_ever() {
+        let (intake, receiver) = Intake::new(BYTES_MAX);
+        webhook(&intake, 100 * BYTES_MAX).unwrap();
+        assert_eq!(intake.offer(Leg::Backfill, frame(100 * BYTES_MAX), 0).now_or_never(), Some(Ok(())));
+        assert_eq!(receiver.bytes(), BYTES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_not_filled_is_given_back() {
+        let (intake, receiver) = Intake::new(BYTES_MAX);
+        drop(intake.try_reserve(1024).unwrap());
+        assert_eq!(receiver.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_intake_refuses_every_leg_and_still_hands_out_what_it_has() {
+        let (intake, mut receiver) = Intake::new(BYTES_MAX);
+        webhook(&intake, 1).unwrap();
+        let room = intake.try_reserve(1).unwrap();
+        receiver.close();
+        assert_eq!(webhook(&intake, 1), Err(IntakeFull::Closed));
+        assert_eq!(room.fill(frame(1), 0, oneshot::channel().0), Err(IntakeClosed));
+        assert_eq!(intake.offer(Leg::Websocket, frame(1), 0).await, Err(IntakeClosed));
+        let mut batch = Vec::new();
+        assert_eq!(receiver.recv_many(&mut batch, 100).await, 1);
+        assert_eq!(receiver.recv_many(&mut batch, 100).await, 0);
+    }
+
+    #[test]
+    fn sizes_beyond_any_counter_are_no_panic() {
+        let (intake, receiver) = Intake::new(usize::MAX);
+        assert!(intake.try_reserve(usize::MAX).is_ok());
+        assert_eq!(receiver.bytes(), 0);
+    }
 }

@@ -4,11 +4,15 @@ pub mod hold;
 mod intake;
 pub mod progress;
 pub mod walk;
+pub mod session;
+pub mod webhook;
+pub mod websocket;
 
-pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver};
+pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, Room};
 
 use bytes::Bytes;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A way by which events arrive.
@@ -129,6 +133,12 @@ impl Cause {
     }
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// Bytes that arrived by a leg, verified where the leg can verify, and not yet looked into.
 #[derive(Debug)]
 pub struct Delivery {
@@ -142,4 +152,10 @@ pub struct Delivery {
     pub reply: Option<oneshot::Sender<Outcome>>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
     pub share: OwnedSemaphorePermit,
+}
+
+/// Unix milliseconds by our clock.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

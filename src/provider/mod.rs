@@ -4,6 +4,10 @@
 
 mod event_id;
 pub mod page;
+pub mod frame;
+pub mod http_time;
+pub mod rest;
 pub mod signature;
+pub mod tls;
 
 pub use event_id::EventId;

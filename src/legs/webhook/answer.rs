@@ -1,0 +1,173 @@
+//! Every answer that a webhook can get: status, JSON body, headers (README, "Webhook answers").
+
+use crate::legs::Outcome;
+use crate::provider::signature::Refusal;
+use crate::telemetry::Phase;
+use axum::body::Body;
+use hyper::Response;
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+
+/// Seconds after which an `overloaded` peer may come back: by then many batches have committed.
+const RETRY_OVERLOADED: HeaderValue = HeaderValue::from_static("1");
+
+/// Seconds after which a start or a restart is usually over.
+const RETRY_START: HeaderValue = HeaderValue::from_static("5");
+
+/// Seconds after which it is worth asking again whether Kafka is back.
+const RETRY_KAFKA: HeaderValue = HeaderValue::from_static("10");
+
+/// What a webhook is answered. Trouble of our own is a 503 and never a 4xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Committed, ignored, or kept as a dead letter.
+    Accepted,
+    /// Committed before.
+    Duplicate,
+    /// Not genuine, or too old to tell.
+    Rejected(Refusal),
+    /// The body broke off or was no HTTP.
+    IncompleteBody,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    BodyTooLarge,
+    HeadersTooLarge,
+    Starting,
+    Overloaded,
+    KafkaUnavailable,
+    Stopping,
+}
+
+impl Answer {
+    /// The answer to a delivery that settled.
+    pub(super) fn to_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Published | Outcome::Ignored | Outcome::DeadLettered => Self::Accepted,
+            Outcome::Duplicate => Self::Duplicate,
+            // The relay rejects nothing: that happens at this door. Neither outcome took the event.
+            Outcome::Failed | Outcome::Rejected => Self::Stopping,
+        }
+    }
+
+    /// The answer while the relay cannot take anything; `None` when it can.
+    pub(super) fn to_phase(phase: Phase) -> Option<Self> {
+        match phase {
+            Phase::Ready => None,
+            Phase::Starting => Some(Self::Starting),
+            Phase::KafkaUnavailable => Some(Self::KafkaUnavailable),
+            Phase::Stopping => Some(Self::Stopping),
+        }
+    }
+
+    pub(super) fn status(self) -> u16 {
+        match self {
+            Self::Accepted | Self::Duplicate => 200,
+            Self::Rejected(_) | Self::IncompleteBody => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::BodyTimeout => 408,
+            Self::BodyTooLarge => 413,
+            Self::HeadersTooLarge => 431,
+            Self::Starting | Self::Overloaded | Self::KafkaUnavailable | Self::Stopping => 503,
+        }
+    }
+
+    fn body(self) -> &'static str {
+        match self {
+            Self::Accepted => r#"{"ok":true}"#,
+            Self::Duplicate => r#"{"ok":true,"duplicate":true}"#,
+            Self::Rejected(Refusal::InvalidSignature) => r#"{"error":"invalid_signature"}"#,
+            Self::Rejected(Refusal::TimestampOutOfRange) => r#"{"error":"timestamp_out_of_range"}"#,
+            Self::IncompleteBody => r#"{"error":"incomplete_body"}"#,
+            Self::NotFound => r#"{"error":"not_found"}"#,
+            Self::MethodNotAllowed => r#"{"error":"method_not_allowed"}"#,
+            Self::BodyTimeout => r#"{"error":"body_timeout"}"#,
+            Self::BodyTooLarge => r#"{"error":"body_too_large"}"#,
+            Self::HeadersTooLarge => r#"{"error":"headers_too_large"}"#,
+            Self::Starting => r#"{"error":"starting"}"#,
+            Self::Overloaded => r#"{"error":"overloaded"}"#,
+            Self::KafkaUnavailable => r#"{"error":"kafka_unavailable"}"#,
+            Self::Stopping => r#"{"error":"stopping"}"#,
+        }
+    }
+
+    fn retry_after(self) -> Option<HeaderValue> {
+        match self {
+            Self::Overloaded => Some(RETRY_OVERLOADED),
+            Self::Starting | Self::Stopping => Some(RETRY_START),
+            Self::KafkaUnavailable => Some(RETRY_KAFKA),
+            _ => None,
+        }
+    }
+
+    /// Whether the connection ends with this answer: its peer misbehaves, or the relay goes.
+    fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::IncompleteBody | Self::BodyTimeout | Self::BodyTooLarge | Self::HeadersTooLarge | Self::Stopping
+        )
+    }
+
+    pub(super) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body()));
+        *response.status_mut() = hyper::StatusCode::from_u16(self.status()).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after() {
+            headers.insert(RETRY_AFTER, seconds);
+        }
+        if self == Self::MethodNotAllowed {
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if self.closes() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Answer; 14] = [
+        Answer::Accepted,
+        Answer::Duplicate,
+        Answer::Rejected(Refusal::InvalidSignature),
+        Answer::Rejected(Refusal::TimestampOutOfRange),
+        Answer::IncompleteBody,
+        Answer::NotFound,
+        Answer::MethodNotAllowed,
+        Answer::BodyTimeout,
+        Answer::BodyTooLarge,
+        Answer::HeadersTooLarge,
+        Answer::Starting,
+        Answer::Overloaded,
+        Answer::KafkaUnavailable,
+        Answer::Stopping,
+    ];
+
+    #[test]
+    fn every_answer_is_json_and_every_503_names_a_time() {
+        for answer in ALL {
+            let response = answer.into_response();
+            assert_eq!(response.status().as_u16(), answer.status(), "{answer:?}");
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), answer.status() == 503, "{answer:?}");
+            let body: serde_json::Value = serde_json::from_str(answer.body()).unwrap_or_default();
+            assert_eq!(body["ok"] == true, answer.status() == 200, "{answer:?}");
+            assert_eq!(body["error"].is_string(), answer.status() != 200, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn no_outcome_and_no_phase_blames_the_peer() {
+        for outcome in Outcome::ALL {
+            assert!(matches!(Answer::to_outcome(outcome).status(), 200 | 503), "{outcome}");
+        }
+        for phase in [Phase::Starting, Phase::KafkaUnavailable, Phase::Stopping] {
+            assert_eq!(Answer::to_phase(phase).map(Answer::status), Some(503), "{phase:?}");
+        }
+        assert_eq!(Answer::to_phase(Phase::Ready), None);
+    }
+}

@@ -1,0 +1,104 @@
+//! From bytes of a stranger to bytes of the provider: read within limits, then verified.
+//!
+//! [`Unverified`] and [`Verified`] are two types, and the second is made only by a right signature.
+
+use super::answer::Answer;
+use crate::provider::signature::{self, Refusal};
+use bytes::{Bytes, BytesMut};
+use hyper::HeaderMap;
+use hyper::body::{Body, Incoming};
+use secrecy::{ExposeSecret, SecretString};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// Bytes that all bodies together may hold before their signatures are checked (`webhook.unverified_bytes_max`).
+///
+/// Taken as they arrive, so that a peer which announces much and sends little takes little.
+#[derive(Clone, Debug)]
+pub(super) struct Budget(Arc<Semaphore>);
+
+impl Budget {
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
+    }
+
+    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
+    }
+}
+
+/// A body whose sender nobody has checked.
+#[derive(Debug)]
+pub(super) struct Unverified {
+    bytes: Bytes,
+    /// Its share of the budget, given back when it is verified or dropped.
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// A body that a holder of a webhook secret signed, recently.
+#[derive(Debug)]
+pub(super) struct Verified(Bytes);
+
+impl Unverified {
+    /// Reads a whole body: at most `bytes_max` bytes, within `within`, as far as the budget reaches.
+    pub(super) async fn read(
+        body: Incoming,
+        bytes_max: usize,
+        within: Duration,
+        budget: &Budget,
+    ) -> Result<Self, Answer> {
+        // What `Content-Length` announces, refused before a byte of it is read.
+        if body.size_hint().lower() > bytes_max as u64 {
+            return Err(Answer::BodyTooLarge);
+        }
+        timeout(within, Self::collect(body, bytes_max, budget)).await.unwrap_or(Err(Answer::BodyTimeout))
+    }
+
+    async fn collect(mut body: Incoming, bytes_max: usize, budget: &Budget) -> Result<Self, Answer> {
+        let mut bytes = BytesMut::new();
+        let mut share: Option<OwnedSemaphorePermit> = None;
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            // Trailers are no data, and nothing reads them.
+            let Ok(chunk) = frame.map_err(|_| Answer::IncompleteBody)?.into_data() else { continue };
+            if bytes.len() + chunk.len() > bytes_max {
+                return Err(Answer::BodyTooLarge);
+            }
+            let more = budget.take(chunk.len()).ok_or(Answer::Overloaded)?;
+            match &mut share {
+                Some(share) => share.merge(more),
+                None => share = Some(more),
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(Self { bytes: bytes.freeze(), _share: share })
+    }
+
+    /// Checks signature, then time; the budget gets its share back either way.
+    pub(super) fn verify(
+        self,
+        headers: &HeaderMap,
+        secrets: &[SecretString],
+        now_ms: i64,
+        tolerance: Duration,
+    ) -> Result<Verified, Refusal> {
+        let header = |name| headers.get(name).map(|value| value.as_bytes());
+        let claimed = signature::Headers {
+            timestamp: header(signature::TIMESTAMP),
+            signature: header(signature::SIGNATURE),
+            previous: header(signature::SIGNATURE_PREVIOUS),
+        };
+        let secrets = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
+        signature::verify(claimed, &self.bytes, secrets, now_ms, tolerance)?;
+        Ok(Verified(self.bytes))
+    }
+}
+
+impl Verified {
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}

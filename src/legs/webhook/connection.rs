@@ -1,0 +1,143 @@
+//! One connection of the webhook listener: TLS, requests one after the other, and an end that the peer can read.
+
+use super::door::Door;
+use crate::config;
+use crate::telemetry::Metrics;
+use axum::body::Body;
+use hyper::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// The least that hyper takes as a bound on its read buffer.
+const BUFFER_BYTES_MIN: usize = 8192;
+
+/// A head of up to this many times `webhook.header_bytes_max` is read, so that it gets an answer with a body; what
+/// is larger still is answered a bare 431 by hyper.
+const HEAD_SLACK: usize = 2;
+
+/// When the relay stops, a connection without a request gets this long to take its last answer.
+const FLUSH_WAIT: Duration = Duration::from_millis(500);
+
+/// After the last answer, what the peer still sends is read and dropped for this long, so that closing does not
+/// reset the connection and take the answer away (RFC 9112, section 9.6) ...
+const LINGER: Duration = Duration::from_secs(2);
+
+/// ... and up to this many bytes; whoever sends more does not read.
+const LINGER_BYTES_MAX: usize = 4 << 20;
+
+/// What all connections share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) door: Arc<Door>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) limits: Arc<config::Webhook>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Shared {
+    /// Serves one connection to its end.
+    pub(super) async fn serve(self, socket: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, peer: IpAddr) {
+        // An answer must not wait for company; a socket that refuses the option works without it.
+        let _ = socket.set_nodelay(true);
+        let Some(tls) = tls else { return self.requests(socket, peer).await };
+        let handshake = timeout(self.limits.body_timeout, TlsAcceptor::from(tls).accept(socket));
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            shaken = handshake => match shaken {
+                Ok(Ok(stream)) => self.requests(stream, peer).await,
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "webhook TLS handshake failed"),
+                Err(_) => tracing::debug!(%peer, "webhook TLS handshake took too long"),
+            }
+        }
+    }
+
+    async fn requests<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: I, peer: IpAddr) {
+        let open = Arc::new(AtomicUsize::new(0));
+        let service = service_fn(|request| {
+            let request = Open::new(&open, request);
+            let door = Arc::clone(&self.door);
+            Box::pin(async move {
+                let Open { request, count: _count } = request;
+                Ok::<_, Infallible>(door.answer(peer, request).await.into_response())
+            }) as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+        });
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.body_timeout)
+            .max_buf_size(self.limits.header_bytes_max.saturating_mul(HEAD_SLACK).max(BUFFER_BYTES_MIN));
+        let mut connection = http.serve_connection(TokioIo::new(io), service);
+        let ended = tokio::select! {
+            biased;
+            ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
+            () = self.stop.cancelled() => {
+                Pin::new(&mut connection).graceful_shutdown();
+                // A request that is inside gets its outcome; who has not sent one yet can ask elsewhere.
+                let idle = open.load(Ordering::Relaxed) == 0;
+                let patience = if idle { FLUSH_WAIT } else { Duration::MAX };
+                let last = timeout(patience, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
+                last.unwrap_or(Ok(()))
+            }
+        };
+        if ended.is_err_and(|error| error.is_parse_too_large()) {
+            // Answered by hyper itself, before there was a request.
+            self.metrics.webhook_response(431);
+        }
+        linger(connection.into_parts().io.into_inner(), &self.stop).await;
+    }
+}
+
+/// A request that has not been answered, counted as long as it lives.
+struct Open<R> {
+    request: R,
+    count: Count,
+}
+
+struct Count(Arc<AtomicUsize>);
+
+impl<R> Open<R> {
+    fn new(open: &Arc<AtomicUsize>, request: R) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self { request, count: Count(Arc::clone(open)) }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Closes our side, then drops what the peer still sends until it closes too.
+async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, stop: &CancellationToken) {
+    let farewell = async {
+        io.shutdown().await?;
+        let (mut dropped, mut buffer) = (0, [0; 4096]);
+        while dropped < LINGER_BYTES_MAX {
+            match io.read(&mut buffer).await? {
+                0 => break,
+                read => dropped += read,
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    tokio::select! {
+        biased;
+        // An error means that the peer is gone, which is what this waits for.
+        _ = timeout(LINGER, farewell) => {}
+        () = stop.cancelled() => {}
+    }
+}

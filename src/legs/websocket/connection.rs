@@ -1,0 +1,229 @@
+//! The life of one connection: frames in, pings out, silence noticed, and a polite end.
+
+use super::dial::Pulse;
+use super::{Ended, SessionEvent, Websocket};
+use crate::legs::session::End;
+use crate::legs::{Leg, Outcome, now_ms};
+use crate::provider::frame::{self, Frame};
+use crate::provider::rest::foreign;
+use crate::telemetry::LegState;
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use std::ops::ControlFlow;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// How long the peer may take to answer a close frame; then the connection is dropped.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// A wait for room in the intake becomes visible as `paused` after this long; shorter ones are everyday life
+/// between two commits.
+const PAUSE_VISIBLE: Duration = Duration::from_millis(250);
+
+/// How a connection finished.
+#[derive(Debug)]
+pub(super) enum Finished {
+    /// The leg is to stop.
+    Stopped,
+    /// The connection ended, and the leg goes on.
+    Ended(Ended),
+}
+
+/// One connection and the leg that it belongs to.
+pub(super) struct Connection<'l, S> {
+    stream: WebSocketStream<S>,
+    pulse: Pulse,
+    leg: &'l Websocket,
+}
+
+impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
+    pub(super) fn new(stream: WebSocketStream<S>, pulse: Pulse, leg: &'l Websocket) -> Self {
+        Self { stream, pulse, leg }
+    }
+
+    /// Lives until the peer, silence, a frame over the limit or the leg ends it.
+    pub(super) async fn live(mut self) -> Finished {
+        let mut ping = pings(self.leg.settings.ping_interval);
+        let stop = &self.leg.stop;
+        self.pulse.beat();
+        loop {
+            let silent_at = self.silent_at();
+            let flow = tokio::select! {
+                biased;
+                () = stop.cancelled() => ControlFlow::Break(Finished::Stopped),
+                message = self.stream.next() => self.heard(message).await,
+                _ = ping.tick() => self.send(Message::Ping(Bytes::new())).await,
+                () = sleep_until(silent_at) => self.check_silence(),
+            };
+            if let ControlFlow::Break(finished) = flow {
+                self.close(&finished).await;
+                return finished;
+            }
+        }
+    }
+
+    fn silent_at(&self) -> Instant {
+        self.pulse.last() + self.leg.settings.idle_timeout
+    }
+
+    /// The time is over; the pulse says whether part of a frame was heard meanwhile.
+    fn check_silence(&self) -> ControlFlow<Finished> {
+        if Instant::now() < self.silent_at() {
+            return ControlFlow::Continue(());
+        }
+        broken(End::Silence, "")
+    }
+
+    async fn send(&mut self, message: Message) -> ControlFlow<Finished> {
+        let silent_at = self.silent_at();
+        let sent = tokio::select! {
+            biased;
+            () = self.leg.stop.cancelled() => return ControlFlow::Break(Finished::Stopped),
+            sent = timeout_at(silent_at, self.stream.send(message)) => sent,
+        };
+        match sent {
+            Ok(Ok(())) => ControlFlow::Continue(()),
+            Ok(Err(error)) => ControlFlow::Break(Finished::Ended(ended_by(error))),
+            // A peer that takes nothing and sends nothing is silent.
+            Err(_) => self.check_silence(),
+        }
+    }
+
+    async fn heard(&mut self, message: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
+        match message {
+            Some(Ok(Message::Text(text))) => self.frame(text.into()).await,
+            Some(Ok(Message::Binary(bytes))) => self.frame(bytes).await,
+            // The library answers pings by itself; pongs have done their work by being heard.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
+            Some(Ok(Message::Close(close))) => {
+                let code = close.as_ref().map(|close| u16::from(close.code));
+                let reason = close.as_ref().map_or("", |close| close.reason.as_str());
+                let code_text = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+                broken(End::Close(code), format!("{code_text} {}", foreign(reason)).trim_end())
+            }
+            Some(Err(error)) => ControlFlow::Break(Finished::Ended(ended_by(error))),
+            None => broken(End::Reset, ""),
+        }
+    }
+
+    /// A data frame: a delivery, unless it says of itself that it is about the connection.
+    async fn frame(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
+        match frame::classify(&bytes) {
+            Frame::Control(control) => {
+                let why = foreign(&control.kind);
+                tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
+                if control.needs_walk {
+                    self.leg.say(SessionEvent::Resync { why }).await;
+                }
+                ControlFlow::Continue(())
+            }
+            Frame::Error(error) => {
+                let detail = format!("ws_error {} {}", foreign(&error.code), foreign(&error.message));
+                broken(End::StreamError(error.code), detail.trim_end())
+            }
+            // What is no event either is a delivery too: the relay keeps it as a dead letter.
+            Frame::Event | Frame::Other => self.deliver(bytes).await,
+        }
+    }
+
+    /// Hands a delivery to the intake. While that is full nothing is read, so that the provider feels it.
+    ///
+    /// A wait beyond `stream.idle_timeout` closes the connection on purpose, since an unread one would be cut by
+    /// the peer anyway; the delivery in hand still waits for its room, and the next connection waits behind it.
+    async fn deliver(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
+        let Websocket { intake, metrics, health, stop, settings, .. } = self.leg;
+        metrics.delivery(Leg::Websocket);
+        let offer = intake.offer(Leg::Websocket, bytes, now_ms());
+        tokio::pin!(offer);
+        let visible_at = Instant::now() + PAUSE_VISIBLE;
+        let close_at = Instant::now() + settings.idle_timeout;
+        let (mut paused, mut closed) = (false, false);
+        let taken = loop {
+            tokio::select! {
+                biased;
+                taken = &mut offer => break taken.is_ok(),
+                () = stop.cancelled() => break false,
+                () = sleep_until(visible_at), if !paused => {
+                    paused = true;
+                    health.set_leg(Leg::Websocket, LegState::Paused);
+                }
+                () = sleep_until(close_at), if !closed => {
+                    closed = true;
+                    metrics.leg_connected(Leg::Websocket, false);
+                    say_goodbye(&mut self.stream, CloseCode::Away, "intake full").await;
+                }
+            }
+        };
+        if !taken {
+            // The relay stops and has not taken it: the provider still holds the event, behind the cursor.
+            metrics.outcome(Leg::Websocket, Outcome::Failed);
+            return ControlFlow::Break(Finished::Stopped);
+        }
+        if closed {
+            return broken(End::Paused, "the intake stayed full");
+        }
+        if paused {
+            health.set_leg(Leg::Websocket, LegState::Connected);
+        }
+        // Nobody was listening meanwhile, so the silence was ours.
+        self.pulse.beat();
+        ControlFlow::Continue(())
+    }
+
+    /// Says goodbye as the end asks for; nothing of it is needed for correctness.
+    async fn close(&mut self, finished: &Finished) {
+        let (code, reason) = match finished {
+            Finished::Stopped => (CloseCode::Away, "relay stopping"),
+            Finished::Ended(Ended { end: End::TooLarge, .. }) => (CloseCode::Size, "frame over the limit"),
+            Finished::Ended(Ended { end: End::Protocol, .. }) => (CloseCode::Protocol, ""),
+            Finished::Ended(Ended { end: End::StreamError(_) | End::Close(_), .. }) => (CloseCode::Normal, ""),
+            // Nobody is there to hear it, or goodbye was said.
+            Finished::Ended(_) => return,
+        };
+        say_goodbye(&mut self.stream, code, reason).await;
+    }
+}
+
+/// Sends a close frame and waits a moment for the peer's; what it still sends is left to the event log.
+async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut WebSocketStream<S>,
+    code: CloseCode,
+    reason: &'static str,
+) {
+    let goodbye = async {
+        // A connection that the peer closed first is answered by the library; then this is refused, which is fine.
+        let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
+        while let Some(Ok(_)) = stream.next().await {}
+    };
+    // Whether or not the peer kept up, the connection is dropped next.
+    let _ = timeout(CLOSE_WAIT, goodbye).await;
+}
+
+fn pings(every: Duration) -> Interval {
+    // A zero interval is no interval to tokio; settings refuse it, and a millisecond keeps this total.
+    let every = every.max(Duration::from_millis(1));
+    let mut ping = interval_at(Instant::now() + every, every);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ping
+}
+
+fn broken(end: End, detail: impl Into<String>) -> ControlFlow<Finished> {
+    ControlFlow::Break(Finished::Ended(Ended::new(end, detail)))
+}
+
+fn ended_by(error: Error) -> Ended {
+    let end = match &error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Close(None),
+        Error::Capacity(_) => End::TooLarge,
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Reset,
+        // A text that is no UTF-8 included: the library has dropped it, and the event log brings the event.
+        _ => End::Protocol,
+    };
+    Ended::new(end, foreign(&error.to_string()))
+}

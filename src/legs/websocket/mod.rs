@@ -1,0 +1,184 @@
+//! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
+//!
+//! `dial` makes one connection, `connection` lives through it, [`super::session`] decides what its end means.
+//! Deduplication, order and gaps are not its business: it says when it was away, and others fetch what it missed.
+
+mod connection;
+mod dial;
+
+use super::session::{End, Retry, Session};
+use super::{Cause, Intake, Leg};
+use crate::config::{Stream, StreamAuth};
+use crate::provider::EventId;
+use crate::provider::rest::Rest;
+use crate::telemetry::{Health, LegState, Metrics};
+use connection::{Connection, Finished};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What the leg tells about its connection, for the logic of gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEvent {
+    /// A connection stands; the provider was asked to replay what came after `since`.
+    Connected {
+        /// The cursor that was sent, if there was one.
+        since: Option<EventId>,
+    },
+    /// The connection ended, or none came about. Said once: further failed attempts are silent until the next
+    /// [`SessionEvent::Connected`].
+    Disconnected {
+        /// Why.
+        cause: Cause,
+    },
+    /// The provider hinted that the stream has a hole; the connection goes on.
+    Resync {
+        /// The hint's `type`, escaped and cut.
+        why: String,
+    },
+}
+
+/// The leg and all that it works with.
+#[derive(Debug)]
+pub struct Websocket {
+    /// The stream's address, `ws` or `wss`.
+    pub stream_url: String,
+    /// `[stream]`
+    pub settings: Stream,
+    /// The commerce key. Each send is a nudge: it ends the wait after a refusal, whether or not the key changed.
+    pub api_key: watch::Receiver<SecretString>,
+    /// Mints tokens when `stream.auth` is `token`.
+    pub rest: Arc<Rest>,
+    /// For `wss`.
+    pub tls: Arc<rustls::ClientConfig>,
+    /// The relay's cursor: what came up to it is settled, and the provider is asked for what came after it.
+    pub cursor: watch::Receiver<Option<EventId>>,
+    /// Where deliveries go.
+    pub intake: Intake,
+    /// Where the leg says how its connection fares. Bounded: a reader that stands still stops the leg.
+    pub events: mpsc::Sender<SessionEvent>,
+    /// Where operators see the leg's state.
+    pub health: Arc<Health>,
+    /// Where deliveries and reconnects are counted.
+    pub metrics: Arc<Metrics>,
+    /// Ends the leg.
+    pub stop: CancellationToken,
+}
+
+/// A connection's end, and what is known about it for the log.
+#[derive(Debug)]
+struct Ended {
+    end: End,
+    /// Escaped and cut.
+    detail: String,
+}
+
+impl Ended {
+    fn new(end: End, detail: impl Into<String>) -> Self {
+        Self { end, detail: detail.into() }
+    }
+}
+
+impl Websocket {
+    /// Runs until `stop` is cancelled or the intake closes. Nothing that the provider does ends it.
+    pub async fn run(mut self) {
+        let Stream { backoff_min, backoff_max, auth, .. } = self.settings;
+        let started = Instant::now().into_std();
+        let mut session = Session::new(backoff_min, backoff_max, auth == StreamAuth::Token, started);
+        let mut down = None;
+        while !self.stop.is_cancelled() {
+            self.health.set_leg(Leg::Websocket, LegState::Connecting);
+            let since = *self.cursor.borrow_and_update();
+            let (ended, lived) = match self.attempt(&session, since, &mut down).await {
+                Some(attempt) => attempt,
+                None => break,
+            };
+            let retry = session.ended(&ended.end, lived, rand::random());
+            self.say_disconnected(&ended, retry, &mut down).await;
+            self.wait(retry).await;
+        }
+        self.metrics.leg_connected(Leg::Websocket, false);
+    }
+
+    /// One connection from its making to its end, and how long it stood; `None` when the leg is to stop.
+    async fn attempt(
+        &mut self,
+        session: &Session,
+        since: Option<EventId>,
+        down: &mut Option<Cause>,
+    ) -> Option<(Ended, Duration)> {
+        let stop = self.stop.clone();
+        let dialled = tokio::select! {
+            biased;
+            () = stop.cancelled() => return None,
+            dialled = self.dial(since) => dialled,
+        };
+        let (stream, pulse) = match dialled {
+            Ok(made) => made,
+            Err(ended) => return Some((ended, Duration::ZERO)),
+        };
+        let connected_at = Instant::now();
+        self.health.set_leg(Leg::Websocket, LegState::Connected);
+        self.metrics.leg_connected(Leg::Websocket, true);
+        let attempt = session.attempt();
+        tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");
+        *down = None;
+        self.say(SessionEvent::Connected { since }).await;
+        match Connection::new(stream, pulse, self).live().await {
+            Finished::Stopped => None,
+            Finished::Ended(ended) => Some((ended, connected_at.elapsed())),
+        }
+    }
+
+    /// Counts each end, and tells of it when the state changes: an operator reads one line for an outage, not one
+    /// for each attempt.
+    async fn say_disconnected(&self, ended: &Ended, retry: Retry, down: &mut Option<Cause>) {
+        let Retry { cause, refused, delay } = retry;
+        self.metrics.leg_connected(Leg::Websocket, false);
+        self.metrics.reconnect(cause);
+        let state = if refused { LegState::Refused } else { LegState::BackingOff };
+        self.health.set_leg(Leg::Websocket, state);
+        let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let detail = ended.detail.as_str();
+        let before = down.replace(cause);
+        if before == Some(cause) {
+            tracing::debug!(%cause, retry_in_ms, detail, "stream attempt failed");
+        } else if refused {
+            // Nothing but a person helps: another key, another scope, another setting.
+            tracing::error!(%cause, retry_in_ms, detail, "stream disconnected");
+        } else {
+            tracing::warn!(%cause, retry_in_ms, detail, "stream disconnected");
+        }
+        if before.is_none() {
+            self.say(SessionEvent::Disconnected { cause }).await;
+        }
+    }
+
+    /// Waits before the next attempt; a nudge ends the wait after a refusal.
+    async fn wait(&mut self, retry: Retry) {
+        let nudged = async {
+            // A sender that is gone sends nothing more, and is no nudge.
+            if !retry.refused || self.api_key.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            () = nudged => {}
+            () = tokio::time::sleep(retry.delay) => {}
+        }
+    }
+
+    /// Tells a session event; a reader that is gone needs none.
+    async fn say(&self, event: SessionEvent) {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => {}
+            _ = self.events.send(event) => {}
+        }
+    }
+}

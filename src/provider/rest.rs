@@ -1,0 +1,285 @@
+//! The REST calls that the legs and `check` need, over one client that never follows a redirect.
+//!
+//! Every call is bounded in time and bytes. The key goes into exactly one header and no log; a URL is logged
+//! without its query.
+
+use super::http_time;
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Url, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// Header of a commerce key (`api-spec/authentication`).
+pub const API_KEY: &str = "x-commerce-api-key";
+
+/// The largest answer that is read: a page of 100 events of 80 kB, where the provider's samples have 2 kB.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// The largest error answer that is read; it holds a code and a sentence.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// Life of a `ws_token` in seconds: it only has to last from here to the upgrade. The provider's sample uses it.
+const WS_TOKEN_TTL_SECONDS: u32 = 60;
+
+/// Foreign text in an error is cut to this many characters.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// Why a call gave no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestError {
+    /// The address is none, or TLS could not be set up.
+    #[error("the REST client cannot be built: {0}")]
+    Setup(String),
+    /// The key holds characters that no HTTP header may carry.
+    #[error("the API key holds characters that no HTTP header can carry")]
+    KeyNotAHeader,
+    /// No answer: name, address, TLS, or a connection that broke.
+    #[error("no answer from the provider: {0}")]
+    Unreachable(String),
+    /// No complete answer within `provider.timeout`.
+    #[error("no complete answer from the provider in time")]
+    TimedOut,
+    /// The provider answered with a status that is no success; a redirect is one, since none is followed.
+    #[error("the provider answered {status}{}", Reason(.code, .message))]
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The code of the error envelope; empty when there is none.
+        code: String,
+        /// The sentence of the error envelope, escaped and cut; empty when there is none.
+        message: String,
+        /// How long the provider asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is larger than this many bytes.
+    #[error("the provider's answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The answer is not what the call documents.
+    #[error("the provider's answer could not be read: {0}")]
+    Malformed(String),
+}
+
+/// Credentials for one WebSocket connection (`api-spec/realtime/ws-token`).
+#[derive(Clone, Debug)]
+pub struct WsToken {
+    /// The token, for the query of the stream's address.
+    pub token: SecretString,
+    /// The stream's address as the answer gives it; the caller decides whether to trust it.
+    pub ws_url: Option<String>,
+}
+
+/// What the provider says about itself (`api-spec/commerce/status`).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommerceStatus {
+    /// `available`, else an undocumented text.
+    pub status: String,
+    /// Escrow balance, as the provider writes it.
+    #[serde(default)]
+    pub escrow_balance: Option<Box<RawValue>>,
+    /// The balance below which the service is off, as the provider writes it.
+    #[serde(default)]
+    pub minimum_required: Option<Box<RawValue>>,
+    /// Which features are on.
+    #[serde(default)]
+    pub features: BTreeMap<String, bool>,
+}
+
+/// The provider's REST interface.
+#[derive(Debug)]
+pub struct Rest {
+    http: Client,
+    base: Url,
+    api_key: watch::Receiver<SecretString>,
+    clock_offset_ms: AtomicI64,
+}
+
+impl Rest {
+    /// A client of `base` (scheme, host, and a path if the provider stands behind one).
+    ///
+    /// `timeout` bounds each call, from the name look-up to the last byte. Proxies of the environment are not
+    /// used: the WebSocket could not follow, and half a relay behind a proxy helps nobody.
+    pub fn new(
+        base: &str,
+        timeout: Duration,
+        api_key: watch::Receiver<SecretString>,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, RestError> {
+        let base = Url::parse(base).map_err(|error| RestError::Setup(error.to_string()))?;
+        if base.cannot_be_a_base() {
+            return Err(RestError::Setup("provider.api_url is no http address".to_owned()));
+        }
+        let http = Client::builder()
+            .tls_backend_preconfigured(tls.clone())
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .timeout(timeout)
+            .user_agent(concat!("pepay-relay/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| RestError::Setup(reasons(&error)))?;
+        Ok(Self { http, base, api_key, clock_offset_ms: AtomicI64::new(0) })
+    }
+
+    /// A fresh token for one WebSocket connection: `POST /api/v1/ws/token`.
+    pub async fn mint_ws_token(&self) -> Result<WsToken, RestError> {
+        #[derive(Deserialize)]
+        struct Minted {
+            token: String,
+            #[serde(default)]
+            ws_url: Option<String>,
+        }
+        let request = serde_json::json!({"scope": "commerce", "ttl_seconds": WS_TOKEN_TTL_SECONDS});
+        let body = self.call(Method::POST, "api/v1/ws/token", &[], Some(request)).await?;
+        let Minted { token, ws_url } = unwrapped(&body)?;
+        Ok(WsToken { token: token.into(), ws_url })
+    }
+
+    /// Whether commerce is available: `GET /api/commerce/status`.
+    pub async fn commerce_status(&self) -> Result<CommerceStatus, RestError> {
+        unwrapped(&self.call(Method::GET, "api/commerce/status", &[], None).await?)
+    }
+
+    /// The newest page of the event log as it came, newest first: `GET /api/v1/events`.
+    ///
+    /// `limit` is at most 100 by the provider's general rule (`api-spec/pagination`).
+    pub async fn newest_events(&self, limit: u32) -> Result<Bytes, RestError> {
+        self.call(Method::GET, "api/v1/events", &[("limit", limit.to_string())], None).await
+    }
+
+    /// Milliseconds by which the provider's clock is ahead of ours, by the `Date` of its last answer; 0 before.
+    ///
+    /// The header tells whole seconds, so this is right to about a second.
+    pub fn provider_clock_offset_ms(&self) -> i64 {
+        self.clock_offset_ms.load(Ordering::Relaxed)
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        json: Option<serde_json::Value>,
+    ) -> Result<Bytes, RestError> {
+        let started = Instant::now();
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        let mut key =
+            HeaderValue::from_str(self.api_key.borrow().expose_secret()).map_err(|_| RestError::KeyNotAHeader)?;
+        key.set_sensitive(true);
+        let mut request = self.http.request(method.clone(), url).query(query).header(API_KEY, key);
+        if let Some(json) = json {
+            request = request.json(&json);
+        }
+        let mut response = request.send().await.map_err(unreachable_because)?;
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        self.learn_clock(&headers);
+        tracing::debug!(
+            %method,
+            path,
+            status = status.as_u16(),
+            request_id = text_of(&headers, "x-request-id").or_else(|| text_of(&headers, "request-id")),
+            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "provider answered"
+        );
+        if status.is_success() {
+            return bounded(&mut response, BODY_BYTES_MAX).await;
+        }
+        // What follows an error status is a help for people; that it is unreadable changes nothing.
+        let body = bounded(&mut response, ERROR_BYTES_MAX).await.unwrap_or_default();
+        let (code, message) = error_envelope(&body);
+        let retry_after =
+            text_of(&headers, RETRY_AFTER.as_str()).and_then(|value| http_time::retry_after(&value, now_ms()));
+        Err(RestError::Status { status: status.as_u16(), code, message, retry_after })
+    }
+
+    fn learn_clock(&self, headers: &HeaderMap) {
+        if let Some(theirs) = text_of(headers, DATE.as_str()).and_then(|value| http_time::date_ms(&value)) {
+            self.clock_offset_ms.store(theirs.saturating_sub(now_ms()), Ordering::Relaxed);
+        }
+    }
+}
+
+/// Code and message of an error answer, escaped and cut, in any of the three documented envelopes
+/// (`api-spec/errors`, `api-spec/rate-limits`); empty where there is none.
+pub(crate) fn error_envelope(body: &[u8]) -> (String, String) {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Default::default() };
+    let first = |texts: [&serde_json::Value; 3]| foreign(texts.iter().find_map(|t| t.as_str()).unwrap_or_default());
+    (
+        first([&value["error"]["code"], &value["code"], &value["error_code"]]),
+        first([&value["error"]["message"], &value["error"], &value["message"]]),
+    )
+}
+
+/// Text of a peer, safe to log: control characters escaped, cut to a sentence's length.
+pub(crate) fn foreign(text: &str) -> String {
+    text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
+
+/// `: CODE message`, with what there is of both.
+struct Reason<'a>(&'a str, &'a str);
+
+impl std::fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.0, self.1) {
+            ("", "") => Ok(()),
+            ("", text) | (text, "") => write!(f, ": {text}"),
+            (code, message) => write!(f, ": {code}, {message}"),
+        }
+    }
+}
+
+/// The result in an answer, with or without the `{"success":true,"data":…}` around it.
+fn unwrapped<T: DeserializeOwned>(body: &[u8]) -> Result<T, RestError> {
+    #[derive(Deserialize)]
+    struct Wrapped<T> {
+        data: T,
+    }
+    serde_json::from_slice::<Wrapped<T>>(body)
+        .map(|wrapped| wrapped.data)
+        .or_else(|_| serde_json::from_slice(body))
+        .map_err(|error| RestError::Malformed(format!("line {}, column {}", error.line(), error.column())))
+}
+
+async fn bounded(response: &mut reqwest::Response, max: usize) -> Result<Bytes, RestError> {
+    let claimed = response.content_length().unwrap_or(0);
+    if claimed > max as u64 {
+        return Err(RestError::TooLarge(max));
+    }
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(unreachable_because)? {
+        if body.len() + chunk.len() > max {
+            return Err(RestError::TooLarge(max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn unreachable_because(error: reqwest::Error) -> RestError {
+    if error.is_timeout() { RestError::TimedOut } else { RestError::Unreachable(reasons(&error.without_url())) }
+}
+
+/// An error and what lies beneath it, in one line and without the URL, whose query may hold what is not to be read.
+fn reasons(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(error.source(), |error| error.source());
+    foreign(&chain.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+}
+
+fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(foreign)
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
