@@ -11,4 +11,5 @@ pub mod config;
 pub mod kafka;
 pub mod legs;
 pub mod provider;
+pub mod simulator;
 pub mod telemetry;
