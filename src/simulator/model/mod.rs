@@ -19,17 +19,18 @@ pub use checkout::{Customer, Estimate, EstimateItem, Line, Placed};
 pub use endpoints::Endpoint;
 pub use filter::{Scope, Types};
 pub use log::{Event, Log, Page, Query};
-pub use order::{Invoice, Order, Payment, Snapshot, Status};
-pub use transitions::{Details, Transition};
+pub use order::{
+    Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement, SettlementSummary,
+    Shipment, Snapshot, Status, TimelineEntry,
+};
+pub use transitions::{Change, Details, Refusal, Subject, Transition};
 pub use values::{Cents, Chance, Seeded, Stamp, TimeForm, is_evm_address};
 
 use crate::provider::EventId;
 use bytes::Bytes;
-use order::{Actions, Fulfillment, LineItem, PaymentSummary, Refund, SettlementSummary};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use transitions::{Change, Subject};
 
 /// Most orders kept: at 2 kB each about 20 MB. Beyond it the oldest finished one is forgotten, else the oldest.
 const ORDERS_MAX: usize = 10_000;

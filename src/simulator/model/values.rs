@@ -89,7 +89,7 @@ impl Serialize for Cents {
 }
 
 /// Thousandths of a dollar as the text beside each invoice amount: `28970` is `"28.970"`.
-pub fn millis_text(millis: u64) -> String {
+pub(super) fn millis_text(millis: u64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }
 
