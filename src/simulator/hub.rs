@@ -113,16 +113,13 @@ impl Hub {
     /// Every event issued so far, or without `remember_events` those that the log still holds; oldest first.
     pub(super) fn events(&self) -> Vec<Arc<Event>> {
         let world = self.world();
-        if self.options.remember_events {
-            world.remembered.clone()
-        } else {
-            world.model.log().all().cloned().collect()
-        }
+        if self.options.remember_events { world.remembered.clone() } else { world.model.log().all().cloned().collect() }
     }
 
     /// Queues `event` for every endpoint that wants it.
     fn to_webhooks(&self, world: &mut World, event: &Arc<Event>) {
-        let endpoints = world.model.endpoints().iter().filter(|endpoint| event.unfiltered || endpoint.wants(&event.kind));
+        let endpoints =
+            world.model.endpoints().iter().filter(|endpoint| event.unfiltered || endpoint.wants(&event.kind));
         let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.id.clone()).collect();
         for endpoint in endpoints {
             let copies = 1 + usize::from(world.by_chance(world.faults.webhooks.duplicate_percent));

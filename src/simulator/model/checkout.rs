@@ -174,7 +174,8 @@ impl Model {
 
     fn live_estimate(&self, customer: &Customer, estimate_id: &str, now_ms: i64) -> Result<&Estimate, Refused> {
         let estimate = self.checkout.estimates.iter().find(|estimate| estimate.id == estimate_id);
-        let estimate = estimate.filter(|estimate| estimate.customer == *customer).ok_or(Refused::NotFound("Estimate"))?;
+        let estimate =
+            estimate.filter(|estimate| estimate.customer == *customer).ok_or(Refused::NotFound("Estimate"))?;
         if estimate.expires_at.seconds <= now_ms.div_euclid(1000) {
             return Err(Refused::Invalid("the estimate has expired".into()));
         }

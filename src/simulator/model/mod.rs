@@ -20,8 +20,8 @@ pub use endpoints::Endpoint;
 pub use filter::{Scope, Types};
 pub use log::{Event, Log, Page, Query};
 pub use order::{
-    Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement, SettlementSummary,
-    Shipment, Snapshot, Status, TimelineEntry,
+    Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement,
+    SettlementSummary, Shipment, Snapshot, Status, TimelineEntry,
 };
 pub use transitions::{Change, Details, Refusal, Subject, Transition};
 pub use values::{Cents, Chance, Seeded, Stamp, TimeForm, is_evm_address};
@@ -421,7 +421,8 @@ impl Model {
     }
 
     fn forget_an_order(&mut self) {
-        let finished = self.orders.iter().find(|(_, order)| order.snapshot.status.is_final()).map(|(number, _)| *number);
+        let finished =
+            self.orders.iter().find(|(_, order)| order.snapshot.status.is_final()).map(|(number, _)| *number);
         let oldest = self.orders.keys().next().copied();
         if let Some(order) = finished.or(oldest).and_then(|number| self.orders.remove(&number)) {
             self.by_id.remove(&order.snapshot.order_id);

@@ -183,7 +183,9 @@ mod tests {
         for text in ["", ".5", "-1", "1e3", "0.001", "1.2.3", "9999999999999", "1,5"] {
             assert_eq!(Cents::parse(text), None, "{text}");
         }
-        for (cents, text, number) in [(2897, "28.97", "28.97"), (300, "3.00", "3"), (250, "2.50", "2.5"), (0, "0.00", "0")] {
+        for (cents, text, number) in
+            [(2897, "28.97", "28.97"), (300, "3.00", "3"), (250, "2.50", "2.5"), (0, "0.00", "0")]
+        {
             assert_eq!((Cents(cents).to_string().as_str(), Cents(cents).number().to_string().as_str()), (text, number));
         }
     }

@@ -157,7 +157,8 @@ mod tests {
             serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
         };
         let now_ms = 1_768_478_400_000;
-        for name in ["replay_started", "replay_completed", "snapshot_started", "snapshot_completed", "resync_required"] {
+        for name in ["replay_started", "replay_completed", "snapshot_started", "snapshot_completed", "resync_required"]
+        {
             let wanted = fixture(&format!("control.{name}.json"));
             let got = control(Controls::Known, name, wanted["data"].clone(), now_ms).unwrap();
             assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), wanted);
