@@ -14,4 +14,5 @@ pub mod legs;
 pub mod normalize;
 pub mod provider;
 pub mod relay;
+pub mod simulator;
 pub mod telemetry;

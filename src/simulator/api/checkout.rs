@@ -1,0 +1,194 @@
+//! Availability, search and the three steps of checkout (`api-spec/commerce/checkout`).
+
+use super::Params;
+use super::answer::{Error, body, success};
+use super::events::limit;
+use super::orders::{idempotency_key, once};
+use crate::simulator::hub::Hub;
+use crate::simulator::model::{Cents, Customer, Estimate, EstimateItem, Refused, is_evm_address, products};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn status() -> Response {
+    let features = json!({ "search": true, "cart": false, "checkout": true, "orders": true });
+    success(json!({ "status": "available", "escrowBalance": 50, "minimumRequired": 50, "features": features }))
+}
+
+/// Products whose title or id has `q` in it; all of them without `q`.
+pub(super) async fn search(params: Params) -> Result<Response, Error> {
+    let wanted = params.get("q").map(|text| text.to_lowercase()).unwrap_or_default();
+    let limit = limit(&params, 10, 100)?;
+    let hits = products().iter().filter(|product| {
+        product.title.to_lowercase().contains(&wanted) || product.id.to_lowercase().contains(&wanted)
+    });
+    let rows = hits.take(limit).map(|product| {
+        json!({
+            "productId": product.id, "title": product.title, "price": product.price.number(), "image": product.image(),
+        })
+    });
+    Ok(success(json!({ "products": rows.collect::<Vec<_>>() })))
+}
+
+#[derive(Deserialize)]
+struct Identification {
+    customer_id: Option<String>,
+    wallet_address: Option<String>,
+    wallet_network: Option<String>,
+}
+
+impl Identification {
+    fn customer(self) -> Result<Customer, Error> {
+        if self.customer_id.is_none() && (self.wallet_address.is_none() || self.wallet_network.is_none()) {
+            return Err(Error::invalid("customer_id, or wallet_address and wallet_network, are required"));
+        }
+        let Self { customer_id, wallet_address, wallet_network } = self;
+        Ok(Customer { customer_id, wallet_address, wallet_network })
+    }
+}
+
+#[derive(Deserialize)]
+struct EstimateRequest {
+    #[serde(flatten)]
+    who: Identification,
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    product_id: String,
+    quantity: u64,
+    retailer: String,
+}
+
+/// Prices are the catalogue's, whatever the request says: an offer may have changed since it was seen.
+pub(super) async fn estimate(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
+    let request: EstimateRequest = body(&bytes)?;
+    let customer = request.who.customer()?;
+    let items = request.items.into_iter().map(|item| EstimateItem {
+        product_id: item.product_id,
+        retailer: item.retailer,
+        quantity: item.quantity,
+    });
+    let items = items.collect();
+    let (estimate, merchant_id, environment) = hub.change(|model, chance, now| {
+        let estimate = model.estimate(customer, items, now, chance)?;
+        Ok((estimate, model.settings().merchant_id, model.settings().environment()))
+    })?;
+    let mut data = render(&estimate);
+    data["merchantId"] = merchant_id.into();
+    data["networkEnvironment"] = environment.into();
+    Ok(success(data))
+}
+
+fn render(estimate: &Estimate) -> Value {
+    let valid = estimate.valid.iter().map(|line| {
+        json!({
+            "productId": line.product_id, "retailer": "amazon", "title": line.title, "quantity": line.quantity,
+            "price": line.price.number(), "totalPrice": line.price.times(line.quantity).number(),
+            "metadata": { "image": line.image },
+        })
+    });
+    let invalid = estimate
+        .invalid
+        .iter()
+        .map(|item| json!({ "productId": item.product_id, "retailer": item.retailer, "error": "no eligible offer" }));
+    let extras = Cents(estimate.shipping.0 + estimate.fee.0);
+    json!({
+        "estimateId": estimate.id, "customerId": estimate.customer.customer_id,
+        "walletAddress": estimate.customer.wallet_address, "walletNetwork": estimate.customer.wallet_network,
+        "validItems": valid.collect::<Vec<_>>(), "invalidItems": invalid.collect::<Vec<_>>(),
+        "pricing": {
+            "subtotal": estimate.subtotal.number(), "shipping": estimate.shipping.number(), "tax": 0,
+            "fees": { "fixed": 0, "percentage": 0, "total": estimate.fee.number() }, "total": estimate.total.number(),
+        },
+        "feeBreakdown": {
+            "shippingBase": estimate.shipping.number(), "commerceFee": estimate.fee.number(),
+            "totalFees": extras.number(),
+        },
+        "expiresAt": estimate.expires_at, "createdAt": estimate.created_at,
+    })
+}
+
+#[derive(Deserialize)]
+struct AddressRequest {
+    #[serde(flatten)]
+    who: Identification,
+    #[serde(rename = "estimateId")]
+    estimate_id: String,
+    address: serde_json::Map<String, Value>,
+}
+
+pub(super) async fn address(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
+    let request: AddressRequest = body(&bytes)?;
+    for member in ["first_name", "last_name", "street_address", "city", "zip_code", "country"] {
+        if request.address.get(member).and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(Error::invalid(&format!("address.{member} is required")));
+        }
+    }
+    let customer = request.who.customer()?;
+    let address_id =
+        hub.change(|model, chance, now| model.set_address(&customer, &request.estimate_id, now, chance))?;
+    let standard = json!({
+        "id": "standard", "name": "Standard", "price": Cents(299).number(), "estimatedDays": "5-7 business days",
+    });
+    Ok(success(json!({
+        "addressId": address_id, "validated": true, "standardized": request.address, "shippingOptions": [standard],
+    })))
+}
+
+#[derive(Deserialize)]
+struct InvoiceRequest {
+    #[serde(flatten)]
+    who: Identification,
+    #[serde(rename = "estimateId")]
+    estimate_id: String,
+    #[serde(rename = "addressId")]
+    address_id: String,
+    #[serde(rename = "refundDestinationWalletAddressBsc")]
+    destination: Option<String>,
+}
+
+/// Makes the order. `expiresAt` is in Unix seconds here in both renderings of the documentation.
+pub(super) async fn invoice(State(hub): State<Arc<Hub>>, headers: HeaderMap, bytes: Bytes) -> Result<Response, Error> {
+    let request: InvoiceRequest = body(&bytes)?;
+    let customer = request.who.customer()?;
+    if request.destination.as_deref().is_some_and(|address| !is_evm_address(address)) {
+        return Err(Error::invalid("refundDestinationWalletAddressBsc must be a valid BSC address"));
+    }
+    let data = once(&hub, idempotency_key(&headers)?, &bytes, || {
+        hub.change(|model, chance, now| {
+            let placed = model.checkout(
+                &customer,
+                &request.estimate_id,
+                &request.address_id,
+                request.destination.clone(),
+                now,
+                chance,
+            )?;
+            let order = model.order(&placed.order_id).ok_or(Refused::NotFound("Order"))?;
+            let (snapshot, session) = (&order.snapshot, &placed.session);
+            let signature = format!("sig_{}", placed.order_id);
+            let path = format!("/api/commerce/merchant/orders/{}", placed.order_id);
+            Ok(json!({
+                "orderId": snapshot.order_id, "invoiceId": snapshot.invoice_id,
+                "invoiceUrl": format!("https://pay.example.com/pay?session={session}&signature={signature}"),
+                "session": session, "signature": signature,
+                "payment_session_headers": { "x-session-token": session, "x-signature": signature },
+                "merchantId": snapshot.merchant_id, "networkEnvironment": snapshot.network_environment,
+                "customerId": snapshot.customer_id, "amount": snapshot.total_amount_usd.number(),
+                "status": order.invoice.status, "expiresAt": order.invoice.expires_at.seconds,
+                "endpoints": {
+                    "checkOrder": path, "cancelOrder": format!("{path}/cancel"),
+                    "checkPayment": format!("/api/commerce/merchant/payments/{}/status", placed.order_id),
+                },
+            }))
+        })
+    })?;
+    Ok(success(data))
+}

@@ -1,0 +1,106 @@
+//! The REST skin: routes, keys, faults of the calls, request ids.
+
+mod answer;
+mod checkout;
+mod events;
+mod orders;
+mod stream;
+
+use super::hub::Hub;
+use answer::Error;
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Longest request body; the largest legal one is a cart of 100 items, about 20 kB.
+const BODY_MAX: usize = 256 * 1024;
+
+/// Query parameters as they came, the last of a repeated one.
+type Params = axum::extract::Query<HashMap<String, String>>;
+
+/// Every route of the simulator.
+pub(super) fn router(hub: Arc<Hub>) -> Router {
+    let keyed = Router::new()
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/{event_id}", get(events::get))
+        .route("/api/v1/ws/token", post(stream::mint_token))
+        .route("/api/commerce/status", get(checkout::status))
+        .route("/api/commerce/search", get(checkout::search))
+        .route("/api/commerce/merchant/checkout/estimate", post(checkout::estimate))
+        .route("/api/commerce/merchant/checkout/address", post(checkout::address))
+        .route("/api/commerce/merchant/checkout/invoice", post(checkout::invoice))
+        .route("/api/commerce/merchant/orders", get(orders::list))
+        .route("/api/commerce/merchant/orders/{order_id}", get(orders::get))
+        .route("/api/commerce/merchant/orders/{order_id}/cancel", post(orders::cancel))
+        .route("/api/commerce/devnet/orders/{order_id}/simulate", post(orders::simulate))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authenticate))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), misbehave));
+    Router::new()
+        .merge(keyed)
+        .route("/ws/commerce/events", get(stream::connect))
+        .fallback(async || Error::not_found("Route not found"))
+        .method_not_allowed_fallback(async || Error::method_not_allowed())
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(Arc::clone(&hub), name_request))
+        .with_state(hub)
+}
+
+/// Whether the headers carry the commerce key, in either spelling.
+///
+/// # Errors
+/// 401 for no key or an unknown one, 403 for the merchant's key, which has another scope.
+fn check_key(hub: &Hub, headers: &HeaderMap) -> Result<(), Error> {
+    let key = headers.get("x-commerce-api-key").or_else(|| headers.get("x-api-key"));
+    match key.map(HeaderValue::as_bytes) {
+        Some(key) if key == hub.options.api_key.as_bytes() => Ok(()),
+        Some(key) if key == hub.options.merchant_key.as_bytes() => {
+            Err(Error::forbidden("Key lacks the required scope"))
+        }
+        _ => Err(Error::unauthorized()),
+    }
+}
+
+async fn authenticate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    match check_key(&hub, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The REST faults: late, or refused.
+async fn misbehave(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let faults = hub.faults().rest;
+    if !faults.delay.is_zero() {
+        tokio::select! {
+            () = tokio::time::sleep(faults.delay) => {}
+            () = hub.stop.cancelled() => return Error::from_status(StatusCode::SERVICE_UNAVAILABLE, None).into_response(),
+        }
+    }
+    match faults.refuse {
+        Some(answer) => Error::from_fault(answer).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// Gives every answer its `x-request-id`.
+async fn name_request(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
+    let number = {
+        let mut world = hub.world();
+        world.requests += 1;
+        world.requests
+    };
+    let mut response = next.run(request).await;
+    if let Ok(id) = HeaderValue::from_str(&format!("req_{number:08x}")) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return response;
+    }
+    response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,165 @@
+//! Faults that can be switched on while the simulator runs, channel by channel. Everything is off by default.
+//!
+//! [`Faults`] is the state; [`FaultSwitch`] changes it at run time, and does what is an act and not a state:
+//! cutting sockets and sending raw frames.
+
+use super::hub::Hub;
+use axum::extract::ws::Message;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Every fault that lasts.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// On the WebSocket.
+    pub stream: StreamFaults,
+    /// On the webhooks.
+    pub webhooks: WebhookFaults,
+    /// On the REST calls.
+    pub rest: RestFaults,
+}
+
+/// Faults of the WebSocket.
+#[derive(Clone, Debug, Default)]
+pub struct StreamFaults {
+    /// Answers every upgrade with this status.
+    pub refuse: Option<Answer>,
+    /// Accepts every connection and ends it at once.
+    pub flap: Option<Cut>,
+    /// Neither sends nor reads: no frame, no ping, no pong.
+    pub silent: bool,
+    /// So many of the next events reach no socket, in silence.
+    pub drop_next: u32,
+    /// Percent of events that are sent twice.
+    pub duplicate_percent: u8,
+    /// Every two events change places; an odd last one waits until the fault is switched off.
+    pub swap: bool,
+    /// How `since` is read.
+    pub since: Since,
+    /// Says what it replays, and replays nothing.
+    pub replay_missing: bool,
+    /// What control frames look like.
+    pub controls: Controls,
+}
+
+/// Faults of the webhook sender.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookFaults {
+    /// Nothing is sent; it gathers.
+    pub paused: bool,
+    /// Each first attempt waits so long.
+    pub delay: Duration,
+    /// And up to so long more, by chance: what shuffles them.
+    pub jitter: Duration,
+    /// Percent of deliveries that are made twice.
+    pub duplicate_percent: u8,
+}
+
+/// Faults of the REST calls.
+#[derive(Clone, Debug, Default)]
+pub struct RestFaults {
+    /// Answers every call with this status.
+    pub refuse: Option<Answer>,
+    /// Answers so much later.
+    pub delay: Duration,
+    /// The Events API shows an event only so long after the other channels had it.
+    pub log_visible_after: Duration,
+    /// A well-formed cursor that was never issued, or is forgotten, gets `400`; else it counts by its place in time.
+    pub unknown_cursor_refused: bool,
+}
+
+/// An answer instead of the right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+}
+
+impl Answer {
+    /// A bare status.
+    pub const fn status(status: u16) -> Self {
+        Self { status, retry_after_s: None }
+    }
+}
+
+/// How a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Without a close frame.
+    Abrupt,
+    /// With a close frame of this code.
+    Close(u16),
+    /// With a `ws_error` frame of this code, then a close frame of 1008.
+    Error(String),
+}
+
+/// How `since` is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Since {
+    /// What came after it; the reading of the documentation.
+    #[default]
+    Exclusive,
+    /// It and what came after it.
+    Inclusive,
+    /// Not at all.
+    Ignored,
+}
+
+/// The words of control frames, of which the documentation says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Controls {
+    /// `replay_started` and so on.
+    #[default]
+    Known,
+    /// Other words in another shape.
+    Other,
+    /// None are sent.
+    None,
+}
+
+/// Changes the faults of a running simulator.
+#[derive(Clone)]
+pub struct FaultSwitch {
+    pub(super) hub: Arc<Hub>,
+}
+
+impl FaultSwitch {
+    /// Changes any of the faults; in force when this returns.
+    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
+        self.hub.set_faults(change);
+    }
+
+    /// Switches every fault off.
+    pub fn clear(&self) {
+        self.hub.set_faults(|faults| *faults = Faults::default());
+    }
+
+    /// The faults as they are.
+    pub fn current(&self) -> Faults {
+        self.hub.faults()
+    }
+
+    /// Ends every socket, and answers how many there were.
+    pub fn cut_sockets(&self, cut: &Cut) -> usize {
+        self.hub.cut_sockets(cut)
+    }
+
+    /// Sends a text frame as it is to every socket.
+    pub fn send_text(&self, text: &str) {
+        self.hub.send_raw(&Message::text(text));
+    }
+
+    /// Sends a binary frame to every socket.
+    pub fn send_binary(&self, bytes: impl Into<Bytes>) {
+        self.hub.send_raw(&Message::binary(bytes));
+    }
+}
+
+impl std::fmt::Debug for FaultSwitch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("FaultSwitch").field(&self.current()).finish()
+    }
+}

@@ -1,0 +1,204 @@
+//! The one place where the model changes and its events go out.
+//!
+//! A change of the model and the hand-over of its events to every socket's buffer and to the webhook queue happen
+//! under one lock: a socket that reads its replay and subscribes under it has no gap and no duplicate between the two.
+
+use super::Options;
+use super::faults::{Cut, Faults};
+use super::model::{Event, Model, Refused, Seeded, Settings};
+use super::push::socket::Subscriber;
+use super::push::webhooks::Queue;
+use axum::extract::ws::Message;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Most events that [`super::Simulator::events`] remembers; at 1.6 kB each about 1.6 GB, far beyond any test.
+const REMEMBERED_MAX: usize = 1_000_000;
+/// Most idempotency keys kept; beyond it the oldest is forgotten.
+pub(super) const ANSWERS_MAX: usize = 10_000;
+
+pub(super) struct Hub {
+    world: Mutex<World>,
+    pub(super) options: Options,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) sockets: watch::Sender<usize>,
+    /// Webhooks queued, waiting for their next attempt, or on their way.
+    pub(super) webhooks_open: watch::Sender<usize>,
+    pub(super) webhooks_wake: Notify,
+}
+
+pub(super) struct World {
+    pub(super) model: Model,
+    pub(super) chance: Seeded,
+    pub(super) faults: Faults,
+    pub(super) subscribers: Vec<Arc<Subscriber>>,
+    pub(super) webhooks: Queue,
+    /// Tokens and the time (Unix milliseconds) at which each lapses.
+    pub(super) tokens: HashMap<String, i64>,
+    /// Idempotency keys with a digest of their request and the answer it got.
+    pub(super) answers: VecDeque<(String, u64, serde_json::Value)>,
+    pub(super) requests: u64,
+    pub(super) connections_made: u64,
+    held: Option<Arc<Event>>,
+    remembered: Vec<Arc<Event>>,
+}
+
+/// Unix milliseconds by this machine's clock.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl Hub {
+    pub(super) fn new(options: Options) -> Self {
+        let settings = Settings {
+            merchant_id: options.merchant_id,
+            mainnet: options.mainnet,
+            times: options.times,
+            invoice_lifetime_s: i64::try_from(options.invoice_lifetime.as_secs()).unwrap_or(i64::MAX),
+            keep_ms: i64::try_from(options.keep_events_for.as_millis()).unwrap_or(i64::MAX),
+            keep_events: options.keep_events,
+        };
+        let world = World {
+            model: Model::new(settings),
+            chance: Seeded::new(options.seed),
+            faults: Faults::default(),
+            subscribers: Vec::new(),
+            webhooks: Queue::default(),
+            tokens: HashMap::new(),
+            answers: VecDeque::new(),
+            requests: 0,
+            connections_made: 0,
+            held: None,
+            remembered: Vec::new(),
+        };
+        Self {
+            world: Mutex::new(world),
+            options,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            sockets: watch::Sender::new(0),
+            webhooks_open: watch::Sender::new(0),
+            webhooks_wake: Notify::new(),
+        }
+    }
+
+    /// The world as it is. A panic elsewhere leaves it whole: each change is made on a copy of its order.
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the model and sends what it issued.
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Model, &mut Seeded, i64) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let world = &mut *self.world();
+        let result = change(&mut world.model, &mut world.chance, now_ms());
+        for event in world.model.take_issued() {
+            if self.options.remember_events && world.remembered.len() < REMEMBERED_MAX {
+                world.remembered.push(Arc::clone(&event));
+            }
+            world.to_sockets(&event);
+            self.to_webhooks(world, &event);
+        }
+        result
+    }
+
+    /// Every event issued so far, or without `remember_events` those that the log still holds; oldest first.
+    pub(super) fn events(&self) -> Vec<Arc<Event>> {
+        let world = self.world();
+        if self.options.remember_events { world.remembered.clone() } else { world.model.log().all().cloned().collect() }
+    }
+
+    /// Queues `event` for every endpoint that wants it.
+    fn to_webhooks(&self, world: &mut World, event: &Arc<Event>) {
+        let endpoints =
+            world.model.endpoints().iter().filter(|endpoint| event.unfiltered || endpoint.wants(&event.kind));
+        let endpoints: Vec<_> = endpoints.map(|endpoint| endpoint.id.clone()).collect();
+        for endpoint in endpoints {
+            let copies = 1 + usize::from(world.by_chance(world.faults.webhooks.duplicate_percent));
+            for _ in 0..copies {
+                self.queue_webhook(world, endpoint.clone(), event);
+            }
+        }
+    }
+
+    pub(super) fn queue_webhook(&self, world: &mut World, endpoint: String, event: &Arc<Event>) {
+        let faults = &world.faults.webhooks;
+        let jitter_ms = u64::try_from(faults.jitter.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let wait = faults.delay + Duration::from_millis(rand::RngExt::random_range(&mut world.chance.0, 0..jitter_ms));
+        world.webhooks.push(endpoint, Arc::clone(event), tokio::time::Instant::now() + wait);
+        self.webhooks_open.send_replace(world.webhooks.open());
+        self.webhooks_wake.notify_one();
+    }
+
+    pub(super) fn faults(&self) -> Faults {
+        self.world().faults.clone()
+    }
+
+    pub(super) fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
+        let world = &mut *self.world();
+        change(&mut world.faults);
+        let delay_ms = i64::try_from(world.faults.rest.log_visible_after.as_millis()).unwrap_or(i64::MAX);
+        world.model.set_log_delay(delay_ms);
+        if let Some(event) = world.held.take_if(|_| !world.faults.stream.swap) {
+            world.send(&event);
+        }
+        for subscriber in &world.subscribers {
+            subscriber.set_silent(world.faults.stream.silent);
+        }
+        self.webhooks_wake.notify_one();
+    }
+
+    pub(super) fn cut_sockets(&self, cut: &Cut) -> usize {
+        let world = self.world();
+        for subscriber in &world.subscribers {
+            subscriber.end(cut.clone());
+        }
+        world.subscribers.len()
+    }
+
+    pub(super) fn send_raw(&self, message: &Message) {
+        for subscriber in &self.world().subscribers {
+            subscriber.offer_raw(message.clone());
+        }
+    }
+}
+
+impl World {
+    /// True in `percent` of the cases.
+    fn by_chance(&mut self, percent: u8) -> bool {
+        rand::RngExt::random_range(&mut self.chance.0, 0..100) < percent
+    }
+
+    /// Puts `event` into the buffer of every socket that wants it, as the faults say.
+    fn to_sockets(&mut self, event: &Arc<Event>) {
+        if self.faults.stream.drop_next > 0 {
+            self.faults.stream.drop_next -= 1;
+            return;
+        }
+        if self.faults.stream.swap && self.held.is_none() {
+            self.held = Some(Arc::clone(event));
+            return;
+        }
+        let copies = 1 + usize::from(self.by_chance(self.faults.stream.duplicate_percent));
+        for _ in 0..copies {
+            self.send(event);
+        }
+        if let Some(held) = self.held.take() {
+            self.send(&held);
+        }
+    }
+
+    fn send(&self, event: &Arc<Event>) {
+        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.filter.wants(event)) {
+            subscriber.offer(event);
+        }
+    }
+}

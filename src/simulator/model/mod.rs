@@ -1,0 +1,480 @@
+//! The provider as data: orders, checkout and the event log, with no clock, socket or task of its own.
+//!
+//! Every change goes through [`Model`], which takes the time (`now_ms`, Unix milliseconds) and the source of
+//! chance, and leaves the events it issued in the log and in [`Model::take_issued`], for the channels to send.
+
+mod catalogue;
+mod checkout;
+mod endpoints;
+mod filter;
+mod log;
+mod order;
+#[cfg(test)]
+mod story;
+mod transitions;
+mod values;
+
+pub use catalogue::{Product, find_product, products};
+pub use checkout::{Customer, Estimate, EstimateItem, Line, Placed};
+pub use endpoints::Endpoint;
+pub use filter::{Scope, Types};
+pub use log::{Event, Log, Page, Query};
+pub use order::{
+    Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement,
+    SettlementSummary, Shipment, Snapshot, Status, TimelineEntry,
+};
+pub use transitions::{Change, Details, Refusal, Subject, Transition};
+pub use values::{Cents, Chance, Seeded, Stamp, TimeForm, is_evm_address};
+
+use crate::provider::EventId;
+use bytes::Bytes;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Most orders kept: at 2 kB each about 20 MB. Beyond it the oldest finished one is forgotten, else the oldest.
+const ORDERS_MAX: usize = 10_000;
+
+/// What a model is like; fixed for its life.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose orders these are.
+    pub merchant_id: u64,
+    /// Real goods and money: `livemode`, and no simulation.
+    pub mainnet: bool,
+    /// How timestamps inside objects are written.
+    pub times: TimeForm,
+    /// How long an invoice may stay unpaid, in seconds; the provider's is about 30 minutes.
+    pub invoice_lifetime_s: i64,
+    /// Age at which the event log forgets, in milliseconds.
+    pub keep_ms: i64,
+    /// Number of events that the log keeps.
+    pub keep_events: usize,
+}
+
+impl Settings {
+    /// `devnet` or `mainnet`, as the provider spells it.
+    pub const fn environment(&self) -> &'static str {
+        if self.mainnet { "mainnet" } else { "devnet" }
+    }
+}
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No such thing; 404. The text names what.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// Not valid, or not allowed in this state; 400.
+    #[error("{0}")]
+    Invalid(String),
+    /// Not with this key or in this environment; 403.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The idempotency key was used for another request; 409.
+    #[error("Key already used with a different request")]
+    Conflict,
+}
+
+/// An order to be made: what a finished checkout leaves behind.
+#[derive(Clone, Debug, Default)]
+pub struct NewOrder {
+    /// Who buys.
+    pub customer: Customer,
+    /// What; at least one line.
+    pub items: Vec<Line>,
+    /// Shipping, part of the total.
+    pub shipping: Cents,
+    /// The provider's fee, part of the total and kept at a refund.
+    pub fee: Cents,
+    /// Where a refund goes.
+    pub refund_destination: Option<String>,
+}
+
+/// The provider's state.
+#[derive(Debug)]
+pub struct Model {
+    settings: Settings,
+    orders: BTreeMap<u64, Order>,
+    by_id: HashMap<String, u64>,
+    orders_made: u64,
+    log: Log,
+    issued: Vec<Arc<Event>>,
+    checkout: checkout::Checkout,
+    endpoints: Vec<Endpoint>,
+    log_delay_ms: i64,
+}
+
+impl Model {
+    /// A provider without orders.
+    pub fn new(settings: Settings) -> Self {
+        let log = Log::new(settings.keep_ms, settings.keep_events);
+        Self {
+            settings,
+            orders: BTreeMap::new(),
+            by_id: HashMap::new(),
+            orders_made: 0,
+            log,
+            issued: Vec::new(),
+            checkout: checkout::Checkout::default(),
+            endpoints: Vec::new(),
+            log_delay_ms: 0,
+        }
+    }
+
+    /// What it was made with.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The event log.
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// From now on the Events API shows an event only `delay_ms` after it was issued.
+    pub const fn set_log_delay(&mut self, delay_ms: i64) {
+        self.log_delay_ms = delay_ms;
+    }
+
+    /// Forgets the events that are past retention.
+    pub fn expire_log(&mut self, now_ms: i64) {
+        self.log.expire(now_ms);
+    }
+
+    /// The events issued since the last call, oldest first.
+    pub fn take_issued(&mut self) -> Vec<Arc<Event>> {
+        std::mem::take(&mut self.issued)
+    }
+
+    /// One order.
+    pub fn order(&self, order_id: &str) -> Option<&Order> {
+        self.orders.get(self.by_id.get(order_id)?)
+    }
+
+    /// Every order, newest first.
+    pub fn orders(&self) -> impl Iterator<Item = &Order> {
+        self.orders.values().rev()
+    }
+
+    /// Makes an order with its unpaid invoice: `invoice.created`, then `commerce.order.created`.
+    ///
+    /// # Errors
+    /// When there is nothing in it.
+    pub fn create_order(&mut self, new: NewOrder, now_ms: i64, chance: &mut dyn Chance) -> Result<String, Refused> {
+        if new.items.is_empty() {
+            return Err(Refused::Invalid("an order needs at least one item".into()));
+        }
+        let order = self.build_order(new, now_ms, chance);
+        let order_id = order.snapshot.order_id.clone();
+        if self.orders.len() >= ORDERS_MAX {
+            self.forget_an_order();
+        }
+        self.issue(&order, &[Change::created(Subject::Invoice), Change::created(Subject::Order)], now_ms);
+        self.by_id.insert(order_id.clone(), self.orders_made);
+        self.orders.insert(self.orders_made, order);
+        self.orders_made += 1;
+        Ok(order_id)
+    }
+
+    /// Takes one step of an order's life.
+    ///
+    /// # Errors
+    /// When the order is unknown, this is mainnet, or the step is not allowed: then nothing changes.
+    pub fn simulate(
+        &mut self,
+        order_id: &str,
+        transition: Transition,
+        details: &Details,
+        now_ms: i64,
+        chance: &mut dyn Chance,
+    ) -> Result<(), Refused> {
+        if self.settings.mainnet {
+            return Err(Refused::Forbidden("Simulation is only available on devnet"));
+        }
+        self.step(order_id, now_ms, |order, now| order.simulate(transition, details, now, chance))
+    }
+
+    /// The payer's transaction was seen: `invoice_payment.created`.
+    ///
+    /// # Errors
+    /// As [`Order::see_payment`], or when the order is unknown.
+    pub fn see_payment(&mut self, order_id: &str, now_ms: i64, chance: &mut dyn Chance) -> Result<(), Refused> {
+        self.step(order_id, now_ms, |order, _| order.see_payment(chance))
+    }
+
+    /// A part of the amount came: `invoice.updated`, `underpaid`.
+    ///
+    /// # Errors
+    /// As [`Order::underpay`], or when the order is unknown.
+    pub fn underpay(
+        &mut self,
+        order_id: &str,
+        millis: u64,
+        details: &Details,
+        now_ms: i64,
+        chance: &mut dyn Chance,
+    ) -> Result<(), Refused> {
+        self.step(order_id, now_ms, |order, now| order.underpay(millis, details, now, chance))
+    }
+
+    /// The order's invoice expires now: `invoice.updated`, `expired`.
+    ///
+    /// # Errors
+    /// As [`Order::expire`], or when the order is unknown.
+    pub fn expire_invoice(&mut self, order_id: &str, now_ms: i64) -> Result<(), Refused> {
+        self.step(order_id, now_ms, |order, _| order.expire())
+    }
+
+    /// Expires every unpaid invoice whose time is over.
+    pub fn expire_due(&mut self, now_ms: i64) {
+        let due = |order: &Order| {
+            matches!(order.invoice.status, "unpaid" | "underpaid")
+                && order.invoice.expires_at.seconds <= now_ms.div_euclid(1000)
+        };
+        let ids: Vec<_> =
+            self.orders.values().filter(|order| due(order)).map(|order| order.snapshot.order_id.clone()).collect();
+        for order_id in ids {
+            // An invoice that is unpaid can expire: the refusal cannot happen, and would change nothing.
+            let _ = self.expire_invoice(&order_id, now_ms);
+        }
+    }
+
+    /// The merchant asks to cancel: `commerce.order.updated` with `CANCELLATION_REQUESTED`.
+    ///
+    /// # Errors
+    /// As [`Order::request_cancellation`], or when the order is unknown.
+    pub fn request_cancellation(
+        &mut self,
+        order_id: &str,
+        destination: Option<&str>,
+        now_ms: i64,
+    ) -> Result<(), Refused> {
+        self.step(order_id, now_ms, |order, now| order.request_cancellation(destination, now))
+    }
+
+    /// Issues an event as it stands. `id`, `object` and `created` are filled in where they are missing; its type
+    /// may be one that no filter knows, and it then reaches everybody.
+    ///
+    /// # Errors
+    /// When it is not a JSON object.
+    pub fn publish_custom(&mut self, event: serde_json::Value, now_ms: i64) -> Result<Arc<Event>, Refused> {
+        let serde_json::Value::Object(mut envelope) = event else {
+            return Err(Refused::Invalid("an event is a JSON object".into()));
+        };
+        let id = match envelope.get("id").and_then(|id| id.as_str()) {
+            Some(id) => id.to_owned(),
+            None => self.log.next_id(now_ms).to_string(),
+        };
+        envelope.entry("id").or_insert_with(|| id.clone().into());
+        envelope.entry("object").or_insert_with(|| "event".into());
+        let created = envelope.entry("created").or_insert_with(|| now_ms.div_euclid(1000).into()).as_i64();
+        let kind = envelope.get("type").and_then(|kind| kind.as_str()).unwrap_or_default().to_owned();
+        let event = Arc::new(Event {
+            position: id.parse().ok(),
+            id,
+            unfiltered: Types::parse(&kind).is_err(),
+            kind,
+            created: created.unwrap_or_default(),
+            scope: Scope::default(),
+            bytes: serde_json::Value::Object(envelope).to_string().into(),
+        });
+        self.publish(&event, now_ms);
+        Ok(event)
+    }
+
+    fn step(
+        &mut self,
+        order_id: &str,
+        now_ms: i64,
+        take: impl FnOnce(&mut Order, Stamp) -> Result<Vec<Change>, String>,
+    ) -> Result<(), Refused> {
+        let number = *self.by_id.get(order_id).ok_or(Refused::NotFound("Order"))?;
+        let mut order = self.orders.get(&number).cloned().ok_or(Refused::NotFound("Order"))?;
+        let changes = take(&mut order, Stamp::at(now_ms, self.settings.times)).map_err(Refused::Invalid)?;
+        self.issue(&order, &changes, now_ms);
+        self.orders.insert(number, order);
+        Ok(())
+    }
+
+    fn issue(&mut self, order: &Order, changes: &[Change], now_ms: i64) {
+        for change in changes {
+            let id = self.log.next_id(now_ms);
+            if let Some(event) = self.render(order, change, id) {
+                self.publish(&Arc::new(event), now_ms);
+            }
+        }
+    }
+
+    fn publish(&mut self, event: &Arc<Event>, now_ms: i64) {
+        self.log.append(Arc::clone(event), now_ms, now_ms.saturating_add(self.log_delay_ms));
+        self.issued.push(Arc::clone(event));
+    }
+
+    /// The event's envelope as JSON; `None` never happens, since these objects always serialize.
+    fn render(&self, order: &Order, change: &Change, id: EventId) -> Option<Event> {
+        let (subject, object) = match change.subject {
+            Subject::Order => ("commerce.order", Object::Order(Tagged::new(&order.snapshot))),
+            Subject::Invoice => ("invoice", Object::Invoice(&order.invoice)),
+            Subject::Payment => ("invoice_payment", Object::Payment(order.payment.as_ref()?)),
+        };
+        let kind = format!("{subject}.{}", if change.previous.is_some() { "updated" } else { "created" });
+        let created = i64::try_from(id.ms / 1000).ok()?;
+        let envelope = Envelope {
+            id: id.to_string(),
+            object: "event",
+            api_version: "2025-12-16",
+            created,
+            r#type: &kind,
+            livemode: self.settings.mainnet,
+            pending_webhooks: self.endpoints.iter().filter(|endpoint| endpoint.wants(&kind)).count(),
+            request: Request::default(),
+            data: Data { object, previous_attributes: change.previous.as_ref() },
+        };
+        let bytes = Bytes::from(serde_json::to_vec(&envelope).ok()?);
+        let snapshot = &order.snapshot;
+        let scope = Scope {
+            order_id: Some(snapshot.order_id.clone()),
+            invoice_id: Some(snapshot.invoice_id.clone()),
+            customer_id: snapshot.customer_id.clone(),
+            wallet_address: snapshot.wallet_address.clone(),
+            wallet_network: snapshot.wallet_network.clone(),
+        };
+        Some(Event { id: envelope.id, position: Some(id), kind, created, scope, unfiltered: false, bytes })
+    }
+
+    fn build_order(&self, new: NewOrder, now_ms: i64, chance: &mut dyn Chance) -> Order {
+        let now = Stamp::at(now_ms, self.settings.times);
+        let (order_id, invoice_id) = (chance.uuid(), chance.uuid());
+        let subtotal: u64 = new.items.iter().map(|item| item.price.times(item.quantity).0).sum();
+        let total = Cents(subtotal + new.shipping.0 + new.fee.0);
+        let line_items = new.items.into_iter().map(|item| LineItem {
+            product_id: item.product_id,
+            title: item.title,
+            image_url: item.image,
+            quantity: item.quantity,
+            price: item.price,
+            status: "pending",
+        });
+        let mut invoice = Invoice {
+            object: "invoice",
+            id: invoice_id.clone(),
+            merchant_id: self.settings.merchant_id,
+            status: "unpaid",
+            invoice_type: "commerce",
+            currency: "usd",
+            amount: total.times(10).0,
+            amount_decimal: values::millis_text(total.times(10).0),
+            amount_paid: 0,
+            amount_paid_decimal: String::new(),
+            amount_remaining: 0,
+            amount_remaining_decimal: String::new(),
+            amount_unit: "usd_millis",
+            customer_id: new.customer.customer_id.clone(),
+            payer_wallet_address: None,
+            payer_wallet_network: None,
+            commerce_order_id: Some(order_id.clone()),
+            environment: self.settings.environment(),
+            expires_at: now.plus(self.settings.invoice_lifetime_s),
+            created_at: now,
+            paid_at: None,
+            last_payment_at: None,
+            metadata: serde_json::Map::new(),
+        };
+        invoice.set_paid(0);
+        let snapshot = Snapshot {
+            order_id,
+            invoice_id,
+            merchant_id: self.settings.merchant_id,
+            network_environment: self.settings.environment(),
+            retailer: "amazon".into(),
+            created_at: now,
+            updated_at: now,
+            customer_id: new.customer.customer_id,
+            wallet_address: new.customer.wallet_address,
+            wallet_network: new.customer.wallet_network,
+            status: Status::PendingPayment,
+            substatus: None,
+            actions: Actions { can_cancel: false },
+            timeline: Vec::new(),
+            payment: PaymentSummary {
+                status: "unpaid",
+                tx_hash: None,
+                settlement: SettlementSummary { status: "pending", tx_hash: None, network: None },
+            },
+            fulfillment: Fulfillment::default(),
+            line_items: line_items.collect(),
+            shipping_address: None,
+            cancellation_status: "none",
+            refund_status: "NONE",
+            total_amount_usd: total,
+            commerce_fee_usd: new.fee,
+            refund: Refund {
+                status: "NONE",
+                amount_usd: None,
+                fee_usd: None,
+                destination_wallet_address_bsc: new.refund_destination,
+                tx_hash: None,
+            },
+        };
+        Order { snapshot, invoice, payment: None }
+    }
+
+    fn forget_an_order(&mut self) {
+        let finished =
+            self.orders.iter().find(|(_, order)| order.snapshot.status.is_final()).map(|(number, _)| *number);
+        let oldest = self.orders.keys().next().copied();
+        if let Some(order) = finished.or(oldest).and_then(|number| self.orders.remove(&number)) {
+            self.by_id.remove(&order.snapshot.order_id);
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    id: String,
+    object: &'static str,
+    api_version: &'static str,
+    created: i64,
+    r#type: &'a str,
+    livemode: bool,
+    pending_webhooks: usize,
+    request: Request,
+    data: Data<'a>,
+}
+
+#[derive(Default, Serialize)]
+struct Request {
+    id: Option<String>,
+    idempotency_key: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    object: Object<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_attributes: Option<&'a serde_json::Map<String, serde_json::Value>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'a> {
+    Order(Tagged<'a>),
+    Invoice(&'a Invoice),
+    Payment(&'a Payment),
+}
+
+/// The snapshot with the two members that every `data.object` has.
+#[derive(Serialize)]
+struct Tagged<'a> {
+    object: &'static str,
+    id: &'a str,
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> Tagged<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        Self { object: "commerce_order", id: &snapshot.order_id, snapshot }
+    }
+}
