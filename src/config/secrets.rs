@@ -1,14 +1,211 @@
-//! Secrets: each from the first of environment, file, systemd credential that has it.
+//! Secrets: each from the first of environment, file, systemd credential that has it. None is ever shown, not even
+//! its length.
 
-use secrecy::SecretString;
+use super::mistakes::{Mistake, Mistakes, Origin, Warning, looks_secret, printable};
+use super::source::{Sources, read_bounded, variable};
+use super::types::Config;
+use secrecy::{ExposeSecret, SecretString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Larger than any key; a certificate bundle or log named by mistake is noticed.
+const FILE_BYTES_MAX: u64 = 64 << 10;
+
+/// Each costs one HMAC over every unverified body; a rotation needs two.
+const WEBHOOK_SECRETS_MAX: usize = 8;
+
+/// The variables that carry secrets.
+pub(super) const VARIABLES: [&str; 3] = [API_KEY.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable];
 
 /// The three secrets, which never print.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     /// Commerce API key.
     pub api_key: SecretString,
-    /// Webhook secrets, newest first.
+    /// Webhook secrets, newest first; empty only when `webhook.enabled` is false.
     pub webhook: Vec<SecretString>,
     /// Password of `kafka.username`.
     pub kafka_password: Option<SecretString>,
+}
+
+/// Where one secret is looked for.
+struct Place {
+    what: &'static str,
+    variable: &'static str,
+    key: &'static str,
+    credential: &'static str,
+}
+
+const API_KEY: Place = Place {
+    what: "the commerce API key",
+    variable: "PEPAY_RELAY_API_KEY",
+    key: "provider.api_key_file",
+    credential: "api-key",
+};
+const WEBHOOK: Place = Place {
+    what: "the webhook secret",
+    variable: "PEPAY_RELAY_WEBHOOK_SECRETS",
+    key: "webhook.secrets_file",
+    credential: "webhook-secrets",
+};
+const KAFKA_PASSWORD: Place = Place {
+    what: "the Kafka password",
+    variable: "PEPAY_RELAY_KAFKA_PASSWORD",
+    key: "kafka.password_file",
+    credential: "kafka-password",
+};
+
+impl Place {
+    fn remedy(&self) -> String {
+        format!("give it as {}, in a file named by {}, or as systemd credential {}", self.variable, self.key, self.credential)
+    }
+
+    fn mistake(&self, origin: Origin, what: impl Into<String>) -> Mistake {
+        Mistake::new(origin, self.key, what, self.remedy())
+    }
+}
+
+/// Every secret that the daemon needs with these settings.
+pub fn secrets(config: &Config, sources: &Sources) -> Result<(Secrets, Vec<Warning>), Mistakes> {
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
+    let secrets = collect(config, sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    Ok((secrets, warnings))
+}
+
+/// The commerce API key alone.
+pub fn api_key(config: &Config, sources: &Sources) -> Result<SecretString, Mistakes> {
+    one(|mistakes, warnings| read_api_key(config, sources, mistakes, warnings))
+}
+
+/// The webhook secrets alone, newest first, at least one.
+pub fn webhook_secrets(config: &Config, sources: &Sources) -> Result<Vec<SecretString>, Mistakes> {
+    one(|mistakes, warnings| read_webhook(config, sources, mistakes, warnings))
+}
+
+/// The Kafka password alone; `None` without `kafka.username`.
+pub fn kafka_password(config: &Config, sources: &Sources) -> Result<Option<SecretString>, Mistakes> {
+    one(|mistakes, warnings| read_kafka_password(config, sources, mistakes, warnings))
+}
+
+/// For a key that is a secret in a place for settings: how to give it instead.
+pub(super) fn remedy_for_key(key: &str) -> Option<String> {
+    let leaf = key.rsplit('.').next().unwrap_or(key).replace('-', "_").to_lowercase();
+    let place = match leaf.as_str() {
+        "api_key" | "apikey" | "key" | "token" => API_KEY,
+        "secret" | "secrets" | "webhook_secret" | "webhook_secrets" | "signing_secret" => WEBHOOK,
+        "password" | "kafka_password" | "sasl_password" => KAFKA_PASSWORD,
+        _ if looks_secret(&leaf) => API_KEY,
+        _ => return None,
+    };
+    Some(place.remedy())
+}
+
+pub(super) fn collect(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> Secrets {
+    let api_key = read_api_key(config, sources, mistakes, warnings);
+    let webhook =
+        if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
+    let kafka_password = read_kafka_password(config, sources, mistakes, warnings);
+    Secrets { api_key, webhook, kafka_password }
+}
+
+fn one<T>(read: impl FnOnce(&mut Vec<Mistake>, &mut Vec<Warning>) -> T) -> Result<T, Mistakes> {
+    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
+    let secret = read(&mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes).map(|()| secret)
+}
+
+fn read_api_key(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> SecretString {
+    let Some((text, origin)) = find(&API_KEY, config.secret_files.api_key.as_deref(), sources, mistakes, warnings)
+    else {
+        return SecretString::default();
+    };
+    // It travels in a header (`x-api-key`).
+    if !text.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        mistakes.push(API_KEY.mistake(origin, "holds the API key with a character that no header can carry"));
+    }
+    text
+}
+
+fn read_webhook(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<SecretString> {
+    let Some((text, origin)) = find(&WEBHOOK, config.secret_files.webhook.as_deref(), sources, mistakes, warnings)
+    else {
+        return Vec::new();
+    };
+    let parts = text.expose_secret().split([',', '\n']).map(str::trim).filter(|part| !part.is_empty());
+    let secrets: Vec<SecretString> = parts.map(SecretString::from).collect();
+    // An empty secret would make a signature that anybody can make.
+    if secrets.is_empty() {
+        mistakes.push(WEBHOOK.mistake(origin, "holds only separators and no webhook secret"));
+    } else if secrets.len() > WEBHOOK_SECRETS_MAX {
+        let what = format!("holds more than {WEBHOOK_SECRETS_MAX} webhook secrets");
+        mistakes.push(Mistake::new(origin, WEBHOOK.key, what, "keep the newest, and those still in use"));
+    }
+    secrets
+}
+
+fn read_kafka_password(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> Option<SecretString> {
+    config.kafka.username.as_ref()?;
+    let file = config.secret_files.kafka_password.as_deref();
+    find(&KAFKA_PASSWORD, file, sources, mistakes, warnings).map(|(text, _)| text)
+}
+
+/// The secret's text without the newline at its end, and where it was; without one the mistake is told.
+fn find(
+    place: &Place,
+    file: Option<&Path>,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> Option<(SecretString, Origin)> {
+    let credential = || sources.credentials.as_deref().map(|directory| directory.join(place.credential));
+    let (text, origin) = if let Some(value) = variable(sources, place.variable) {
+        (value.to_str().map(str::to_owned).ok_or_else(|| "not UTF-8 text".into()), Origin::Variable(place.variable.into()))
+    } else if let Some(file) = file.map(PathBuf::from).or_else(|| credential().filter(|file| file.exists())) {
+        warn_of_readers(place, &file, warnings);
+        (read_bounded(&file, FILE_BYTES_MAX), Origin::File { name: printable(&file.to_string_lossy()), line: 0 })
+    } else {
+        let what = format!("{} is missing", place.what);
+        mistakes.push(Mistake::new(Origin::Default, "", what, place.remedy()));
+        return None;
+    };
+    match text {
+        Ok(text) if text.trim().is_empty() => {
+            mistakes.push(place.mistake(origin, format!("is empty and should hold {}", place.what)));
+            None
+        }
+        Ok(text) => Some((SecretString::from(text.trim_end_matches(['\r', '\n'])), origin)),
+        Err(reason) => {
+            mistakes.push(place.mistake(origin, format!("cannot be read for {} ({reason})", place.what)));
+            None
+        }
+    }
+}
+
+fn warn_of_readers(place: &Place, file: &Path, warnings: &mut Vec<Warning>) {
+    const OTHERS_READ: u32 = 0o004;
+    if std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
+        let name = printable(&file.to_string_lossy());
+        warnings.push(Warning(format!("{name} holds {} and every user can read it; chmod o-r {name}", place.what)));
+    }
 }

@@ -1,0 +1,354 @@
+//! Types that a setting can have: how each is read from TOML or from the environment, and shown again.
+//!
+//! A refusal never quotes the value: it could be a secret in the wrong place.
+
+use super::types::{Environment, LogFormat, StreamAuth};
+use bytesize::ByteSize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A value as it was written, before it is known what it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Raw {
+    Text(String),
+    Integer(i64),
+    Flag(bool),
+    List(Vec<Raw>),
+    /// Dotted names under the key, in order.
+    Map(Vec<(String, Raw)>),
+    /// Anything that no setting takes: floats, dates, integers beyond 64 bits.
+    Other,
+}
+
+/// How the text of an environment variable becomes a [`Raw`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The text itself.
+    Text,
+    /// A decimal number.
+    Integer,
+    /// `true` or `false`.
+    Flag,
+    /// A TOML array, or texts with commas between.
+    List,
+    /// A TOML inline table, or `name=value` with commas between.
+    Map,
+}
+
+/// A type that a setting can have.
+pub(super) trait Field: Sized {
+    /// What to write, as it ends "is not …": `a duration such as "30s"`.
+    const WANTED: &'static str;
+    /// How the environment spells it.
+    const FORM: Form = Form::Text;
+
+    /// The value, or `None` when `raw` is something else.
+    fn read(raw: &Raw) -> Option<Self>;
+
+    /// As TOML; an empty text when there is no value.
+    fn show(&self) -> String;
+
+    /// Whether the value lies between two others, both given as TOML; only for types that have an order.
+    fn within(&self, _least: &Self, _most: &Self) -> bool {
+        true
+    }
+}
+
+impl Field for String {
+    const WANTED: &'static str = "a text in quotes";
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(self)
+    }
+}
+
+impl Field for Option<String> {
+    const WANTED: &'static str = "a text in quotes that is not empty (to have none, leave the key out)";
+
+    fn read(raw: &Raw) -> Option<Self> {
+        String::read(raw).filter(|text| !text.is_empty()).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.as_deref().map(quoted).unwrap_or_default()
+    }
+}
+
+impl Field for Option<PathBuf> {
+    const WANTED: &'static str = "a file name in quotes that is not empty (to have none, leave the key out)";
+
+    fn read(raw: &Raw) -> Option<Self> {
+        String::read(raw).filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
+    }
+
+    fn show(&self) -> String {
+        self.as_deref().map(|path| quoted(&path.to_string_lossy())).unwrap_or_default()
+    }
+}
+
+impl Field for bool {
+    const WANTED: &'static str = "true or false, without quotes";
+    const FORM: Form = Form::Flag;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Flag(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Field for Duration {
+    const WANTED: &'static str = r#"a duration in quotes, such as "500ms", "30s", "5m" or "72h""#;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(&humantime::format_duration(*self).to_string())
+    }
+
+    fn within(&self, least: &Self, most: &Self) -> bool {
+        (least..=most).contains(&self)
+    }
+}
+
+/// A number of bytes, kept apart from plain numbers.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub(super) struct Bytes(pub(super) usize);
+
+impl Field for Bytes {
+    const WANTED: &'static str = r#"a size in quotes, such as "512KiB" or "64MiB""#;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => {
+                text.trim().parse::<ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok()).map(Self)
+            }
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        const UNITS: [(usize, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let unit = UNITS.into_iter().find(|(size, _)| self.0 >= *size && self.0.is_multiple_of(*size));
+        quoted(&unit.map_or_else(|| format!("{}B", self.0), |(size, name)| format!("{}{name}", self.0 / size)))
+    }
+
+    fn within(&self, least: &Self, most: &Self) -> bool {
+        (least..=most).contains(&self)
+    }
+}
+
+impl Field for usize {
+    const WANTED: &'static str = "a whole number without quotes, zero or more";
+    const FORM: Form = Form::Integer;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Integer(number) => Self::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn within(&self, least: &Self, most: &Self) -> bool {
+        (least..=most).contains(&self)
+    }
+}
+
+impl Field for i32 {
+    const WANTED: &'static str = "a whole number without quotes";
+    const FORM: Form = Form::Integer;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Integer(number) => Self::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+
+    fn within(&self, least: &Self, most: &Self) -> bool {
+        (least..=most).contains(&self)
+    }
+}
+
+impl Field for Option<i32> {
+    const WANTED: &'static str = "a whole number without quotes (to have none, leave the key out)";
+    const FORM: Form = Form::Integer;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        i32::read(raw).map(Some)
+    }
+
+    fn show(&self) -> String {
+        self.map(|number| number.to_string()).unwrap_or_default()
+    }
+
+    fn within(&self, least: &Self, most: &Self) -> bool {
+        self.is_none() || (least..=most).contains(&self)
+    }
+}
+
+impl Field for SocketAddr {
+    const WANTED: &'static str = r#"an address and port in quotes, such as "127.0.0.1:8787" or "[::1]:8787""#;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        quoted(&self.to_string())
+    }
+}
+
+impl Field for Vec<String> {
+    const WANTED: &'static str = r#"a list of texts, such as ["one", "two"]"#;
+    const FORM: Form = Form::List;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        match raw {
+            Raw::List(list) => list.iter().map(String::read).collect(),
+            _ => None,
+        }
+    }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Names and values, for properties that are passed on.
+impl Field for Vec<(String, String)> {
+    const WANTED: &'static str = r#"a table of texts, numbers and flags, such as { "linger.ms" = 5 }"#;
+    const FORM: Form = Form::Map;
+
+    fn read(raw: &Raw) -> Option<Self> {
+        let Raw::Map(entries) = raw else { return None };
+        let text = |raw: &Raw| match raw {
+            Raw::Text(text) => Some(text.clone()),
+            Raw::Integer(number) => Some(number.to_string()),
+            Raw::Flag(flag) => Some(flag.to_string()),
+            _ => None,
+        };
+        entries.iter().map(|(name, raw)| Some((name.clone(), text(raw)?))).collect()
+    }
+
+    fn show(&self) -> String {
+        if self.is_empty() {
+            return "{}".into();
+        }
+        let entries: Vec<_> = self.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+        format!("{{ {} }}", entries.join(", "))
+    }
+}
+
+/// A type that is one of a few words.
+macro_rules! words {
+    ($type:ty, $wanted:literal, $($word:literal => $value:expr),+) => {
+        impl Field for $type {
+            const WANTED: &'static str = $wanted;
+
+            fn read(raw: &Raw) -> Option<Self> {
+                match raw {
+                    Raw::Text(text) => match text.as_str() {
+                        $($word => Some($value),)+
+                        _ => None,
+                    },
+                    _ => None,
+                }
+            }
+
+            fn show(&self) -> String {
+                $(if *self == $value { return quoted($word); })+
+                String::new()
+            }
+        }
+    };
+}
+
+words!(Environment, r#""devnet" or "mainnet""#, "devnet" => Self::Devnet, "mainnet" => Self::Mainnet);
+words!(StreamAuth, r#""key" or "token""#, "key" => Self::Key, "token" => Self::Token);
+words!(LogFormat, r#""auto", "text" or "json""#, "auto" => Self::Auto, "text" => Self::Text, "json" => Self::Json);
+
+/// As a TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<F: Field + std::fmt::Debug>(raw: &str, shown: Option<&str>) {
+        let read = F::read(&Raw::Text(raw.into()));
+        assert_eq!(read.map(|value| value.show()).as_deref(), shown, "{raw}");
+    }
+
+    #[test]
+    fn durations_need_a_unit() {
+        check::<Duration>("500ms", Some(r#""500ms""#));
+        check::<Duration>("72h", Some(r#""3days""#));
+        check::<Duration>("1m 30s", Some(r#""1m 30s""#));
+        check::<Duration>("0s", Some(r#""0s""#));
+        check::<Duration>("60", None);
+        check::<Duration>("-1s", None);
+        check::<Duration>("1 fortnight", None);
+        check::<Duration>("99999999999999999999s", None);
+        check::<Duration>("", None);
+    }
+
+    #[test]
+    fn sizes_tell_binary_from_decimal_units() {
+        check::<Bytes>("64MiB", Some(r#""64MiB""#));
+        check::<Bytes>("1 KiB", Some(r#""1KiB""#));
+        check::<Bytes>("1MB", Some(r#""1000000B""#));
+        check::<Bytes>("16777216", Some(r#""16MiB""#));
+        check::<Bytes>("lots", None);
+        check::<Bytes>("-1", None);
+        check::<Bytes>("", None);
+    }
+
+    #[test]
+    fn words_are_matched_exactly() {
+        check::<Environment>("devnet", Some(r#""devnet""#));
+        check::<Environment>("Devnet", None);
+        check::<LogFormat>("json", Some(r#""json""#));
+        check::<StreamAuth>("", None);
+    }
+
+    #[test]
+    fn options_take_plain_values_only() {
+        let entry = |raw| Vec::<(String, String)>::read(&Raw::Map(vec![("linger.ms".into(), raw)]));
+        assert_eq!(entry(Raw::Integer(5)), Some(vec![("linger.ms".into(), "5".into())]));
+        assert_eq!(entry(Raw::Flag(true)), Some(vec![("linger.ms".into(), "true".into())]));
+        assert_eq!(entry(Raw::List(vec![])), None);
+        assert_eq!(entry(Raw::Other), None);
+    }
+}

@@ -1,0 +1,264 @@
+//! The rules for `[kafka]`: topics, access, and which librdkafka properties a user may set.
+
+use super::mistakes::Mistake;
+use super::rules::{Rules, is_name_byte};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+use std::path::Path;
+
+/// Kafka's own bound (`Topic.MAX_NAME_LENGTH`).
+const TOPIC_CHARS_MAX: usize = 249;
+
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// Why a librdkafka property is not the user's (names: librdkafka, `CONFIGURATION.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    /// It would put a secret into the file.
+    Secret,
+    /// It loads code, runs a command, or prints what must not be printed.
+    Unsafe,
+    /// Another setting of ours says it.
+    Setting(&'static str),
+    /// A promise of the relay rests on its value.
+    Owned,
+}
+
+/// Whole names.
+#[rustfmt::skip]
+const REFUSED: &[(&str, Refused)] = &[
+    ("ssl.key.password", Refused::Secret), ("ssl.key.pem", Refused::Secret), ("ssl_key", Refused::Secret),
+    ("ssl.keystore.password", Refused::Secret), ("https.ca.pem", Refused::Unsafe),
+    ("plugin.library.paths", Refused::Unsafe), ("debug", Refused::Unsafe), ("ssl.engine.location", Refused::Unsafe),
+    ("ssl.engine.id", Refused::Unsafe), ("ssl.providers", Refused::Unsafe), ("interceptors", Refused::Unsafe),
+    ("opaque", Refused::Unsafe), ("default_topic_conf", Refused::Unsafe), ("ssl_engine_callback_data", Refused::Unsafe),
+    ("bootstrap.servers", Refused::Setting("kafka.bootstrap_servers")),
+    ("metadata.broker.list", Refused::Setting("kafka.bootstrap_servers")), ("client.id", Refused::Setting("name")),
+    ("security.protocol", Refused::Setting("kafka.tls")), ("ssl.ca.location", Refused::Setting("kafka.ca_file")),
+    ("ssl.ca.pem", Refused::Setting("kafka.ca_file")), ("ssl_ca", Refused::Setting("kafka.ca_file")),
+    ("sasl.username", Refused::Setting("kafka.username")),
+    ("sasl.mechanism", Refused::Setting("kafka.sasl_mechanism")),
+    ("sasl.mechanisms", Refused::Setting("kafka.sasl_mechanism")),
+    ("acks", Refused::Owned), ("request.required.acks", Refused::Owned), ("request.timeout.ms", Refused::Owned),
+    ("enable.idempotence", Refused::Owned), ("enable.gapless.guarantee", Refused::Owned),
+    ("transactional.id", Refused::Owned), ("transaction.timeout.ms", Refused::Owned),
+    ("message.timeout.ms", Refused::Owned), ("delivery.timeout.ms", Refused::Owned),
+    ("max.in.flight", Refused::Owned), ("max.in.flight.requests.per.connection", Refused::Owned),
+    ("retries", Refused::Owned), ("message.send.max.retries", Refused::Owned), ("partitioner", Refused::Owned),
+    ("batch.size", Refused::Owned), ("message.max.bytes", Refused::Owned), ("batch.num.messages", Refused::Owned),
+    ("queue.buffering.max.messages", Refused::Owned), ("queue.buffering.max.kbytes", Refused::Owned),
+    ("queuing.strategy", Refused::Owned), ("delivery.report.only.error", Refused::Owned), ("dr_cb", Refused::Owned),
+    ("isolation.level", Refused::Owned), ("enable.auto.commit", Refused::Owned), ("auto.commit.enable", Refused::Owned),
+    ("auto.commit.interval.ms", Refused::Owned), ("enable.auto.offset.store", Refused::Owned),
+    ("auto.offset.reset", Refused::Owned), ("enable.partition.eof", Refused::Owned), ("check.crcs", Refused::Owned),
+    ("fetch.queue.backoff.ms", Refused::Owned), ("allow.auto.create.topics", Refused::Owned),
+    ("topic.blacklist", Refused::Owned), ("enabled_events", Refused::Owned), ("log.queue", Refused::Owned),
+    ("log_level", Refused::Setting("log.level")), ("enable.random.seed", Refused::Owned),
+    ("builtin.features", Refused::Owned), ("produce.offset.report", Refused::Owned),
+];
+
+/// Beginnings and endings of names. All of `sasl.` beside the above: Kerberos runs a command, OAuth takes secrets.
+const REFUSED_BEGINNINGS: [(&str, Refused); 4] = [
+    ("sasl.", Refused::Unsafe),
+    ("group.", Refused::Owned),
+    ("test.", Refused::Owned),
+    ("ssl.keystore.", Refused::Secret),
+];
+const REFUSED_ENDINGS: [(&str, Refused); 4] =
+    [(".password", Refused::Secret), (".secret", Refused::Secret), ("_cb", Refused::Owned), ("_conf", Refused::Owned)];
+
+impl Rules<'_> {
+    pub(super) fn kafka(&mut self) {
+        self.servers();
+        self.topics();
+        self.access();
+        self.options();
+    }
+
+    fn servers(&mut self) {
+        let legal = self.config.kafka.bootstrap_servers.split(',').all(|server| is_server(server.trim()));
+        let remedy = r#"write host:port without a scheme, with commas between: "kafka-1:9092,kafka-2:9092""#;
+        self.demand(legal, &["kafka.bootstrap_servers"], "is no list of brokers", remedy);
+    }
+
+    fn topics(&mut self) {
+        let kafka = &self.config.kafka;
+        let characters = "use 1 to 249 of the characters a-z A-Z 0-9 . _ -";
+        let prefix = is_topic(&kafka.topic_prefix) && kafka.topic_prefix.len() <= TOPIC_CHARS_MAX / 2;
+        self.demand(prefix, &["kafka.topic_prefix"], "is no beginning of a topic name", characters);
+        let (off_allowed, required) = (true, false);
+        let topics = [
+            ("kafka.topics.orders", &kafka.topics.orders, required),
+            ("kafka.topics.orders_latest", &kafka.topics.orders_latest, off_allowed),
+            ("kafka.topics.invoices", &kafka.topics.invoices, off_allowed),
+            ("kafka.topics.dead_letter", &kafka.topics.dead_letter, required),
+            ("kafka.topics.control", &kafka.topics.control, required),
+        ];
+        for (position, (key, name, may_be_off)) in topics.into_iter().enumerate() {
+            if name.is_empty() {
+                self.demand(may_be_off, &[key], "is empty, and the relay cannot do without this topic", characters);
+                continue;
+            }
+            // A wrong prefix is told once, not once a topic.
+            self.demand(is_topic(name), &[key, "kafka.topic_prefix"], "is no topic name for Kafka", characters);
+            for (other_key, other, _) in topics.into_iter().take(position) {
+                let what = format!("is the same topic for Kafka as {other_key}");
+                let remedy = "give each topic a name of its own (Kafka takes . and _ for the same)";
+                self.demand(!collide(name, other), &[key, other_key], &what, remedy);
+            }
+        }
+    }
+
+    fn access(&mut self) {
+        let kafka = &self.config.kafka;
+        let mechanism = kafka.sasl_mechanism.as_deref();
+        let known = mechanism.is_none_or(|mechanism| MECHANISMS.contains(&mechanism));
+        let remedy = "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+        self.demand(known, &["kafka.sasl_mechanism"], "is no mechanism that the relay speaks", remedy);
+        let together = mechanism.is_some() == kafka.username.is_some();
+        let remedy = "set kafka.username and kafka.sasl_mechanism, or neither";
+        self.demand(together, &["kafka.username", "kafka.sasl_mechanism"], "stands without the other", remedy);
+        let lonely = self.config.secret_files.kafka_password.is_some() && kafka.username.is_none();
+        let remedy = "set kafka.username too, or leave it out";
+        self.demand(!lonely, &["kafka.password_file", "kafka.username"], "stands without kafka.username", remedy);
+        let used = kafka.tls || kafka.ca_file.is_none();
+        self.demand(used, &["kafka.ca_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
+        self.readable("kafka.ca_file", kafka.ca_file.as_deref().map(Path::new));
+        if mechanism == Some("PLAIN") && !kafka.tls {
+            self.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
+        }
+    }
+
+    fn options(&mut self) {
+        let config = self.config;
+        for (name, value) in &config.kafka.options {
+            let key = format!("kafka.options.{name}");
+            let Some((what, remedy)) = judge(name, value) else { continue };
+            let own = self.written.origins.get(&key).cloned();
+            let origin = own.unwrap_or_else(|| self.written.origin("kafka.options"));
+            self.mistakes.push(Mistake::new(origin, key, what, remedy));
+        }
+        let off = |name: &str, value: &str| config.kafka.options.iter().any(|(n, v)| n == name && v == value);
+        if off("enable.ssl.certificate.verification", "false") || off("ssl.endpoint.identification.algorithm", "none") {
+            self.warn("kafka.options turn off the check of the brokers' certificates: anybody between can read along");
+        }
+    }
+}
+
+/// What is wrong with a property, and the remedy.
+fn judge(name: &str, value: &str) -> Option<(String, String)> {
+    match refused(name) {
+        Some(Refused::Secret) => {
+            let remedy = "take it out; a client key goes unencrypted into a file of its own (ssl.key.location)";
+            Some(("is a secret, and secrets are never in the settings".into(), remedy.into()))
+        }
+        Some(Refused::Unsafe) => {
+            let what = "can load code, run commands or print secrets, or is not supported";
+            Some((what.into(), "take it out".into()))
+        }
+        Some(Refused::Setting(setting)) => Some(("has a setting of its own".into(), format!("use {setting}"))),
+        Some(Refused::Owned) => {
+            Some(("is the relay's own: its promises rest on the value".into(), "take it out".into()))
+        }
+        None => match ClientConfig::new().set(name, value).create_native_config() {
+            Ok(_) => None,
+            // librdkafka's words quote the value; ours do not.
+            Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
+                let remedy = "see librdkafka's CONFIGURATION.md for the names";
+                Some(("is no property of librdkafka".into(), remedy.into()))
+            }
+            Err(_) => {
+                let remedy = "see librdkafka's CONFIGURATION.md for its range";
+                Some(("has a value that librdkafka refuses".into(), remedy.into()))
+            }
+        },
+    }
+}
+
+fn refused(name: &str) -> Option<Refused> {
+    let whole = REFUSED.iter().find(|(known, _)| *known == name);
+    let beginning = || REFUSED_BEGINNINGS.iter().find(|(beginning, _)| name.starts_with(beginning));
+    let ending = || REFUSED_ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
+    whole.or_else(ending).or_else(beginning).map(|(_, refused)| *refused)
+}
+
+fn is_topic(name: &str) -> bool {
+    !name.is_empty() && name.len() <= TOPIC_CHARS_MAX && name != "." && name != ".." && name.bytes().all(is_name_byte)
+}
+
+/// Kafka refuses to create two topics whose names differ only in `.` and `_`: their metrics would be one.
+fn collide(one: &str, other: &str) -> bool {
+    one.replace('.', "_") == other.replace('.', "_")
+}
+
+fn is_server(server: &str) -> bool {
+    let (host, port) = match server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, rest)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", rest.strip_prefix(':')),
+        Some(_) => return false,
+        None => server.rsplit_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    !host.is_empty() && port && host.bytes().all(is_name_byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_relay_owns_and_what_is_unsafe_is_refused() {
+        fn check(name: &str, expected: Option<Refused>) {
+            assert_eq!(refused(name), expected, "{name}");
+        }
+        check("acks", Some(Refused::Owned));
+        check("transactional.id", Some(Refused::Owned));
+        check("isolation.level", Some(Refused::Owned));
+        check("partitioner", Some(Refused::Owned));
+        check("group.instance.id", Some(Refused::Owned));
+        check("plugin.library.paths", Some(Refused::Unsafe));
+        check("debug", Some(Refused::Unsafe));
+        check("sasl.kerberos.kinit.cmd", Some(Refused::Unsafe));
+        check("sasl.password", Some(Refused::Secret));
+        check("sasl.oauthbearer.client.secret", Some(Refused::Secret));
+        check("ssl.key.password", Some(Refused::Secret));
+        check("sasl.username", Some(Refused::Setting("kafka.username")));
+        check("linger.ms", None);
+        check("ssl.certificate.location", None);
+        check("compression.type", None);
+    }
+
+    #[test]
+    fn the_rest_is_judged_by_librdkafka_itself() {
+        assert_eq!(judge("linger.ms", "5"), None);
+        assert!(judge("linger.ms", "soon").is_some_and(|(what, _)| what.contains("refuses")));
+        assert!(judge("lingering.ms", "5").is_some_and(|(what, _)| what.contains("no property")));
+        assert!(judge("", "").is_some());
+    }
+
+    #[test]
+    fn servers_are_host_and_port() {
+        for (server, legal) in [
+            ("localhost:9092", true),
+            ("kafka-1.example.com", true),
+            ("[::1]:9092", true),
+            ("10.0.0.1:9092", true),
+            ("", false),
+            (":9092", false),
+            ("host:0", false),
+            ("host:99999", false),
+            ("SASL_SSL://host:9092", false),
+            ("[::1:9092", false),
+            ("user:secret@host:9092", false),
+        ] {
+            assert_eq!(is_server(server), legal, "{server}");
+        }
+    }
+
+    #[test]
+    fn topic_names_are_kafkas() {
+        assert!(is_topic("pepay.orders") && is_topic(&"x".repeat(249)));
+        assert!(!is_topic("") && !is_topic("..") && !is_topic("a/b") && !is_topic(&"x".repeat(250)));
+        assert!(collide("a.b", "a_b") && !collide("a.b", "a-b"));
+    }
+}

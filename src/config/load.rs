@@ -1,0 +1,150 @@
+//! From sources to a [`Config`], at start and on reload.
+
+use super::mistakes::{Mistake, Mistakes, Origin, Warning};
+use super::rules::Rules;
+use super::secrets::{self, Secrets};
+use super::source::{self, Sources, Written};
+use super::table::{DefaultValue, SETTINGS};
+use super::types::{Config, Environment, blank};
+use std::collections::BTreeSet;
+
+/// What a start needs.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// All settings.
+    pub config: Config,
+    /// All secrets that these settings need.
+    pub secrets: Secrets,
+    /// What works but should be known.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a reload changes.
+#[derive(Clone, Debug)]
+pub struct Reloaded {
+    /// The running settings with the new `log.level`.
+    pub config: Config,
+    /// Secrets, read anew from the files that the running settings name.
+    pub secrets: Secrets,
+    /// Keys that were changed and wait for a restart.
+    pub waiting: Vec<&'static str>,
+    /// What works but should be known.
+    pub warnings: Vec<Warning>,
+}
+
+/// Settings and every secret that the daemon needs with them; all mistakes of both at once.
+pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let config = build(sources, &mut mistakes, &mut warnings);
+    let secrets = secrets::collect(&config, sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    Ok(Loaded { config, secrets, warnings })
+}
+
+/// Settings without secrets, for commands that need none or only one of them.
+pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let config = build(sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    Ok((config, warnings))
+}
+
+/// What SIGHUP does: secret files and `log.level` anew, everything else named. With any mistake nothing changes.
+/// (Certificates are read anew by the listener that uses them.)
+pub fn reload(running: &Config, sources: &Sources) -> Result<Reloaded, Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let new = build(sources, &mut mistakes, &mut warnings);
+    let secrets = secrets::collect(running, sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    let mut config = running.clone();
+    config.log.level.clone_from(&new.log.level);
+    let waiting = changed_keys(&config, &new);
+    Ok(Reloaded { config, secrets, waiting, warnings })
+}
+
+/// The keys in which two settings differ, in the table's order.
+pub fn changed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
+    SETTINGS.iter().filter(|setting| setting.show(old) != setting.show(new)).map(|setting| setting.key).collect()
+}
+
+impl Config {
+    /// Every default, with the two settings that have none; for the demo and tests. Not checked: the servers are the
+    /// caller's.
+    pub fn minimal(environment: Environment, bootstrap_servers: &str) -> Self {
+        let mut config = defaults();
+        config.provider.environment = environment;
+        config.kafka.bootstrap_servers = bootstrap_servers.to_owned();
+        config.follow(|_| true);
+        config
+    }
+
+    /// Writes the values that follow from others, for the keys that nobody set.
+    fn follow(&mut self, unset: impl Fn(&str) -> bool) {
+        for setting in SETTINGS {
+            if let DefaultValue::Follows { set, .. } = setting.default
+                && unset(setting.key)
+            {
+                set(self);
+            }
+        }
+    }
+}
+
+/// The table's defaults; a test reads each of them.
+fn defaults() -> Config {
+    let mut config = blank();
+    for setting in SETTINGS {
+        if let DefaultValue::Is(text) = setting.default {
+            // Every default is readable (test `every_default_is_readable`), so nothing is lost here.
+            let _readable = (setting.read)(&mut config, &source::raw_of_default(text));
+        }
+    }
+    config
+}
+
+/// Always a [`Config`], as good as the sources are, so that later checks find their mistakes too; it is only handed
+/// out when there are none.
+fn build(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) -> Config {
+    let written = source::read(sources, mistakes, warnings);
+    let mut config = defaults();
+    let mut wrong = BTreeSet::new();
+    for (setting, raw, origin) in &written.values {
+        if source::holds_secret(raw) {
+            wrong.insert(setting.key);
+            let remedy = "take it out, change it at its issuer, and give it as the README's table of secrets says";
+            let what = "holds something that looks like a secret, and secrets are never in the settings";
+            mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
+        } else if let Err(what) = (setting.read)(&mut config, raw) {
+            wrong.insert(setting.key);
+            mistakes.push(Mistake::new(origin.clone(), setting.key, what, format!("write {}", setting.wanted)));
+        }
+    }
+    require(sources, &written, &mut wrong, mistakes);
+    config.follow(|key| !written.origins.contains_key(key));
+    Rules { config: &config, written: &written, wrong: &wrong, mistakes, warnings }.check();
+    config.provider.api_url.truncate(config.provider.api_url.trim_end_matches('/').len());
+    config
+}
+
+fn require(
+    sources: &Sources,
+    written: &Written,
+    wrong: &mut BTreeSet<&'static str>,
+    mistakes: &mut Vec<Mistake>,
+) {
+    for setting in SETTINGS {
+        if !matches!(setting.default, DefaultValue::Required) || written.origins.contains_key(setting.key) {
+            continue;
+        }
+        wrong.insert(setting.key);
+        if written.broken {
+            continue;
+        }
+        let origin = if sources.file.is_some() { sources.origin(0) } else { Origin::Default };
+        let remedy = format!("set it to {}, here or as {}", setting.wanted, setting.variable());
+        mistakes.push(Mistake::new(origin, setting.key, "is missing", remedy));
+    }
+}

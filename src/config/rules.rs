@@ -1,0 +1,214 @@
+//! What must hold of the settings beyond the type of each: forms of texts, and several keys together.
+
+use super::mistakes::{Mistake, Warning};
+use super::source::{Written, nearest};
+use super::types::Config;
+use reqwest::Url;
+use std::collections::BTreeSet;
+
+/// The name is part of transactional ids, client ids and keys of the control topic; Kafka's own bound on a topic name
+/// is 249, and a little less leaves room for what stands behind it (`.replay.` and a UUID).
+const NAME_CHARS_MAX: usize = 200;
+
+/// A delivery may take this part (1 / n) of the intake: the room that webhooks cannot take is a quarter, and each
+/// delivery must fit into it whole.
+const INTAKE_PART: usize = 4;
+
+/// Members of the values' `order`, `invoice` and `payment` objects.
+#[rustfmt::skip]
+const MEMBERS: [&str; 34] = [
+    "amount", "amount_paid", "amount_remaining", "can_cancel", "cancellation_status", "commerce_fee", "created_at",
+    "customer_id", "environment", "expires_at", "extra", "id", "invoice_id", "items", "last_payment_at",
+    "merchant_id", "metadata", "order_id", "paid_at", "payment", "refund", "retailer", "settlement",
+    "settlement_status", "shipments", "shipping_address", "status", "substatus", "timeline", "total", "type",
+    "updated_at", "wallet_address", "wallet_network",
+];
+
+/// The settings under judgement.
+pub(super) struct Rules<'a> {
+    pub(super) config: &'a Config,
+    pub(super) written: &'a Written,
+    /// Keys whose value could not be read: a rule over one of them would judge a default.
+    pub(super) wrong: &'a BTreeSet<&'static str>,
+    pub(super) mistakes: &'a mut Vec<Mistake>,
+    pub(super) warnings: &'a mut Vec<Warning>,
+}
+
+impl Rules<'_> {
+    /// Every rule, in the order of the table.
+    pub(super) fn check(&mut self) {
+        self.instance();
+        self.addresses();
+        self.stream();
+        self.webhook();
+        self.intake();
+        self.kafka();
+        self.normalize();
+        self.log();
+    }
+
+    /// A mistake unless `holds`. `keys` are all that the rule looks at, the one to point at first; it is silent when
+    /// one of them has a mistake of its own.
+    pub(super) fn demand(&mut self, holds: bool, keys: &[&'static str], what: &str, remedy: &str) {
+        if holds || keys.iter().any(|key| self.wrong.contains(key)) {
+            return;
+        }
+        // Where two keys disagree, the one that somebody wrote is the one to look at.
+        let set = keys.iter().find(|key| self.written.origins.contains_key(**key));
+        if let Some(key) = set.or(keys.first()) {
+            self.mistakes.push(Mistake::new(self.written.origin(key), *key, what, remedy));
+        }
+    }
+
+    pub(super) fn warn(&mut self, text: &str) {
+        self.warnings.push(Warning(text.to_owned()));
+    }
+
+    fn instance(&mut self) {
+        let name = &self.config.name;
+        let legal = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.bytes().all(is_name_byte);
+        let remedy = "use 1 to 200 of the characters a-z A-Z 0-9 . _ -";
+        self.demand(legal, &["name"], "is no name for a transactional id and a key", remedy);
+    }
+
+    fn addresses(&mut self) {
+        let provider = &self.config.provider;
+        self.address("provider.api_url", &provider.api_url, ["http", "https"]);
+        if self.written.origins.contains_key("provider.stream_url") {
+            self.address("provider.stream_url", &provider.stream_url, ["ws", "wss"]);
+        }
+        let (webhook, admin) = (&self.config.webhook, &self.config.admin);
+        let apart = !webhook.enabled || webhook.listen != admin.listen || webhook.listen.port() == 0;
+        let remedy = "give the two listeners different ports";
+        self.demand(apart, &["admin.listen", "webhook.listen"], "is the webhook listener's address too", remedy);
+    }
+
+    fn address(&mut self, key: &'static str, text: &str, [plain, encrypted]: [&str; 2]) {
+        let url = Url::parse(text).ok().filter(|url| [plain, encrypted].contains(&url.scheme()) && url.has_host());
+        let Some(url) = url else {
+            self.demand(false, &[key], "is no such address", &format!("write {encrypted}://HOST and a path, if any"));
+            return;
+        };
+        let bare = url.username().is_empty() && url.password().is_none();
+        self.demand(bare, &[key], "holds credentials", "take them out; the API key is a secret of its own");
+        let bare = url.query().is_none() && url.fragment().is_none();
+        self.demand(bare, &[key], "has a query or fragment", "take it out; the relay adds what is needed");
+        let safe = url.scheme() == encrypted || is_loopback(&url);
+        let remedy = format!("use {encrypted}://, or a loopback host");
+        self.demand(safe, &[key], "would send the API key in clear", &remedy);
+    }
+
+    fn stream(&mut self) {
+        let stream = &self.config.stream;
+        let what = "is not at least stream.backoff_min";
+        let keys = ["stream.backoff_max", "stream.backoff_min"];
+        self.demand(stream.backoff_min <= stream.backoff_max, &keys, what, "raise it, or lower stream.backoff_min");
+        let what = "is not shorter than stream.idle_timeout, so that a quiet but living peer would count as dead";
+        let keys = ["stream.ping_interval", "stream.idle_timeout"];
+        self.demand(stream.ping_interval < stream.idle_timeout, &keys, what, "lower it, or raise stream.idle_timeout");
+        let is_pattern = |pattern: &String| {
+            let characters = pattern.bytes().all(|byte| is_name_byte(byte) || byte == b'*');
+            !pattern.is_empty() && characters
+        };
+        let legal = !stream.types.is_empty() && stream.types.iter().all(is_pattern);
+        let remedy = r#"write it like ["commerce.order.*"]; to turn the socket off set stream.enabled = false"#;
+        self.demand(legal, &["stream.types"], "is not a list of at least one event type", remedy);
+    }
+
+    fn webhook(&mut self) {
+        let webhook = &self.config.webhook;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+        let legal = webhook.path.starts_with('/') && webhook.path.bytes().all(plain);
+        let remedy = "begin it with / and use letters, digits and - . _ ~ only";
+        self.demand(legal, &["webhook.path"], "is no path", remedy);
+        let together = webhook.tls_cert_file.is_some() == webhook.tls_key_file.is_some();
+        let remedy = "set webhook.tls_cert_file and webhook.tls_key_file, or neither";
+        self.demand(together, &["webhook.tls_cert_file", "webhook.tls_key_file"], "stands without the other", remedy);
+        for (key, file) in
+            [("webhook.tls_cert_file", &webhook.tls_cert_file), ("webhook.tls_key_file", &webhook.tls_key_file)]
+        {
+            self.readable(key, file.as_deref());
+        }
+        let keys = ["webhook.unverified_bytes_max", "webhook.body_bytes_max"];
+        let fits = webhook.body_bytes_max <= webhook.unverified_bytes_max;
+        self.demand(fits, &keys, "does not hold one body", "make it at least webhook.body_bytes_max");
+        let shorter = webhook.answer_within <= self.config.shutdown.deadline;
+        let keys = ["webhook.answer_within", "shutdown.deadline"];
+        let what = "is longer than shutdown.deadline, so that a stop would cut answers off";
+        self.demand(shorter, &keys, what, "lower it, or raise shutdown.deadline");
+    }
+
+    /// A file that is named must be there and readable, now rather than at the first connection.
+    pub(super) fn readable(&mut self, key: &'static str, file: Option<&std::path::Path>) {
+        if let Some(file) = file
+            && let Err(error) = std::fs::File::open(file)
+        {
+            let what = format!("names a file that cannot be read ({})", error.kind());
+            self.demand(false, &[key], &what, "name a readable file, or leave the key out");
+        }
+    }
+
+    fn intake(&mut self) {
+        let part = self.config.intake.bytes_max / INTAKE_PART;
+        let remedy = "make it at least 4 times stream.frame_bytes_max and webhook.body_bytes_max";
+        let what = "is too small for the largest delivery";
+        let keys = ["intake.bytes_max", "stream.frame_bytes_max"];
+        self.demand(self.config.stream.frame_bytes_max <= part, &keys, what, remedy);
+        let keys = ["intake.bytes_max", "webhook.body_bytes_max"];
+        self.demand(self.config.webhook.body_bytes_max <= part, &keys, what, remedy);
+    }
+
+    fn normalize(&mut self) {
+        let normalize = &self.config.normalize;
+        let both = normalize.include_raw && !normalize.drop.is_empty();
+        let what = "stands together with normalize.include_raw, which would bring back what it leaves out";
+        self.demand(!both, &["normalize.drop", "normalize.include_raw"], what, "use one of the two");
+        for name in &normalize.drop {
+            let near = nearest(name, MEMBERS.into_iter()).map(|member| format!("did you mean {member}?"));
+            let remedy = near.unwrap_or_else(|| "name members of order, invoice or payment (pepay-relay schema)".into());
+            let known = MEMBERS.contains(&name.as_str());
+            self.demand(known, &["normalize.drop"], "names something that is no member of the values", &remedy);
+        }
+    }
+
+    fn log(&mut self) {
+        let legal = is_log_level(&self.config.log.level);
+        let remedy = r#"write error, warn, info, debug, trace or off, also by target: "info,rdkafka=warn""#;
+        self.demand(legal, &["log.level"], "is no level", remedy);
+    }
+}
+
+/// `info`, or with levels by target: `info,rdkafka=warn`. A word that is no level would silently be taken as a
+/// target by `tracing_subscriber`'s filter, so it is judged here.
+pub(crate) fn is_log_level(text: &str) -> bool {
+    let is_level = |word: &str| {
+        ["error", "warn", "info", "debug", "trace", "off"].iter().any(|level| word.eq_ignore_ascii_case(level))
+    };
+    let is_target = |word: &str| !word.is_empty() && word.bytes().all(|byte| is_name_byte(byte) || byte == b':');
+    let is_part = |part: &str| match part.trim().split_once('=') {
+        Some((target, level)) => is_target(target) && is_level(level),
+        None => is_level(part.trim()),
+    };
+    text.split(',').all(is_part)
+}
+
+/// Characters that Kafka takes in a topic name; the relay takes no others in any name.
+pub(super) fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The commerce stream beside the REST API (`api-spec/realtime/websockets`): the same host, encrypted as it is.
+pub(super) fn follow_stream_url(config: &mut Config) {
+    let api_url = config.provider.api_url.trim_end_matches('/');
+    let base = match api_url.strip_prefix("http") {
+        Some(rest) => format!("ws{rest}"),
+        None => api_url.to_owned(),
+    };
+    config.provider.stream_url = format!("{base}/ws/commerce/events");
+}

@@ -1,0 +1,206 @@
+//! Every setting in one table: the key, where it goes, its default, its bounds and what it means.
+//!
+//! The order is that of `config/pepay-relay.toml` and of the README, which a test compares with this table.
+
+use super::field::{Bytes, Field, Form, Raw};
+use super::types::Config;
+use std::time::Duration;
+
+/// What holds when nobody sets a key.
+#[derive(Clone, Copy, Debug)]
+pub enum DefaultValue {
+    /// Nothing: the key must be set.
+    Required,
+    /// Nothing, and that is fine.
+    None,
+    /// This value, as TOML.
+    Is(&'static str),
+    /// A value that follows from other settings.
+    Follows {
+        /// As TOML, when those others have their defaults.
+        usual: &'static str,
+        /// Writes it.
+        set: fn(&mut Config),
+    },
+}
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// `section.key`
+    pub key: &'static str,
+    /// What holds when nobody sets it.
+    pub default: DefaultValue,
+    /// What to write: `a duration in quotes, such as …`.
+    pub wanted: &'static str,
+    /// What it does, in a sentence.
+    pub meaning: &'static str,
+    pub(super) form: Form,
+    pub(super) read: fn(&mut Config, &Raw) -> Result<(), String>,
+    pub(super) show: fn(&Config) -> String,
+}
+
+impl Setting {
+    /// The environment variable that overrides the key: `PEPAY_RELAY__STREAM__IDLE_TIMEOUT`.
+    pub fn variable(&self) -> String {
+        format!("{}{}", super::source::PREFIX, self.key.replace('.', "__").to_uppercase())
+    }
+
+    /// The value in `config` as TOML; an empty text when it has none.
+    pub fn show(&self, config: &Config) -> String {
+        (self.show)(config)
+    }
+}
+
+/// The setting of that key.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Writes `raw` into its place, or says what is wrong with it without quoting it.
+fn assign<F: Field>(slot: &mut F, raw: &Raw, bounds: Option<(F, F)>) -> Result<(), String> {
+    let value = F::read(raw).ok_or_else(|| format!("is not {}", F::WANTED))?;
+    if let Some((least, most)) = bounds
+        && !value.within(&least, &most)
+    {
+        return Err(format!("is not between {} and {}", least.show(), most.show()));
+    }
+    *slot = value;
+    Ok(())
+}
+
+fn assign_bytes(slot: &mut usize, raw: &Raw, bounds: Option<(Bytes, Bytes)>) -> Result<(), String> {
+    let mut bytes = Bytes(*slot);
+    assign(&mut bytes, raw, bounds)?;
+    *slot = bytes.0;
+    Ok(())
+}
+
+/// The type's words beside a slot of it.
+const fn wanted<F: Field>(_: fn(&Config) -> &F) -> (&'static str, Form) {
+    (F::WANTED, F::FORM)
+}
+
+macro_rules! setting {
+    ($key:literal, bytes $($slot:ident).+, $default:expr, $least:expr, $most:expr, $meaning:literal) => {
+        Setting {
+            key: $key,
+            default: $default,
+            wanted: Bytes::WANTED,
+            meaning: $meaning,
+            form: Form::Text,
+            read: |config, raw| assign_bytes(&mut config.$($slot).+, raw, Some((Bytes($least), Bytes($most)))),
+            show: |config| Bytes(config.$($slot).+).show(),
+        }
+    };
+    (@ $key:literal, $($slot:ident).+, $default:expr, $bounds:expr, $meaning:literal) => {
+        Setting {
+            key: $key,
+            default: $default,
+            wanted: wanted(|config| &config.$($slot).+).0,
+            meaning: $meaning,
+            form: wanted(|config| &config.$($slot).+).1,
+            read: |config, raw| assign(&mut config.$($slot).+, raw, $bounds),
+            show: |config| Field::show(&config.$($slot).+),
+        }
+    };
+    ($key:literal, $($slot:ident).+, $default:expr, $meaning:literal) => {
+        setting!(@ $key, $($slot).+, $default, None, $meaning)
+    };
+    ($key:literal, $($slot:ident).+, $default:expr, $least:expr, $most:expr, $meaning:literal) => {
+        setting!(@ $key, $($slot).+, $default, Some(($least, $most)), $meaning)
+    };
+}
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+const ZERO: Duration = Duration::ZERO;
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Every setting. The bounds keep a slip of the pen from becoming a promise: a time-out of an hour, a window of a
+/// second, a queue that cannot hold one body.
+#[rustfmt::skip]
+pub static SETTINGS: &[Setting] = {
+    use DefaultValue::{Follows, Is, None as Nothing, Required};
+    &[
+        setting!("name", name, Is(r#""pepay-relay""#), "Name of this instance: Kafka transactional id and client id. Two relays of one name fence each other."),
+
+        setting!("provider.api_url", provider.api_url, Is(r#""https://api-beta.pepay.io""#), "Base address of the provider's REST API. Plain http only to loopback."),
+        setting!("provider.stream_url", provider.stream_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: super::rules::follow_stream_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
+        setting!("provider.environment", provider.environment, Required, "Environment that the key belongs to; events that name the other one go to the dead letters."),
+        setting!("provider.timeout", provider.timeout, Is(r#""30s""#), SECOND, 10 * MINUTE, "Longest wait for one REST call, body included."),
+        setting!("provider.api_key_file", secret_files.api_key, Nothing, "File with the commerce API key, unless PEPAY_RELAY_API_KEY or the systemd credential api-key gives it."),
+
+        setting!("stream.enabled", stream.enabled, Is("true"), "Whether events are read from the WebSocket."),
+        setting!("stream.types", stream.types, Is(r#"["commerce.order.*", "invoice.*", "invoice_payment.*"]"#), "Event types to ask for; `*` stands for any ending."),
+        setting!("stream.auth", stream.auth, Is(r#""key""#), "How the socket authenticates: key (header), or token (a fresh ws_token for each connection)."),
+        setting!("stream.ping_interval", stream.ping_interval, Is(r#""20s""#), SECOND, 10 * MINUTE, "Pause between pings."),
+        setting!("stream.idle_timeout", stream.idle_timeout, Is(r#""60s""#), SECOND, HOUR, "Silence after which the peer counts as dead and the relay reconnects."),
+        setting!("stream.backoff_min", stream.backoff_min, Is(r#""500ms""#), 10 * MS, 10 * MINUTE, "Least delay before a reconnect."),
+        setting!("stream.backoff_max", stream.backoff_max, Is(r#""30s""#), 10 * MS, HOUR, "Greatest delay before a reconnect; a Retry-After of the provider wins, up to 10 minutes."),
+        setting!("stream.frame_bytes_max", bytes stream.frame_bytes_max, Is(r#""8MiB""#), 64 * KIB, 256 * MIB, "Largest frame; a larger one closes the connection, and the event log brings its event."),
+
+        setting!("webhook.enabled", webhook.enabled, Is("true"), "Whether webhooks are taken."),
+        setting!("webhook.listen", webhook.listen, Is(r#""127.0.0.1:8787""#), "Address of the webhook listener."),
+        setting!("webhook.path", webhook.path, Is(r#""/webhooks/pepay""#), "Path that takes webhooks; every other is answered 404."),
+        setting!("webhook.tls_cert_file", webhook.tls_cert_file, Nothing, "Certificate chain (PEM) for TLS without a proxy; read anew on reload."),
+        setting!("webhook.tls_key_file", webhook.tls_key_file, Nothing, "Private key (PEM) of the certificate; read anew on reload."),
+        setting!("webhook.secrets_file", secret_files.webhook, Nothing, "File with the webhook secrets, newest first, a line each, unless PEPAY_RELAY_WEBHOOK_SECRETS or the systemd credential webhook-secrets gives them."),
+        setting!("webhook.tolerance", webhook.tolerance, Is(r#""5m""#), SECOND, DAY, "Greatest distance between the signed time and ours."),
+        setting!("webhook.body_bytes_max", bytes webhook.body_bytes_max, Is(r#""1MiB""#), KIB, 64 * MIB, "Largest body; a larger one is answered 413."),
+        setting!("webhook.connections_max", webhook.connections_max, Is("1024"), 1, 65_536, "Connections at one time; further peers wait to be accepted."),
+        setting!("webhook.connections_per_address_max", webhook.connections_per_address_max, Is("0"), 0, 65_536, "Connections of one peer address; 0 turns it off, since behind a proxy all peers are one."),
+        setting!("webhook.unverified_bytes_max", bytes webhook.unverified_bytes_max, Is(r#""16MiB""#), KIB, 1024 * MIB, "Bytes held before their signature is checked, all connections together."),
+        setting!("webhook.body_timeout", webhook.body_timeout, Is(r#""10s""#), 100 * MS, 10 * MINUTE, "Time for the headers and again for the body; then 408."),
+        setting!("webhook.header_bytes_max", bytes webhook.header_bytes_max, Is(r#""16KiB""#), KIB, MIB, "Largest request head; a larger one is answered 431."),
+        setting!("webhook.answer_within", webhook.answer_within, Is(r#""8s""#), 100 * MS, 2 * MINUTE, "Longest wait for the commit before 503; keep it below the provider's own time-out."),
+
+        setting!("backfill.every", backfill.every, Is(r#""5m""#), SECOND, DAY, "Pause between walks through the provider's event log."),
+        setting!("backfill.overlap", backfill.overlap, Is(r#""60s""#), ZERO, DAY, "How late the log may show an event: each walk begins so much earlier than it need."),
+        setting!("backfill.hold_max", backfill.hold_max, Is(r#""30s""#), ZERO, HOUR, "Longest time that live events wait for a gap to close; what is found later is marked stale."),
+        setting!("backfill.first_start", backfill.first_start, Is(r#""24h""#), ZERO, 365 * DAY, "History to fetch when Kafka holds no cursor; 0s: none."),
+
+        setting!("dedup.window", dedup.window, Is(r#""72h""#), MINUTE, 90 * DAY, "How long an event id is remembered, counted from its commit."),
+        setting!("dedup.ids_max", dedup.ids_max, Is("1000000"), 1_000, 100_000_000, "Most ids remembered (up to 64 bytes each); one forgotten before its time raises an alarm."),
+
+        setting!("intake.bytes_max", bytes intake.bytes_max, Is(r#""64MiB""#), MIB, 4095 * MIB, "Bytes of deliveries that are not settled, all legs together; at the bound peers wait or are told to come back."),
+
+        setting!("kafka.bootstrap_servers", kafka.bootstrap_servers, Required, "Brokers to begin with: host:port, with commas between."),
+        setting!("kafka.topic_prefix", kafka.topic_prefix, Is(r#""pepay""#), "What the default topic names begin with."),
+        setting!("kafka.create_topics", kafka.create_topics, Is("true"), "Whether missing topics are created at start."),
+        setting!("kafka.partitions", kafka.partitions, Is("6"), 1, 10_000, "Partitions of topics that the relay creates; the control topic has 1."),
+        setting!("kafka.replication_factor", kafka.replication_factor, Nothing, Some(1), Some(32_767), "Replicas of topics that the relay creates; without it the broker's default."),
+        setting!("kafka.username", kafka.username, Nothing, "SASL user name."),
+        setting!("kafka.password_file", secret_files.kafka_password, Nothing, "File with the SASL password, unless PEPAY_RELAY_KAFKA_PASSWORD or the systemd credential kafka-password gives it."),
+        setting!("kafka.sasl_mechanism", kafka.sasl_mechanism, Nothing, "SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
+        setting!("kafka.tls", kafka.tls, Is("false"), "Whether to speak TLS with the brokers."),
+        setting!("kafka.ca_file", kafka.ca_file, Nothing, "Certificates (PEM) of the authorities that the brokers' certificates rest on; without it the system's."),
+        setting!("kafka.options", kafka.options, Is("{}"), "Further librdkafka properties, such as { \"linger.ms\" = 5 }; secrets and what the relay owns are refused."),
+        setting!("kafka.topics.orders", kafka.topics.orders, Follows { usual: r#""pepay.orders""#, set: |config| config.kafka.topics.orders = topic(config, "orders") }, "Topic of every order event."),
+        setting!("kafka.topics.orders_latest", kafka.topics.orders_latest, Follows { usual: r#""pepay.orders.latest""#, set: |config| config.kafka.topics.orders_latest = topic(config, "orders.latest") }, "Compacted topic of each order's newest event; \"\" turns it off."),
+        setting!("kafka.topics.invoices", kafka.topics.invoices, Follows { usual: r#""pepay.invoices""#, set: |config| config.kafka.topics.invoices = topic(config, "invoices") }, "Topic of every invoice and invoice payment event; \"\" turns it off."),
+        setting!("kafka.topics.dead_letter", kafka.topics.dead_letter, Follows { usual: r#""pepay.dead-letter""#, set: |config| config.kafka.topics.dead_letter = topic(config, "dead-letter") }, "Topic of deliveries that cannot be published."),
+        setting!("kafka.topics.control", kafka.topics.control, Follows { usual: r#""pepay.relay""#, set: |config| config.kafka.topics.control = topic(config, "relay") }, "Compacted topic of the relay's checkpoints and gaps."),
+
+        setting!("commerce.customer_id", commerce.customer_id, Nothing, "Customer that `checkout` uses when none is named."),
+
+        setting!("normalize.drop", normalize.drop, Is("[]"), "Members of the order, invoice or payment left out of values, such as [\"shipping_address\"]; dead letters keep everything."),
+        setting!("normalize.include_raw", normalize.include_raw, Is("false"), "Whether values carry the provider's object as it came, as `raw`; not together with normalize.drop."),
+
+        setting!("admin.listen", admin.listen, Is(r#""127.0.0.1:9464""#), "Address of the admin listener: health, metrics, status."),
+
+        setting!("log.level", log.level, Is(r#""info""#), "error, warn, info, debug, trace or off; also by target: \"info,rdkafka=warn\". Read anew on reload."),
+        setting!("log.format", log.format, Is(r#""auto""#), "text, json, or auto: text, coloured only on a terminal."),
+
+        setting!("shutdown.deadline", shutdown.deadline, Is(r#""20s""#), SECOND, 10 * MINUTE, "Time to finish what is inside; the rest is left to the provider, which still holds it."),
+    ]
+};
+
+/// A default topic name.
+fn topic(config: &Config, name: &str) -> String {
+    format!("{}.{name}", config.kafka.topic_prefix)
+}

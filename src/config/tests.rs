@@ -1,0 +1,463 @@
+//! The settings as a user meets them: files with mistakes, the environment, secrets, reloads, the example file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::table::find;
+use super::*;
+use secrecy::ExposeSecret;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const REQUIRED: &str = "provider.environment = 'devnet'\nkafka.bootstrap_servers = 'localhost:9092'\n";
+const API_KEY: (&str, &str) = ("PEPAY_RELAY_API_KEY", "pk_test_1");
+const WEBHOOK_SECRETS: (&str, &str) = ("PEPAY_RELAY_WEBHOOK_SECRETS", "newest,older");
+
+/// Sources of one test: a settings file `relay.toml` and an environment.
+struct Case {
+    folder: TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn new(text: &str, env: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("relay.toml");
+        fs::write(&file, text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        Self { folder, sources: Sources { file: Some(file), env, ..Sources::default() } }
+    }
+
+    fn with_secrets(text: &str) -> Self {
+        Self::new(text, &[API_KEY, WEBHOOK_SECRETS])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Mistakes as they are shown, with the test's folder taken out.
+    fn told(&self, mistakes: &Mistakes) -> String {
+        mistakes.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+/// The file's mistakes, one a line, without heading.
+fn mistakes(text: &str, env: &[(&str, &str)]) -> String {
+    let case = Case::new(text, env);
+    match settings(&case.sources) {
+        Ok(_) => String::new(),
+        Err(mistakes) => case.told(&mistakes).lines().skip(1).map(str::trim).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+/// With the required keys on lines 1 and 2, `line` on line 3 gives exactly one mistake, which begins so.
+#[track_caller]
+fn check(line: &str, expected: &str) {
+    let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
+    assert_eq!(told.lines().count(), usize::from(!expected.is_empty()), "{line}\n{told}");
+    assert!(told.starts_with(expected), "{line}\n{told}\nexpected {expected}");
+}
+
+#[test]
+fn six_mistakes_are_told_at_once_each_with_its_line() {
+    let text = r#"
+name = "shop/1"
+[provider]
+api_url = "http://api.example.com"
+[stream]
+ping_intervall = "20s"
+idle_timeout = 60
+[intake]
+bytes_max = "lots"
+[kafka]
+bootstrap_servers = "localhost:9092"
+options = { acks = "1" }
+"#;
+    insta::assert_snapshot!(mistakes(text, &[]), @"");
+}
+
+#[test]
+fn every_default_is_readable() {
+    for setting in SETTINGS {
+        let (DefaultValue::Is(text) | DefaultValue::Follows { usual: text, .. }) = setting.default else { continue };
+        let mut config = types::blank();
+        assert_eq!((setting.read)(&mut config, &source::raw_of_default(text)), Ok(()), "{}", setting.key);
+        let minimal = Config::minimal(Environment::Devnet, "localhost:9092");
+        assert_eq!(setting.show(&config), setting.show(&minimal), "{}", setting.key);
+    }
+}
+
+#[test]
+fn keys_and_variables_are_unique() {
+    let keys: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.key).collect();
+    let variables: BTreeSet<_> = SETTINGS.iter().map(Setting::variable).collect();
+    assert_eq!((keys.len(), variables.len()), (SETTINGS.len(), SETTINGS.len()));
+}
+
+#[test]
+fn the_required_keys_alone_give_every_default() {
+    let case = Case::with_secrets(REQUIRED);
+    let loaded = load(&case.sources).unwrap();
+    assert_eq!(loaded.config, Config::minimal(Environment::Devnet, "localhost:9092"));
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.provider.stream_url, "wss://api-beta.pepay.io/ws/commerce/events");
+    assert_eq!(loaded.config.kafka.topics.orders_latest, "pepay.orders.latest");
+    assert_eq!(loaded.config.webhook.answer_within, Duration::from_secs(8));
+    assert_eq!(loaded.config.intake.bytes_max, 64 << 20);
+}
+
+#[test]
+fn without_a_file_the_environment_must_say_what_is_required() {
+    let sources = Sources::default();
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+}
+
+#[test]
+fn a_file_that_is_named_must_be_there() {
+    let sources = Sources { file: Some("/nonexistent/relay.toml".into()), ..Sources::default() };
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+}
+
+#[test]
+fn unknown_keys_and_wrong_types() {
+    check("nmae = 'x'", "relay.toml:3: nmae: is no setting; did you mean name?");
+    check("stream.bootstrap_servers = 'x'", "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka");
+    check("[wholly.unlike]\nx = 1", "relay.toml:4: wholly.unlike.x: is no setting; remove it");
+    check("[empty]", "relay.toml:3: empty: is no setting");
+    check("webhook = true", "relay.toml:3: webhook: is a section; write it as [webhook]");
+    check("[log.level]\nx = 1", "relay.toml:3: log.level: is not a text");
+    check("[[admin]]", "relay.toml:3: admin: is a section");
+    check("name = 1", "relay.toml:3: name: is not a text");
+    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not true or false");
+    check("stream.types = 'a'", "relay.toml:3: stream.types: is not a list");
+    check("stream.types = [1]", "relay.toml:3: stream.types: is not a list");
+    check("dedup.ids_max = -1", "relay.toml:3: dedup.ids_max: is not a whole number");
+    check("dedup.ids_max = 1e6", "relay.toml:3: dedup.ids_max: is not a whole number");
+    check("dedup.ids_max = 1_000_000", "");
+    check("admin.listen = 'localhost:1'", "relay.toml:3: admin.listen: is not an address");
+    check("kafka.topics.orders = 2026-01-01", "relay.toml:3: kafka.topics.orders: is not a text");
+}
+
+#[test]
+fn durations_and_sizes() {
+    check("provider.timeout = '1m'", "");
+    check("provider.timeout = 30", "relay.toml:3: provider.timeout: is not a duration");
+    check("provider.timeout = '30'", "relay.toml:3: provider.timeout: is not a duration");
+    check("provider.timeout = '2h'", r#"relay.toml:3: provider.timeout: is not between "1s" and "10m""#);
+    check("intake.bytes_max = '1GiB'", "");
+    check("intake.bytes_max = 1", "relay.toml:3: intake.bytes_max: is not a size");
+    check("intake.bytes_max = '1KiB'", "relay.toml:3: intake.bytes_max: is not between");
+    check("kafka.partitions = 0", "relay.toml:3: kafka.partitions: is not between 1 and 10000");
+    check("kafka.replication_factor = 0", "relay.toml:3: kafka.replication_factor: is not between");
+}
+
+#[test]
+fn broken_toml_does_not_hide_the_other_mistakes() {
+    let text = "name = \n[stream]\nidle_timeout = 5\nidle_timeout = 6\n";
+    insta::assert_snapshot!(mistakes(text, &[]), @"");
+}
+
+#[test]
+fn rules_over_addresses() {
+    check("provider.api_url = 'http://localhost:8080/'", "");
+    check("provider.api_url = 'http://127.0.0.1:1'", "");
+    check("provider.api_url = 'http://[::1]:1'", "");
+    check("provider.api_url = 'http://example.com'", "relay.toml:3: provider.api_url: would send the API key in clear");
+    check("provider.api_url = 'http://localhost.example.com'", "relay.toml:3: provider.api_url: would send");
+    check("provider.api_url = 'api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
+    check("provider.api_url = 'wss://api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
+    check("provider.api_url = 'https://u:p@x.io'", "relay.toml:3: provider.api_url: holds credentials");
+    check("provider.stream_url = 'wss://x.io/?token=1'", "relay.toml:3: provider.stream_url: has a query");
+    check("provider.stream_url = 'ws://x.io/'", "relay.toml:3: provider.stream_url: would send");
+    check("admin.listen = '127.0.0.1:8787'", "relay.toml:3: admin.listen: is the webhook listener's");
+}
+
+#[test]
+fn rules_over_several_keys() {
+    check("stream.backoff_min = '1m'", "relay.toml:3: stream.backoff_min: is not at least");
+    check("stream.backoff_max = '100ms'", "relay.toml:3: stream.backoff_max: is not at least");
+    check("stream.ping_interval = '60s'", "relay.toml:3: stream.ping_interval: is not shorter");
+    check("stream.types = []", "relay.toml:3: stream.types: is not a list of at least one");
+    check("webhook.path = 'pepay'", "relay.toml:3: webhook.path: is no path");
+    check("webhook.path = '/{any}'", "relay.toml:3: webhook.path: is no path");
+    check("webhook.tls_cert_file = '/dev/null'", "relay.toml:3: webhook.tls_cert_file: stands without the other");
+    check("webhook.unverified_bytes_max = '512KiB'", "relay.toml:3: webhook.unverified_bytes_max: does not hold");
+    check("webhook.answer_within = '21s'", "relay.toml:3: webhook.answer_within: is longer than shutdown");
+    check("intake.bytes_max = '16MiB'", "relay.toml:3: intake.bytes_max: is too small");
+    check("normalize = { drop = ['total'], include_raw = true }", "relay.toml:3: normalize.drop: stands together");
+    check("normalize.drop = ['shipping_adress']", "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?");
+    check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
+    check("log.level = 'info,rdkafka=warn'", "");
+    check("name = ''", "relay.toml:3: name: is no name");
+}
+
+#[test]
+fn rules_over_kafka() {
+    check("kafka.topics.orders = ''", "relay.toml:3: kafka.topics.orders: is empty");
+    check("kafka.topics.invoices = ''", "");
+    check("kafka.topics.orders = 'pepay.relay'", "relay.toml:3: kafka.topics.orders: is the same topic");
+    check("kafka.topics.orders = 'pepay_relay'", "relay.toml:3: kafka.topics.orders: is the same topic");
+    check("kafka.topics.orders = 'a b'", "relay.toml:3: kafka.topics.orders: is no topic name");
+    check("kafka.topic_prefix = ''", "relay.toml:3: kafka.topic_prefix: is no beginning");
+    check("kafka.username = 'u'", "relay.toml:3: kafka.username: stands without the other");
+    check("kafka.ca_file = '/dev/null'", "relay.toml:3: kafka.ca_file: has no effect");
+    check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: stands without kafka.username");
+    check("kafka = { username = 'u', sasl_mechanism = 'GSSAPI' }", "relay.toml:3: kafka.sasl_mechanism: is no mechanism");
+    check("kafka.options = { acks = 1 }", "relay.toml:3: kafka.options.acks: is the relay's own");
+    check("[kafka.options]\n'linger.ms' = 5\ndebug = 'all'", "relay.toml:5: kafka.options.debug: can load");
+    check("[kafka.options]\nlinger.ms = 5", "");
+    check("kafka.options = { 'linger.ms' = [1] }", "relay.toml:3: kafka.options: is not a table");
+    check("kafka.options = { 'sasl.password' = 'x' }", "relay.toml:3: kafka.options.sasl.password: is a secret");
+}
+
+#[test]
+fn the_topic_prefix_stands_before_the_defaults_only() {
+    let case = Case::with_secrets(&format!("{REQUIRED}kafka.topic_prefix = 'shop'\nkafka.topics.control = 'mine'\n"));
+    let topics = settings(&case.sources).unwrap().0.kafka.topics;
+    assert_eq!((topics.orders.as_str(), topics.control.as_str()), ("shop.orders", "mine"));
+    assert_eq!(topics.dead_letter, "shop.dead-letter");
+}
+
+#[test]
+fn the_environment_overrides_every_kind_of_key() {
+    let env = [
+        ("PEPAY_RELAY__NAME", "other"),
+        ("PEPAY_RELAY__STREAM__ENABLED", "false"),
+        ("PEPAY_RELAY__STREAM__TYPES", "a.*, b.*"),
+        ("PEPAY_RELAY__NORMALIZE__DROP", r#"["total", "items"]"#),
+        ("PEPAY_RELAY__DEDUP__IDS_MAX", "5000"),
+        ("PEPAY_RELAY__DEDUP__WINDOW", "1h"),
+        ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS", "a:1,b:2"),
+        ("PEPAY_RELAY__KAFKA__OPTIONS", "linger.ms=5,client.rack=a"),
+        ("PEPAY_RELAY__KAFKA__TOPICS__INVOICES", ""),
+        ("PEPAY_RELAY__INTAKE__BYTES_MAX", "128MiB"),
+        ("PEPAY_RELAY__PROVIDER__API_URL", "http://localhost:1"),
+        ("PEPAY_RELAY_SERVICE_HOST", "10.0.0.1"),
+    ];
+    let case = Case::new(REQUIRED, &env);
+    let (config, warnings) = settings(&case.sources).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!((config.name.as_str(), config.stream.enabled, config.dedup.ids_max), ("other", false, 5_000));
+    assert_eq!(config.stream.types, ["a.*", "b.*"]);
+    assert_eq!(config.normalize.drop, ["total", "items"]);
+    assert_eq!(config.kafka.bootstrap_servers, "a:1,b:2");
+    assert_eq!(config.kafka.options, [("linger.ms".into(), "5".into()), ("client.rack".into(), "a".into())]);
+    assert_eq!(config.kafka.topics.invoices, "");
+    assert_eq!(config.intake.bytes_max, 128 << 20);
+    assert_eq!(config.provider.stream_url, "ws://localhost:1/ws/commerce/events");
+}
+
+#[test]
+fn a_mistake_of_the_environment_names_the_variable() {
+    let env = [
+        ("PEPAY_RELAY__STREAM__ENABLED", "yes"),
+        ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER", "a:1"),
+        ("PEPAY_RELAY__KAFKA__PASSWORD", "hunter2"),
+        ("PEPAY_RELAY__DEDUP__WINDOW", "1"),
+        ("PEPAY_RELAY__KAFKA__OPTIONS", "{ acks = 1"),
+    ];
+    insta::assert_snapshot!(mistakes(REQUIRED, &env), @"");
+}
+
+#[test]
+fn a_variable_that_misses_an_underscore_is_a_warning() {
+    let env = [("PEPAY_RELAY_KAFKA_BOOTSTRAP_SERVERS", "a:1"), ("PEPAY_RELAY_APIKEY", "x"), ("PEPAY_RELAY_PORT", "1")];
+    let (_, warnings) = settings(&Case::new(REQUIRED, &env).sources).unwrap();
+    let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "PEPAY_RELAY_APIKEY is not read; did you mean PEPAY_RELAY_API_KEY?",
+            "PEPAY_RELAY_KAFKA_BOOTSTRAP_SERVERS is not read; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?",
+        ]
+    );
+}
+
+#[test]
+fn a_flag_wins_over_the_environment() {
+    let mut case = Case::new(REQUIRED, &[("PEPAY_RELAY__LOG__LEVEL", "warn")]);
+    case.sources.flags = BTreeMap::from([("log.level", "debug".into())]);
+    assert_eq!(settings(&case.sources).unwrap().0.log.level, "debug");
+    case.sources.flags = BTreeMap::from([("log.level", "loud".into())]);
+    let told = settings(&case.sources).unwrap_err().to_string();
+    assert!(told.contains("--log-level: log.level: is no level"), "{told}");
+}
+
+#[test]
+fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
+    for line in [
+        "provider.api_key = 'hush-hush'",
+        "webhook.secrets = ['hush-hush']",
+        "webhook.secret = 'hush-hush'",
+        "kafka.password = 'hush-hush'",
+        "kafka.options = { 'ssl.key.password' = 'hush-hush' }",
+        "provider.api_key_file = 'pk_live_hush-hush'",
+        "kafka.username = 'sk_live_hush-hush'",
+        "normalize.drop = ['whsec_hush-hush']",
+        "'sk_live_hush-hush' = 1",
+        "provider.api_url = 'https://me:hush-hush@x.io'",
+        "kafka.bootstrap_servers2 = 'me:hush-hush@x.io'",
+        "log.level = 'hush-hush'",
+        "webhook.path = 'hush-hush'",
+        "name = 'hush-hush' 'hush-hush'",
+        "name = hush-hush",
+        "name = 'hush-hush",
+    ] {
+        let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
+        assert!(!told.is_empty() && !told.contains("hush"), "{line}\n{told}");
+    }
+    check("provider.api_key = 'x'", "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY");
+}
+
+#[test]
+fn a_secret_comes_from_the_environment_then_the_file_then_the_credential() {
+    let mut case = Case::new("", &[]);
+    let files = ["from-file\n", "from-credential\n"];
+    fs::write(case.path("key"), files[0]).unwrap();
+    fs::write(case.path("api-key"), files[1]).unwrap();
+    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+    config.secret_files.api_key = Some(case.path("key"));
+    case.sources.credentials = Some(case.folder.path().to_owned());
+    case.sources.env.insert("PEPAY_RELAY_API_KEY".into(), "from-environment".into());
+    let key = |config: &Config, sources: &Sources| api_key(config, sources).unwrap().expose_secret().to_owned();
+    assert_eq!(key(&config, &case.sources), "from-environment");
+    case.sources.env.clear();
+    assert_eq!(key(&config, &case.sources), "from-file");
+    config.secret_files.api_key = None;
+    assert_eq!(key(&config, &case.sources), "from-credential");
+    case.sources.credentials = None;
+    assert!(api_key(&config, &case.sources).is_err());
+}
+
+#[test]
+fn webhook_secrets_are_separated_by_commas_or_lines() {
+    for text in ["new,old", "new\nold\n", " new ,\r\nold\r\n", "new, old,"] {
+        let case = Case::new("", &[("PEPAY_RELAY_WEBHOOK_SECRETS", text)]);
+        let config = Config::minimal(Environment::Devnet, "localhost:9092");
+        let secrets = webhook_secrets(&config, &case.sources).unwrap();
+        let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(secrets, ["new", "old"], "{text:?}");
+    }
+}
+
+#[test]
+fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
+    let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
+    let text = text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
+    let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
+    insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @"");
+}
+
+#[test]
+fn only_the_secrets_that_are_needed_are_demanded() {
+    let text = format!("{REQUIRED}webhook.enabled = false\n");
+    let case = Case::new(&text, &[API_KEY]);
+    let secrets = load(&case.sources).unwrap().secrets;
+    assert_eq!((secrets.webhook.len(), secrets.kafka_password.is_none()), (0, true));
+    assert!(!format!("{secrets:?}").contains("pk_test"));
+}
+
+#[test]
+fn bad_secret_files_are_told_without_their_content() {
+    fn check(content: &[u8], expected: &str) {
+        let case = Case::with_secrets("");
+        let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+        config.secret_files.api_key = Some(case.path("key"));
+        fs::write(case.path("key"), content).unwrap();
+        let told = case.told(&api_key(&config, &Sources::default()).unwrap_err());
+        assert!(told.contains(expected) && !told.contains("hush"), "{told}");
+    }
+    check(b"\n", "key: provider.api_key_file: is empty and should hold the commerce API key");
+    check(b"hush hush\n", "a character that no header can carry");
+    check(b"hush\xff", "cannot be read for the commerce API key (not UTF-8 text)");
+    check(&[b'x'; 100_000], "larger than 64 KiB");
+}
+
+#[test]
+fn a_secret_file_that_every_user_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::with_secrets(REQUIRED);
+    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+    config.secret_files.api_key = Some(case.path("key"));
+    fs::write(case.path("key"), "k").unwrap();
+    let mut sources = case.sources.clone();
+    sources.env.remove("PEPAY_RELAY_API_KEY");
+    for (mode, expected) in [(0o644, 1), (0o640, 0)] {
+        fs::set_permissions(case.path("key"), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(secrets(&config, &sources).unwrap().1.len(), expected, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_reload_takes_secrets_and_the_log_level_and_names_the_rest() {
+    let case = Case::new(&format!("{REQUIRED}provider.api_key_file = 'KEY'\n"), &[WEBHOOK_SECRETS]);
+    let key = case.path("key");
+    fs::write(&key, "first").unwrap();
+    let write = |more: &str| {
+        let text = format!("{REQUIRED}provider.api_key_file = '{}'\n{more}", key.display());
+        fs::write(case.sources.file.as_ref().unwrap(), text).unwrap();
+    };
+    write("");
+    let running = load(&case.sources).unwrap().config;
+    fs::write(&key, "second").unwrap();
+    write("log.level = 'debug'\nkafka.topic_prefix = 'shop'\ndedup.window = '1h'\n");
+    let reloaded = reload(&running, &case.sources).unwrap();
+    assert_eq!(reloaded.secrets.api_key.expose_secret(), "second");
+    assert_eq!(reloaded.config.log.level, "debug");
+    assert_eq!(reloaded.config.dedup, running.dedup);
+    assert_eq!(reloaded.waiting[..3], ["dedup.window", "kafka.topic_prefix", "kafka.topics.orders"]);
+    assert_eq!(changed_keys(&running, &reloaded.config), ["log.level"]);
+    write("log.level = 'loud'\n");
+    assert_eq!(reload(&running, &case.sources).unwrap_err().iter().len(), 1);
+}
+
+/// The example file: every key of the table in its order, commented out (`#key = value`) unless it is required.
+fn example() -> Vec<(String, String)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pepay-relay.toml");
+    let mut section = String::new();
+    let mut lines = Vec::new();
+    for line in fs::read_to_string(file).unwrap().lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, value)) = line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# ")) {
+            lines.push((format!("{section}{key}"), value.to_owned()));
+        }
+    }
+    lines
+}
+
+#[test]
+fn the_example_file_names_every_key_with_its_default() {
+    let example = example();
+    let keys: Vec<_> = example.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>());
+    let mut text = String::new();
+    for (key, value) in &example {
+        match find(key).unwrap().default {
+            // An example, which must be readable.
+            DefaultValue::None => {
+                let read = find(key).unwrap().read;
+                assert_eq!(read(&mut types::blank(), &source::raw_of_default(value)), Ok(()), "{key}");
+            }
+            _ => text.push_str(&format!("{key} = {value}\n")),
+        }
+    }
+    let case = Case::with_secrets(&text);
+    let config = settings(&case.sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).0;
+    assert_eq!(config, Config::minimal(Environment::Devnet, "localhost:9092"));
+}
+
+#[test]
+fn the_example_file_as_it_stands_is_valid_and_says_what_each_key_means() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pepay-relay.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let config = settings(&Sources { file: Some(file), ..Sources::default() }).unwrap().0;
+    assert_eq!(config, Config::minimal(Environment::Devnet, "localhost:9092"));
+    let prose = text.lines().filter_map(|line| line.strip_prefix("# ")).collect::<Vec<_>>().join(" ");
+    for setting in SETTINGS {
+        assert!(prose.contains(setting.meaning), "{}: {}", setting.key, setting.meaning);
+    }
+}

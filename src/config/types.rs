@@ -1,0 +1,343 @@
+//! The settings as types. What each key means to a user stands in the table; here stands what the code relies on.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Which of the provider's two worlds a relay serves; a commerce key belongs to exactly one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// Test networks; no real retailer orders.
+    Devnet,
+    /// Real goods and real money.
+    Mainnet,
+}
+
+impl Environment {
+    /// As the provider spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Devnet => "devnet",
+            Self::Mainnet => "mainnet",
+        }
+    }
+}
+
+/// All settings, validated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Instance name: transactional id, client id and first part of the control topic's keys.
+    pub name: String,
+    /// `[provider]`
+    pub provider: Provider,
+    /// `[stream]`
+    pub stream: Stream,
+    /// `[webhook]`
+    pub webhook: Webhook,
+    /// `[backfill]`
+    pub backfill: Backfill,
+    /// `[dedup]`
+    pub dedup: Dedup,
+    /// `[intake]`
+    pub intake: Intake,
+    /// `[kafka]`
+    pub kafka: Kafka,
+    /// `[commerce]`
+    pub commerce: Commerce,
+    /// `[normalize]`
+    pub normalize: Normalize,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// Where secrets are read from; apart from the sections, so that no leg sees it.
+    pub secret_files: SecretFiles,
+}
+
+/// The files that hold secrets, each `None` when the secret comes from the environment or a systemd credential.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecretFiles {
+    /// `provider.api_key_file`
+    pub api_key: Option<PathBuf>,
+    /// `webhook.secrets_file`
+    pub webhook: Option<PathBuf>,
+    /// `kafka.password_file`
+    pub kafka_password: Option<PathBuf>,
+}
+
+/// `[provider]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// REST base without a trailing slash, query or credentials; plain `http` only to loopback.
+    pub api_url: String,
+    /// WebSocket address without a query; plain `ws` only to loopback.
+    pub stream_url: String,
+    /// Events that name the other one become dead letters.
+    pub environment: Environment,
+    /// Bound on each REST call, from connecting to the last byte of the body.
+    pub timeout: Duration,
+}
+
+/// `[stream]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Whether the WebSocket leg runs.
+    pub enabled: bool,
+    /// Event type patterns asked for, as the provider's `types` takes them; at least one.
+    pub types: Vec<String>,
+    /// How the socket authenticates.
+    pub auth: StreamAuth,
+    /// Pause between pings of ours; shorter than `idle_timeout`.
+    pub ping_interval: Duration,
+    /// Silence after which the peer counts as dead.
+    pub idle_timeout: Duration,
+    /// Least delay before a reconnect, above zero.
+    pub backoff_min: Duration,
+    /// Greatest delay before a reconnect, at least `backoff_min`.
+    pub backoff_max: Duration,
+    /// Greatest frame, in bytes; at most a quarter of `intake.bytes_max`.
+    pub frame_bytes_max: usize,
+}
+
+/// How the socket authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamAuth {
+    /// The commerce key in a header.
+    Key,
+    /// A fresh `ws_token` in the query of each connection.
+    Token,
+}
+
+/// `[webhook]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Whether the webhook leg runs.
+    pub enabled: bool,
+    /// Address of the listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The one path that takes webhooks; begins with `/`.
+    pub path: String,
+    /// PEM certificate chain; set together with the key.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM private key; set together with the certificate.
+    pub tls_key_file: Option<PathBuf>,
+    /// Greatest distance between the signed time and ours, to either side.
+    pub tolerance: Duration,
+    /// Greatest body, in bytes; at most a quarter of `intake.bytes_max`.
+    pub body_bytes_max: usize,
+    /// Connections at one time; further peers wait to be accepted.
+    pub connections_max: usize,
+    /// 0 turns it off: behind a proxy all peers are one.
+    pub connections_per_address_max: usize,
+    /// Bytes held before their signature is checked, all connections together; at least one body.
+    pub unverified_bytes_max: usize,
+    /// Time for the headers, and again for the body.
+    pub body_timeout: Duration,
+    /// Greatest request head, in bytes.
+    pub header_bytes_max: usize,
+    /// Wait for the commit before a 503; below the provider's own time-out.
+    pub answer_within: Duration,
+}
+
+/// `[backfill]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// Pause between walks.
+    pub every: Duration,
+    /// How long the provider's log may show an event late; every walk begins so much before what is verified.
+    pub overlap: Duration,
+    /// Longest time that live frames wait for a gap to close.
+    pub hold_max: Duration,
+    /// History fetched when Kafka holds no cursor; zero: none.
+    pub first_start: Duration,
+}
+
+/// `[dedup]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dedup {
+    /// How long a committed event id is remembered, counted from the commit.
+    pub window: Duration,
+    /// Most ids remembered.
+    pub ids_max: usize,
+}
+
+/// `[intake]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intake {
+    /// Bytes of deliveries that have not settled, all legs together.
+    pub bytes_max: usize,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// `host:port`, comma separated.
+    pub bootstrap_servers: String,
+    /// What the default topic names begin with; `topics` is what counts.
+    pub topic_prefix: String,
+    /// Whether missing topics are created at start.
+    pub create_topics: bool,
+    /// Partitions of topics that the relay creates (the control topic always has 1).
+    pub partitions: i32,
+    /// `None`: the broker's default.
+    pub replication_factor: Option<i32>,
+    /// `[kafka.topics]`
+    pub topics: Topics,
+    /// SASL user; set together with the mechanism and the password.
+    pub username: Option<String>,
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub sasl_mechanism: Option<String>,
+    /// Whether to speak TLS.
+    pub tls: bool,
+    /// PEM certificates of the authorities to trust; `None`: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Further librdkafka properties, already checked against what the relay owns and known to librdkafka.
+    pub options: Vec<(String, String)>,
+}
+
+/// `[kafka.topics]`; distinct names that Kafka takes. An empty name turns a topic off where that is allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// Every order event; never empty.
+    pub orders: String,
+    /// The newest event of each order; may be empty.
+    pub orders_latest: String,
+    /// Every invoice event; may be empty.
+    pub invoices: String,
+    /// Deliveries that cannot be published; never empty.
+    pub dead_letter: String,
+    /// Checkpoints and gaps; never empty.
+    pub control: String,
+}
+
+impl Topics {
+    /// The topic's name; `None` when it is turned off.
+    pub fn name(&self, topic: crate::kafka::Topic) -> Option<&str> {
+        use crate::kafka::Topic;
+        let name = match topic {
+            Topic::Orders => &self.orders,
+            Topic::OrdersLatest => &self.orders_latest,
+            Topic::Invoices => &self.invoices,
+            Topic::DeadLetter => &self.dead_letter,
+            Topic::Control => &self.control,
+        };
+        Some(name.as_str()).filter(|name| !name.is_empty())
+    }
+}
+
+/// `[commerce]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commerce {
+    /// Default customer of `checkout`.
+    pub customer_id: Option<String>,
+}
+
+/// `[normalize]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Normalize {
+    /// Members of `order` (`invoice`, `payment`) left out of values.
+    pub drop: Vec<String>,
+    /// Whether values carry `data.object` as it came, as `raw`; never together with `drop`.
+    pub include_raw: bool,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Address of the listener; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or levels by target: `info,rdkafka=warn`. Takes effect on reload.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text, coloured only on a terminal.
+    Auto,
+    /// Text without colours.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[shutdown]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shutdown {
+    /// Time to finish what is inside before leaving it to the provider.
+    pub deadline: Duration,
+}
+
+/// Before any setting is read: what the table's defaults are written over.
+pub(super) fn blank() -> Config {
+    const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    const ZERO: Duration = Duration::ZERO;
+    Config {
+        name: String::new(),
+        provider: Provider {
+            api_url: String::new(),
+            stream_url: String::new(),
+            environment: Environment::Devnet,
+            timeout: ZERO,
+        },
+        stream: Stream {
+            enabled: false,
+            types: Vec::new(),
+            auth: StreamAuth::Key,
+            ping_interval: ZERO,
+            idle_timeout: ZERO,
+            backoff_min: ZERO,
+            backoff_max: ZERO,
+            frame_bytes_max: 0,
+        },
+        webhook: Webhook {
+            enabled: false,
+            listen: NOWHERE,
+            path: String::new(),
+            tls_cert_file: None,
+            tls_key_file: None,
+            tolerance: ZERO,
+            body_bytes_max: 0,
+            connections_max: 0,
+            connections_per_address_max: 0,
+            unverified_bytes_max: 0,
+            body_timeout: ZERO,
+            header_bytes_max: 0,
+            answer_within: ZERO,
+        },
+        backfill: Backfill { every: ZERO, overlap: ZERO, hold_max: ZERO, first_start: ZERO },
+        dedup: Dedup { window: ZERO, ids_max: 0 },
+        intake: Intake { bytes_max: 0 },
+        kafka: Kafka {
+            bootstrap_servers: String::new(),
+            topic_prefix: String::new(),
+            create_topics: false,
+            partitions: 0,
+            replication_factor: None,
+            topics: Topics::default(),
+            username: None,
+            sasl_mechanism: None,
+            tls: false,
+            ca_file: None,
+            options: Vec::new(),
+        },
+        commerce: Commerce::default(),
+        normalize: Normalize::default(),
+        admin: Admin { listen: NOWHERE },
+        log: Log { level: String::new(), format: LogFormat::Auto },
+        shutdown: Shutdown { deadline: ZERO },
+        secret_files: SecretFiles::default(),
+    }
+}
