@@ -1,0 +1,289 @@
+//! The command line: every command, option and example, and nothing that runs.
+//!
+//! The names are a contract with scripts (README, "Commands"). Wrong usage is judged here, before anything is read.
+
+use crate::config::LogFormat;
+use crate::kafka::Topic;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Relays Pepay commerce order events to Kafka, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "pepay-relay", version, propagate_version = true, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pepay-relay demo                       watch orders walk through their life, with nothing set up
+  pepay-relay check                      judge the settings and reach everything they name
+  pepay-relay run                        relay, until told to stop
+  pepay-relay tail --from 15m            the order events of the last quarter of an hour, and what follows
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
+
+/// Options that every command takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Settings file [default: /etc/pepay-relay/pepay-relay.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE", env = "PEPAY_RELAY_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// How results are written on stdout
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+    /// How much is logged on stderr; wins over `log.level`
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<LogLevel>,
+    /// How log lines are written; wins over `log.format`
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people: aligned, coloured on a terminal
+    Table,
+    /// For scripts: JSON, one object a line where there are many
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Somebody must act
+    Error,
+    /// And the unexpected that loses nothing
+    Warn,
+    /// And each change of state
+    Info,
+    /// And each event
+    Debug,
+    /// And everything else
+    Trace,
+}
+
+impl LogLevel {
+    /// As `log.level` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Relay until SIGTERM or SIGINT
+    #[command(after_help = "Example:\n  pepay-relay run --config ./pepay-relay.toml")]
+    Run,
+    /// Watch the whole at work: simulated provider, Kafka and relay in one process
+    #[command(
+        long_about = "Watch the whole at work: simulated provider, Kafka and relay in one process.\n\n\
+            Needs no network and no settings. Orders walk through their life, each record is printed as it arrives \
+            with the leg that won, a connection is cut and comes back, and the books are balanced at the end.",
+        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep     stay up and print the addresses"
+    )]
+    Demo(Demo),
+    /// Judge the settings, then reach the provider, Kafka and the topics
+    #[command(after_help = "Examples:\n  pepay-relay check\n  pepay-relay check --offline     only the settings\n\n\
+        Status 78 when the settings are wrong, 1 when anything else is.")]
+    Check(Check),
+    /// Show wanted and actual topics side by side
+    #[command(after_help = "Examples:\n  pepay-relay topics\n  pepay-relay topics --create     make the missing ones")]
+    Topics(Topics),
+    /// Follow records like a log
+    #[command(after_help = "Examples:\n  pepay-relay tail\n  \
+        pepay-relay tail --topic dead_letter --from beginning --count 10 --output json\n  \
+        pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
+    Tail(Tail),
+    /// Serve the simulated provider, for one's own integration tests
+    #[command(after_help = "Example:\n  pepay-relay simulator --listen 127.0.0.1:8788")]
+    Simulator(Simulator),
+    /// Print the JSON Schema of each topic's value, as one JSON object
+    #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]
+    Schema,
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  pepay-relay completions bash > /usr/share/bash-completion/completions/pepay-relay"
+    )]
+    Completions(Completions),
+    /// Print a manual page
+    #[command(after_help = "Examples:\n  pepay-relay man > pepay-relay.1\n  pepay-relay man tail > pepay-relay-tail.1")]
+    Man(Man),
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Stay up and print the addresses, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Only the settings; reach nothing
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `topics`.
+#[derive(Args, Debug)]
+pub struct Topics {
+    /// Create the missing ones; those that exist are left as they are
+    #[arg(long)]
+    pub create: bool,
+}
+
+/// Arguments of `tail`.
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// Which topic: a key of `[kafka.topics]`
+    #[arg(long, value_name = "TOPIC", default_value = Topic::Orders.as_str(), value_parser = topic_parser())]
+    pub topic: Topic,
+    /// Where to begin: `beginning`, `end`, or so long ago, such as `15m`
+    #[arg(long, value_name = "PLACE", default_value = "end", value_parser = parse_from)]
+    pub from: From,
+    /// Only records of this order
+    #[arg(long, value_name = "ID")]
+    pub order: Option<String>,
+    /// End after so many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// Where `tail` begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// The oldest record that Kafka still holds.
+    Beginning,
+    /// What is published from now on.
+    End,
+    /// Records published since this long ago.
+    Ago(Duration),
+}
+
+/// Arguments of `simulator`.
+#[derive(Args, Debug)]
+pub struct Simulator {
+    /// Where to serve; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8788")]
+    pub listen: SocketAddr,
+    /// The same seed makes the same orders
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// New orders a second
+    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_rate)]
+    pub rate: f64,
+}
+
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The command whose page to print; none: the page of the whole
+    #[arg(value_name = "COMMAND")]
+    pub of: Option<String>,
+}
+
+fn topic_parser() -> impl TypedValueParser<Value = Topic> {
+    PossibleValuesParser::new(Topic::ALL.map(Topic::as_str)).try_map(|key| {
+        // The parser before has refused every other key; the sentence is for a topic that is ever added to one only.
+        Topic::ALL.into_iter().find(|topic| topic.as_str() == key).ok_or_else(|| format!("no topic `{key}`"))
+    })
+}
+
+fn parse_from(text: &str) -> Result<From, String> {
+    match text {
+        "beginning" => Ok(From::Beginning),
+        "end" => Ok(From::End),
+        _ => humantime::parse_duration(text)
+            .map(From::Ago)
+            .map_err(|_| "expected `beginning`, `end` or a duration such as `15m`".to_owned()),
+    }
+}
+
+/// New orders a second: at most 1,000, which is more than one machine's tests can look at.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|rate| (0.0..=1000.0).contains(rate))
+        .ok_or_else(|| "expected a number from 0 (no orders of its own) to 1000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed test may panic")]
+
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    fn tail(arguments: &[&str]) -> Result<Tail, clap::Error> {
+        let line = ["pepay-relay", "tail"].into_iter().chain(arguments.iter().copied());
+        Cli::try_parse_from(line).map(|cli| match cli.command {
+            Command::Tail(tail) => tail,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    #[test]
+    fn tail_begins_where_told() {
+        for (text, from) in [
+            ("beginning", From::Beginning),
+            ("end", From::End),
+            ("15m", From::Ago(Duration::from_secs(900))),
+            ("1h 30m", From::Ago(Duration::from_secs(5400))),
+        ] {
+            assert_eq!(tail(&["--from", text]).unwrap().from, from, "{text}");
+        }
+        assert_eq!(tail(&[]).unwrap().from, From::End);
+        for wrong in ["", "now", "15", "-5m", "99999999999999999999y"] {
+            assert!(tail(&["--from", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tail_takes_every_topic_by_its_key() {
+        for topic in Topic::ALL {
+            assert_eq!(tail(&["--topic", topic.as_str()]).unwrap().topic, topic);
+        }
+        assert!(tail(&["--topic", "pepay.orders"]).is_err());
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert!(tail(&["--count", "0"]).is_err());
+        assert!(parse_rate("0").is_ok());
+        for wrong in ["-1", "1001", "NaN", "inf", "many"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What results look like on stdout: lines, tables and JSON, coloured only where somebody looks.
+
+use super::args::Format;
+use comfy_table::{ContentArrangement, Table, presets};
+use owo_colors::{OwoColorize, Style};
+use serde::Serialize;
+use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
+
+/// Where a command writes its results. Logs and progress go to stderr, never here.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    format: Format,
+    colour: bool,
+}
+
+impl Output {
+    /// Stdout in `format`; coloured when it is a terminal and nobody asked for none.
+    pub fn stdout(format: Format) -> Self {
+        Self { format, colour: colour(io::stdout().is_terminal()) }
+    }
+
+    /// Whether scripts read.
+    pub fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Whether a line for people may carry colour.
+    pub fn colour(self) -> bool {
+        self.colour
+    }
+
+    /// Writes one line and sends it off at once: a reader at the other end of a pipe must not wait for the next.
+    pub fn line(self, line: impl AsRef<str>) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(line.as_ref().as_bytes())?;
+        stdout.write_all(b"\n")?;
+        stdout.flush()
+    }
+
+    /// Writes `value` as one line of JSON.
+    pub fn json(self, value: &impl Serialize) -> io::Result<()> {
+        let line = serde_json::to_string(value)?;
+        self.line(line)
+    }
+
+    /// Writes a table.
+    pub fn table(self, table: &Table) -> io::Result<()> {
+        self.line(table.trim_fmt())
+    }
+}
+
+/// An empty table with this head, as wide as the terminal at most.
+pub fn table<const N: usize>(head: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(head);
+    table
+}
+
+/// How something that was looked at turned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and somebody should look at it.
+    Warning,
+    /// It does not work.
+    Wrong,
+}
+
+impl Verdict {
+    /// Tick, exclamation mark or cross.
+    pub fn mark(self, colour: bool) -> String {
+        let (mark, style) = match self {
+            Self::Ok => ("✓", Style::new().green()),
+            Self::Warning => ("!", Style::new().yellow().bold()),
+            Self::Wrong => ("✗", Style::new().red().bold()),
+        };
+        paint(mark, style, colour)
+    }
+}
+
+/// `text` in `style`, or plain.
+pub fn paint(text: &str, style: Style, colour: bool) -> String {
+    if colour { text.style(style).to_string() } else { text.to_owned() }
+}
+
+/// Whether a stream may be coloured, `terminal` saying whether a person sees it.
+pub fn colour(terminal: bool) -> bool {
+    #[expect(clippy::disallowed_methods, reason = "NO_COLOR and TERM belong to the terminal, not to the settings")]
+    let (no_color, term) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+    may_colour(terminal, no_color.as_deref(), term.as_deref())
+}
+
+/// As no-color.org has it: any value but the empty one turns colour off.
+fn may_colour(terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    terminal && no_color.is_none_or(OsStr::is_empty) && term.is_none_or(|term| term != "dumb")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_needs_a_terminal_and_nobody_against_it() {
+        let os = |text: &'static str| Some(OsStr::new(text));
+        assert!(may_colour(true, None, os("xterm")));
+        assert!(may_colour(true, os(""), None));
+        assert!(!may_colour(false, None, os("xterm")));
+        assert!(!may_colour(true, os("1"), os("xterm")));
+        assert!(!may_colour(true, os("0"), None));
+        assert!(!may_colour(true, None, os("dumb")));
+    }
+
+    #[test]
+    fn marks_are_plain_without_colour() {
+        assert_eq!([Verdict::Ok, Verdict::Warning, Verdict::Wrong].map(|v| v.mark(false)), ["✓", "!", "✗"]);
+        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[39m");
+    }
+}

@@ -1,0 +1,47 @@
+//! `completions` and `man`: what packagers install beside the binary.
+
+use super::args::{Cli, Completions, Man};
+use crate::exit::Exit;
+use clap::CommandFactory;
+use std::io::Write;
+
+/// Prints the completions of a shell.
+pub(super) fn completions(arguments: &Completions) -> Result<(), Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "pepay-relay", &mut script);
+    print(&script)
+}
+
+/// Prints the manual page of the whole, or of one command.
+///
+/// # Errors
+///
+/// Status 1 when there is no such command.
+pub(super) fn man(arguments: &Man) -> Result<(), Exit> {
+    let mut whole = Cli::command();
+    whole.build();
+    let page = match &arguments.of {
+        None => whole,
+        Some(name) => {
+            let command = whole.find_subcommand(name).filter(|command| command.get_name() != "help");
+            let command = command.ok_or_else(|| {
+                Exit::failed(format!("there is no command `{}`; `pepay-relay --help` lists them", name.escape_debug()))
+            })?;
+            // The file name and heading by which `man pepay-relay-tail` finds it.
+            let title = format!("pepay-relay-{name}");
+            let usage = format!("pepay-relay {name}");
+            command.clone().name(title).bin_name(usage)
+        }
+    };
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(page).render(&mut roff)?;
+    print(&roff)
+}
+
+/// Writes at once what was made in memory: a reader that leaves early must not break the making of it.
+fn print(bytes: &[u8]) -> Result<(), Exit> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()?;
+    Ok(())
+}

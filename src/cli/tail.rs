@@ -1,0 +1,216 @@
+//! `tail`: follows the records of a topic like a log.
+
+use super::args::{self, From};
+use super::line::{LineInput, render};
+use super::output::Output;
+use super::seams::kafka::consume::{Follower, Record, Start};
+use super::{Settings, interrupted};
+use crate::exit::Exit;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::time::SystemTime;
+
+/// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
+///
+/// # Errors
+///
+/// Status 78 when the topic is turned off, 77 when Kafka refuses, 1 when it fails.
+pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Output) -> Result<(), Exit> {
+    let Settings { config, secrets, .. } = settings;
+    let Some(topic) = config.kafka.topics.name(arguments.topic) else {
+        let key = arguments.topic.as_str();
+        return Err(Exit::settings(format!("`kafka.topics.{key}` is empty, which turns the topic off; give it a name")));
+    };
+    let start = match arguments.from {
+        From::Beginning => Start::Beginning,
+        From::End => Start::End,
+        // Before 1970 there are no records: so long ago is the beginning.
+        From::Ago(ago) => SystemTime::now().checked_sub(ago).map_or(Start::Beginning, Start::Time),
+    };
+    let mut follower = Follower::new(config, secrets, topic, start).map_err(|error| super::start_failed(&error))?;
+    let mut left = arguments.count;
+    let mut day = Day::default();
+    while left != Some(0) {
+        let record = tokio::select! {
+            record = follower.next() => record.map_err(|error| super::start_failed(&error))?,
+            stopped = interrupted() => return stopped,
+        };
+        if !arguments.order.as_ref().is_none_or(|order| is_of(&record, order)) {
+            continue;
+        }
+        if output.is_json() {
+            output.json(&Row(&record))?;
+        } else {
+            let input = LineInput::read(
+                record.timestamp_ms,
+                record.key.as_deref(),
+                &record.headers,
+                record.value.as_deref(),
+            );
+            if let Some(heading) = day.turned(record.timestamp_ms) {
+                output.line(heading)?;
+            }
+            output.line(render(&input, output.colour()))?;
+        }
+        left = left.map(|left| left - 1);
+    }
+    Ok(())
+}
+
+/// Whether a record is about this order: by its key, or on the topic of invoices by the member that names it.
+fn is_of(record: &Record, order: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Glance<'a> {
+        #[serde(borrow)]
+        order_id: Option<std::borrow::Cow<'a, str>>,
+    }
+    record.key.as_deref() == Some(order.as_bytes())
+        || record
+            .value
+            .as_deref()
+            .and_then(|value| serde_json::from_slice::<Glance<'_>>(value).ok())
+            .is_some_and(|glance| glance.order_id.as_deref() == Some(order))
+}
+
+/// The day of the record before: lines carry the time alone, and a heading says whenever the date changes.
+#[derive(Debug, Default)]
+struct Day(Option<jiff::civil::Date>);
+
+impl Day {
+    /// The heading, when the record at `at_ms` is of another day (UTC) than the one before.
+    fn turned(&mut self, at_ms: i64) -> Option<String> {
+        let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
+        let date = Some(at.to_zoned(jiff::tz::TimeZone::UTC).date());
+        let turned = date != self.0;
+        self.0 = date;
+        turned.then(|| at.strftime("-- %Y-%m-%d UTC").to_string())
+    }
+}
+
+/// A record as one JSON object.
+struct Row<'a>(&'a Record);
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let record = self.0;
+        let mut map = serializer.serialize_map(Some(7))?;
+        map.serialize_entry("topic", &record.topic)?;
+        map.serialize_entry("partition", &record.partition)?;
+        map.serialize_entry("offset", &record.offset)?;
+        map.serialize_entry("timestamp", &timestamp(record.timestamp_ms))?;
+        map.serialize_entry("key", &record.key.as_deref().map(Text))?;
+        map.serialize_entry("headers", &Headers(&record.headers))?;
+        map.serialize_entry("value", &record.value.as_deref().map(Value))?;
+        map.end()
+    }
+}
+
+/// RFC 3339, UTC, milliseconds, as all times of the relay; `null` when the record has none.
+fn timestamp(at_ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(at_ms).ok().map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
+struct Headers<'a>(&'a [(String, Vec<u8>)]);
+
+impl Serialize for Headers<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, Text(value))))
+    }
+}
+
+/// Text; bytes that are none show as `{"hex":"…"}`, so that nothing is lost.
+struct Text<'a>(&'a [u8]);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match std::str::from_utf8(self.0) {
+            Ok(text) => serializer.serialize_str(text),
+            Err(_) => {
+                let hex: String = self.0.iter().map(|byte| format!("{byte:02x}")).collect();
+                serializer.collect_map([("hex", hex)])
+            }
+        }
+    }
+}
+
+/// JSON as it is, and anything else (a dead letter may be anything) as [`Text`].
+struct Value<'a>(&'a [u8]);
+
+impl Serialize for Value<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // A line end between JSON's tokens would break one object a line; read and written anew it is gone.
+        let one_line = !self.0.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
+        if one_line && let Ok(raw) = serde_json::from_slice::<&RawValue>(self.0) {
+            return raw.serialize(serializer);
+        }
+        match serde_json::from_slice::<serde_json::Value>(self.0) {
+            Ok(value) => value.serialize(serializer),
+            Err(_) => Text(self.0).serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+
+    fn record(key: Option<&str>, value: Option<&[u8]>) -> Record {
+        Record {
+            topic: "pepay.orders".to_owned(),
+            partition: 3,
+            offset: 42,
+            timestamp_ms: 1_768_472_100_655,
+            key: key.map(|key| key.as_bytes().to_vec()),
+            value: value.map(<[u8]>::to_vec),
+            headers: vec![("relay_leg".to_owned(), b"webhook".to_vec()), ("odd".to_owned(), vec![0xff])],
+        }
+    }
+
+    fn json(value: Option<&[u8]>) -> String {
+        serde_json::to_string(&Row(&record(Some("order-1"), value))).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_one_object_a_line() {
+        let value = br#"{"z":1.10,"a":18446744073709551616}"#;
+        insta::assert_snapshot!(json(Some(value)), @"");
+    }
+
+    #[test]
+    fn any_value_ends_as_one_line_of_json() {
+        let deep = "[".repeat(100_000);
+        for (value, shown) in [
+            (&b"{\"a\":\n1}"[..], r#""value":{"a":1}"#),
+            (b"{\"id\":", r#""value":"{\"id\":""#),
+            (b"plain\r\ntext", r#""value":"plain\r\ntext""#),
+            (b"\xff\x00", r#""value":{"hex":"ff00"}"#),
+            (b"", r#""value":"""#),
+            (deep.as_bytes(), r#""value":"[[["#),
+        ] {
+            let line = json(Some(value));
+            assert!(line.contains(shown) && !line.contains('\n'), "{}", &line[..line.len().min(300)]);
+            assert!(serde_json::from_str::<&RawValue>(&line).is_ok());
+        }
+        assert!(json(None).ends_with(r#""value":null}"#));
+    }
+
+    #[test]
+    fn an_order_is_found_by_key_and_by_member() {
+        assert!(is_of(&record(Some("order-1"), None), "order-1"));
+        assert!(is_of(&record(Some("inv-1"), Some(br#"{"order_id":"order-1"}"#)), "order-1"));
+        assert!(!is_of(&record(Some("order-10"), Some(br#"{"order_id":null}"#)), "order-1"));
+        assert!(!is_of(&record(None, Some(b"order-1")), "order-1"));
+    }
+
+    #[test]
+    fn a_heading_says_each_new_day_once() {
+        let mut day = Day::default();
+        assert_eq!(day.turned(1_768_472_100_655).as_deref(), Some("-- 2026-01-15 UTC"));
+        assert_eq!(day.turned(1_768_472_200_000), None);
+        assert_eq!(day.turned(i64::MAX), None);
+        assert_eq!(day.turned(1_768_521_600_000).as_deref(), Some("-- 2026-01-16 UTC"));
+    }
+}

@@ -1,0 +1,97 @@
+//! How a command ends other than well: one sentence for a person, one status for systemd and scripts.
+
+use std::fmt;
+use std::io;
+
+/// A command's end that is not success.
+///
+/// The statuses are a contract with service managers and scripts (README, "Exit status"); 2, wrong usage, is given
+/// by the parser of the command line itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    status: u8,
+    message: String,
+}
+
+impl Exit {
+    /// Something failed while running, or a check found something wrong: systemd restarts.
+    pub const FAILED: u8 = 1;
+    /// Another relay of the same name took over (`EX_TEMPFAIL` of `sysexits.h`).
+    pub const FENCED: u8 = 75;
+    /// Kafka refused the credentials or lacks a permission (`EX_NOPERM`).
+    pub const DENIED: u8 = 77;
+    /// The settings are wrong (`EX_CONFIG`): a restart cannot help.
+    pub const SETTINGS: u8 = 78;
+
+    /// Status 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { status: Self::FAILED, message: message.into() }
+    }
+
+    /// Status 75.
+    pub fn fenced(message: impl Into<String>) -> Self {
+        Self { status: Self::FENCED, message: message.into() }
+    }
+
+    /// Status 77.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self { status: Self::DENIED, message: message.into() }
+    }
+
+    /// Status 78.
+    pub fn settings(message: impl Into<String>) -> Self {
+        Self { status: Self::SETTINGS, message: message.into() }
+    }
+
+    /// The reader of stdout has gone (`tail | head`). It has what it wanted, so there is nothing to complain of.
+    pub fn reader_gone() -> Self {
+        Self { status: 0, message: String::new() }
+    }
+
+    /// What the process exits with.
+    pub const fn status(&self) -> u8 {
+        self.status
+    }
+
+    /// What stderr is told; empty when there is nothing to say.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Exit {}
+
+/// Of writing results to stdout.
+impl From<io::Error> for Exit {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::reader_gone(),
+            _ => Self::failed(format!("cannot write to stdout: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_the_contract() {
+        let statuses = [Exit::failed(""), Exit::fenced(""), Exit::denied(""), Exit::settings("")].map(|e| e.status());
+        assert_eq!(statuses, [1, 75, 77, 78]);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_no_failure() {
+        let gone = Exit::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((gone.status(), gone.message()), (0, ""));
+        let full = Exit::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(full.status(), 1);
+    }
+}
