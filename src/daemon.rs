@@ -7,7 +7,7 @@
 //! through. Stop: no new webhooks → the socket closes → what is inside is committed → leave, within
 //! `shutdown.deadline`; what is left then stays with the provider, which still holds it.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, now_ms};
 use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::client::Tuning;
@@ -265,7 +265,7 @@ impl Shared {
         let seed = [rand::random(), rand::random()];
         let mut window = Window::new(config.dedup.window, config.dedup.ids_max, seed);
         let mut versions = Versions::new(config.dedup.window, config.dedup.ids_max, seed);
-        let now_ms = self.clock.now_ms();
+        let now_ms = now_ms();
         if *broker == Broker::Configured {
             let from_ms = recover::read_back_from(now_ms, predecessor.as_ref(), config.dedup.window);
             if predecessor.is_some() {

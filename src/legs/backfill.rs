@@ -7,7 +7,7 @@
 use super::progress::{Note, Position};
 use super::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk};
 use super::{Intake, IntakeClosed, Leg};
-use crate::clock::Clock;
+use crate::clock::{Clock, now_ms};
 use crate::config;
 use crate::provider::page::{Page, decode_page};
 use crate::provider::rest::{Rest, RestError};
@@ -150,7 +150,7 @@ impl Backfill {
         let reached = loop {
             match walk.step() {
                 Step::Down { starting_after } => {
-                    let asked_ms = self.clock.now_ms();
+                    let asked_ms = now_ms();
                     let (page, bytes) = self.page(starting_after.as_deref()).await?;
                     // The answer to the first page also told the provider's clock.
                     started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms()));
@@ -202,7 +202,7 @@ impl Backfill {
         let mut count = 0;
         for event in page.events.into_iter().rev().filter(|event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms)) {
             self.metrics.delivery(Leg::Backfill);
-            self.intake.offer(Leg::Backfill, event.bytes, self.clock.now_ms()).await?;
+            self.intake.offer(Leg::Backfill, event.bytes, now_ms()).await?;
             count += 1;
         }
         Ok(count)

@@ -3,7 +3,8 @@
 //! Bounded by bytes, all legs together (`intake.bytes_max`). A delivery keeps its share from arrival until it
 //! settles, so the bound covers what is queued, planned and in flight alike.
 
-use super::{Delivery, Leg, Outcome};
+use super::progress::Note;
+use super::{Arrival, Delivery, Leg, Outcome};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
@@ -38,13 +39,13 @@ pub struct Intake {
     shared: Pool,
     /// Room that webhooks cannot take.
     reserved: Pool,
-    queue: mpsc::UnboundedSender<Delivery>,
+    queue: mpsc::UnboundedSender<Arrival>,
 }
 
 /// The relay's end of the queue.
 #[derive(Debug)]
 pub struct IntakeReceiver {
-    queue: mpsc::UnboundedReceiver<Delivery>,
+    queue: mpsc::UnboundedReceiver<Arrival>,
     shared: Pool,
     reserved: Pool,
 }
@@ -53,7 +54,7 @@ pub struct IntakeReceiver {
 #[derive(Debug)]
 pub struct Room {
     share: OwnedSemaphorePermit,
-    queue: mpsc::UnboundedSender<Delivery>,
+    queue: mpsc::UnboundedSender<Arrival>,
 }
 
 /// Bytes that deliveries share.
@@ -105,7 +106,12 @@ impl Intake {
             Err(_) => self.reserved.take(bytes.len()).await?,
         };
         let delivery = Delivery { leg, received_at_ms, bytes, reply: None, share };
-        self.queue.send(delivery).map_err(|_| IntakeClosed)
+        self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
+    }
+
+    /// Tells something in its place among the deliveries. Takes no share: legs tell little, and seldom.
+    pub fn note(&self, note: Note) -> Result<(), IntakeClosed> {
+        self.queue.send(Arrival::Note(note)).map_err(|_| IntakeClosed)
     }
 
     /// Whether even the smallest delivery of the socket would wait for room now.
@@ -118,7 +124,7 @@ impl Room {
     /// Puts the webhook's bytes into its place; `reply` learns its outcome.
     pub fn fill(self, bytes: Bytes, received_at_ms: i64, reply: oneshot::Sender<Outcome>) -> Result<(), IntakeClosed> {
         let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), share: self.share };
-        self.queue.send(delivery).map_err(|_| IntakeClosed)
+        self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 }
 
@@ -126,12 +132,12 @@ impl IntakeReceiver {
     /// Appends what has arrived to `batch`, at most `limit` deliveries, waiting for the first.
     ///
     /// Returns how many; 0 means that the intake is closed and empty. Cancel safe: nothing is taken and lost.
-    pub async fn recv_many(&mut self, batch: &mut Vec<Delivery>, limit: usize) -> usize {
+    pub async fn recv_many(&mut self, batch: &mut Vec<Arrival>, limit: usize) -> usize {
         self.queue.recv_many(batch, limit).await
     }
 
     /// Appends all that is queued, without waiting.
-    pub fn drain(&mut self, batch: &mut Vec<Delivery>) {
+    pub fn drain(&mut self, batch: &mut Vec<Arrival>) {
         while let Ok(delivery) = self.queue.try_recv() {
             batch.push(delivery);
         }

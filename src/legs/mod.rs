@@ -1,18 +1,19 @@
 //! The ways by which events arrive, and what all of them hand to the relay.
 
+pub mod backfill;
 pub mod hold;
 mod intake;
 pub mod progress;
-pub mod walk;
 pub mod session;
+pub mod walk;
 pub mod webhook;
 pub mod websocket;
 
 pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, Room};
 
 use bytes::Bytes;
+use progress::Note;
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// A way by which events arrive.
@@ -139,6 +140,15 @@ impl fmt::Display for Cause {
     }
 }
 
+/// What a leg hands to the relay.
+#[derive(Debug)]
+pub enum Arrival {
+    /// A delivery.
+    Delivery(Delivery),
+    /// Something that the leg tells, in its place among the deliveries.
+    Note(Note),
+}
+
 /// Bytes that arrived by a leg, verified where the leg can verify, and not yet looked into.
 #[derive(Debug)]
 pub struct Delivery {
@@ -152,10 +162,4 @@ pub struct Delivery {
     pub reply: Option<oneshot::Sender<Outcome>>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
     pub share: OwnedSemaphorePermit,
-}
-
-/// Unix milliseconds by our clock.
-pub(crate) fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

@@ -6,12 +6,11 @@
 pub mod errors;
 pub mod event;
 mod event_id;
-pub mod page;
 pub mod frame;
 pub mod http_time;
-pub mod rest;
-pub mod frame;
 pub(crate) mod json;
+pub mod page;
+pub mod rest;
 pub mod signature;
 pub mod tls;
 

@@ -4,6 +4,7 @@
 //! without its query.
 
 use super::http_time;
+use crate::clock::{Clock, now_ms};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Url, redirect};
@@ -12,8 +13,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Header of a commerce key (`api-spec/authentication`).
@@ -98,7 +99,7 @@ pub struct Rest {
     http: Client,
     base: Url,
     api_key: watch::Receiver<SecretString>,
-    clock_offset_ms: AtomicI64,
+    clock: Arc<Clock>,
 }
 
 impl Rest {
@@ -111,6 +112,7 @@ impl Rest {
         timeout: Duration,
         api_key: watch::Receiver<SecretString>,
         tls: &rustls::ClientConfig,
+        clock: Arc<Clock>,
     ) -> Result<Self, RestError> {
         let base = Url::parse(base).map_err(|error| RestError::Setup(error.to_string()))?;
         if base.cannot_be_a_base() {
@@ -124,7 +126,7 @@ impl Rest {
             .user_agent(concat!("pepay-relay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| RestError::Setup(reasons(&error)))?;
-        Ok(Self { http, base, api_key, clock_offset_ms: AtomicI64::new(0) })
+        Ok(Self { http, base, api_key, clock })
     }
 
     /// A fresh token for one WebSocket connection: `POST /api/v1/ws/token`.
@@ -146,18 +148,14 @@ impl Rest {
         unwrapped(&self.call(Method::GET, "api/commerce/status", &[], None).await?)
     }
 
-    /// The newest page of the event log as it came, newest first: `GET /api/v1/events`.
+    /// A page of the event log as it came, newest first: `GET /api/v1/events`, from the newest event, or older than
+    /// the event `starting_after`.
     ///
     /// `limit` is at most 100 by the provider's general rule (`api-spec/pagination`).
-    pub async fn newest_events(&self, limit: u32) -> Result<Bytes, RestError> {
-        self.call(Method::GET, "api/v1/events", &[("limit", limit.to_string())], None).await
-    }
-
-    /// Milliseconds by which the provider's clock is ahead of ours, by the `Date` of its last answer; 0 before.
-    ///
-    /// The header tells whole seconds, so this is right to about a second.
-    pub fn provider_clock_offset_ms(&self) -> i64 {
-        self.clock_offset_ms.load(Ordering::Relaxed)
+    pub async fn events(&self, starting_after: Option<&str>, limit: usize) -> Result<Bytes, RestError> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(starting_after.map(|cursor| ("starting_after", cursor.to_owned())));
+        self.call(Method::GET, "api/v1/events", &query, None).await
     }
 
     async fn call(
@@ -204,7 +202,7 @@ impl Rest {
 
     fn learn_clock(&self, headers: &HeaderMap) {
         if let Some(theirs) = text_of(headers, DATE.as_str()).and_then(|value| http_time::date_ms(&value)) {
-            self.clock_offset_ms.store(theirs.saturating_sub(now_ms()), Ordering::Relaxed);
+            self.clock.learn(theirs);
         }
     }
 }
@@ -277,9 +275,4 @@ fn reasons(error: &dyn std::error::Error) -> String {
 
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|value| value.to_str().ok()).map(foreign)
-}
-
-fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
 }

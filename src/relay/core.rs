@@ -114,13 +114,13 @@ pub struct Fate {
 
 /// A delivery whose id nobody had claimed.
 struct NewId {
-    arrival: Arrival,
+    candidate: Candidate,
     fate: Fate,
     ticket: Ticket,
 }
 
 /// A delivery, and why Kafka refused its record.
-type Arrival = (Delivery, Option<String>);
+type Candidate = (Delivery, Option<String>);
 
 enum Claimed {
     New(NewId),
@@ -229,17 +229,17 @@ impl Core {
         self.window.expire(now_ms)
     }
 
-    fn add_delivery(&mut self, plan: &mut Plan, arrival: Arrival, now: Now) -> Option<(Delivery, Fate)> {
-        let bytes = arrival.0.bytes.clone();
+    fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Fate)> {
+        let bytes = candidate.0.bytes.clone();
         match decode(&bytes) {
             Ok(event) if event.id.len() > KEY_BYTES_MAX => {
                 let detail = format!("id is longer than {KEY_BYTES_MAX} bytes");
-                self.add_undecodable(plan, arrival, Undecodable { reason: Reason::MissingField, detail, id: None }, now)
+                self.add_undecodable(plan, candidate, Undecodable { reason: Reason::MissingField, detail, id: None }, now)
             }
-            Ok(event) => self.add_event(plan, arrival, &event, now),
+            Ok(event) => self.add_event(plan, candidate, &event, now),
             Err(mut undecodable) => {
                 undecodable.id.take_if(|id| id.len() > KEY_BYTES_MAX);
-                self.add_undecodable(plan, arrival, undecodable, now)
+                self.add_undecodable(plan, candidate, undecodable, now)
             }
         }
     }
@@ -247,28 +247,28 @@ impl Core {
     fn add_event(
         &mut self,
         plan: &mut Plan,
-        arrival: Arrival,
+        candidate: Candidate,
         event: &Event<'_>,
         now: Now,
     ) -> Option<(Delivery, Fate)> {
         let version = version(event);
         let ahead = version.ms > now.provider_ms.saturating_add(AHEAD_MAX_MS);
         if !ahead && let Some(id) = event.cursor() {
-            self.progress.saw(arrival.0.leg, id);
+            self.progress.saw(candidate.0.leg, id);
         }
-        let event_id = shared(&arrival.0.bytes, &event.id);
+        let event_id = shared(&candidate.0.bytes, &event.id);
         let occurred_at_ms = event.occurred_at_ms();
         let mut fate = Fate { outcome: Outcome::Published, event_id, occurred_at_ms, ahead, ..Fate::nothing() };
         let route = route(&event.event_type);
         if route == Route::Ping || (route == Route::Invoice && !self.settings.invoices) {
             fate.outcome = Outcome::Ignored;
-            return Some((arrival.0, fate));
+            return Some((candidate.0, fate));
         }
-        let NewId { arrival, mut fate, ticket } = match self.claim(plan, arrival, fate, event.id.as_bytes(), now) {
+        let NewId { candidate, mut fate, ticket } = match self.claim(plan, candidate, fate, event.id.as_bytes(), now) {
             Claimed::New(new) => new,
             Claimed::Known(done) => return done,
         };
-        let (delivery, refused) = arrival;
+        let (delivery, refused) = candidate;
         fate.recovered = occurred_at_ms.is_some_and(|ms| self.progress.recovers(ms));
         let record = Some(plan.batch.len());
         let written = match (&refused, route) {
@@ -297,23 +297,23 @@ impl Core {
     fn add_undecodable(
         &mut self,
         plan: &mut Plan,
-        arrival: Arrival,
+        candidate: Candidate,
         undecodable: Undecodable,
         now: Now,
     ) -> Option<(Delivery, Fate)> {
         let Undecodable { mut reason, mut detail, id } = undecodable;
-        if let Some(refusal) = &arrival.1 {
+        if let Some(refusal) = &candidate.1 {
             (reason, detail) = (Reason::TooLarge, refusal.clone());
         }
-        let key = id.clone().unwrap_or_else(|| digest(&arrival.0.bytes));
+        let key = id.clone().unwrap_or_else(|| digest(&candidate.0.bytes));
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
         let dead_letter = Some((reason, bounded(detail)));
         let fate = Fate { outcome: Outcome::DeadLettered, event_id, dead_letter, ..Fate::nothing() };
-        let NewId { arrival, fate, ticket } = match self.claim(plan, arrival, fate, key.as_bytes(), now) {
+        let NewId { candidate, fate, ticket } = match self.claim(plan, candidate, fate, key.as_bytes(), now) {
             Claimed::New(new) => new,
             Claimed::Known(done) => return done,
         };
-        let (delivery, refused) = arrival;
+        let (delivery, refused) = candidate;
         let record = Some(plan.batch.len());
         if let Some(why) = &fate.dead_letter {
             write_dead_letter(&mut plan.batch, &delivery, id.as_deref(), why);
@@ -324,13 +324,13 @@ impl Core {
     }
 
     /// Claims the id; a copy of a known one is done, or follows the first.
-    fn claim(&mut self, plan: &mut Plan, arrival: Arrival, mut fate: Fate, id: &[u8], now: Now) -> Claimed {
+    fn claim(&mut self, plan: &mut Plan, candidate: Candidate, mut fate: Fate, id: &[u8], now: Now) -> Claimed {
         let claim = self.window.claim(id, now.ms);
         if let Claim::New(ticket) = claim {
-            return Claimed::New(NewId { arrival, fate, ticket });
+            return Claimed::New(NewId { candidate, fate, ticket });
         }
         (fate.outcome, fate.dead_letter) = (Outcome::Duplicate, None);
-        let (delivery, refused) = arrival;
+        let (delivery, refused) = candidate;
         if claim == Claim::Settled {
             return Claimed::Known(Some((delivery, fate)));
         }

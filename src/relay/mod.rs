@@ -16,9 +16,9 @@ pub use window::{Claim, Ticket, Window};
 
 use self::core::{Fate, Item, Now, Told};
 use self::engine::{BATCH_DELIVERIES_MAX, Engine};
-use crate::clock::Clock;
+use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
-use crate::legs::{Delivery, IntakeReceiver, Outcome};
+use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
 use crate::legs::progress::Position;
 use crate::telemetry::Metrics;
 use std::sync::Arc;
@@ -120,10 +120,14 @@ impl Relay {
     }
 
     /// Plans what arrived.
-    fn take(&mut self, arrived: &mut Vec<Delivery>) {
+    fn take(&mut self, arrived: &mut Vec<Arrival>) {
         let now = self.now();
-        for delivery in arrived.drain(..) {
-            self.engine.add(Item::Delivery(delivery, None), now, &mut |told| tell(&self.metrics, now.ms, told));
+        for arrival in arrived.drain(..) {
+            let item = match arrival {
+                Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
+                Arrival::Note(note) => Item::Note(note),
+            };
+            self.engine.add(item, now, &mut |told| tell(&self.metrics, now.ms, told));
         }
     }
 
@@ -159,7 +163,12 @@ impl Relay {
     fn abandon(&mut self) -> usize {
         let mut left = self.engine.abandon();
         self.intake.close();
-        self.intake.drain(&mut left);
+        let mut queued = Vec::new();
+        self.intake.drain(&mut queued);
+        left.extend(queued.into_iter().filter_map(|arrival| match arrival {
+            Arrival::Delivery(delivery) => Some(delivery),
+            Arrival::Note(_) => None,
+        }));
         for delivery in &left {
             self.metrics.outcome(delivery.leg, Outcome::Failed);
         }
@@ -167,7 +176,7 @@ impl Relay {
     }
 
     fn now(&self) -> Now {
-        Now { ms: self.clock.now_ms(), provider_ms: self.clock.provider_ms() }
+        Now { ms: now_ms(), provider_ms: self.clock.provider_ms() }
     }
 }
 

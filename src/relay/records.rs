@@ -30,7 +30,7 @@ pub(super) fn write_headers(
     batch.header("ce_source", source.as_bytes());
     batch.header_with("ce_time", |out| rfc3339_ms(normalized.occurred_at_ms, out));
     batch.header("ce_subject", normalized.key.as_bytes());
-    batch.header("ce_dataschema", normalized.kind.schema().as_bytes());
+    batch.header("ce_dataschema", normalized.kind.schema_urn().as_bytes());
     batch.header("content-type", b"application/json");
     write_arrival(batch, delivery);
     batch.header("relay_instance", instance.as_bytes());

@@ -3,7 +3,8 @@
 use super::dial::Pulse;
 use super::{Ended, SessionEvent, Websocket};
 use crate::legs::session::End;
-use crate::legs::{Leg, Outcome, now_ms};
+use crate::clock::now_ms;
+use crate::legs::{Leg, Outcome};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
 use crate::telemetry::LegState;

@@ -2,7 +2,7 @@
 
 use super::{Ended, Websocket};
 use crate::config::StreamAuth;
-use crate::legs::now_ms;
+use crate::clock::now_ms;
 use crate::legs::session::End;
 use crate::provider::EventId;
 use crate::provider::http_time;

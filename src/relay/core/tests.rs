@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::config::Environment;
-use crate::legs::{Intake, Leg};
+use crate::legs::{Arrival, Intake, Leg};
 use futures::FutureExt;
 use std::time::Duration;
 
@@ -22,6 +22,13 @@ fn order(id: &str, order: &str) -> String {
     )
 }
 
+fn item(arrival: Arrival) -> Item {
+    match arrival {
+        Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
+        Arrival::Note(note) => Item::Note(note),
+    }
+}
+
 impl Desk {
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
@@ -38,7 +45,7 @@ impl Desk {
         let mut arrived = Vec::new();
         receiver.drain(&mut arrived);
         let mut plan = self.core.begin(Batch::default());
-        let item = Item::Delivery(arrived.remove(0), None);
+        let item = item(arrived.remove(0));
         if let Some((_, fate)) = self.core.add(&mut plan, item, NOW) {
             return fate;
         }
@@ -161,7 +168,7 @@ fn headers_are_cloudevents_and_the_relays_own() {
     let mut arrived = Vec::new();
     receiver.drain(&mut arrived);
     let mut plan = desk.core.begin(Batch::default());
-    assert!(desk.core.add(&mut plan, Item::Delivery(arrived.remove(0), None), NOW).is_none());
+    assert!(desk.core.add(&mut plan, item(arrived.remove(0)), NOW).is_none());
     let headers: Vec<_> = plan
         .batch
         .get(0)

@@ -3,7 +3,7 @@ use super::*;
 use crate::config::Environment;
 use crate::kafka::{Record, Topic};
 use crate::legs::progress::Progress;
-use crate::legs::{Intake, IntakeReceiver, Leg, Outcome};
+use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Leg, Outcome};
 use crate::normalize;
 use crate::relay::core::Settings;
 use crate::relay::{Versions, Window};
@@ -61,6 +61,7 @@ impl Bench {
         let mut arrived = Vec::new();
         self.receiver.drain(&mut arrived);
         for delivery in arrived {
+            let Arrival::Delivery(delivery) = delivery else { continue };
             let item = Item::Delivery(delivery, None);
             self.engine.add(item, NOW, &mut |told| note(&mut self.told, told));
         }
