@@ -21,8 +21,13 @@ const REMEMBERED_MAX: usize = 1_000_000;
 /// Most idempotency keys kept; beyond it the oldest is forgotten.
 pub(super) const ANSWERS_MAX: usize = 10_000;
 
+/// An idempotency key, a digest of its request, and the answer that got.
+type Answered = (String, u64, serde_json::Value);
+
 pub(super) struct Hub {
     world: Mutex<World>,
+    /// Held while a request with a key is carried out, and taken before the world's lock, never after it.
+    answers: Mutex<VecDeque<Answered>>,
     pub(super) options: Options,
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
@@ -40,8 +45,6 @@ pub(super) struct World {
     pub(super) webhooks: Queue,
     /// Tokens and the time (Unix milliseconds) at which each lapses.
     pub(super) tokens: HashMap<String, i64>,
-    /// Idempotency keys with a digest of their request and the answer it got.
-    pub(super) answers: VecDeque<(String, u64, serde_json::Value)>,
     pub(super) requests: u64,
     pub(super) connections_made: u64,
     held: Option<Arc<Event>>,
@@ -71,7 +74,6 @@ impl Hub {
             subscribers: Vec::new(),
             webhooks: Queue::default(),
             tokens: HashMap::new(),
-            answers: VecDeque::new(),
             requests: 0,
             connections_made: 0,
             held: None,
@@ -79,6 +81,7 @@ impl Hub {
         };
         Self {
             world: Mutex::new(world),
+            answers: Mutex::default(),
             options,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -93,6 +96,10 @@ impl Hub {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn answers(&self) -> MutexGuard<'_, VecDeque<Answered>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Changes the model and sends what it issued.
     pub(super) fn change<T>(
         &self,
@@ -104,7 +111,7 @@ impl Hub {
             if self.options.remember_events && world.remembered.len() < REMEMBERED_MAX {
                 world.remembered.push(Arc::clone(&event));
             }
-            world.to_sockets(&event);
+            world.fan_out(&event);
             self.to_webhooks(world, &event);
         }
         result
@@ -178,7 +185,7 @@ impl World {
     }
 
     /// Puts `event` into the buffer of every socket that wants it, as the faults say.
-    fn to_sockets(&mut self, event: &Arc<Event>) {
+    fn fan_out(&mut self, event: &Arc<Event>) {
         if self.faults.stream.drop_next > 0 {
             self.faults.stream.drop_next -= 1;
             return;

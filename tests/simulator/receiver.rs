@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-pub struct Receiver {
-    pub url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     got: Arc<Got>,
 }
 
@@ -22,7 +22,7 @@ struct Got {
 
 impl Receiver {
     /// Answers the first requests with `answers`, and 200 after that.
-    pub async fn start(mut answers: Vec<u16>) -> Self {
+    pub(crate) async fn start(mut answers: Vec<u16>) -> Self {
         answers.reverse();
         let answers = answers.into_iter().map(|status| StatusCode::from_u16(status).unwrap()).collect();
         let got = Got { requests: Mutex::default(), count: watch::Sender::new(0), answers: Mutex::new(answers) };
@@ -34,15 +34,15 @@ impl Receiver {
         Self { url, got }
     }
 
-    pub async fn wait_for(&self, count: usize) {
+    pub(crate) async fn wait_for(&self, count: usize) {
         super::patiently(self.got.count.subscribe().wait_for(|got| *got >= count)).await.unwrap();
     }
 
-    pub fn requests(&self) -> Vec<(HeaderMap, Bytes)> {
+    pub(crate) fn requests(&self) -> Vec<(HeaderMap, Bytes)> {
         self.got.requests.lock().unwrap().clone()
     }
 
-    pub fn ids(&self) -> Vec<String> {
+    pub(crate) fn ids(&self) -> Vec<String> {
         let id = |(headers, _): &(HeaderMap, Bytes)| headers[signature::EVENT_ID].to_str().unwrap().to_owned();
         self.requests().iter().map(id).collect()
     }
@@ -60,7 +60,7 @@ async fn take(State(got): State<Arc<Got>>, headers: HeaderMap, body: Bytes) -> (
 }
 
 /// Verifies a request as the relay does.
-pub fn verify((headers, body): &(HeaderMap, Bytes), secrets: &[&str]) -> Result<(), Refusal> {
+pub(crate) fn verify((headers, body): &(HeaderMap, Bytes), secrets: &[&str]) -> Result<(), Refusal> {
     let get = |name| headers.get(name).map(axum::http::HeaderValue::as_bytes);
     let headers = Headers {
         timestamp: get(signature::TIMESTAMP),

@@ -195,7 +195,7 @@ async fn frames_can_be_dropped_doubled_swapped_and_made_up() {
     assert_eq!(frame(&mut socket).await.len(), 3_000_000);
     let custom =
         simulator.publish_custom(json!({ "type": "payment_quote.updated", "data": { "object": {} } })).unwrap();
-    assert_eq!(names(&mut socket, 1).await, [custom.id.clone()]);
+    assert_eq!(names(&mut socket, 1).await, std::slice::from_ref(&custom.id));
     let future = simulator.publish_custom(json!({ "id": "evt_9999999999999-0", "type": "invoice.updated" })).unwrap();
     assert_eq!(names(&mut socket, 1).await, ["evt_9999999999999-0"]);
     assert_eq!(ids(&simulator).last(), Some(&future.id));

@@ -3,7 +3,6 @@
 use super::answer::{Error, body, success};
 use super::events::{check_environment, cursor, scope, types};
 use super::{Params, check_key};
-use crate::simulator::faults::Cut;
 use crate::simulator::hub::{Hub, now_ms};
 use crate::simulator::model::{Chance, Stamp, Types};
 use crate::simulator::push::replay;
@@ -83,7 +82,7 @@ pub(super) async fn connect(
     match subscribe(&hub, &params) {
         Ok((registration, frames)) => {
             if let Some(cut) = faults.flap {
-                end_at_once(&registration, cut);
+                registration.subscriber.end(cut);
             }
             // The token keeps the simulator's stop waiting until this connection is closed.
             let token = hub.tasks.token();
@@ -94,10 +93,6 @@ pub(super) async fn connect(
         }
         Err(error) => error.into_response(),
     }
-}
-
-fn end_at_once(registration: &Registration, cut: Cut) {
-    registration.subscriber.end(cut);
 }
 
 fn check_credentials(hub: &Hub, params: &HashMap<String, String>, headers: &HeaderMap) -> Result<(), Error> {

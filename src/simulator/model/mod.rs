@@ -8,7 +8,9 @@ mod checkout;
 mod endpoints;
 mod filter;
 mod log;
+mod new_order;
 mod order;
+mod render;
 #[cfg(test)]
 mod story;
 mod transitions;
@@ -19,6 +21,7 @@ pub use checkout::{Customer, Estimate, EstimateItem, Line, Placed};
 pub use endpoints::Endpoint;
 pub use filter::{Scope, Types};
 pub use log::{Event, Log, Page, Query};
+pub use new_order::NewOrder;
 pub use order::{
     Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement,
     SettlementSummary, Shipment, Snapshot, Status, TimelineEntry,
@@ -26,9 +29,6 @@ pub use order::{
 pub use transitions::{Change, Details, Refusal, Subject, Transition};
 pub use values::{Cents, Chance, Seeded, Stamp, TimeForm, is_evm_address};
 
-use crate::provider::EventId;
-use bytes::Bytes;
-use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -74,21 +74,6 @@ pub enum Refused {
     /// The idempotency key was used for another request; 409.
     #[error("Key already used with a different request")]
     Conflict,
-}
-
-/// An order to be made: what a finished checkout leaves behind.
-#[derive(Clone, Debug, Default)]
-pub struct NewOrder {
-    /// Who buys.
-    pub customer: Customer,
-    /// What; at least one line.
-    pub items: Vec<Line>,
-    /// Shipping, part of the total.
-    pub shipping: Cents,
-    /// The provider's fee, part of the total and kept at a refund.
-    pub fee: Cents,
-    /// Where a refund goes.
-    pub refund_destination: Option<String>,
 }
 
 /// The provider's state.
@@ -311,115 +296,6 @@ impl Model {
         self.issued.push(Arc::clone(event));
     }
 
-    /// The event's envelope as JSON; `None` never happens, since these objects always serialize.
-    fn render(&self, order: &Order, change: &Change, id: EventId) -> Option<Event> {
-        let (subject, object) = match change.subject {
-            Subject::Order => ("commerce.order", Object::Order(Tagged::new(&order.snapshot))),
-            Subject::Invoice => ("invoice", Object::Invoice(&order.invoice)),
-            Subject::Payment => ("invoice_payment", Object::Payment(order.payment.as_ref()?)),
-        };
-        let kind = format!("{subject}.{}", if change.previous.is_some() { "updated" } else { "created" });
-        let created = i64::try_from(id.ms / 1000).ok()?;
-        let envelope = Envelope {
-            id: id.to_string(),
-            object: "event",
-            api_version: "2025-12-16",
-            created,
-            r#type: &kind,
-            livemode: self.settings.mainnet,
-            pending_webhooks: self.endpoints.iter().filter(|endpoint| endpoint.wants(&kind)).count(),
-            request: Request::default(),
-            data: Data { object, previous_attributes: change.previous.as_ref() },
-        };
-        let bytes = Bytes::from(serde_json::to_vec(&envelope).ok()?);
-        let snapshot = &order.snapshot;
-        let scope = Scope {
-            order_id: Some(snapshot.order_id.clone()),
-            invoice_id: Some(snapshot.invoice_id.clone()),
-            customer_id: snapshot.customer_id.clone(),
-            wallet_address: snapshot.wallet_address.clone(),
-            wallet_network: snapshot.wallet_network.clone(),
-        };
-        Some(Event { id: envelope.id, position: Some(id), kind, created, scope, unfiltered: false, bytes })
-    }
-
-    fn build_order(&self, new: NewOrder, now_ms: i64, chance: &mut dyn Chance) -> Order {
-        let now = Stamp::at(now_ms, self.settings.times);
-        let (order_id, invoice_id) = (chance.uuid(), chance.uuid());
-        let subtotal: u64 = new.items.iter().map(|item| item.price.times(item.quantity).0).sum();
-        let total = Cents(subtotal + new.shipping.0 + new.fee.0);
-        let line_items = new.items.into_iter().map(|item| LineItem {
-            product_id: item.product_id,
-            title: item.title,
-            image_url: item.image,
-            quantity: item.quantity,
-            price: item.price,
-            status: "pending",
-        });
-        let mut invoice = Invoice {
-            object: "invoice",
-            id: invoice_id.clone(),
-            merchant_id: self.settings.merchant_id,
-            status: "unpaid",
-            invoice_type: "commerce",
-            currency: "usd",
-            amount: total.times(10).0,
-            amount_decimal: values::millis_text(total.times(10).0),
-            amount_paid: 0,
-            amount_paid_decimal: String::new(),
-            amount_remaining: 0,
-            amount_remaining_decimal: String::new(),
-            amount_unit: "usd_millis",
-            customer_id: new.customer.customer_id.clone(),
-            payer_wallet_address: None,
-            payer_wallet_network: None,
-            commerce_order_id: Some(order_id.clone()),
-            environment: self.settings.environment(),
-            expires_at: now.plus(self.settings.invoice_lifetime_s),
-            created_at: now,
-            paid_at: None,
-            last_payment_at: None,
-            metadata: serde_json::Map::new(),
-        };
-        invoice.set_paid(0);
-        let snapshot = Snapshot {
-            order_id,
-            invoice_id,
-            merchant_id: self.settings.merchant_id,
-            network_environment: self.settings.environment(),
-            retailer: "amazon".into(),
-            created_at: now,
-            updated_at: now,
-            customer_id: new.customer.customer_id,
-            wallet_address: new.customer.wallet_address,
-            wallet_network: new.customer.wallet_network,
-            status: Status::PendingPayment,
-            substatus: None,
-            actions: Actions { can_cancel: false },
-            timeline: Vec::new(),
-            payment: PaymentSummary {
-                status: "unpaid",
-                tx_hash: None,
-                settlement: SettlementSummary { status: "pending", tx_hash: None, network: None },
-            },
-            fulfillment: Fulfillment::default(),
-            line_items: line_items.collect(),
-            shipping_address: None,
-            cancellation_status: "none",
-            refund_status: "NONE",
-            total_amount_usd: total,
-            commerce_fee_usd: new.fee,
-            refund: Refund {
-                status: "NONE",
-                amount_usd: None,
-                fee_usd: None,
-                destination_wallet_address_bsc: new.refund_destination,
-                tx_hash: None,
-            },
-        };
-        Order { snapshot, invoice, payment: None }
-    }
-
     fn forget_an_order(&mut self) {
         let finished =
             self.orders.iter().find(|(_, order)| order.snapshot.status.is_final()).map(|(number, _)| *number);
@@ -427,54 +303,5 @@ impl Model {
         if let Some(order) = finished.or(oldest).and_then(|number| self.orders.remove(&number)) {
             self.by_id.remove(&order.snapshot.order_id);
         }
-    }
-}
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    id: String,
-    object: &'static str,
-    api_version: &'static str,
-    created: i64,
-    r#type: &'a str,
-    livemode: bool,
-    pending_webhooks: usize,
-    request: Request,
-    data: Data<'a>,
-}
-
-#[derive(Default, Serialize)]
-struct Request {
-    id: Option<String>,
-    idempotency_key: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    object: Object<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    previous_attributes: Option<&'a serde_json::Map<String, serde_json::Value>>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Object<'a> {
-    Order(Tagged<'a>),
-    Invoice(&'a Invoice),
-    Payment(&'a Payment),
-}
-
-/// The snapshot with the two members that every `data.object` has.
-#[derive(Serialize)]
-struct Tagged<'a> {
-    object: &'static str,
-    id: &'a str,
-    #[serde(flatten)]
-    snapshot: &'a Snapshot,
-}
-
-impl<'a> Tagged<'a> {
-    fn new(snapshot: &'a Snapshot) -> Self {
-        Self { object: "commerce_order", id: &snapshot.order_id, snapshot }
     }
 }

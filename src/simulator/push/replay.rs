@@ -111,19 +111,13 @@ mod tests {
         let filter = Filter { types: Types::parse("commerce.order.*").unwrap(), scope: Scope::default() };
         let frames = frames(log, EventId { ms: since_ms, seq: 0 }, &filter, faults, 0);
         let name = |frame| match frame {
-            Frame::Event(event) => Event::clone_id(&event),
+            Frame::Event(event) => event.id.clone(),
             Frame::Control(text) => {
                 let control: Value = serde_json::from_str(&text).unwrap();
                 control["type"].as_str().unwrap_or("other").to_owned()
             }
         };
         frames.into_iter().map(name).collect()
-    }
-
-    impl Event {
-        fn clone_id(event: &Arc<Self>) -> String {
-            event.id.clone()
-        }
     }
 
     #[test]
