@@ -14,6 +14,7 @@ use super::publisher::{Broker, Stop, Verdict};
 use super::recover::{self, Newest};
 use super::scan::Reader;
 use super::transaction::{Failure, SLICE, Work};
+use crate::clock::now_ms;
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use rdkafka::config::FromClientConfigAndContext;
@@ -380,9 +381,4 @@ impl Outage {
             self.health.set_phase(Phase::Ready);
         }
     }
-}
-
-/// Now, in Unix milliseconds.
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

@@ -3,6 +3,7 @@
 //! A change of the model and the hand-over of its events to every socket's buffer and to the webhook queue happen
 //! under one lock: a socket that reads its replay and subscribes under it has no gap and no duplicate between the two.
 
+use crate::clock::now_ms;
 use super::Options;
 use super::faults::{Cut, Faults};
 use super::model::{Event, Model, Refused, Seeded, Settings};
@@ -49,12 +50,6 @@ pub(super) struct World {
     pub(super) connections_made: u64,
     held: Option<Arc<Event>>,
     remembered: Vec<Arc<Event>>,
-}
-
-/// Unix milliseconds by this machine's clock.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Hub {

@@ -17,7 +17,8 @@ pub use model::{Details, Event, NewOrder, Refused, TimeForm, Transition};
 pub use pace::Pace;
 pub use push::webhooks::Tally;
 
-use hub::{Hub, now_ms};
+use crate::clock::now_ms;
+use hub::Hub;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::{Snapshot, Types};

@@ -20,27 +20,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What the leg tells about its connection, for the logic of gaps.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionEvent {
-    /// A connection stands; the provider was asked to replay what came after `since`.
-    Connected {
-        /// The cursor that was sent, if there was one.
-        since: Option<EventId>,
-    },
-    /// The connection ended, or none came about. Said once: further failed attempts are silent until the next
-    /// [`SessionEvent::Connected`].
-    Disconnected {
-        /// Why.
-        cause: Cause,
-    },
-    /// The provider hinted that the stream has a hole; the connection goes on.
-    Resync {
-        /// The hint's `type`, escaped and cut.
-        why: String,
-    },
-}
-
 /// The leg and all that it works with.
 #[derive(Debug)]
 pub struct Websocket {
@@ -54,12 +33,16 @@ pub struct Websocket {
     pub rest: Arc<Rest>,
     /// For `wss`.
     pub tls: Arc<rustls::ClientConfig>,
-    /// The relay's cursor: what came up to it is settled, and the provider is asked for what came after it.
-    pub cursor: watch::Receiver<Option<EventId>>,
+    /// How long live frames wait at most for a walk to fill the gap before them (`backfill.hold_max`).
+    pub hold_max: Duration,
+    /// Where the relay is: the provider is asked for what came after its cursor.
+    pub position: watch::Receiver<Position>,
+    /// Asked for a walk after each reconnect and each hint that the stream has a hole.
+    pub walks: Walks,
+    /// What time it is at the provider.
+    pub clock: Arc<Clock>,
     /// Where deliveries go.
     pub intake: Intake,
-    /// Where the leg says how its connection fares. Bounded: a reader that stands still stops the leg.
-    pub events: mpsc::Sender<SessionEvent>,
     /// Where operators see the leg's state.
     pub health: Arc<Health>,
     /// Where deliveries and reconnects are counted.

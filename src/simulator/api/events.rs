@@ -3,7 +3,8 @@
 use super::Params;
 use super::answer::{Error, success};
 use crate::provider::EventId;
-use crate::simulator::hub::{Hub, now_ms};
+use crate::clock::now_ms;
+use crate::simulator::hub::Hub;
 use crate::simulator::model::{Event, Query, Scope, Types};
 use axum::extract::{Path, State};
 use axum::response::Response;

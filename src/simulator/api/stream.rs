@@ -3,7 +3,8 @@
 use super::answer::{Error, body, success};
 use super::events::{check_environment, cursor, scope, types};
 use super::{Params, check_key};
-use crate::simulator::hub::{Hub, now_ms};
+use crate::clock::now_ms;
+use crate::simulator::hub::Hub;
 use crate::simulator::model::{Chance, Stamp, Types};
 use crate::simulator::push::replay;
 use crate::simulator::push::socket::{CONNECTIONS_MAX, Filter, Registration, Subscriber, run};

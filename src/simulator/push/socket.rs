@@ -2,7 +2,8 @@
 
 use super::replay::{Frame, control, error};
 use crate::simulator::faults::{Controls, Cut};
-use crate::simulator::hub::{Hub, now_ms};
+use crate::clock::now_ms;
+use crate::simulator::hub::Hub;
 use crate::simulator::model::{Event, Scope, Types};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use serde_json::json;
