@@ -182,7 +182,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Finished::Stopped => (CloseCode::Away, "relay stopping"),
             Finished::Ended(Ended { end: End::TooLarge, .. }) => (CloseCode::Size, "frame over the limit"),
             Finished::Ended(Ended { end: End::Protocol, .. }) => (CloseCode::Protocol, ""),
-            Finished::Ended(Ended { end: End::StreamError(_) | End::Close(_), .. }) => (CloseCode::Normal, ""),
+            Finished::Ended(Ended { end: End::StreamError(_), .. }) => (CloseCode::Normal, ""),
+            Finished::Ended(Ended { end: End::Close(_), .. }) => {
+                // The library has queued the answer to the peer's close frame; a peer that is gone needs none.
+                let _ = timeout(CLOSE_WAIT, self.stream.flush()).await;
+                return;
+            }
             // Nobody is there to hear it, or goodbye was said.
             Finished::Ended(_) => return,
         };
