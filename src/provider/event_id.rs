@@ -40,3 +40,51 @@ impl fmt::Display for EventId {
         write!(f, "evt_{}-{}", self.ms, self.seq)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(ms: u64, seq: u64) -> EventId {
+        EventId { ms, seq }
+    }
+
+    #[test]
+    fn ids_are_read_as_two_integers() {
+        assert_eq!("evt_1700000000000-123".parse(), Ok(id(1_700_000_000_000, 123)));
+        assert_eq!("evt_0-0".parse(), Ok(id(0, 0)));
+        assert_eq!("evt_18446744073709551615-0".parse(), Ok(id(u64::MAX, 0)));
+    }
+
+    #[test]
+    fn other_texts_are_no_cursor() {
+        for text in [
+            "", "evt_", "evt_example", "evt_1", "evt_-1", "evt_1-", "evt_1-2-3", "evt_+1-2", "evt_1--2", "evt_01-2",
+            "evt_1-00", "evt_1 -2", "evt_1-2 ", "EVT_1-2", "1-2", "evt_18446744073709551616-0", "evt_١-2", "evt_0x1-2",
+        ] {
+            assert_eq!(text.parse::<EventId>(), Err(NotACursor), "{text}");
+        }
+    }
+
+    #[test]
+    fn order_is_that_of_integers() {
+        assert!("evt_5-9".parse::<EventId>() < "evt_5-10".parse());
+        assert!("evt_9-0".parse::<EventId>() < "evt_10-0".parse());
+        assert!("evt_5-99".parse::<EventId>() < "evt_6-0".parse());
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_id_are_one_to_one(ms: u64, seq: u64) {
+            prop_assert_eq!(id(ms, seq).to_string().parse(), Ok(id(ms, seq)));
+        }
+
+        #[test]
+        fn what_parses_is_spelled_the_one_way(text in "(evt_)?[0-9+]{0,21}-?[0-9]{0,3}") {
+            if let Ok(id) = text.parse::<EventId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
+    }
+}

@@ -1,69 +1,150 @@
-//! Frames of the commerce WebSocket, told apart by their top-level `object` (`sdk/merchants/websockets`).
+//! WebSocket text messages, told apart by their top-level `object` (`sdk/merchants/websockets`).
+//!
+//! No page documents more than name and purpose of `ws_control` and `ws_error`. So a reader must be right whatever
+//! their vocabulary turns out to be: what it does not understand makes it walk through the event log.
 
-use serde::Deserialize;
+use super::json;
 use serde_json::Value;
-use std::borrow::Cow;
 
-/// What a frame is.
+/// Longest control type, error code or error message kept, in characters; enough for a log line.
+const TEXT_CHARS_MAX: usize = 200;
+
+/// Control types that tell of a complete replay; every other type may tell of a hole.
+const HARMLESS: [&str; 2] = ["replay_started", "replay_completed"];
+
+/// Members that tell of a hole when they are `true`, at the top of a control frame or one level below.
+const HOLES: [&str; 2] = ["truncated", "resync_required"];
+
+/// What one text message is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame<'a> {
-    /// A business event.
+pub enum Frame {
+    /// A business event; [`decode`](super::event::decode) reads it.
     Event,
-    /// A hint about replay or a hole; the connection goes on.
-    Control(Control<'a>),
-    /// A terminal error; the provider closes the connection.
+    /// A hint about replay or resync; the connection goes on.
+    Control(Control),
+    /// Terminal: the provider closes the connection after it.
     Error(StreamError),
-    /// Anything else, undecodable bytes included.
+    /// Undecodable, or of an `object` that we don't know.
     Other,
 }
 
-/// A `ws_control` frame. Its types are not documented, so an unknown one counts as a hint of a hole.
+/// A control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Control<'a> {
-    /// The frame's `type`; empty when it has none.
-    pub kind: Cow<'a, str>,
-    /// The event log has to be walked: something may be missing from the stream.
+pub struct Control {
+    /// Its `type`, shortened; empty where there is none.
+    pub kind: String,
+    /// Whether events may be missing that only the event log can bring.
     pub needs_walk: bool,
 }
 
-/// A `ws_error` frame. Its codes are not documented.
+/// An error frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamError {
-    /// `code`, else `error.code`, else `type`; empty when there is none.
-    pub code: String,
-    /// `message`, else `error.message`, else `error` if it is a text; empty when there is none.
+    /// For example `TOKEN_EXPIRED`: an open set. Shortened.
+    pub code: Option<String>,
+    /// For a human, shortened; empty where there is none.
     pub message: String,
 }
 
-/// Tells what a frame is, from its bytes as they came. Total: what cannot be decoded is [`Frame::Other`].
-pub fn classify(bytes: &[u8]) -> Frame<'_> {
-    #[derive(Deserialize)]
-    struct Head<'a> {
-        #[serde(borrow)]
-        object: Cow<'a, str>,
-    }
-    let Ok(head) = serde_json::from_slice::<Head<'_>>(bytes) else { return Frame::Other };
-    match head.object.as_ref() {
-        "event" => Frame::Event,
-        "ws_control" => serde_json::from_slice(bytes).map_or(Frame::Other, |frame| Frame::Control(control(&frame))),
-        "ws_error" => serde_json::from_slice(bytes).map_or(Frame::Other, |frame| Frame::Error(stream_error(&frame))),
+/// Tells what a text message is. Never fails: what cannot be read is [`Frame::Other`].
+pub fn classify(text: &str) -> Frame {
+    let object = match json::members(text, &["object"]) {
+        Ok(Some([Some(object)])) => json::string(object),
+        _ => None,
+    };
+    match object.as_deref() {
+        Some("event") => Frame::Event,
+        Some("ws_control") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Control(control(&frame))),
+        Some("ws_error") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Error(error(&frame))),
         _ => Frame::Other,
     }
 }
 
-fn control(frame: &Value) -> Control<'static> {
-    let kind = frame["type"].as_str().unwrap_or_default().to_owned();
-    let flagged = ["truncated", "resync_required"]
-        .iter()
-        .any(|flag| frame[flag] == Value::Bool(true) || frame["data"][flag] == Value::Bool(true));
-    let harmless = matches!(kind.as_str(), "replay_started" | "replay_completed");
-    Control { kind: Cow::Owned(kind), needs_walk: flagged || !harmless }
+fn control(frame: &Value) -> Control {
+    let kind = frame["type"].as_str().unwrap_or_default();
+    let lower = kind.to_ascii_lowercase();
+    let named = ["resync", "snapshot", "truncat"].iter().any(|word| lower.contains(word));
+    let told = told_of_hole(frame) || frame.as_object().is_some_and(|members| members.values().any(told_of_hole));
+    Control { kind: json::clip(kind, TEXT_CHARS_MAX), needs_walk: named || told || !HARMLESS.contains(&kind) }
 }
 
-fn stream_error(frame: &Value) -> StreamError {
-    let first = |texts: [&Value; 3]| texts.iter().find_map(|text| text.as_str()).unwrap_or_default().to_owned();
+fn told_of_hole(object: &Value) -> bool {
+    HOLES.iter().any(|name| object[*name] == Value::Bool(true))
+}
+
+/// The code from `code`, else `error.code`, else `type`; the message from `message`, else `error.message`, else
+/// `error` where that is text.
+fn error(frame: &Value) -> StreamError {
+    let text = |values: [&Value; 3]| {
+        values.into_iter().find_map(Value::as_str).map(|text| json::clip(text, TEXT_CHARS_MAX))
+    };
+    let nested = &frame["error"];
     StreamError {
-        code: first([&frame["code"], &frame["error"]["code"], &frame["type"]]),
-        message: first([&frame["message"], &frame["error"]["message"], &frame["error"]]),
+        code: text([&frame["code"], &nested["code"], &frame["type"]]),
+        message: text([&frame["message"], &nested["message"], nested]).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::panic, reason = "a test may stop")]
+
+    use super::*;
+
+    fn walks(text: &str) -> bool {
+        match classify(text) {
+            Frame::Control(control) => control.needs_walk,
+            other => panic!("{text} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn frames_are_told_apart_by_object() {
+        assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
+        for other in ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"event""#] {
+            assert_eq!(classify(other), Frame::Other, "{other}");
+        }
+        let deep = format!(r#"{{"object":"ws_control","data":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(classify(&deep), Frame::Other);
+    }
+
+    #[test]
+    fn only_a_complete_replay_needs_no_walk() {
+        assert!(!walks(r#"{"object":"ws_control","type":"replay_started","data":{"since":"evt_1-0"}}"#));
+        assert!(!walks(r#"{"object":"ws_control","type":"replay_completed","data":{"truncated":false}}"#));
+        for hole in [
+            r#"{"object":"ws_control","type":"replay_completed","data":{"truncated":true}}"#,
+            r#"{"object":"ws_control","type":"replay_started","resync_required":true}"#,
+            r#"{"object":"ws_control","type":"SNAPSHOT_STARTED"}"#,
+            r#"{"object":"ws_control","type":"resync_required"}"#,
+            r#"{"object":"ws_control","type":"some_future_hint"}"#,
+            r#"{"object":"ws_control","type":5}"#,
+            r#"{"object":"ws_control"}"#,
+        ] {
+            assert!(walks(hole), "{hole}");
+        }
+    }
+
+    #[test]
+    fn errors_are_read_in_every_nesting() {
+        let check = |text: &str, code: Option<&str>, message: &str| {
+            let expected = StreamError { code: code.map(str::to_owned), message: message.to_owned() };
+            assert_eq!(classify(text), Frame::Error(expected), "{text}");
+        };
+        check(r#"{"object":"ws_error","code":"A","message":"b"}"#, Some("A"), "b");
+        check(r#"{"object":"ws_error","error":{"code":"A","message":"b"}}"#, Some("A"), "b");
+        check(r#"{"object":"ws_error","type":"A","error":"b"}"#, Some("A"), "b");
+        check(r#"{"object":"ws_error","code":7,"message":[]}"#, None, "");
+    }
+
+    #[test]
+    fn foreign_text_is_bounded() {
+        let long = "x".repeat(100_000);
+        let Frame::Error(error) = classify(&format!(r#"{{"object":"ws_error","code":"{long}","message":"{long}"}}"#))
+        else {
+            panic!("no error frame");
+        };
+        assert_eq!(error.message.chars().count(), TEXT_CHARS_MAX + 1);
+        assert_eq!(error.code.map(|code| code.chars().count()), Some(TEXT_CHARS_MAX + 1));
     }
 }

@@ -73,21 +73,29 @@ async fn a_page_of_events_as_it_came() {
 #[tokio::test]
 async fn every_error_envelope_and_retry_after() {
     let cases = [
-        (include_str!("../fixtures/errors/401.api-key-invalid.json"), "API_KEY_INVALID", "Invalid API key"),
-        (include_str!("../fixtures/errors/500.legacy-envelope.json"), "INTERNAL_SERVER_ERROR", "Failed to load orders"),
-        (include_str!("../fixtures/errors/429.rate-limit.json"), "RATE_LIMIT_EXCEEDED", "Too many requests"),
-        ("<html>", "", ""),
+        (include_str!("../fixtures/errors/401.api-key-invalid.json"), Some("API_KEY_INVALID"), "Invalid API key"),
+        (
+            include_str!("../fixtures/errors/500.legacy-envelope.json"),
+            Some("INTERNAL_SERVER_ERROR"),
+            "Failed to load orders",
+        ),
+        (include_str!("../fixtures/errors/429.rate-limit.json"), Some("RATE_LIMIT_EXCEEDED"), "Too many requests"),
+        ("<html>", None, "no error envelope in the 6 bytes of the answer"),
     ];
     for (body, code, message) in cases {
         let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "retry-after: 30\r\n", body)).await;
-        let wanted = RestError::Status {
-            status: 429,
-            code: code.into(),
-            message: message.into(),
-            retry_after: Some(Duration::from_secs(30)),
+        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.newest_events(1)).await else {
+            panic!("a status")
         };
-        assert_eq!(soon(rest.newest_events(1)).await, Err(wanted));
+        assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message));
+        assert_eq!(retry_after, Some(Duration::from_secs(30)));
     }
+    let hint = include_str!("../fixtures/errors/429.rate-limit.json");
+    let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "", hint)).await;
+    let answer = soon(rest.newest_events(1)).await;
+    assert!(
+        matches!(answer, Err(RestError::Status { retry_after: Some(wait), .. }) if wait == Duration::from_mins(15))
+    );
 }
 
 #[tokio::test]

@@ -114,7 +114,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// A data frame: a delivery, unless it says of itself that it is about the connection.
     async fn frame(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
-        match frame::classify(&bytes) {
+        // A message that is no text can be no frame about the connection.
+        match std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify) {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
                 tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
@@ -124,8 +125,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 ControlFlow::Continue(())
             }
             Frame::Error(error) => {
-                let detail = format!("ws_error {} {}", foreign(&error.code), foreign(&error.message));
-                broken(End::StreamError(error.code), detail.trim_end())
+                let detail = format!(
+                    "ws_error {} {}",
+                    foreign(error.code.as_deref().unwrap_or_default()),
+                    foreign(&error.message)
+                );
+                broken(End::StreamError(error.code.unwrap_or_default()), detail.trim_end())
             }
             // What is no event either is a delivery too: the relay keeps it as a dead letter.
             Frame::Event | Frame::Other => self.deliver(bytes).await,

@@ -1,0 +1,237 @@
+//! The event envelope (`PepayEvent`, format `event_v1`): the same on the WebSocket, in webhooks and in the event log.
+//!
+//! Only the envelope is read here; `data.object` stays text, for [`crate::normalize`]. Of the members that every
+//! documented sample has, `id`, `object`, `type` and `data.object` are required (`api-spec/webhook-events`,
+//! `api-reference/events/list-events`).
+
+use super::EventId;
+use super::json::{self, DEPTH_MAX};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Longest piece of foreign text in a [`Undecodable::detail`], in characters.
+const DETAIL_CHARS_MAX: usize = 120;
+
+/// One event of the provider, borrowed from the bytes that brought it.
+pub struct Event<'a> {
+    /// `evt_<ms>-<seq>` as a rule; never empty.
+    pub id: Cow<'a, str>,
+    /// For example `commerce.order.updated`.
+    pub event_type: Cow<'a, str>,
+    /// When the provider made it, in Unix seconds.
+    pub created: Option<i64>,
+    /// True on mainnet, false on devnet; the samples of some pages leave it out.
+    pub livemode: Option<bool>,
+    /// `data.object`: always an object.
+    pub object: &'a RawValue,
+    /// `data.previous_attributes`: earlier values of what changed, on `….updated`.
+    pub previous_attributes: Option<&'a RawValue>,
+}
+
+impl Event<'_> {
+    /// The id as a place in the provider's order; `None` for ids like `evt_example`.
+    pub fn cursor(&self) -> Option<EventId> {
+        self.id.parse().ok()
+    }
+
+    /// When it happened, in Unix milliseconds: the id's, else `created`.
+    pub fn occurred_at_ms(&self) -> Option<i64> {
+        match self.cursor() {
+            Some(id) => Some(i64::try_from(id.ms).unwrap_or(i64::MAX)),
+            None => self.created.map(|seconds| seconds.saturating_mul(1_000)),
+        }
+    }
+}
+
+/// Shows id and type alone: an event's content belongs into no log.
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").field("id", &self.id).field("event_type", &self.event_type).finish_non_exhaustive()
+    }
+}
+
+/// Why a delivery becomes a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// No JSON, no UTF-8, or nested too deep.
+    MalformedJson,
+    /// JSON, but its `object` is not `event`.
+    NotAnEvent,
+    /// An event without an id, a type, a `data.object`, a time, or the id of what it is about.
+    MissingField,
+    /// An event of a type that has no topic.
+    UnknownType,
+    /// An event that names another environment than the relay's.
+    WrongEnvironment,
+    /// Kafka refused the record for its size.
+    TooLarge,
+}
+
+impl Reason {
+    /// Every reason, in the order in which tables list them.
+    pub const ALL: [Self; 6] = [
+        Self::MalformedJson,
+        Self::NotAnEvent,
+        Self::MissingField,
+        Self::UnknownType,
+        Self::WrongEnvironment,
+        Self::TooLarge,
+    ];
+
+    /// The name used in the header `relay_reason`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedJson => "malformed_json",
+            Self::NotAnEvent => "not_an_event",
+            Self::MissingField => "missing_field",
+            Self::UnknownType => "unknown_type",
+            Self::WrongEnvironment => "wrong_environment",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Bytes that are no event.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}: {detail}")]
+pub struct Undecodable {
+    /// What kind of defect.
+    pub reason: Reason,
+    /// The defect in words, short and without the delivery's content.
+    pub detail: String,
+    /// The event's id, where one could be read: copies that came by other legs have it too.
+    pub id: Option<String>,
+}
+
+/// Reads the envelope of one event.
+pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
+    let refuse = |reason, detail: String| Undecodable { reason, detail, id: None };
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| refuse(Reason::MalformedJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
+    let malformed = |error: serde_json::Error| refuse(Reason::MalformedJson, json::clip(&error.to_string(), DETAIL_CHARS_MAX));
+    let [object, id, event_type, created, livemode, data] =
+        json::members(text, &["object", "id", "type", "created", "livemode", "data"])
+            .map_err(malformed)?
+            .ok_or_else(|| refuse(Reason::NotAnEvent, "not a JSON object".into()))?;
+
+    let id = id.and_then(json::string).filter(|id| !id.is_empty());
+    let refuse = |reason, detail: String| Undecodable { reason, detail, id: id.as_deref().map(str::to_owned) };
+    if json::too_deep(text) {
+        return Err(refuse(Reason::MalformedJson, format!("nested deeper than {DEPTH_MAX}")));
+    }
+    match object.and_then(json::string) {
+        Some(object) if object == "event" => {}
+        Some(other) => {
+            let other = json::clip(&other, DETAIL_CHARS_MAX);
+            return Err(refuse(Reason::NotAnEvent, format!("`object` is `{other}`, not `event`")));
+        }
+        None => return Err(refuse(Reason::NotAnEvent, "`object` is missing or no text".into())),
+    }
+    let missing = |name: &str| refuse(Reason::MissingField, format!("`{name}` is missing or of the wrong type"));
+    let event_type = event_type.and_then(json::string).ok_or_else(|| missing("type"))?;
+    let [object, previous_attributes] = match data {
+        Some(data) => json::members(data.get(), &["object", "previous_attributes"]).map_err(malformed)?.unwrap_or_default(),
+        None => [None; 2],
+    };
+    let object = object.filter(|object| object.get().starts_with('{')).ok_or_else(|| missing("data.object"))?;
+    let Some(id) = id else {
+        return Err(missing("id"));
+    };
+    Ok(Event {
+        id,
+        event_type,
+        created: created.and_then(|seconds| seconds.get().parse().ok()),
+        livemode: livemode.and_then(|flag| flag.get().parse().ok()),
+        object,
+        previous_attributes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+
+    const EVENT: &str = r#"{"id":"evt_1700000000000-123","object":"event","created":1700000000,"type":"commerce.order.updated","livemode":false,
+        "data":{"object":{"id":"o1"},"previous_attributes":{"status":"placed"}}}"#;
+
+    fn check(text: &str, reason: Reason, id: Option<&str>) {
+        let refused = decode(text.as_bytes()).unwrap_err();
+        assert_eq!((refused.reason, refused.id.as_deref()), (reason, id), "{text}: {}", refused.detail);
+        assert!(refused.detail.chars().count() <= DETAIL_CHARS_MAX + 40, "{}", refused.detail);
+    }
+
+    #[test]
+    fn an_event_is_read() {
+        let event = decode(EVENT.as_bytes()).unwrap();
+        assert_eq!((&*event.id, &*event.event_type), ("evt_1700000000000-123", "commerce.order.updated"));
+        assert_eq!((event.created, event.livemode), (Some(1_700_000_000), Some(false)));
+        assert_eq!(event.object.get(), r#"{"id":"o1"}"#);
+        assert_eq!(event.previous_attributes.map(RawValue::get), Some(r#"{"status":"placed"}"#));
+        assert_eq!(event.cursor(), Some(EventId { ms: 1_700_000_000_000, seq: 123 }));
+        assert_eq!(event.occurred_at_ms(), Some(1_700_000_000_000));
+        assert!(!format!("{event:?}").contains("o1"));
+    }
+
+    #[test]
+    fn the_time_comes_from_the_id_else_from_created() {
+        let at = |id: &str, created: &str| {
+            let text = format!(r#"{{"id":"{id}","object":"event","type":"t","created":{created},"data":{{"object":{{}}}}}}"#);
+            decode(text.as_bytes()).unwrap().occurred_at_ms()
+        };
+        assert_eq!(at("evt_5-0", "1700000000"), Some(5));
+        assert_eq!(at("evt_example", "1700000000"), Some(1_700_000_000_000));
+        assert_eq!(at("evt_example", "9223372036854775807"), Some(i64::MAX));
+        assert_eq!(at("evt_18446744073709551615-0", "0"), Some(i64::MAX));
+        for unknown in ["1.5", "1e3", "null", "\"1\"", "99999999999999999999"] {
+            assert_eq!(at("evt_example", unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        for text in ["", "{", "nonsense", "{\"object\":\"event\"", "{} {}", "{\"id\":\"\u{1}\"}"] {
+            check(text, Reason::MalformedJson, None);
+        }
+        assert_eq!(decode(b"{\"id\":\"\xff\"}").unwrap_err().reason, Reason::MalformedJson);
+    }
+
+    #[test]
+    fn nesting_is_bounded_wherever_it_stands() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let with = |member: String| EVENT.replacen("\"created\"", &format!("{member},\"created\""), 1);
+        assert!(decode(with(format!("\"request\":{}", deep(127))).as_bytes()).is_ok());
+        check(&with(format!("\"request\":{}", deep(128))), Reason::MalformedJson, Some("evt_1700000000000-123"));
+        check(&deep(100_000), Reason::NotAnEvent, None);
+    }
+
+    #[test]
+    fn what_is_no_event_says_so() {
+        for text in ["[]", "null", "5", "\"event\"", "{}", r#"{"object":5}"#, r#"{"object":"ws_control"}"#] {
+            check(text, Reason::NotAnEvent, None);
+        }
+        check(r#"{"object":"order","id":"evt_1-0"}"#, Reason::NotAnEvent, Some("evt_1-0"));
+        check(&format!(r#"{{"object":"{}"}}"#, "x".repeat(10_000)), Reason::NotAnEvent, None);
+    }
+
+    #[test]
+    fn what_every_event_has_is_required() {
+        let id = Some("evt_1-0");
+        check(r#"{"object":"event","type":"t","data":{"object":{}}}"#, Reason::MissingField, None);
+        check(r#"{"object":"event","id":"","type":"t","data":{"object":{}}}"#, Reason::MissingField, None);
+        check(r#"{"object":"event","id":7,"type":"t","data":{"object":{}}}"#, Reason::MissingField, None);
+        check(r#"{"object":"event","id":"evt_1-0","data":{"object":{}}}"#, Reason::MissingField, id);
+        check(r#"{"object":"event","id":"evt_1-0","type":"t"}"#, Reason::MissingField, id);
+        check(r#"{"object":"event","id":"evt_1-0","type":"t","data":{}}"#, Reason::MissingField, id);
+        check(r#"{"object":"event","id":"evt_1-0","type":"t","data":5}"#, Reason::MissingField, id);
+        check(r#"{"object":"event","id":"evt_1-0","type":"t","data":{"object":[]}}"#, Reason::MissingField, id);
+    }
+}
