@@ -341,7 +341,7 @@ mod tests {
             matches!(finished, Finished::Stopped),
             "the intake has no reader, so the frame came whole: {finished:?}"
         );
-        assert_eq!(after.as_secs(), 300);
+        assert_eq!(after, 5 * IDLE + CLOSE_WAIT);
     }
 
     #[tokio::test(start_paused = true)]
