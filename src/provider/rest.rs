@@ -3,6 +3,7 @@
 //! Every call is bounded in time and bytes. The key goes into exactly one header and no log; a URL is logged
 //! without its query.
 
+use super::errors::{self, ApiError};
 use super::http_time;
 use crate::clock::{Clock, now_ms};
 use bytes::{Bytes, BytesMut};
@@ -48,14 +49,12 @@ pub enum RestError {
     #[error("no complete answer from the provider in time")]
     TimedOut,
     /// The provider answered with a status that is no success; a redirect is one, since none is followed.
-    #[error("the provider answered {status}{}", Reason(.code, .message))]
+    #[error("the provider answered {status}: {error}")]
     Status {
         /// The HTTP status.
         status: u16,
-        /// The code of the error envelope; empty when there is none.
-        code: String,
-        /// The sentence of the error envelope, escaped and cut; empty when there is none.
-        message: String,
+        /// What the provider says about it.
+        error: ApiError,
         /// How long the provider asks to be left alone.
         retry_after: Option<Duration>,
     },
@@ -194,10 +193,10 @@ impl Rest {
         }
         // What follows an error status is a help for people; that it is unreadable changes nothing.
         let body = bounded(&mut response, ERROR_BYTES_MAX).await.unwrap_or_default();
-        let (code, message) = error_envelope(&body);
-        let retry_after =
-            text_of(&headers, RETRY_AFTER.as_str()).and_then(|value| http_time::retry_after(&value, now_ms()));
-        Err(RestError::Status { status: status.as_u16(), code, message, retry_after })
+        let error = errors::parse(&body);
+        let asked = text_of(&headers, RETRY_AFTER.as_str()).and_then(|value| http_time::retry_after(&value, now_ms()));
+        let retry_after = asked.or(error.retry_after_hint);
+        Err(RestError::Status { status: status.as_u16(), error, retry_after })
     }
 
     fn learn_clock(&self, headers: &HeaderMap) {
@@ -207,33 +206,9 @@ impl Rest {
     }
 }
 
-/// Code and message of an error answer, escaped and cut, in any of the three documented envelopes
-/// (`api-spec/errors`, `api-spec/rate-limits`); empty where there is none.
-pub(crate) fn error_envelope(body: &[u8]) -> (String, String) {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Default::default() };
-    let first = |texts: [&serde_json::Value; 3]| foreign(texts.iter().find_map(|t| t.as_str()).unwrap_or_default());
-    (
-        first([&value["error"]["code"], &value["code"], &value["error_code"]]),
-        first([&value["error"]["message"], &value["error"], &value["message"]]),
-    )
-}
-
 /// Text of a peer, safe to log: control characters escaped, cut to a sentence's length.
 pub(crate) fn foreign(text: &str) -> String {
     text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect()
-}
-
-/// `: CODE message`, with what there is of both.
-struct Reason<'a>(&'a str, &'a str);
-
-impl std::fmt::Display for Reason<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.0, self.1) {
-            ("", "") => Ok(()),
-            ("", text) | (text, "") => write!(f, ": {text}"),
-            (code, message) => write!(f, ": {code}, {message}"),
-        }
-    }
 }
 
 /// The result in an answer, with or without the `{"success":true,"data":…}` around it.

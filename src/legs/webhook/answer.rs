@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn no_outcome_and_no_phase_blames_the_peer() {
         for outcome in Outcome::ALL {
-            assert!(matches!(Answer::to_outcome(outcome).status(), 200 | 503), "{outcome}");
+            assert!(matches!(Answer::to_outcome(outcome).status(), 200 | 503), "{outcome:?}");
         }
         for phase in [Phase::Starting, Phase::KafkaUnavailable, Phase::Stopping] {
             assert_eq!(Answer::to_phase(phase).map(Answer::status), Some(503), "{phase:?}");

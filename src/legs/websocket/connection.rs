@@ -115,7 +115,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// A data frame: a delivery, unless it says of itself that it is about the connection.
     async fn frame(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
-        match frame::classify(&bytes) {
+        // A message that is no text can be no frame about the connection.
+        match std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify) {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
                 tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
@@ -125,8 +126,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 ControlFlow::Continue(())
             }
             Frame::Error(error) => {
-                let detail = format!("ws_error {} {}", foreign(&error.code), foreign(&error.message));
-                broken(End::StreamError(error.code), detail.trim_end())
+                let detail = format!(
+                    "ws_error {} {}",
+                    foreign(error.code.as_deref().unwrap_or_default()),
+                    foreign(&error.message)
+                );
+                broken(End::StreamError(error.code.unwrap_or_default()), detail.trim_end())
             }
             // What is no event either is a delivery too: the relay keeps it as a dead letter.
             Frame::Event | Frame::Other => self.deliver(bytes).await,
@@ -183,7 +188,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Finished::Stopped => (CloseCode::Away, "relay stopping"),
             Finished::Ended(Ended { end: End::TooLarge, .. }) => (CloseCode::Size, "frame over the limit"),
             Finished::Ended(Ended { end: End::Protocol, .. }) => (CloseCode::Protocol, ""),
-            Finished::Ended(Ended { end: End::StreamError(_) | End::Close(_), .. }) => (CloseCode::Normal, ""),
+            Finished::Ended(Ended { end: End::StreamError(_), .. }) => (CloseCode::Normal, ""),
+            Finished::Ended(Ended { end: End::Close(_), .. }) => {
+                // The library has queued the answer to the peer's close frame; a peer that is gone needs none.
+                let _ = timeout(CLOSE_WAIT, self.stream.flush()).await;
+                return;
+            }
             // Nobody is there to hear it, or goodbye was said.
             Finished::Ended(_) => return,
         };
@@ -227,4 +237,118 @@ fn ended_by(error: Error) -> Ended {
         _ => End::Protocol,
     };
     Ended::new(end, foreign(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use super::super::dial::Heard;
+    use super::*;
+    use crate::config::{Stream, StreamAuth};
+    use crate::legs::Intake;
+    use crate::provider::{rest::Rest, tls};
+    use crate::telemetry::{Health, Metrics};
+    use secrecy::SecretString;
+    use std::sync::Arc;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::sync::{mpsc, watch};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_util::sync::CancellationToken;
+
+    const IDLE: Duration = Duration::from_secs(60);
+
+    fn leg() -> Websocket {
+        let settings = Stream {
+            enabled: true,
+            types: Vec::new(),
+            auth: StreamAuth::Key,
+            ping_interval: Duration::from_secs(20),
+            idle_timeout: IDLE,
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+            frame_bytes_max: 1024,
+        };
+        let api_key = watch::channel(SecretString::from("ck_test")).1;
+        let tls = tls::client_config().unwrap();
+        Websocket {
+            stream_url: "ws://127.0.0.1:1/".to_owned(),
+            settings,
+            rest: Arc::new(Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls).unwrap()),
+            api_key,
+            tls,
+            cursor: watch::channel(None).1,
+            intake: Intake::new(4096).0,
+            events: mpsc::channel(1).0,
+            health: Arc::<Health>::default(),
+            metrics: Arc::new(Metrics::new("test")),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Lives through a connection whose peer does what `peer` does; how it finished and after how long.
+    async fn lived<P: Future>(peer: impl FnOnce(DuplexStream) -> P) -> (Finished, Duration) {
+        let leg = leg();
+        let (ours, theirs) = duplex(4096);
+        let heard = Heard::new(ours);
+        let pulse = heard.pulse.clone();
+        let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
+        let started = Instant::now();
+        let live = async { (Connection::new(stream, pulse, &leg).live().await, started.elapsed()) };
+        let peer = async {
+            // What it returns is kept, so that its end of the connection stays open.
+            let _kept = peer(theirs).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            finished = live => finished,
+            () = peer => unreachable!("a peer never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_says_nothing_is_left_after_the_idle_timeout() {
+        let (finished, after) = lived(std::future::ready).await;
+        assert!(matches!(finished, Finished::Ended(Ended { end: End::Silence, .. })), "{finished:?}");
+        assert!(after >= IDLE && after < IDLE + Duration::from_secs(1), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pong_is_a_sign_of_life() {
+        // A peer that answers pings for five minutes, and then no more.
+        let (finished, after) = lived(|theirs| async move {
+            let mut peer = WebSocketStream::from_raw_socket(theirs, Role::Server, None).await;
+            let answering = async { while let Some(Ok(_)) = peer.next().await {} };
+            let _ = timeout(5 * IDLE, answering).await;
+            peer
+        })
+        .await;
+        assert!(matches!(finished, Finished::Ended(Ended { end: End::Silence, .. })), "{finished:?}");
+        assert!(after > 5 * IDLE && after <= 6 * IDLE + Duration::from_secs(1), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_trickles_in_is_a_sign_of_life() {
+        let (finished, after) = lived(|mut theirs| async move {
+            theirs.write_all(&[0x81, 10]).await.unwrap();
+            for byte in *b"0123456789" {
+                tokio::time::sleep(IDLE / 2).await;
+                theirs.write_all(&[byte]).await.unwrap();
+            }
+            theirs
+        })
+        .await;
+        assert!(
+            matches!(finished, Finished::Stopped),
+            "the intake has no reader, so the frame came whole: {finished:?}"
+        );
+        assert_eq!(after, 5 * IDLE + CLOSE_WAIT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_is_gone_without_a_close_frame_is_a_reset() {
+        let (finished, after) = lived(|theirs| async move { drop(theirs) }).await;
+        assert!(matches!(finished, Finished::Ended(Ended { end: End::Reset, .. })), "{finished:?}");
+        assert_eq!(after, Duration::ZERO);
+    }
 }

@@ -4,9 +4,8 @@ use super::{Ended, Websocket};
 use crate::config::StreamAuth;
 use crate::clock::now_ms;
 use crate::legs::session::End;
-use crate::provider::EventId;
-use crate::provider::http_time;
-use crate::provider::rest::{API_KEY, RestError, error_envelope, foreign};
+use crate::provider::rest::{API_KEY, RestError, foreign};
+use crate::provider::{EventId, errors, http_time};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use std::io;
@@ -128,7 +127,7 @@ fn without_token(error: RestError) -> Ended {
         RestError::KeyNotAHeader => End::Http { status: 401, retry_after: None },
         _ => End::ConnectFailed,
     };
-    Ended::new(end, format!("no ws_token: {error}"))
+    Ended::new(end, foreign(&format!("no ws_token: {error}")))
 }
 
 fn failed(error: &io::Error) -> Ended {
@@ -139,13 +138,11 @@ fn refused(error: &Error) -> Ended {
     match error {
         Error::Http(response) => {
             let status = response.status().as_u16();
-            let retry_after = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| http_time::retry_after(value, now_ms()));
-            let (code, message) = error_envelope(response.body().as_deref().unwrap_or_default());
-            Ended::new(End::Http { status, retry_after }, format!("HTTP {status} {code} {message}").trim_end())
+            let said = errors::parse(response.body().as_deref().unwrap_or_default());
+            let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let asked = header.and_then(|value| http_time::retry_after(value, now_ms()));
+            let retry_after = asked.or(said.retry_after_hint);
+            Ended::new(End::Http { status, retry_after }, foreign(&format!("HTTP {status}: {said}")))
         }
         // Its text would hold the address, and with it a token.
         Error::Url(_) => Ended::new(End::ConnectFailed, "provider.stream_url is no ws or wss address"),

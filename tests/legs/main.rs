@@ -1,0 +1,44 @@
+//! The legs against the provider's side of the wire: a WebSocket server, raw TCP and HTTP peers, each in the test.
+//!
+//! The test plays the relay: it takes deliveries out of the intake and settles them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod rest;
+mod webhook;
+mod websocket;
+
+use pepay_relay::legs::{Delivery, IntakeReceiver, Leg, Outcome};
+use pepay_relay::telemetry::Metrics;
+use std::time::Duration;
+
+/// Far longer than anything here takes; a test that hangs fails by it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The value of `future`, which must come soon.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it comes soon")
+}
+
+/// The next delivery out of the intake.
+async fn next(receiver: &mut IntakeReceiver) -> Delivery {
+    let mut batch = Vec::new();
+    assert_eq!(soon(receiver.recv_many(&mut batch, 1)).await, 1, "the intake is open");
+    batch.remove(0)
+}
+
+/// Settles a delivery as the relay does: counted, then told.
+fn settle(metrics: &Metrics, delivery: Delivery, outcome: Outcome) {
+    metrics.outcome(delivery.leg, outcome);
+    if let Some(reply) = delivery.reply {
+        let _ = reply.send(outcome);
+    }
+}
+
+/// Deliveries = outcomes + in flight, and nothing is in flight.
+fn assert_books_balance(metrics: &Metrics) {
+    for leg in Leg::ALL {
+        let outcomes: u64 = Outcome::ALL.into_iter().map(|outcome| metrics.outcomes(leg, outcome)).sum();
+        assert_eq!((metrics.deliveries(leg), metrics.in_flight(leg)), (outcomes, 0), "{leg}");
+    }
+}

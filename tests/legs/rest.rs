@@ -1,0 +1,124 @@
+use super::soon;
+use pepay_relay::provider::rest::{Rest, RestError};
+use pepay_relay::provider::tls;
+use secrecy::{ExposeSecret, SecretString};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// A client, and a provider that gives one answer and returns what it was asked.
+async fn rig(key: &str, answer: &str) -> (Rest, tokio::task::JoinHandle<String>) {
+    let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/", provider.local_addr().unwrap());
+    let answer = answer.to_owned();
+    let asked = tokio::spawn(async move {
+        let (mut socket, _) = provider.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0);
+        }
+        // A client that has read enough may have gone.
+        let _ = socket.write_all(answer.as_bytes()).await;
+        String::from_utf8(request).unwrap()
+    });
+    let (_, api_key) = watch::channel(SecretString::from(key));
+    let tls = tls::client_config().unwrap();
+    (Rest::new(&base, Duration::from_secs(5), api_key, &tls).unwrap(), asked)
+}
+
+fn answer(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+#[tokio::test]
+async fn a_token_in_both_forms() {
+    for body in [
+        include_str!("../fixtures/rest/ws-token.response.json"),
+        include_str!("../fixtures/rest/ws-token.response.iso-variant.json"),
+    ] {
+        let (rest, asked) = rig("ck_test", &answer("200 OK", "", body)).await;
+        let minted = soon(rest.mint_ws_token()).await.unwrap();
+        assert!(minted.token.expose_secret().starts_with("eyJ"));
+        assert_eq!(minted.ws_url.as_deref(), Some("wss://api-beta.pepay.io/ws/commerce/events"));
+        assert!(!format!("{minted:?}").contains("eyJ"), "a token does not print");
+        let asked = asked.await.unwrap();
+        assert!(asked.starts_with("POST /api/v1/ws/token HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(asked.matches("ck_test").count(), 1);
+        assert!(asked.contains("x-commerce-api-key: ck_test\r\n"), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_and_the_clock() {
+    let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let body = include_str!("../fixtures/rest/commerce-status.response.json");
+    let (rest, _asked) = rig("ck_test", &answer("200 OK", date, body)).await;
+    assert_eq!(rest.provider_clock_offset_ms(), 0);
+    let status = soon(rest.commerce_status()).await.unwrap();
+    assert_eq!((status.status.as_str(), status.features["orders"]), ("available", true));
+    assert_eq!(status.escrow_balance.unwrap().get(), "50");
+    let years = rest.provider_clock_offset_ms() / 1000 / 86_400 / 365;
+    assert!(years < -25, "{years}");
+}
+
+#[tokio::test]
+async fn a_page_of_events_as_it_came() {
+    let body = include_str!("../fixtures/rest/events-list.newest.limit3.json");
+    let (rest, asked) = rig("ck_test", &answer("200 OK", "", body)).await;
+    assert_eq!(soon(rest.newest_events(3)).await.unwrap(), body);
+    assert!(asked.await.unwrap().starts_with("GET /api/v1/events?limit=3 HTTP/1.1\r\n"));
+}
+
+#[tokio::test]
+async fn every_error_envelope_and_retry_after() {
+    let cases = [
+        (include_str!("../fixtures/errors/401.api-key-invalid.json"), Some("API_KEY_INVALID"), "Invalid API key"),
+        (
+            include_str!("../fixtures/errors/500.legacy-envelope.json"),
+            Some("INTERNAL_SERVER_ERROR"),
+            "Failed to load orders",
+        ),
+        (include_str!("../fixtures/errors/429.rate-limit.json"), Some("RATE_LIMIT_EXCEEDED"), "Too many requests"),
+        ("<html>", None, "no error envelope in the 6 bytes of the answer"),
+    ];
+    for (body, code, message) in cases {
+        let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "retry-after: 30\r\n", body)).await;
+        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.newest_events(1)).await else {
+            panic!("a status")
+        };
+        assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message));
+        assert_eq!(retry_after, Some(Duration::from_secs(30)));
+    }
+    let hint = include_str!("../fixtures/errors/429.rate-limit.json");
+    let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "", hint)).await;
+    let answer = soon(rest.newest_events(1)).await;
+    assert!(
+        matches!(answer, Err(RestError::Status { retry_after: Some(wait), .. }) if wait == Duration::from_mins(15))
+    );
+}
+
+#[tokio::test]
+async fn hostile_answers_are_errors() {
+    let location = "location: http://127.0.0.1:1/\r\n";
+    let (rest, _asked) = rig("ck_test", &answer("307 Temporary Redirect", location, "")).await;
+    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::Status { status: 307, .. })));
+
+    let huge = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n";
+    let (rest, _asked) = rig("ck_test", huge).await;
+    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::TooLarge(_))));
+
+    let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(9 << 20));
+    let (rest, _asked) = rig("ck_test", &endless).await;
+    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::TooLarge(_))));
+
+    let (rest, _asked) = rig("ck_test", &answer("200 OK", "", "[]")).await;
+    assert!(matches!(soon(rest.mint_ws_token()).await, Err(RestError::Malformed(_))));
+
+    let (rest, _asked) = rig("ck_test", "").await;
+    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::Unreachable(_))));
+
+    let (rest, asked) = rig("ck\ntest", "").await;
+    assert_eq!(soon(rest.newest_events(1)).await, Err(RestError::KeyNotAHeader));
+    asked.abort();
+}

@@ -1,0 +1,429 @@
+use super::{assert_books_balance, next, settle, soon};
+use futures::{SinkExt, StreamExt};
+use pepay_relay::config::{Stream, StreamAuth};
+use pepay_relay::legs::websocket::{SessionEvent, Websocket};
+use pepay_relay::legs::{Cause, Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::provider::{EventId, rest::Rest, tls};
+use pepay_relay::telemetry::{Health, LegState, Metrics};
+use secrecy::SecretString;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
+use tokio_util::sync::CancellationToken;
+
+const EVENT: &str = include_str!("../fixtures/ws/event.commerce.order.updated.json");
+const FRAME_BYTES_MAX: usize = 256 << 10;
+
+/// The leg, and the provider's listener that it connects to.
+struct Rig {
+    provider: TcpListener,
+    receiver: IntakeReceiver,
+    events: mpsc::Receiver<SessionEvent>,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    key: watch::Sender<SecretString>,
+    cursor: watch::Sender<Option<EventId>>,
+    stop: CancellationToken,
+    leg: JoinHandle<()>,
+}
+
+/// A connection as the provider sees it.
+struct Peer {
+    stream: WebSocketStream<TcpStream>,
+    request: Request,
+}
+
+fn settings() -> Stream {
+    Stream {
+        enabled: true,
+        types: vec!["commerce.order.*".into(), "invoice.*".into()],
+        auth: StreamAuth::Key,
+        ping_interval: Duration::from_secs(20),
+        idle_timeout: Duration::from_secs(60),
+        backoff_min: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(5),
+        frame_bytes_max: FRAME_BYTES_MAX,
+    }
+}
+
+impl Rig {
+    async fn start(settings: Stream) -> Self {
+        Self::with_intake(settings, 1 << 20).await
+    }
+
+    async fn with_intake(settings: Stream, intake_bytes_max: usize) -> Self {
+        let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = provider.local_addr().unwrap();
+        let (intake, receiver) = Intake::new(intake_bytes_max);
+        let (sender, events) = mpsc::channel(64);
+        let (key, api_key) = watch::channel(SecretString::from("ck_test"));
+        let (cursor, cursor_receiver) = watch::channel(None);
+        let (health, metrics, stop) =
+            (Arc::<Health>::default(), Arc::new(Metrics::new("test")), CancellationToken::new());
+        let tls = tls::client_config().unwrap();
+        let rest = Rest::new(&format!("http://{address}"), Duration::from_secs(5), api_key.clone(), &tls).unwrap();
+        let websocket = Websocket {
+            stream_url: format!("ws://{address}/ws/commerce/events"),
+            settings,
+            api_key,
+            rest: Arc::new(rest),
+            tls,
+            cursor: cursor_receiver,
+            intake,
+            events: sender,
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+        };
+        let leg = tokio::spawn(websocket.run());
+        Self { provider, receiver, events, health, metrics, key, cursor, stop, leg }
+    }
+
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+    async fn accept(&self) -> Peer {
+        let (socket, _) = soon(self.provider.accept()).await.unwrap();
+        let mut request = None;
+        let seen = |asked: &Request, response: Response| {
+            request = Some(asked.clone());
+            Ok(response)
+        };
+        let stream = soon(accept_hdr_async(socket, seen)).await.unwrap();
+        Peer { stream, request: request.unwrap() }
+    }
+
+    /// Answers the next connection with plain HTTP instead of an upgrade; returns the request's head and body.
+    async fn answer(&self, status: &str, headers: &str, body: &str) -> String {
+        let (mut socket, _) = soon(self.provider.accept()).await.unwrap();
+        let mut request = Vec::new();
+        while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(soon(socket.read_buf(&mut request)).await.unwrap(), 0);
+        }
+        let length = body.len();
+        let answer =
+            format!("HTTP/1.1 {status}\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        socket.write_all(answer.as_bytes()).await.unwrap();
+        // Until the leg has read the answer.
+        while soon(socket.read_buf(&mut request)).await.unwrap_or(0) > 0 {}
+        String::from_utf8(request).unwrap()
+    }
+
+    async fn event(&mut self) -> SessionEvent {
+        soon(self.events.recv()).await.expect("the leg runs")
+    }
+
+    async fn until(&self, state: LegState) {
+        let mut snapshots = self.health.subscribe();
+        soon(snapshots.wait_for(|snapshot| snapshot.legs[Leg::Websocket as usize].0 == state)).await.unwrap();
+    }
+
+    async fn finish(self) {
+        self.stop.cancel();
+        soon(self.leg).await.unwrap();
+        assert_books_balance(&self.metrics);
+    }
+}
+
+impl Peer {
+    async fn send(&mut self, message: impl Into<Message>) {
+        self.stream.send(message.into()).await.unwrap();
+    }
+
+    /// The code of the leg's close frame, whatever comes before it.
+    async fn close_code(&mut self) -> CloseCode {
+        loop {
+            if let Message::Close(Some(close)) = soon(self.stream.next()).await.expect("a close frame").unwrap() {
+                return close.code;
+            }
+        }
+    }
+
+    fn query(&self) -> &str {
+        self.request.uri().query().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_key_goes_in_one_header_and_the_cursor_in_the_query_of_the_next_connection() {
+    let mut rig = Rig::start(settings()).await;
+    let mut peer = rig.accept().await;
+    assert_eq!(peer.request.headers()["x-commerce-api-key"], "ck_test");
+    assert_eq!(peer.request.uri().path(), "/ws/commerce/events");
+    assert_eq!(peer.query(), "types=commerce.order.*%2Cinvoice.*&format=event_v1");
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    peer.send(EVENT).await;
+    let delivery = next(&mut rig.receiver).await;
+    assert_eq!((delivery.leg, delivery.bytes.as_ref()), (Leg::Websocket, EVENT.as_bytes()));
+    settle(&rig.metrics, delivery, Outcome::Published);
+    let cursor: EventId = "evt_1768472100655-0".parse().unwrap();
+    rig.cursor.send(Some(cursor)).unwrap();
+    peer.stream.close(Some(CloseFrame { code: CloseCode::Restart, reason: "bye\n".into() })).await.unwrap();
+    let again = rig.accept().await;
+    assert!(again.query().ends_with("&since=evt_1768472100655-0"), "{}", again.query());
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ServerError });
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: Some(cursor) });
+    assert_eq!(rig.metrics.reconnects(Cause::ServerError), 1);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_token_is_minted_for_each_connection_and_replaces_the_key() {
+    let mut rig = Rig::start(Stream { auth: StreamAuth::Token, ..settings() }).await;
+    for token in ["first", "second"] {
+        let elsewhere = format!(r#"{{"success":true,"data":{{"token":"{token}","ws_url":"wss://evil.example/ws"}}}}"#);
+        let asked = rig.answer("200 OK", "content-type: application/json\r\n", &elsewhere).await;
+        assert!(asked.starts_with("POST /api/v1/ws/token HTTP/1.1\r\n"), "{asked}");
+        assert_eq!(asked.matches("ck_test").count(), 1);
+        let mut peer = rig.accept().await;
+        assert!(peer.query().ends_with(&format!("&token={token}")), "{}", peer.query());
+        assert!(!peer.request.headers().contains_key("x-commerce-api-key"));
+        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        peer.stream.close(None).await.unwrap();
+        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_key_is_tried_again_on_a_nudge() {
+    let mut rig = Rig::start(settings()).await;
+    rig.answer("401 Unauthorized", "", include_str!("../fixtures/errors/401.api-key-invalid.json")).await;
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Refused });
+    rig.until(LegState::Refused).await;
+    rig.key.send(SecretString::from("ck_new")).unwrap();
+    let peer = rig.accept().await;
+    assert_eq!(peer.request.headers()["x-commerce-api-key"], "ck_new");
+    rig.until(LegState::Connected).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn retry_after_wins_over_the_backoff() {
+    let mut rig = Rig::start(settings()).await;
+    let asked = std::time::Instant::now();
+    rig.answer("429 Too Many Requests", "retry-after: 1\r\n", "{}").await;
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::RateLimited });
+    let _peer = rig.accept().await;
+    // The backoff of these settings is at most 5 ms.
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let mut rig = Rig::start(settings()).await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let location = format!("location: http://{}/\r\n", elsewhere.local_addr().unwrap());
+    rig.answer("302 Found", &location, "").await;
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ConnectFailed });
+    // The next attempt comes back here, and nothing went there.
+    let _peer = rig.accept().await;
+    assert!(tokio::time::timeout(Duration::ZERO, elsewhere.accept()).await.is_err());
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_closes_is_announced_each_time_and_backed_off_further() {
+    let mut rig = Rig::start(settings()).await;
+    for _ in 0..5 {
+        let mut peer = rig.accept().await;
+        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        peer.stream.close(None).await.unwrap();
+        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+    }
+    let _peer = rig.accept().await;
+    assert_eq!(rig.metrics.reconnects(Cause::Closed), 5);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_outage_is_announced_once() {
+    let mut rig = Rig::start(settings()).await;
+    for _ in 0..4 {
+        rig.answer("503 Service Unavailable", "", "").await;
+    }
+    let _peer = rig.accept().await;
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ServerError });
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    assert_eq!(rig.metrics.reconnects(Cause::ServerError), 4);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() {
+    let mut rig = Rig::start(settings()).await;
+    let mut peer = rig.accept().await;
+    let garbage = ["", "{", "[1,2]", "\u{0}\u{7f}", r#"{"object":"something_new"}"#, r#"{"object":7}"#];
+    for text in garbage {
+        peer.send(text).await;
+    }
+    for control in [
+        include_str!("../fixtures/ws/control.replay_started.json"),
+        include_str!("../fixtures/ws/control.replay_completed.json"),
+        include_str!("../fixtures/ws/control.resync_required.json"),
+        include_str!("../fixtures/ws/control.unknown.json"),
+    ] {
+        peer.send(control).await;
+    }
+    peer.send(Message::Binary(vec![0xff, 0xfe, 0x00].into())).await;
+    peer.send(Message::Binary(EVENT.as_bytes().to_vec().into())).await;
+    let wanted = garbage.map(str::as_bytes).into_iter().chain([&[0xff, 0xfe, 0x00][..], EVENT.as_bytes()]);
+    for bytes in wanted {
+        let delivery = next(&mut rig.receiver).await;
+        assert_eq!(delivery.bytes.as_ref(), bytes);
+        settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    }
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    assert_eq!(rig.event().await, SessionEvent::Resync { why: "resync_required".into() });
+    assert_eq!(rig.event().await, SessionEvent::Resync { why: "some_future_hint".into() });
+    assert_eq!(rig.metrics.deliveries(Leg::Websocket), 8);
+    assert_eq!(rig.health.leg(Leg::Websocket), LegState::Connected);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_ws_error_ends_the_connection_as_its_code_says() {
+    let cases = [
+        (include_str!("../fixtures/ws/error.api_key_invalid.json"), Cause::Refused, LegState::Refused),
+        (include_str!("../fixtures/ws/error.internal.json"), Cause::ServerError, LegState::Connected),
+        (include_str!("../fixtures/ws/error.nested-variant.json"), Cause::ServerError, LegState::Connected),
+    ];
+    for (error, cause, state) in cases {
+        let mut rig = Rig::start(settings()).await;
+        let mut peer = rig.accept().await;
+        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        peer.send(error).await;
+        assert_eq!(peer.close_code().await, CloseCode::Normal);
+        drop(peer);
+        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause });
+        let _again = match state {
+            LegState::Connected => Some(rig.accept().await),
+            _ => None,
+        };
+        rig.until(state).await;
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_frame_over_the_limit_closes_with_1009_whether_or_not_it_is_fragmented() {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    for fragmented in [false, true] {
+        let mut rig = Rig::start(settings()).await;
+        let mut peer = rig.accept().await;
+        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        let part = || "x".repeat(FRAME_BYTES_MAX / 2 + 1).into_bytes();
+        if fragmented {
+            peer.send(Message::Frame(Frame::message(part(), OpCode::Data(Data::Text), false))).await;
+            peer.send(Message::Frame(Frame::message(part(), OpCode::Data(Data::Continue), true))).await;
+        } else {
+            peer.send("x".repeat(FRAME_BYTES_MAX + 1)).await;
+        }
+        assert_eq!(peer.close_code().await, CloseCode::Size);
+        drop(peer);
+        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::TooLarge });
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_frame_at_the_limit_is_taken() {
+    let mut rig = Rig::start(settings()).await;
+    let mut peer = rig.accept().await;
+    peer.send("x".repeat(FRAME_BYTES_MAX)).await;
+    let delivery = next(&mut rig.receiver).await;
+    assert_eq!(delivery.bytes.len(), FRAME_BYTES_MAX);
+    settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_a_reset() {
+    let mut rig = Rig::start(settings()).await;
+    let peer = rig.accept().await;
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    drop(peer);
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Reset });
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn pings_are_answered_and_sent() {
+    let mut rig = Rig::start(Stream { ping_interval: Duration::from_millis(20), ..settings() }).await;
+    let mut peer = rig.accept().await;
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    peer.send(Message::Ping("are you there".into())).await;
+    let (mut pinged, mut answered) = (false, false);
+    while !(pinged && answered) {
+        match soon(peer.stream.next()).await.unwrap().unwrap() {
+            Message::Ping(_) => pinged = true,
+            Message::Pong(payload) => answered = payload.as_ref() == b"are you there",
+            other => panic!("{other:?}"),
+        }
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_full_intake_pauses_the_leg_and_room_ends_the_pause() {
+    // One frame of 300 bytes with its overhead fits each pool; the third has to wait.
+    let mut rig = Rig::with_intake(settings(), 1024).await;
+    let mut peer = rig.accept().await;
+    for _ in 0..3 {
+        peer.send("x".repeat(600)).await;
+    }
+    rig.until(LegState::Paused).await;
+    for _ in 0..3 {
+        let delivery = next(&mut rig.receiver).await;
+        settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    }
+    rig.until(LegState::Connected).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_leg_that_is_paused_too_long_closes_keeps_its_delivery_and_comes_back() {
+    let mut rig = Rig::with_intake(Stream { idle_timeout: Duration::from_millis(400), ..settings() }, 1024).await;
+    let mut peer = rig.accept().await;
+    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    for _ in 0..3 {
+        peer.send("x".repeat(600)).await;
+    }
+    assert_eq!(peer.close_code().await, CloseCode::Away);
+    drop(peer);
+    for _ in 0..3 {
+        let delivery = next(&mut rig.receiver).await;
+        settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    }
+    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+    let _again = rig.accept().await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn stopping_says_goodbye_and_leaves_what_waits_to_the_provider() {
+    let mut rig = Rig::with_intake(settings(), 1024).await;
+    let mut peer = rig.accept().await;
+    for _ in 0..3 {
+        peer.send("x".repeat(600)).await;
+    }
+    rig.until(LegState::Paused).await;
+    rig.stop.cancel();
+    assert_eq!(peer.close_code().await, CloseCode::Away);
+    assert!(matches!(soon(peer.stream.next()).await, None | Some(Err(Error::ConnectionClosed))));
+    drop(peer);
+    for _ in 0..2 {
+        let delivery = next(&mut rig.receiver).await;
+        settle(&rig.metrics, delivery, Outcome::Published);
+    }
+    assert_eq!(rig.metrics.outcomes(Leg::Websocket, Outcome::Failed), 1);
+    rig.finish().await;
+}
