@@ -207,11 +207,14 @@ impl Shared {
             None => drained(&mut tasks, relay, &abandon, deadline).await,
         };
         tasks.shutdown().await;
-        let Ended { left, why } = ended.unwrap_or(Ended { left: 0, why: Some(Stop::Fatal("the relay's thread failed".into())) });
+        let Ended { left, why } =
+            ended.unwrap_or(Ended { left: 0, why: Some(Stop::Fatal("the relay's thread failed".into())) });
         let end = match (why, broken) {
             (Some(Stop::Fenced), _) => Err(Exit::fenced(fenced())),
             (Some(Stop::Fatal(detail)), _) => Err(Exit::failed(detail)),
-            (None, Some(detail)) => Err(Exit::failed(format!("a leg ended without being told to; see the log ({detail})"))),
+            (None, Some(detail)) => {
+                Err(Exit::failed(format!("a leg ended without being told to; see the log ({detail})")))
+            }
             (None, None) => Ok(()),
         };
         match &end {
@@ -368,7 +371,12 @@ async fn read_back(
         let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.elapsed() >= Duration::from_secs(1) {
             *said = Instant::now();
-            info!(done = reading.done, total = reading.total, waiting_for = reading.waiting_for, "reading the window back");
+            info!(
+                done = reading.done,
+                total = reading.total,
+                waiting_for = reading.waiting_for,
+                "reading the window back"
+            );
         }
     };
     recover::read_back(config, secrets, from_ms, sink, progress).await?;

@@ -9,6 +9,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod daemon;
+pub mod exit;
 pub mod kafka;
 pub mod legs;
 pub mod normalize;

@@ -264,7 +264,8 @@ impl Field for Vec<(String, String)> {
         if self.is_empty() {
             return "{}".into();
         }
-        let entries: Vec<_> = self.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+        let entries: Vec<_> =
+            self.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
         format!("{{ {} }}", entries.join(", "))
     }
 }

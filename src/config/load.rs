@@ -129,12 +129,7 @@ fn build(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warn
     config
 }
 
-fn require(
-    sources: &Sources,
-    written: &Written,
-    wrong: &mut BTreeSet<&'static str>,
-    mistakes: &mut Vec<Mistake>,
-) {
+fn require(sources: &Sources, written: &Written, wrong: &mut BTreeSet<&'static str>, mistakes: &mut Vec<Mistake>) {
     for setting in SETTINGS {
         if !matches!(setting.default, DefaultValue::Required) || written.origins.contains_key(setting.key) {
             continue;

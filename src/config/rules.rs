@@ -165,7 +165,8 @@ impl Rules<'_> {
         self.demand(!both, &["normalize.drop", "normalize.include_raw"], what, "use one of the two");
         for name in &normalize.drop {
             let near = nearest(name, MEMBERS.into_iter()).map(|member| format!("did you mean {member}?"));
-            let remedy = near.unwrap_or_else(|| "name members of order, invoice or payment (pepay-relay schema)".into());
+            let remedy =
+                near.unwrap_or_else(|| "name members of order, invoice or payment (pepay-relay schema)".into());
             let known = MEMBERS.contains(&name.as_str());
             self.demand(known, &["normalize.drop"], "names something that is no member of the values", &remedy);
         }

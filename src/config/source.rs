@@ -176,8 +176,7 @@ fn unknown(key: &str) -> (String, String) {
     }
     let what = "is no setting".to_owned();
     let leaf = key.rsplit('.').next().unwrap_or(key);
-    let elsewhere =
-        || SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(leaf));
+    let elsewhere = || SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(leaf));
     match nearest(key, SETTINGS.iter().map(|setting| setting.key)).or_else(elsewhere) {
         Some(known) => (what, format!("did you mean {known}?")),
         None => (what, "remove it, or see config/pepay-relay.toml for all keys".into()),
@@ -200,12 +199,7 @@ pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
         .map(|(_, known)| known)
 }
 
-fn read_variables(
-    sources: &Sources,
-    written: &mut Written,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) {
+fn read_variables(sources: &Sources, written: &mut Written, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) {
     let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
     for (name, value) in &sources.env {
         let origin = || Origin::Variable(printable(name));
@@ -268,12 +262,7 @@ fn raw_of_value(value: &DeValue<'_>, place: &mut dyn FnMut(&str, usize)) -> Raw 
 }
 
 /// `linger.ms = 5` is a table in a table to TOML; here it is the property `linger.ms`, with or without quotes.
-fn flatten(
-    path: &str,
-    table: &DeTable<'_>,
-    entries: &mut Vec<(String, Raw)>,
-    place: &mut dyn FnMut(&str, usize),
-) {
+fn flatten(path: &str, table: &DeTable<'_>, entries: &mut Vec<(String, Raw)>, place: &mut dyn FnMut(&str, usize)) {
     for (name, value) in table {
         let key = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
         match value.get_ref() {

@@ -124,7 +124,10 @@ fn a_file_that_is_named_must_be_there() {
 #[test]
 fn unknown_keys_and_wrong_types() {
     check("nmae = 'x'", "relay.toml:3: nmae: is no setting; did you mean name?");
-    check("stream.bootstrap_servers = 'x'", "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka");
+    check(
+        "stream.bootstrap_servers = 'x'",
+        "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka",
+    );
     check("[wholly.unlike]\nx = 1", "relay.toml:4: wholly.unlike.x: is no setting; remove it");
     check("[empty]", "relay.toml:3: empty: is no setting");
     check("webhook = true", "relay.toml:3: webhook: is a section; write it as [webhook]");
@@ -188,7 +191,10 @@ fn rules_over_several_keys() {
     check("webhook.answer_within = '21s'", "relay.toml:3: webhook.answer_within: is longer than shutdown");
     check("intake.bytes_max = '16MiB'", "relay.toml:3: intake.bytes_max: is too small");
     check("normalize = { drop = ['total'], include_raw = true }", "relay.toml:3: normalize.drop: stands together");
-    check("normalize.drop = ['shipping_adress']", "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?");
+    check(
+        "normalize.drop = ['shipping_adress']",
+        "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?",
+    );
     check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
     check("log.level = 'info,rdkafka=warn'", "");
     check("name = ''", "relay.toml:3: name: is no name");
@@ -205,7 +211,10 @@ fn rules_over_kafka() {
     check("kafka.username = 'u'", "relay.toml:3: kafka.username: stands without the other");
     check("kafka.ca_file = '/dev/null'", "relay.toml:3: kafka.ca_file: has no effect");
     check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: stands without kafka.username");
-    check("kafka = { username = 'u', sasl_mechanism = 'GSSAPI' }", "relay.toml:3: kafka.sasl_mechanism: is no mechanism");
+    check(
+        "kafka = { username = 'u', sasl_mechanism = 'GSSAPI' }",
+        "relay.toml:3: kafka.sasl_mechanism: is no mechanism",
+    );
     check("kafka.options = { acks = 1 }", "relay.toml:3: kafka.options.acks: is the relay's own");
     check("[kafka.options]\n'linger.ms' = 5\ndebug = 'all'", "relay.toml:5: kafka.options.debug: can load");
     check("[kafka.options]\nlinger.ms = 5", "");
@@ -309,7 +318,10 @@ fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
         let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
         assert!(!told.is_empty() && !told.contains("hush"), "{line}\n{told}");
     }
-    check("provider.api_key = 'x'", "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY");
+    check(
+        "provider.api_key = 'x'",
+        "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY",
+    );
 }
 
 #[test]
@@ -346,7 +358,8 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
 #[test]
 fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
     let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
-    let text = text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
+    let text =
+        text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
     let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
     insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @"");
 }
@@ -422,7 +435,9 @@ fn example() -> Vec<(String, String)> {
     for line in fs::read_to_string(file).unwrap().lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = format!("{name}.");
-        } else if let Some((key, value)) = line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# ")) {
+        } else if let Some((key, value)) =
+            line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# "))
+        {
             lines.push((format!("{section}{key}"), value.to_owned()));
         }
     }

@@ -218,20 +218,21 @@ impl Backfill {
                 () = self.stop.cancelled() => return Err(Interrupted::Stopped),
                 answer = self.rest.events(starting_after, limit) => answer,
             };
-            let error = match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
-                Ok(page) => {
-                    self.health.set_leg(Leg::Backfill, LegState::Connected);
-                    return Ok(page);
-                }
-                Err(RestError::TooLarge(_)) if limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                Err(RestError::Status { status: 400 | 404, .. }) if starting_after.is_some() => {
-                    return Err(Interrupted::Lost);
-                }
-                Err(error) => error,
-            };
+            let error =
+                match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
+                    Ok(page) => {
+                        self.health.set_leg(Leg::Backfill, LegState::Connected);
+                        return Ok(page);
+                    }
+                    Err(RestError::TooLarge(_)) if limit > 1 => {
+                        limit /= 2;
+                        continue;
+                    }
+                    Err(RestError::Status { status: 400 | 404, .. }) if starting_after.is_some() => {
+                        return Err(Interrupted::Lost);
+                    }
+                    Err(error) => error,
+                };
             let (state, delay) = self.delay(&error, wait);
             wait = (wait * 2).min(RETRY_MAX);
             if self.health.leg(Leg::Backfill) != state {
@@ -247,7 +248,9 @@ impl Backfill {
 
     fn delay(&self, error: &RestError, wait: Duration) -> (LegState, Duration) {
         match error {
-            RestError::Status { status: 401 | 403, .. } | RestError::KeyNotAHeader => (LegState::Refused, REFUSED_RETRY),
+            RestError::Status { status: 401 | 403, .. } | RestError::KeyNotAHeader => {
+                (LegState::Refused, REFUSED_RETRY)
+            }
             RestError::Status { retry_after: Some(asked), .. } => (LegState::BackingOff, (*asked).min(RETRY_AFTER_MAX)),
             _ => (LegState::BackingOff, rand::rng().random_range(RETRY_MIN / 2..=wait)),
         }

@@ -234,7 +234,12 @@ impl Core {
         match decode(&bytes) {
             Ok(event) if event.id.len() > KEY_BYTES_MAX => {
                 let detail = format!("id is longer than {KEY_BYTES_MAX} bytes");
-                self.add_undecodable(plan, candidate, Undecodable { reason: Reason::MissingField, detail, id: None }, now)
+                self.add_undecodable(
+                    plan,
+                    candidate,
+                    Undecodable { reason: Reason::MissingField, detail, id: None },
+                    now,
+                )
             }
             Ok(event) => self.add_event(plan, candidate, &event, now),
             Err(mut undecodable) => {

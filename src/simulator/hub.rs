@@ -3,12 +3,12 @@
 //! A change of the model and the hand-over of its events to every socket's buffer and to the webhook queue happen
 //! under one lock: a socket that reads its replay and subscribes under it has no gap and no duplicate between the two.
 
-use crate::clock::now_ms;
 use super::Options;
 use super::faults::{Cut, Faults};
 use super::model::{Event, Model, Refused, Seeded, Settings};
 use super::push::socket::Subscriber;
 use super::push::webhooks::Queue;
+use crate::clock::now_ms;
 use axum::extract::ws::Message;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

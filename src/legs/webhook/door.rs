@@ -2,8 +2,8 @@
 
 use super::answer::Answer;
 use super::body::{Budget, Unverified, Verified};
-use crate::config;
 use crate::clock::now_ms;
+use crate::config;
 use crate::legs::{Intake, IntakeFull, Leg, Outcome};
 use crate::provider::signature::Refusal;
 use crate::telemetry::{Health, Metrics};

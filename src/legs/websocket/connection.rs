@@ -1,9 +1,11 @@
 //! The life of one connection: frames in, pings out, silence noticed, and a polite end.
 
 use super::dial::Pulse;
-use super::{Ended, SessionEvent, Websocket};
-use crate::legs::session::End;
+use super::{Ended, Websocket};
 use crate::clock::now_ms;
+use crate::legs::hold::Hold;
+use crate::legs::progress::Note;
+use crate::legs::session::End;
 use crate::legs::{Leg, Outcome};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
@@ -27,6 +29,10 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// between two commits.
 const PAUSE_VISIBLE: Duration = Duration::from_millis(250);
 
+/// Hints that the stream has a hole are taken together this long, so that a provider which repeats one, or whose
+/// heartbeat we take for one, does not cost a walk each time.
+const HINTS_TOGETHER: Duration = Duration::from_secs(10);
+
 /// How a connection finished.
 #[derive(Debug)]
 pub(super) enum Finished {
@@ -41,11 +47,24 @@ pub(super) struct Connection<'l, S> {
     stream: WebSocketStream<S>,
     pulse: Pulse,
     leg: &'l Websocket,
+    /// Frames and the times of their arrival, until the walk after this connection's making is out.
+    held: Option<Held>,
+    /// When a hint that came before is to be followed.
+    hint_due: Option<Instant>,
+    hint_followed: Option<Instant>,
+}
+
+struct Held {
+    frames: Hold<(Bytes, i64)>,
+    walk: u64,
+    since: Instant,
 }
 
 impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
-    pub(super) fn new(stream: WebSocketStream<S>, pulse: Pulse, leg: &'l Websocket) -> Self {
-        Self { stream, pulse, leg }
+    /// `walk` is the ticket of the walk for which frames wait.
+    pub(super) fn new(stream: WebSocketStream<S>, pulse: Pulse, leg: &'l Websocket, walk: u64) -> Self {
+        let held = Some(Held { frames: Hold::new(leg.hold_max), walk, since: Instant::now() });
+        Self { stream, pulse, leg, held, hint_due: None, hint_followed: None }
     }
 
     /// Lives until the peer, silence, a frame over the limit or the leg ends it.
@@ -55,18 +74,51 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         self.pulse.beat();
         loop {
             let silent_at = self.silent_at();
+            let hint_due = self.hint_due;
             let flow = tokio::select! {
                 biased;
                 () = stop.cancelled() => ControlFlow::Break(Finished::Stopped),
+                () = over(self.leg, self.held.as_ref()) => self.let_go().await,
+                () = at(hint_due) => self.follow_hint(),
                 message = self.stream.next() => self.heard(message).await,
                 _ = ping.tick() => self.send(Message::Ping(Bytes::new())).await,
                 () = sleep_until(silent_at) => self.check_silence(),
             };
             if let ControlFlow::Break(finished) = flow {
+                // What was read is not given back: it goes on before the gap that follows is told.
+                let _ = self.let_go().await;
                 self.close(&finished).await;
                 return finished;
             }
         }
+    }
+
+    /// Hands on what was held back, and holds nothing more.
+    async fn let_go(&mut self) -> ControlFlow<Finished> {
+        let Some(Held { frames, .. }) = self.held.take() else { return ControlFlow::Continue(()) };
+        for (bytes, received_at_ms) in frames.release() {
+            self.deliver(bytes, received_at_ms).await?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A hint that the stream has a hole: a walk is asked for, at once or together with the hints that follow.
+    fn hinted(&mut self) -> ControlFlow<Finished> {
+        match self.hint_followed.map(|followed| followed + HINTS_TOGETHER).filter(|due| *due > Instant::now()) {
+            Some(due) => {
+                self.hint_due = Some(due);
+                ControlFlow::Continue(())
+            }
+            None => self.follow_hint(),
+        }
+    }
+
+    fn follow_hint(&mut self) -> ControlFlow<Finished> {
+        (self.hint_due, self.hint_followed) = (None, Some(Instant::now()));
+        // An intake that is closed takes nothing more, and needs no gap.
+        let _ = self.leg.intake.note(Note::Resync { at_ms: self.leg.clock.provider_ms() });
+        self.leg.walks.ask();
+        ControlFlow::Continue(())
     }
 
     fn silent_at(&self) -> Instant {
@@ -120,10 +172,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
                 tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
-                if control.needs_walk {
-                    self.leg.say(SessionEvent::Resync { why }).await;
-                }
-                ControlFlow::Continue(())
+                if control.needs_walk { self.hinted() } else { ControlFlow::Continue(()) }
             }
             Frame::Error(error) => {
                 let detail = format!(
@@ -134,18 +183,26 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 broken(End::StreamError(error.code.unwrap_or_default()), detail.trim_end())
             }
             // What is no event either is a delivery too: the relay keeps it as a dead letter.
-            Frame::Event | Frame::Other => self.deliver(bytes).await,
+            Frame::Event | Frame::Other => self.hold_or_deliver(bytes).await,
         }
+    }
+
+    async fn hold_or_deliver(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
+        let received_at_ms = now_ms();
+        let Some(held) = &mut self.held else { return self.deliver(bytes, received_at_ms).await };
+        let len = bytes.len();
+        held.frames.keep((bytes, received_at_ms), len);
+        if held.frames.is_over(held.since.elapsed()) { self.let_go().await } else { ControlFlow::Continue(()) }
     }
 
     /// Hands a delivery to the intake. While that is full nothing is read, so that the provider feels it.
     ///
     /// A wait beyond `stream.idle_timeout` closes the connection on purpose, since an unread one would be cut by
     /// the peer anyway; the delivery in hand still waits for its room, and the next connection waits behind it.
-    async fn deliver(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
+    async fn deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
         let Websocket { intake, metrics, health, stop, settings, .. } = self.leg;
         metrics.delivery(Leg::Websocket);
-        let offer = intake.offer(Leg::Websocket, bytes, now_ms());
+        let offer = intake.offer(Leg::Websocket, bytes, received_at_ms);
         tokio::pin!(offer);
         let visible_at = Instant::now() + PAUSE_VISIBLE;
         let close_at = Instant::now() + settings.idle_timeout;
@@ -198,6 +255,25 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Finished::Ended(_) => return,
         };
         say_goodbye(&mut self.stream, code, reason).await;
+    }
+}
+
+/// Until held frames are to go on; never when none are held.
+async fn over(leg: &Websocket, held: Option<&Held>) {
+    match held {
+        Some(held) => tokio::select! {
+            () = leg.walks.wait(held.walk) => {}
+            () = sleep_until(held.since + leg.hold_max) => {}
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// Until then; never without one.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
 use super::{Ended, Websocket};
-use crate::config::StreamAuth;
 use crate::clock::now_ms;
+use crate::config::StreamAuth;
 use crate::legs::session::End;
 use crate::provider::rest::{API_KEY, RestError, foreign};
 use crate::provider::{EventId, errors, http_time};

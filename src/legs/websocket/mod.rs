@@ -1,13 +1,17 @@
 //! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
 //!
 //! `dial` makes one connection, `connection` lives through it, [`super::session`] decides what its end means.
-//! Deduplication, order and gaps are not its business: it says when it was away, and others fetch what it missed.
+//! Deduplication is not its business. It tells when it was away, and holds its frames back until the walk that
+//! fetches what it missed is out.
 
 mod connection;
 mod dial;
 
+use super::backfill::Walks;
+use super::progress::{Note, Position};
 use super::session::{End, Retry, Session};
 use super::{Cause, Intake, Leg};
+use crate::clock::Clock;
 use crate::config::{Stream, StreamAuth};
 use crate::provider::EventId;
 use crate::provider::rest::Rest;
@@ -16,7 +20,7 @@ use connection::{Connection, Finished};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -59,6 +63,14 @@ struct Ended {
     detail: String,
 }
 
+/// A connection that came about, in hindsight.
+#[derive(Clone, Copy, Debug)]
+struct Stood {
+    lived: Duration,
+    /// Its last sign of life, in Unix milliseconds by the provider's clock.
+    heard_at_ms: i64,
+}
+
 impl Ended {
     fn new(end: End, detail: impl Into<String>) -> Self {
         Self { end, detail: detail.into() }
@@ -74,25 +86,27 @@ impl Websocket {
         let mut down = None;
         while !self.stop.is_cancelled() {
             self.health.set_leg(Leg::Websocket, LegState::Connecting);
-            let since = *self.cursor.borrow_and_update();
-            let (ended, lived) = match self.attempt(&session, since, &mut down).await {
-                Some(attempt) => attempt,
-                None => break,
-            };
+            let since = self.position.borrow_and_update().cursor;
+            let Some((ended, stood)) = self.attempt(&session, since, &mut down).await else { break };
+            let lived = stood.map_or(Duration::ZERO, |stood| stood.lived);
             let retry = session.ended(&ended.end, lived, rand::random());
-            self.say_disconnected(&ended, retry, &mut down).await;
+            self.say_disconnected(&ended, retry, &mut down);
+            if let Some(Stood { heard_at_ms, .. }) = stood {
+                // An intake that is closed takes nothing more, and needs no gap.
+                let _ = self.intake.note(Note::StreamDown { cause: retry.cause, at_ms: heard_at_ms });
+            }
             self.wait(retry).await;
         }
         self.metrics.leg_connected(Leg::Websocket, false);
     }
 
-    /// One connection from its making to its end, and how long it stood; `None` when the leg is to stop.
+    /// One connection from its making to its end, and how it stood if it came about; `None` when the leg is to stop.
     async fn attempt(
         &mut self,
         session: &Session,
         since: Option<EventId>,
         down: &mut Option<Cause>,
-    ) -> Option<(Ended, Duration)> {
+    ) -> Option<(Ended, Option<Stood>)> {
         let stop = self.stop.clone();
         let dialled = tokio::select! {
             biased;
@@ -101,7 +115,7 @@ impl Websocket {
         };
         let (stream, pulse) = match dialled {
             Ok(made) => made,
-            Err(ended) => return Some((ended, Duration::ZERO)),
+            Err(ended) => return Some((ended, None)),
         };
         let connected_at = Instant::now();
         self.health.set_leg(Leg::Websocket, LegState::Connected);
@@ -109,16 +123,21 @@ impl Websocket {
         let attempt = session.attempt();
         tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");
         *down = None;
-        self.say(SessionEvent::Connected { since }).await;
-        match Connection::new(stream, pulse, self).live().await {
+        // What came between the last connection and this one is asked of the log; frames wait for it.
+        let _ = self.intake.note(Note::StreamUp { at_ms: self.clock.provider_ms() });
+        let walk = self.walks.ask();
+        let finished = Connection::new(stream, pulse.clone(), self, walk).live().await;
+        let silent_ms = i64::try_from(pulse.last().elapsed().as_millis()).unwrap_or(i64::MAX);
+        let heard_at_ms = self.clock.provider_ms().saturating_sub(silent_ms);
+        match finished {
             Finished::Stopped => None,
-            Finished::Ended(ended) => Some((ended, connected_at.elapsed())),
+            Finished::Ended(ended) => Some((ended, Some(Stood { lived: connected_at.elapsed(), heard_at_ms }))),
         }
     }
 
     /// Counts each end, and tells of it when the state changes: an operator reads one line for an outage, not one
     /// for each attempt.
-    async fn say_disconnected(&self, ended: &Ended, retry: Retry, down: &mut Option<Cause>) {
+    fn say_disconnected(&self, ended: &Ended, retry: Retry, down: &mut Option<Cause>) {
         let Retry { cause, refused, delay } = retry;
         self.metrics.leg_connected(Leg::Websocket, false);
         self.metrics.reconnect(cause);
@@ -135,9 +154,6 @@ impl Websocket {
         } else {
             tracing::warn!(%cause, retry_in_ms, detail, "stream disconnected");
         }
-        if before.is_none() {
-            self.say(SessionEvent::Disconnected { cause }).await;
-        }
     }
 
     /// Waits before the next attempt; a nudge ends the wait after a refusal.
@@ -153,15 +169,6 @@ impl Websocket {
             () = self.stop.cancelled() => {}
             () = nudged => {}
             () = tokio::time::sleep(retry.delay) => {}
-        }
-    }
-
-    /// Tells a session event; a reader that is gone needs none.
-    async fn say(&self, event: SessionEvent) {
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => {}
-            _ = self.events.send(event) => {}
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Params;
 use super::answer::{Error, success};
-use crate::provider::EventId;
 use crate::clock::now_ms;
+use crate::provider::EventId;
 use crate::simulator::hub::Hub;
 use crate::simulator::model::{Event, Query, Scope, Types};
 use axum::extract::{Path, State};

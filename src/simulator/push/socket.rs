@@ -1,8 +1,8 @@
 //! One connection of the WebSocket: what was asked for, a bounded buffer, and the task that empties it.
 
 use super::replay::{Frame, control, error};
-use crate::simulator::faults::{Controls, Cut};
 use crate::clock::now_ms;
+use crate::simulator::faults::{Controls, Cut};
 use crate::simulator::hub::Hub;
 use crate::simulator::model::{Event, Scope, Types};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};

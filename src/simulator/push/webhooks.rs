@@ -2,8 +2,9 @@
 //!
 //! Each attempt has a fresh timestamp and signature over the same body bytes, as a sender that verifies times must.
 
+use crate::clock::now_ms;
 use crate::provider::signature;
-use crate::simulator::hub::{Hub, World, now_ms};
+use crate::simulator::hub::{Hub, World};
 use crate::simulator::model::Event;
 use std::collections::BTreeMap;
 use std::sync::Arc;
