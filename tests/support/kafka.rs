@@ -47,7 +47,7 @@ struct Process {
     pid: u32,
 }
 
-const GUARD: &str = r#"exec 3<&0; "$@" </dev/null >/dev/null 2>&1 & pid=$!; echo $pid; exec >/dev/null
+const GUARD: &str = r#"exec 3<&0; "$@" </dev/null >/dev/null 2>&1 & pid=$!; echo $pid; exec >/dev/null 2>&1
 read _ <&3 || gone=1; kill -9 $pid 2>/dev/null; wait $pid; [ -z "$gone" ] || rm -rf "$DIR""#;
 
 impl Broker {
