@@ -213,3 +213,40 @@ async fn partitions_are_those_of_javas_partitioner() {
         assert_eq!(found[key.as_bytes()], partition, "{key}");
     }
 }
+
+/// A foreign writer's transaction on our topic: reading back waits for its end and says so.
+#[tokio::test]
+async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let config = config(TestBroker::shared().bootstrap(), &unique("open"));
+    let (mut publisher, _) = start(&config).await;
+    let foreign: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", TestBroker::shared().bootstrap())
+        .set("transactional.id", unique("foreign"))
+        .create()
+        .unwrap();
+    foreign.init_transactions(Duration::from_secs(30)).unwrap();
+    foreign.begin_transaction().unwrap();
+    let record = BaseRecord::<str, str>::to(&config.kafka.topics.orders).key("order-7").payload("{}");
+    foreign.send(record.partition(0)).map_err(|(error, _)| error).unwrap();
+    while foreign.in_flight_count() > 0 {
+        foreign.poll(Duration::from_millis(10));
+    }
+    let ours = (0..40).map(|n| format!("{}evt_{n:02}-1", "0".repeat(n)));
+    commit(&mut publisher, batch(ours, b"{}"), "a").await.unwrap();
+    let ends = Mutex::new(Some(foreign));
+    let records = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&records);
+    let (told, named) = std::sync::mpsc::channel();
+    let progress = move |progress: Progress<'_>| {
+        if let Some(place) = progress.waiting_for {
+            told.send(place.to_owned()).unwrap();
+            if let Some(foreign) = ends.lock().unwrap().take() {
+                foreign.abort_transaction(Duration::from_secs(30)).unwrap();
+            }
+        }
+    };
+    read_back(&config, &secrets(None), 0, move |_| *count.lock().unwrap() += 1, progress).await.unwrap();
+    assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.orders));
+    assert_eq!(*records.lock().unwrap(), 40);
+}
