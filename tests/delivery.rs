@@ -1,6 +1,14 @@
 //! What is delivered to a real Kafka: each test starts or shares an Apache Kafka broker (see `support::kafka`).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs, dead_code, unreachable_pub)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    dead_code,
+    unreachable_pub
+)]
 
 mod support;
 
