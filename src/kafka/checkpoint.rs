@@ -90,7 +90,7 @@ mod tests {
         let json = String::from_utf8(example().to_json().unwrap()).unwrap();
         let expected = concat!(
             r#"{"run":"r","commit":9,"cursor":"evt_1700000000000-7","verified":null,"#,
-            r#""at":"2023-11-14T22:13:20.000Z","environment":"devnet","gaps":[{"id":3,"cause":"reset"}]}"#
+            r#""at":"2023-11-14T22:13:20.000Z","environment":"devnet","gaps":[{"cause":"reset","id":3}]}"#
         );
         assert_eq!(json, expected);
         assert_eq!(example().at_ms(), Some(1_700_000_000_000));

@@ -41,7 +41,7 @@ impl Embedded {
                 };
                 if started.send(Ok(cluster.bootstrap_servers())).is_ok() {
                     // Ends when the other side is dropped.
-                    drop(stopped.recv());
+                    stopped.recv().unwrap_or_default();
                 }
             })
             .map_err(|error| StartError::Failed(format!("no thread for the embedded Kafka: {error}")))?;
@@ -76,4 +76,18 @@ fn cluster(
         cluster.create_topic(name, *partitions, 1)?;
     }
     Ok(cluster)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn it_starts_with_topics_and_refuses_a_name_twice() {
+        let topics = [("orders".to_owned(), 3), ("relay".to_owned(), 1)];
+        let cluster = cluster(&topics).unwrap();
+        assert!(cluster.bootstrap_servers().starts_with("127.0.0.1:"), "{}", cluster.bootstrap_servers());
+        assert!(cluster.create_topic("orders", 3, 1).is_err(), "it is there already");
+    }
 }

@@ -198,18 +198,7 @@ impl Line {
         if self.setup.broker == Broker::Embedded {
             return Ok(None);
         }
-        match newest {
-            Some(Newest { checkpoint, written_at_ms }) if checkpoint.run == self.run => {
-                if checkpoint.commit == commit {
-                    Ok(Some(written_at_ms))
-                } else if checkpoint.commit == self.commit {
-                    Ok(None)
-                } else {
-                    Err(Some(Stop::Fenced))
-                }
-            }
-            _ => Err(Some(Stop::Fenced)),
-        }
+        stands(newest.as_ref(), &self.run, self.commit, commit).map_err(Some)
     }
 
     /// Looks twice whether another relay wrote a checkpoint, without fencing anyone. `None` when the relay stops;
@@ -337,6 +326,17 @@ impl Line {
     }
 }
 
+/// Whether `commit` of `run` stands, by the newest checkpoint: its time if so, nothing if it has to be sent again.
+/// `settled` is the number of the last transaction known to stand.
+fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Result<Option<i64>, Stop> {
+    match newest {
+        Some(newest) if newest.checkpoint.run != run => Err(Stop::Fenced),
+        Some(newest) if newest.checkpoint.commit == commit => Ok(Some(newest.written_at_ms)),
+        Some(newest) if newest.checkpoint.commit == settled => Ok(None),
+        _ => Err(Stop::Fenced),
+    }
+}
+
 /// Whether Kafka answers, told once a change.
 struct Outage {
     health: Arc<Health>,
@@ -380,5 +380,26 @@ impl Outage {
         if self.health.phase() == Phase::KafkaUnavailable {
             self.health.set_phase(Phase::Ready);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_of_unknown_outcome_is_told_by_the_newest_checkpoint() {
+        let newest = |run: &str, commit| {
+            let (run, at, environment) = (run.to_owned(), String::new(), String::new());
+            let checkpoint = Checkpoint { run, commit, marks: Marks::default(), at, environment };
+            Newest { checkpoint, written_at_ms: 77 }
+        };
+        let judge = |newest: Option<Newest>| stands(newest.as_ref(), "ours", 4, 5);
+        assert_eq!(judge(Some(newest("ours", 5))), Ok(Some(77)), "it stands");
+        assert_eq!(judge(Some(newest("ours", 4))), Ok(None), "it was aborted");
+        assert_eq!(judge(Some(newest("theirs", 5))), Err(Stop::Fenced), "the same number of another run");
+        assert_eq!(judge(Some(newest("theirs", 4))), Err(Stop::Fenced));
+        assert_eq!(judge(Some(newest("ours", 3))), Err(Stop::Fenced), "Kafka lost what stood");
+        assert_eq!(judge(None), Err(Stop::Fenced));
     }
 }

@@ -119,7 +119,8 @@ impl Publisher {
                     }
                     Err(trouble) => drop(claimed_sender.send(Err(trouble))),
                 }
-                drop(ended_sender.send(()));
+                // Nobody may be waiting for it.
+                ended_sender.send(()).unwrap_or_default();
             })
             .map_err(|error| StartError::Failed(format!("no thread for the producer: {error}")))?;
         let claimed = claimed.await.unwrap_or_else(|_| {

@@ -1,0 +1,22 @@
+//! What is delivered to a real Kafka: each test starts or shares an Apache Kafka broker (see `support::kafka`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    dead_code,
+    unreachable_pub
+)]
+
+mod support;
+
+#[path = "delivery/bench.rs"]
+mod bench;
+#[path = "delivery/publish.rs"]
+mod publish;
+#[path = "delivery/security.rs"]
+mod security;
+#[path = "delivery/topics.rs"]
+mod topics;

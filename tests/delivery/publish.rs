@@ -1,0 +1,252 @@
+//! Claim, commit, read back; fencing, time-outs, killed brokers, refused sizes.
+
+use crate::support::kafka::Broker as TestBroker;
+use crate::support::settings::{config, secrets};
+use pepay_relay::config::Config;
+use pepay_relay::kafka::client::Tuning;
+use pepay_relay::kafka::consume::{Consumed, Follow, From};
+use pepay_relay::kafka::recover::{Progress, read_back};
+use pepay_relay::kafka::{Batch, Broker, Checkpoint, Marks, Publisher, Stop, Topic, Verdict, topics};
+use pepay_relay::telemetry::{Health, Metrics, Phase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+pub fn unique(test: &str) -> String {
+    format!("{test}-{}", &uuid::Uuid::new_v4().to_string()[..8])
+}
+
+pub fn batch(ids: impl IntoIterator<Item = String>, value: &[u8]) -> Batch {
+    let mut batch = Batch::default();
+    for id in ids {
+        let write = |out: &mut Vec<u8>| {
+            out.extend_from_slice(value);
+            Ok::<_, ()>(format!("order-{}", id.len()))
+        };
+        batch.push(Topic::Orders, write, |order| order.as_bytes()).unwrap();
+        batch.header("ce_id", id.as_bytes());
+        batch.header("ce_time", b"2023-11-14T22:13:20.000Z");
+    }
+    batch
+}
+
+pub fn marks(cursor: &str) -> Marks {
+    Marks { cursor: Some(cursor.to_owned()), ..Marks::default() }
+}
+
+pub async fn start(config: &Config) -> (Publisher, Option<Checkpoint>) {
+    start_tuned(config, Tuning::default(), Arc::new(Health::default())).await
+}
+
+async fn start_tuned(config: &Config, tuning: Tuning, health: Arc<Health>) -> (Publisher, Option<Checkpoint>) {
+    topics::ensure(config, &secrets(None)).await.unwrap();
+    let metrics = Arc::new(Metrics::new("test"));
+    Publisher::start_tuned(config, &secrets(None), Broker::Configured, metrics, health, tuning).await.unwrap()
+}
+
+/// Every committed record of the orders topic, in order within a partition.
+pub async fn orders(config: &Config, count: usize) -> Vec<Consumed> {
+    let mut follow = Follow::start(config, &secrets(None), &config.kafka.topics.orders, From::Beginning).await.unwrap();
+    let mut records = Vec::new();
+    while records.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(60), follow.next()).await;
+        records.push(next.expect("a record in time").unwrap().unwrap());
+    }
+    records
+}
+
+/// The ids read back, each as often as it is there: complete, because it reads to the high watermark.
+async fn ids(config: &Config) -> Vec<String> {
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&found);
+    let each = move |read: pepay_relay::kafka::recover::ReadBack<'_>| {
+        sink.lock().unwrap().push(String::from_utf8(read.event_id.unwrap().to_vec()).unwrap());
+    };
+    read_back(config, &secrets(None), 0, each, |_: Progress<'_>| ()).await.unwrap();
+    let mut ids = found.lock().unwrap().clone();
+    ids.sort();
+    ids
+}
+
+async fn commit(publisher: &mut Publisher, batch: Batch, cursor: &str) -> Result<Verdict, Stop> {
+    publisher.submit(batch, marks(cursor));
+    tokio::time::timeout(Duration::from_secs(120), publisher.verdict()).await.expect("a verdict in time").1
+}
+
+#[tokio::test]
+async fn a_successor_finds_what_its_predecessor_committed() {
+    let config = config(TestBroker::shared().bootstrap(), &unique("successor"));
+    let (mut first, none) = start(&config).await;
+    assert_eq!(none, None);
+    let committed = commit(&mut first, batch(["evt_1-1".into(), "evt_2-1".into()], b"{}"), "evt_2-1").await;
+    assert!(matches!(committed, Ok(Verdict::Committed { at_ms }) if at_ms > 0), "{committed:?}");
+    commit(&mut first, Batch::default(), "evt_2-1").await.unwrap();
+    assert!(first.close(Duration::from_secs(10)).await);
+
+    let (second, predecessor) = start(&config).await;
+    let predecessor = predecessor.unwrap();
+    assert_eq!(
+        (predecessor.commit, predecessor.marks, predecessor.environment),
+        (2, marks("evt_2-1"), "devnet".into())
+    );
+    assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
+    drop(second);
+    let (_third, claim) = start(&config).await;
+    let claim = claim.unwrap();
+    assert_eq!((claim.commit, claim.marks), (0, marks("evt_2-1")), "a claim carries the marks on");
+    assert_ne!(claim.run, predecessor.run);
+}
+
+#[tokio::test]
+async fn topics_of_another_environment_are_refused() {
+    let mut config = config(TestBroker::shared().bootstrap(), &unique("environment"));
+    drop(start(&config).await);
+    config.provider.environment = pepay_relay::config::Environment::Mainnet;
+    let health = Arc::new(Health::default());
+    let metrics = Arc::new(Metrics::new("test"));
+    let refused = Publisher::start(&config, &secrets(None), Broker::Configured, metrics, health).await;
+    let Err(pepay_relay::kafka::errors::StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("hold devnet events") && text.contains("kafka.topic_prefix"), "{text}");
+}
+
+#[tokio::test]
+async fn a_second_publisher_fences_the_first() {
+    let config = config(TestBroker::shared().bootstrap(), &unique("fence"));
+    let (mut first, _) = start(&config).await;
+    commit(&mut first, batch(["evt_1-1".into()], b"{}"), "a").await.unwrap();
+    let (mut second, _) = start(&config).await;
+    // Idle, with nothing but its checkpoint.
+    assert_eq!(commit(&mut first, Batch::default(), "a").await, Err(Stop::Fenced));
+    assert!(commit(&mut second, batch(["evt_2-1".into()], b"{}"), "b").await.is_ok());
+    assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
+}
+
+/// The coordinator gives up a transaction whose broker answers too late, and says "fenced".
+#[tokio::test]
+async fn a_transaction_that_timed_out_is_sent_again() {
+    let mut broker = TestBroker::start();
+    let config = config(broker.bootstrap(), &unique("timeout"));
+    let tuning =
+        Tuning { transaction_timeout: Duration::from_secs(3), fence_confirm_after: Duration::from_millis(200) };
+    let health = Arc::new(Health::default());
+    let (mut publisher, _) = start_tuned(&config, tuning, Arc::clone(&health)).await;
+    health.set_phase(Phase::Ready);
+    commit(&mut publisher, batch(["evt_1-1".into()], b"{}"), "a").await.unwrap();
+    broker.freeze();
+    publisher.submit(batch(["evt_2-1".into()], b"{}"), marks("b"));
+    let mut snapshots = health.subscribe();
+    snapshots.wait_for(|snapshot| snapshot.phase == Phase::KafkaUnavailable).await.unwrap();
+    broker.thaw();
+    let verdict = tokio::time::timeout(Duration::from_secs(60), publisher.verdict()).await.expect("in time").1;
+    assert!(matches!(verdict, Ok(Verdict::Committed { .. })), "{verdict:?}");
+    assert_eq!(health.phase(), Phase::Ready);
+    assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
+    broker.kill();
+}
+
+#[tokio::test]
+async fn a_broker_killed_during_commits_loses_and_repeats_nothing() {
+    const ROUNDS: usize = 4;
+    const BATCHES: usize = 15;
+    let mut broker = TestBroker::start();
+    let config = config(broker.bootstrap(), &unique("kill"));
+    let (mut publisher, _) = start(&config).await;
+    for round in 0..ROUNDS {
+        for number in 0..BATCHES {
+            let ids = (0..20).map(|n| format!("evt_{round:02}{number:02}{n:02}-1"));
+            publisher.submit(batch(ids, &[b'x'; 500]), marks("a"));
+            if number == BATCHES / 2 {
+                // Not awaited: the kill lands anywhere between the first record and the end of the commit.
+                std::thread::sleep(Duration::from_millis(2 * round as u64));
+                broker.kill();
+                broker.restart();
+            }
+            let verdict = tokio::time::timeout(Duration::from_secs(120), publisher.verdict()).await.expect("in time").1;
+            assert!(matches!(verdict, Ok(Verdict::Committed { .. })), "{verdict:?}");
+        }
+    }
+    let ids = ids(&config).await;
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (ROUNDS * BATCHES * 20, ROUNDS * BATCHES * 20));
+    let mut last: BTreeMap<i32, String> = BTreeMap::new();
+    for record in orders(&config, ids.len()).await {
+        let id = String::from_utf8(record.header("ce_id").unwrap().to_vec()).unwrap();
+        let before = last.insert(record.partition, id.clone());
+        assert!(before.is_none_or(|before| before < id), "order within a partition");
+    }
+}
+
+#[tokio::test]
+async fn a_batch_refused_for_size_is_given_back_and_the_next_one_stands() {
+    let config = config(TestBroker::shared().bootstrap(), &unique("size"));
+    let (mut publisher, _) = start(&config).await;
+    publisher.submit(batch(["evt_1-1".into()], &vec![b'x'; 2 << 20]), marks("a"));
+    let (given_back, verdict) = publisher.verdict().await;
+    assert!(matches!(verdict, Ok(Verdict::Refused { .. })), "{verdict:?}");
+    assert_eq!(given_back.len(), 1);
+    assert!(commit(&mut publisher, batch(["evt_2-1".into()], b"{}"), "b").await.is_ok());
+    assert_eq!(ids(&config).await, ["evt_2-1"]);
+}
+
+/// Known answers from `org.apache.kafka.common.utils.Utils` (kafka-clients 4.1.1): `toPositive(murmur2(key)) % 6`.
+#[tokio::test]
+async fn partitions_are_those_of_javas_partitioner() {
+    const KNOWN: [(&str, i32); 7] = [
+        ("ord_1", 3),
+        ("ord_2", 5),
+        ("21", 0),
+        ("foobar", 0),
+        ("550e8400-e29b-41d4-a716-446655440000", 5),
+        ("x", 4),
+        ("a-little-bit-long-string", 2),
+    ];
+    let config = config(TestBroker::shared().bootstrap(), &unique("murmur"));
+    let (mut publisher, _) = start(&config).await;
+    let mut batch = Batch::default();
+    for (key, _) in KNOWN {
+        batch.push(Topic::Orders, |_| Ok::<_, ()>(key), |key| key.as_bytes()).unwrap();
+    }
+    commit(&mut publisher, batch, "a").await.unwrap();
+    let found: BTreeMap<_, _> =
+        orders(&config, KNOWN.len()).await.into_iter().map(|r| (r.key.unwrap(), r.partition)).collect();
+    for (key, partition) in KNOWN {
+        assert_eq!(found[key.as_bytes()], partition, "{key}");
+    }
+}
+
+/// A foreign writer's transaction on our topic: reading back waits for its end and says so.
+#[tokio::test]
+async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let config = config(TestBroker::shared().bootstrap(), &unique("open"));
+    let (mut publisher, _) = start(&config).await;
+    let foreign: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", TestBroker::shared().bootstrap())
+        .set("transactional.id", unique("foreign"))
+        .create()
+        .unwrap();
+    foreign.init_transactions(Duration::from_secs(30)).unwrap();
+    foreign.begin_transaction().unwrap();
+    let record = BaseRecord::<str, str>::to(&config.kafka.topics.orders).key("order-7").payload("{}");
+    foreign.send(record.partition(0)).map_err(|(error, _)| error).unwrap();
+    while foreign.in_flight_count() > 0 {
+        foreign.poll(Duration::from_millis(10));
+    }
+    let ours = (0..40).map(|n| format!("{}evt_{n:02}-1", "0".repeat(n)));
+    commit(&mut publisher, batch(ours, b"{}"), "a").await.unwrap();
+    let ends = Mutex::new(Some(foreign));
+    let records = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&records);
+    let (told, named) = std::sync::mpsc::channel();
+    let progress = move |progress: Progress<'_>| {
+        if let Some(place) = progress.waiting_for {
+            told.send(place.to_owned()).unwrap();
+            if let Some(foreign) = ends.lock().unwrap().take() {
+                foreign.abort_transaction(Duration::from_secs(30)).unwrap();
+            }
+        }
+    };
+    read_back(&config, &secrets(None), 0, move |_| *count.lock().unwrap() += 1, progress).await.unwrap();
+    assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.orders));
+    assert_eq!(*records.lock().unwrap(), 40);
+}

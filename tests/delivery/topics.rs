@@ -1,0 +1,45 @@
+//! Topics created as wanted, and wrong ones named with their remedy.
+
+use super::publish::unique;
+use crate::support::kafka::Broker;
+use crate::support::settings::{config, secrets};
+use pepay_relay::kafka::errors::StartError;
+use pepay_relay::kafka::{Topic, topics};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
+#[tokio::test]
+async fn created_topics_are_as_wanted() {
+    let config = config(Broker::shared().bootstrap(), &unique("created"));
+    let warnings = topics::ensure(&config, &secrets(None)).await.unwrap();
+    assert_eq!(warnings.len(), 5, "one replica each: {warnings:?}");
+    for report in topics::inspect(&config, &secrets(None)).await.unwrap() {
+        let actual = report.actual.unwrap();
+        let settings = actual.settings.unwrap();
+        assert_eq!(actual.partitions, if report.topic == Topic::Control { 1 } else { 6 });
+        assert_eq!(settings.cleanup_policy.as_deref(), Some(report.wanted.cleanup_policy));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_cleanup_policy_is_named_with_its_remedy() {
+    let mut config = config(Broker::shared().bootstrap(), &unique("cleanup"));
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", Broker::shared().bootstrap()).create().unwrap();
+    let wrong =
+        NewTopic::new(&config.kafka.topics.orders, 6, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
+    admin.create_topics([&wrong], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    let refused = topics::ensure(&config, &secrets(None)).await;
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(
+        text.contains(&format!("--topic {} --add-config cleanup.policy=delete", config.kafka.topics.orders)),
+        "{text}"
+    );
+
+    config.kafka.create_topics = false;
+    config.kafka.topics.invoices = unique("never-made");
+    let refused = topics::ensure(&config, &secrets(None)).await;
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("does not exist") && text.lines().count() == 2, "every mistake at once: {text}");
+}

@@ -1,0 +1,297 @@
+//! A real Kafka: one KRaft node of Apache Kafka, fetched by Maven, started on free ports.
+//!
+//! `PEPAY_RELAY_TEST_KAFKA=host:port` uses a given one where tests share a broker; tests that kill theirs start their
+//! own. Without Java or Maven a test fails and says what is missing; nothing is skipped.
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const JAVA: &str = "Java 17 is needed to run Kafka: apt install openjdk-17-jre-headless";
+const MAVEN: &str = "Maven is needed to fetch Kafka: apt install maven";
+const GIVEN: &str = "or name a running broker: PEPAY_RELAY_TEST_KAFKA=host:port";
+/// A broker needs seconds; a loaded machine more.
+const READY_MAX: Duration = Duration::from_secs(120);
+
+/// Who may log in at the secured listener, by `PLAIN` and by `SCRAM-SHA-512`.
+pub const USER: (&str, &str) = ("relay", "relay-password");
+/// Logs in, and may do nothing.
+pub const STRANGER: (&str, &str) = ("stranger", "stranger-password");
+
+/// A broker of this test process; it dies with it, however it dies.
+pub struct Broker {
+    bootstrap: String,
+    secured: Option<Secured>,
+    dir: Option<TempDir>,
+    process: Option<Process>,
+}
+
+/// The listener with TLS, credentials and permissions.
+#[derive(Clone)]
+pub struct Secured {
+    pub bootstrap: String,
+    pub ca_file: PathBuf,
+}
+
+/// A shell that outlives the broker by nothing: it kills the broker when its standard input closes, which the kernel
+/// does even when this process is killed.
+struct Process {
+    guard: Child,
+    pid: u32,
+}
+
+const GUARD: &str = r#"exec 3<&0; "$@" </dev/null >/dev/null 2>&1 & pid=$!; echo $pid; exec >/dev/null 2>&1
+read _ <&3 || gone=1; kill -9 $pid 2>/dev/null; wait $pid; [ -z "$gone" ] || rm -rf "$DIR""#;
+
+impl Broker {
+    /// The broker that tests of this binary share; each has its own topics.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("PEPAY_RELAY_TEST_KAFKA") {
+            Ok(bootstrap) => Self { bootstrap, secured: None, dir: None, process: None },
+            Err(_) => Self::start(),
+        })
+    }
+
+    /// A broker of its own, for a test that stops it.
+    pub fn start() -> Self {
+        Self::launch(false)
+    }
+
+    /// A broker of its own with a second listener that wants TLS, credentials and permissions.
+    pub fn start_secured() -> Self {
+        Self::launch(true)
+    }
+
+    /// Address of the listener without TLS and credentials.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// The secured listener.
+    pub fn secured(&self) -> &Secured {
+        self.secured.as_ref().expect("started by start_secured")
+    }
+
+    /// Kills it, as a power cut does.
+    pub fn kill(&mut self) {
+        self.end("-KILL");
+    }
+
+    /// Stops it politely.
+    pub fn stop(&mut self) {
+        self.end("-TERM");
+    }
+
+    /// Freezes it: connections stand, nothing answers.
+    pub fn freeze(&self) {
+        signal("-STOP", self.process.as_ref().expect("running").pid);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        signal("-CONT", self.process.as_ref().expect("running").pid);
+    }
+
+    /// Starts it again, on the same data and ports; returns when it answers.
+    pub fn restart(&mut self) {
+        let dir = self.dir.as_ref().expect("a broker of its own").path().to_owned();
+        self.process = Some(run(&dir));
+        wait_ready(&self.bootstrap);
+    }
+
+    fn end(&mut self, how: &str) {
+        let Some(mut process) = self.process.take() else { return };
+        signal(how, process.pid);
+        let began = Instant::now();
+        while is_alive(process.pid) {
+            assert!(began.elapsed() < READY_MAX, "the broker does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // A line instead of the end of input: the data stay.
+        process.guard.stdin.take().expect("piped").write_all(b"keep\n").expect("guard");
+        process.guard.wait().expect("guard");
+    }
+
+    fn launch(secured: bool) -> Self {
+        let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
+        let [plain, controller, sasl] = free_ports();
+        let mut settings = settings(dir.path(), plain, controller);
+        if secured {
+            settings.push_str(&secure(dir.path(), plain, controller, sasl));
+        }
+        fs::write(dir.path().join("server.properties"), settings).expect("settings");
+        format(dir.path(), secured);
+        let bootstrap = format!("127.0.0.1:{plain}");
+        let process = run(dir.path());
+        wait_ready(&bootstrap);
+        let secured =
+            secured.then(|| Secured { bootstrap: format!("127.0.0.1:{sasl}"), ca_file: dir.path().join("ca.pem") });
+        Self { bootstrap, secured, dir: Some(dir), process: Some(process) }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.end("-KILL");
+    }
+}
+
+fn settings(dir: &Path, plain: u16, controller: u16) -> String {
+    let data = dir.join("data");
+    format!(
+        "process.roles=broker,controller\nnode.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\ncontroller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller}\n\
+         log.dirs={}\n\
+         num.partitions=1\ndefault.replication.factor=1\nauto.create.topics.enable=false\n\
+         offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=1\ntransaction.abort.timed.out.transaction.cleanup.interval.ms=500\n\
+         share.coordinator.state.topic.replication.factor=1\nshare.coordinator.state.topic.min.isr=1\n\
+         group.initial.rebalance.delay.ms=0\nbroker.session.timeout.ms=6000\n\
+         unstable.api.versions.enable=false\n",
+        data.display()
+    )
+}
+
+fn secure(dir: &Path, plain: u16, controller: u16, sasl: u16) -> String {
+    let store = dir.join("server.p12");
+    let store = store.to_str().expect("UTF-8");
+    let keytool = |arguments: &[&str]| {
+        let done =
+            Command::new("keytool").args(arguments).args(["-keystore", store, "-storepass", "changeit"]).output();
+        assert!(done.expect(JAVA).status.success(), "keytool {arguments:?}");
+    };
+    let names = "san=ip:127.0.0.1,dns:localhost";
+    keytool(&[
+        "-genkeypair",
+        "-alias",
+        "k",
+        "-keyalg",
+        "EC",
+        "-dname",
+        "CN=localhost",
+        "-ext",
+        names,
+        "-storetype",
+        "PKCS12",
+    ]);
+    let ca = dir.join("ca.pem");
+    keytool(&["-exportcert", "-rfc", "-alias", "k", "-file", ca.to_str().expect("UTF-8")]);
+    format!(
+        "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL\n\
+         inter.broker.listener.name=PLAINTEXT\nsasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+         ssl.keystore.type=PKCS12\nssl.keystore.location={store}\nssl.keystore.password=changeit\n\
+         listener.name.sasl_ssl.plain.sasl.jaas.config=\
+         org.apache.kafka.common.security.plain.PlainLoginModule required user_{}=\"{}\" user_{}=\"{}\";\n\
+         listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+         org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS;User:{}\n",
+        USER.0, USER.1, STRANGER.0, STRANGER.1, USER.0
+    )
+}
+
+fn format(dir: &Path, secured: bool) {
+    let mut command = java();
+    command.arg("kafka.tools.StorageTool").args(["format", "-t", "pepayRelayTestKafka00A", "-c"]);
+    command.arg(dir.join("server.properties"));
+    if secured {
+        for (name, password) in [USER, STRANGER] {
+            command.args(["--add-scram", &format!("SCRAM-SHA-512=[name={name},password={password}]")]);
+        }
+    }
+    let done = command.output().expect(JAVA);
+    assert!(done.status.success(), "formatting Kafka's storage: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+fn run(dir: &Path) -> Process {
+    let broker = java();
+    let mut guard = Command::new("sh");
+    guard.args(["-c", GUARD, "sh"]).arg(broker.get_program()).args(broker.get_args());
+    guard.arg("kafka.Kafka").arg(dir.join("server.properties")).env("DIR", dir);
+    let mut guard = guard.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a shell");
+    let mut line = String::new();
+    BufReader::new(guard.stdout.take().expect("piped")).read_line(&mut line).expect("the broker's pid");
+    Process { pid: line.trim().parse().expect("a pid"), guard }
+}
+
+fn java() -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"]);
+    command.arg(format!("{}/*", jars().display()));
+    command
+}
+
+/// The directory of Kafka's jars, fetched once a version of the POM.
+fn jars() -> &'static Path {
+    static JARS: OnceLock<PathBuf> = OnceLock::new();
+    JARS.get_or_init(|| {
+        let java = Command::new("java").arg("-version").output();
+        assert!(java.is_ok_and(|java| java.status.success()), "{JAVA}; {GIVEN}");
+        let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/pom.xml");
+        let wanted = fs::read_to_string(&pom).expect("tests/kafka/pom.xml");
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-kafka");
+        fs::create_dir_all(&dir).expect("target/test-kafka");
+        let lock = File::create(dir.join(".lock")).expect("lock file");
+        lock.lock().expect("lock");
+        let marker = dir.join("fetched-pom.xml");
+        let jars = dir.join("jars");
+        if fs::read_to_string(&marker).is_ok_and(|fetched| fetched == wanted) {
+            return jars;
+        }
+        drop(fs::remove_dir_all(&jars));
+        let done = Command::new("mvn")
+            .args(["-q", "-B", "-f"])
+            .arg(&pom)
+            .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+            .arg(format!("-DoutputDirectory={}", jars.display()))
+            .output()
+            .unwrap_or_else(|error| panic!("{MAVEN} ({error}); {GIVEN}"));
+        let said = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success(), "Maven could not fetch Kafka; is Maven Central reachable? {said}");
+        fs::write(&marker, wanted).expect("marker");
+        jars
+    })
+}
+
+fn wait_ready(bootstrap: &str) {
+    let began = Instant::now();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.max.ms", "100")
+        .set("log_level", "0")
+        .create()
+        .expect("a client");
+    loop {
+        if consumer.fetch_metadata(None, Duration::from_millis(500)).is_ok_and(|all| !all.brokers().is_empty()) {
+            return;
+        }
+        assert!(began.elapsed() < READY_MAX, "Kafka at {bootstrap} is not ready");
+    }
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound").port())
+}
+
+fn signal(which: &str, pid: u32) {
+    let done = Command::new("kill").args([which, &pid.to_string()]).status();
+    assert!(done.is_ok(), "kill {which} {pid}");
+}
+
+/// Neither gone nor a zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
