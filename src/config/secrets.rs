@@ -57,7 +57,10 @@ const KAFKA_PASSWORD: Place = Place {
 
 impl Place {
     fn remedy(&self) -> String {
-        format!("give it as {}, in a file named by {}, or as systemd credential {}", self.variable, self.key, self.credential)
+        format!(
+            "give it as {}, in a file named by {}, or as systemd credential {}",
+            self.variable, self.key, self.credential
+        )
     }
 
     fn mistake(&self, origin: Origin, what: impl Into<String>) -> Mistake {
@@ -108,8 +111,7 @@ pub(super) fn collect(
     warnings: &mut Vec<Warning>,
 ) -> Secrets {
     let api_key = read_api_key(config, sources, mistakes, warnings);
-    let webhook =
-        if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
+    let webhook = if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
     let kafka_password = read_kafka_password(config, sources, mistakes, warnings);
     Secrets { api_key, webhook, kafka_password }
 }
@@ -180,7 +182,10 @@ fn find(
 ) -> Option<(SecretString, Origin)> {
     let credential = || sources.credentials.as_deref().map(|directory| directory.join(place.credential));
     let (text, origin) = if let Some(value) = variable(sources, place.variable) {
-        (value.to_str().map(str::to_owned).ok_or_else(|| "not UTF-8 text".into()), Origin::Variable(place.variable.into()))
+        (
+            value.to_str().map(str::to_owned).ok_or_else(|| "not UTF-8 text".into()),
+            Origin::Variable(place.variable.into()),
+        )
     } else if let Some(file) = file.map(PathBuf::from).or_else(|| credential().filter(|file| file.exists())) {
         warn_of_readers(place, &file, warnings);
         (read_bounded(&file, FILE_BYTES_MAX), Origin::File { name: printable(&file.to_string_lossy()), line: 0 })

@@ -99,13 +99,21 @@ pub(super) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mu
 
 /// A small text file; the reason says why not, without its content.
 pub(super) fn read_bounded(file: &Path, bytes_max: u64) -> Result<String, String> {
-    let open = std::fs::File::open(file).map_err(|error| error.kind().to_string())?;
+    let open = std::fs::File::open(file).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();
-    open.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.kind().to_string())?;
+    open.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("larger than {} KiB", bytes_max >> 10));
     }
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text".into())
+}
+
+/// Why a file cannot be read, in words without its name.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        kind => kind.to_string(),
+    }
 }
 
 /// The settings file while it is read.
@@ -176,8 +184,7 @@ fn unknown(key: &str) -> (String, String) {
     }
     let what = "is no setting".to_owned();
     let leaf = key.rsplit('.').next().unwrap_or(key);
-    let elsewhere =
-        || SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(leaf));
+    let elsewhere = || SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(leaf));
     match nearest(key, SETTINGS.iter().map(|setting| setting.key)).or_else(elsewhere) {
         Some(known) => (what, format!("did you mean {known}?")),
         None => (what, "remove it, or see config/pepay-relay.toml for all keys".into()),
@@ -200,12 +207,7 @@ pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> O
         .map(|(_, known)| known)
 }
 
-fn read_variables(
-    sources: &Sources,
-    written: &mut Written,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) {
+fn read_variables(sources: &Sources, written: &mut Written, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) {
     let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
     for (name, value) in &sources.env {
         let origin = || Origin::Variable(printable(name));
@@ -268,12 +270,7 @@ fn raw_of_value(value: &DeValue<'_>, place: &mut dyn FnMut(&str, usize)) -> Raw 
 }
 
 /// `linger.ms = 5` is a table in a table to TOML; here it is the property `linger.ms`, with or without quotes.
-fn flatten(
-    path: &str,
-    table: &DeTable<'_>,
-    entries: &mut Vec<(String, Raw)>,
-    place: &mut dyn FnMut(&str, usize),
-) {
+fn flatten(path: &str, table: &DeTable<'_>, entries: &mut Vec<(String, Raw)>, place: &mut dyn FnMut(&str, usize)) {
     for (name, value) in table {
         let key = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
         match value.get_ref() {

@@ -66,6 +66,7 @@ fn six_mistakes_are_told_at_once_each_with_its_line() {
     let text = r#"
 name = "shop/1"
 [provider]
+environment = "devnet"
 api_url = "http://api.example.com"
 [stream]
 ping_intervall = "20s"
@@ -76,7 +77,14 @@ bytes_max = "lots"
 bootstrap_servers = "localhost:9092"
 options = { acks = "1" }
 "#;
-    insta::assert_snapshot!(mistakes(text, &[]), @"");
+    insta::assert_snapshot!(mistakes(text, &[]), @r#"
+    relay.toml:2: name: is no name for a transactional id and a key; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
+    relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
+    relay.toml:7: stream.ping_intervall: is no setting; did you mean stream.ping_interval?
+    relay.toml:8: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:10: intake.bytes_max: is not a size; write it as "512KiB" or "64MiB", in quotes
+    relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; take it out
+    "#);
 }
 
 #[test]
@@ -112,26 +120,36 @@ fn the_required_keys_alone_give_every_default() {
 #[test]
 fn without_a_file_the_environment_must_say_what_is_required() {
     let sources = Sources::default();
-    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
+    2 mistakes in the settings
+      settings: provider.environment: is missing; set it in the file or as PEPAY_RELAY__PROVIDER__ENVIRONMENT to "devnet" or "mainnet"
+      settings: kafka.bootstrap_servers: is missing; set it in the file or as PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS to a text in quotes
+    "#);
 }
 
 #[test]
 fn a_file_that_is_named_must_be_there() {
     let sources = Sources { file: Some("/nonexistent/relay.toml".into()), ..Sources::default() };
-    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
+    1 mistake in the settings
+      /nonexistent/relay.toml: cannot be read (there is no such file); name a readable TOML file with --config or PEPAY_RELAY_CONFIG
+    "#);
 }
 
 #[test]
 fn unknown_keys_and_wrong_types() {
     check("nmae = 'x'", "relay.toml:3: nmae: is no setting; did you mean name?");
-    check("stream.bootstrap_servers = 'x'", "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka");
+    check(
+        "stream.bootstrap_servers = 'x'",
+        "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka",
+    );
     check("[wholly.unlike]\nx = 1", "relay.toml:4: wholly.unlike.x: is no setting; remove it");
     check("[empty]", "relay.toml:3: empty: is no setting");
     check("webhook = true", "relay.toml:3: webhook: is a section; write it as [webhook]");
     check("[log.level]\nx = 1", "relay.toml:3: log.level: is not a text");
     check("[[admin]]", "relay.toml:3: admin: is a section");
     check("name = 1", "relay.toml:3: name: is not a text");
-    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not true or false");
+    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not a flag");
     check("stream.types = 'a'", "relay.toml:3: stream.types: is not a list");
     check("stream.types = [1]", "relay.toml:3: stream.types: is not a list");
     check("dedup.ids_max = -1", "relay.toml:3: dedup.ids_max: is not a whole number");
@@ -157,7 +175,11 @@ fn durations_and_sizes() {
 #[test]
 fn broken_toml_does_not_hide_the_other_mistakes() {
     let text = "name = \n[stream]\nidle_timeout = 5\nidle_timeout = 6\n";
-    insta::assert_snapshot!(mistakes(text, &[]), @"");
+    insta::assert_snapshot!(mistakes(text, &[]), @r#"
+    relay.toml:1: is not TOML (string values must be quoted, expected literal string); see toml.io for how to write it
+    relay.toml:3: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:4: is not TOML (duplicate key); see toml.io for how to write it
+    "#);
 }
 
 #[test]
@@ -188,7 +210,10 @@ fn rules_over_several_keys() {
     check("webhook.answer_within = '21s'", "relay.toml:3: webhook.answer_within: is longer than shutdown");
     check("intake.bytes_max = '16MiB'", "relay.toml:3: intake.bytes_max: is too small");
     check("normalize = { drop = ['total'], include_raw = true }", "relay.toml:3: normalize.drop: stands together");
-    check("normalize.drop = ['shipping_adress']", "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?");
+    check(
+        "normalize.drop = ['shipping_adress']",
+        "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?",
+    );
     check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
     check("log.level = 'info,rdkafka=warn'", "");
     check("name = ''", "relay.toml:3: name: is no name");
@@ -205,7 +230,10 @@ fn rules_over_kafka() {
     check("kafka.username = 'u'", "relay.toml:3: kafka.username: stands without the other");
     check("kafka.ca_file = '/dev/null'", "relay.toml:3: kafka.ca_file: has no effect");
     check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: stands without kafka.username");
-    check("kafka = { username = 'u', sasl_mechanism = 'GSSAPI' }", "relay.toml:3: kafka.sasl_mechanism: is no mechanism");
+    check(
+        "kafka.username = 'u'\nkafka.sasl_mechanism = 'GSSAPI'",
+        "relay.toml:4: kafka.sasl_mechanism: is no mechanism",
+    );
     check("kafka.options = { acks = 1 }", "relay.toml:3: kafka.options.acks: is the relay's own");
     check("[kafka.options]\n'linger.ms' = 5\ndebug = 'all'", "relay.toml:5: kafka.options.debug: can load");
     check("[kafka.options]\nlinger.ms = 5", "");
@@ -259,7 +287,13 @@ fn a_mistake_of_the_environment_names_the_variable() {
         ("PEPAY_RELAY__DEDUP__WINDOW", "1"),
         ("PEPAY_RELAY__KAFKA__OPTIONS", "{ acks = 1"),
     ];
-    insta::assert_snapshot!(mistakes(REQUIRED, &env), @"");
+    insta::assert_snapshot!(mistakes(REQUIRED, &env), @r#"
+    PEPAY_RELAY__DEDUP__WINDOW: dedup.window: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER: is no setting; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?
+    PEPAY_RELAY__KAFKA__OPTIONS: kafka.options: is not a table of texts, numbers and flags; write it as { "linger.ms" = 5 }
+    PEPAY_RELAY__KAFKA__PASSWORD: is a secret and no setting; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
+    PEPAY_RELAY__STREAM__ENABLED: stream.enabled: is not a flag; write it as true or false, without quotes
+    "#);
 }
 
 #[test]
@@ -309,7 +343,10 @@ fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
         let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
         assert!(!told.is_empty() && !told.contains("hush"), "{line}\n{told}");
     }
-    check("provider.api_key = 'x'", "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY");
+    check(
+        "provider.api_key = 'x'",
+        "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY",
+    );
 }
 
 #[test]
@@ -346,9 +383,16 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
 #[test]
 fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
     let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
-    let text = text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
+    let text =
+        text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
     let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
-    insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @"");
+    insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @r#"
+    4 mistakes in the settings
+      relay.toml:3: name: is not a text; write it as a text in quotes
+      PEPAY_RELAY_API_KEY: provider.api_key_file: is empty and should hold the commerce API key; give it as PEPAY_RELAY_API_KEY, in a file named by provider.api_key_file, or as systemd credential api-key
+      PEPAY_RELAY_WEBHOOK_SECRETS: webhook.secrets_file: holds only separators and no webhook secret; give it as PEPAY_RELAY_WEBHOOK_SECRETS, in a file named by webhook.secrets_file, or as systemd credential webhook-secrets
+      settings: the Kafka password is missing; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
+    "#);
 }
 
 #[test]
@@ -422,7 +466,9 @@ fn example() -> Vec<(String, String)> {
     for line in fs::read_to_string(file).unwrap().lines() {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = format!("{name}.");
-        } else if let Some((key, value)) = line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# ")) {
+        } else if let Some((key, value)) =
+            line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# "))
+        {
             lines.push((format!("{section}{key}"), value.to_owned()));
         }
     }
