@@ -192,4 +192,41 @@ mod tests {
         health.set_phase(Phase::Ready);
         assert_eq!(line(&health), "ready: websocket backing_off, webhook connected");
     }
+
+    /// The unit file and the relay keep one contract; a line that goes missing breaks it silently.
+    #[test]
+    fn the_unit_file_says_what_the_relay_relies_on() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pepay-relay.service");
+        let unit = std::fs::read_to_string(file).unwrap();
+        let lines: Vec<&str> = unit.lines().collect();
+        for line in [
+            "Type=notify",
+            "ExecStartPre=/usr/bin/pepay-relay check --offline",
+            "ExecStart=/usr/bin/pepay-relay run",
+            "ExecReload=/bin/kill -HUP $MAINPID",
+            "TimeoutStartSec=infinity",
+            "RestartPreventExitStatus=75 78",
+            "RestartSec=5",
+            "StartLimitIntervalSec=0",
+            "LoadCredential=api-key:/etc/pepay-relay/secrets/api-key",
+            "LoadCredential=webhook-secrets:/etc/pepay-relay/secrets/webhook-secrets",
+            "LoadCredential=kafka-password:/etc/pepay-relay/secrets/kafka-password",
+            "DynamicUser=yes",
+            "LimitCORE=0",
+            "ProtectSystem=strict",
+            "NoNewPrivileges=yes",
+            // The way to the service manager's own socket.
+            "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        ] {
+            assert!(lines.contains(&line), "{line}");
+        }
+        let seconds = |key: &str| -> u64 {
+            let value = lines.iter().find_map(|line| line.strip_prefix(key)).unwrap();
+            value.strip_suffix('s').unwrap().parse().unwrap()
+        };
+        let config = crate::config::Config::minimal(crate::config::Environment::Devnet, "localhost:9092");
+        assert!(seconds("TimeoutStopSec=") > config.shutdown.deadline.as_secs());
+        // One commit may take as long as its transaction, 60 s.
+        assert!(seconds("WatchdogSec=") > 60);
+    }
 }
