@@ -38,8 +38,10 @@ pub(super) enum Form {
 
 /// A type that a setting can have.
 pub(super) trait Field: Sized {
-    /// What to write, as it ends "is not …": `a duration such as "30s"`.
-    const WANTED: &'static str;
+    /// What it is, as it ends "is not …": `a duration`.
+    const KIND: &'static str;
+    /// How to write it, as it ends "write it as …": `"30s", in quotes`.
+    const HOW: &'static str;
     /// How the environment spells it.
     const FORM: Form = Form::Text;
 
@@ -56,7 +58,8 @@ pub(super) trait Field: Sized {
 }
 
 impl Field for String {
-    const WANTED: &'static str = "a text in quotes";
+    const KIND: &'static str = "a text";
+    const HOW: &'static str = "a text in quotes";
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -71,7 +74,8 @@ impl Field for String {
 }
 
 impl Field for Option<String> {
-    const WANTED: &'static str = "a text in quotes that is not empty (to have none, leave the key out)";
+    const KIND: &'static str = "a text that is not empty";
+    const HOW: &'static str = "a text in quotes; to have none, leave the key out";
 
     fn read(raw: &Raw) -> Option<Self> {
         String::read(raw).filter(|text| !text.is_empty()).map(Some)
@@ -83,7 +87,8 @@ impl Field for Option<String> {
 }
 
 impl Field for Option<PathBuf> {
-    const WANTED: &'static str = "a file name in quotes that is not empty (to have none, leave the key out)";
+    const KIND: &'static str = "a file name";
+    const HOW: &'static str = "a text in quotes; to have none, leave the key out";
 
     fn read(raw: &Raw) -> Option<Self> {
         String::read(raw).filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
@@ -95,7 +100,8 @@ impl Field for Option<PathBuf> {
 }
 
 impl Field for bool {
-    const WANTED: &'static str = "true or false, without quotes";
+    const KIND: &'static str = "a flag";
+    const HOW: &'static str = "true or false, without quotes";
     const FORM: Form = Form::Flag;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -111,7 +117,8 @@ impl Field for bool {
 }
 
 impl Field for Duration {
-    const WANTED: &'static str = r#"a duration in quotes, such as "500ms", "30s", "5m" or "72h""#;
+    const KIND: &'static str = "a duration";
+    const HOW: &'static str = r#""500ms", "30s", "5m" or "72h", in quotes"#;
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -134,7 +141,8 @@ impl Field for Duration {
 pub(super) struct Bytes(pub(super) usize);
 
 impl Field for Bytes {
-    const WANTED: &'static str = r#"a size in quotes, such as "512KiB" or "64MiB""#;
+    const KIND: &'static str = "a size";
+    const HOW: &'static str = r#""512KiB" or "64MiB", in quotes"#;
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -157,7 +165,8 @@ impl Field for Bytes {
 }
 
 impl Field for usize {
-    const WANTED: &'static str = "a whole number without quotes, zero or more";
+    const KIND: &'static str = "a whole number from 0 on";
+    const HOW: &'static str = "digits without quotes";
     const FORM: Form = Form::Integer;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -177,7 +186,8 @@ impl Field for usize {
 }
 
 impl Field for i32 {
-    const WANTED: &'static str = "a whole number without quotes";
+    const KIND: &'static str = "a whole number";
+    const HOW: &'static str = "digits without quotes";
     const FORM: Form = Form::Integer;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -197,7 +207,8 @@ impl Field for i32 {
 }
 
 impl Field for Option<i32> {
-    const WANTED: &'static str = "a whole number without quotes (to have none, leave the key out)";
+    const KIND: &'static str = "a whole number";
+    const HOW: &'static str = "digits without quotes; to have none, leave the key out";
     const FORM: Form = Form::Integer;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -214,7 +225,8 @@ impl Field for Option<i32> {
 }
 
 impl Field for SocketAddr {
-    const WANTED: &'static str = r#"an address and port in quotes, such as "127.0.0.1:8787" or "[::1]:8787""#;
+    const KIND: &'static str = "an address and port";
+    const HOW: &'static str = r#""127.0.0.1:8787" or "[::1]:8787", in quotes"#;
 
     fn read(raw: &Raw) -> Option<Self> {
         match raw {
@@ -229,7 +241,8 @@ impl Field for SocketAddr {
 }
 
 impl Field for Vec<String> {
-    const WANTED: &'static str = r#"a list of texts, such as ["one", "two"]"#;
+    const KIND: &'static str = "a list of texts";
+    const HOW: &'static str = r#"["one", "two"]"#;
     const FORM: Form = Form::List;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -246,7 +259,8 @@ impl Field for Vec<String> {
 
 /// Names and values, for properties that are passed on.
 impl Field for Vec<(String, String)> {
-    const WANTED: &'static str = r#"a table of texts, numbers and flags, such as { "linger.ms" = 5 }"#;
+    const KIND: &'static str = "a table of texts, numbers and flags";
+    const HOW: &'static str = r#"{ "linger.ms" = 5 }"#;
     const FORM: Form = Form::Map;
 
     fn read(raw: &Raw) -> Option<Self> {
@@ -274,7 +288,8 @@ impl Field for Vec<(String, String)> {
 macro_rules! words {
     ($type:ty, $wanted:literal, $($word:literal => $value:expr),+) => {
         impl Field for $type {
-            const WANTED: &'static str = $wanted;
+            const KIND: &'static str = "one of its words";
+            const HOW: &'static str = $wanted;
 
             fn read(raw: &Raw) -> Option<Self> {
                 match raw {

@@ -117,9 +117,9 @@ fn build(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warn
             let remedy = "take it out, change it at its issuer, and give it as the README's table of secrets says";
             let what = "holds something that looks like a secret, and secrets are never in the settings";
             mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
-        } else if let Err(what) = (setting.read)(&mut config, raw) {
+        } else if let Err((what, remedy)) = (setting.read)(&mut config, raw) {
             wrong.insert(setting.key);
-            mistakes.push(Mistake::new(origin.clone(), setting.key, what, format!("write {}", setting.wanted)));
+            mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
         }
     }
     require(sources, &written, &mut wrong, mistakes);
@@ -139,7 +139,7 @@ fn require(sources: &Sources, written: &Written, wrong: &mut BTreeSet<&'static s
             continue;
         }
         let origin = if sources.file.is_some() { sources.origin(0) } else { Origin::Default };
-        let remedy = format!("set it to {}, here or as {}", setting.wanted, setting.variable());
+        let remedy = format!("set it in the file or as {} to {}", setting.variable(), setting.how);
         mistakes.push(Mistake::new(origin, setting.key, "is missing", remedy));
     }
 }

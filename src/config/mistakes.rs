@@ -80,6 +80,10 @@ impl Mistakes {
             Origin::Default => (2, 0, String::new()),
         });
         mistakes.dedup();
+        // On a line that is not TOML the parser guesses; its guess is no mistake of the user's.
+        let broken: Vec<usize> =
+            mistakes.iter().filter(|mistake| mistake.key.is_empty()).filter_map(Mistake::line).collect();
+        mistakes.retain(|mistake| mistake.key.is_empty() || mistake.line().is_none_or(|line| !broken.contains(&line)));
         Err(Self(mistakes))
     }
 

@@ -1,7 +1,7 @@
 //! What must hold of the settings beyond the type of each: forms of texts, and several keys together.
 
 use super::mistakes::{Mistake, Warning};
-use super::source::{Written, nearest};
+use super::source::{Written, nearest, reason};
 use super::types::Config;
 use reqwest::Url;
 use std::collections::BTreeSet;
@@ -143,7 +143,7 @@ impl Rules<'_> {
         if let Some(file) = file
             && let Err(error) = std::fs::File::open(file)
         {
-            let what = format!("names a file that cannot be read ({})", error.kind());
+            let what = format!("names a file that cannot be read ({})", reason(&error));
             self.demand(false, &[key], &what, "name a readable file, or leave the key out");
         }
     }

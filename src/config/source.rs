@@ -99,13 +99,21 @@ pub(super) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mu
 
 /// A small text file; the reason says why not, without its content.
 pub(super) fn read_bounded(file: &Path, bytes_max: u64) -> Result<String, String> {
-    let open = std::fs::File::open(file).map_err(|error| error.kind().to_string())?;
+    let open = std::fs::File::open(file).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();
-    open.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.kind().to_string())?;
+    open.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
     if bytes.len() as u64 > bytes_max {
         return Err(format!("larger than {} KiB", bytes_max >> 10));
     }
     String::from_utf8(bytes).map_err(|_| "not UTF-8 text".into())
+}
+
+/// Why a file cannot be read, in words without its name.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".into(),
+        kind => kind.to_string(),
+    }
 }
 
 /// The settings file while it is read.

@@ -31,12 +31,14 @@ pub struct Setting {
     pub key: &'static str,
     /// What holds when nobody sets it.
     pub default: DefaultValue,
-    /// What to write: `a duration in quotes, such as …`.
-    pub wanted: &'static str,
+    /// What it is: `a duration`.
+    pub kind: &'static str,
+    /// How it is written: `"30s", in quotes`.
+    pub how: &'static str,
     /// What it does, in a sentence.
     pub meaning: &'static str,
     pub(super) form: Form,
-    pub(super) read: fn(&mut Config, &Raw) -> Result<(), String>,
+    pub(super) read: fn(&mut Config, &Raw) -> Result<(), Wrong>,
     pub(super) show: fn(&Config) -> String,
 }
 
@@ -52,33 +54,37 @@ impl Setting {
     }
 }
 
+/// What is wrong with a value, without quoting it, and the remedy.
+pub(super) type Wrong = (String, String);
+
 /// The setting of that key.
 pub(super) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
 /// Writes `raw` into its place, or says what is wrong with it without quoting it.
-fn assign<F: Field>(slot: &mut F, raw: &Raw, bounds: Option<(F, F)>) -> Result<(), String> {
-    let value = F::read(raw).ok_or_else(|| format!("is not {}", F::WANTED))?;
+fn assign<F: Field>(slot: &mut F, raw: &Raw, bounds: Option<(F, F)>) -> Result<(), Wrong> {
+    let value = F::read(raw).ok_or_else(|| (format!("is not {}", F::KIND), format!("write it as {}", F::HOW)))?;
     if let Some((least, most)) = bounds
         && !value.within(&least, &most)
     {
-        return Err(format!("is not between {} and {}", least.show(), most.show()));
+        let what = format!("is not between {} and {}", least.show(), most.show());
+        return Err((what, "choose a value between them".into()));
     }
     *slot = value;
     Ok(())
 }
 
-fn assign_bytes(slot: &mut usize, raw: &Raw, bounds: Option<(Bytes, Bytes)>) -> Result<(), String> {
+fn assign_bytes(slot: &mut usize, raw: &Raw, bounds: Option<(Bytes, Bytes)>) -> Result<(), Wrong> {
     let mut bytes = Bytes(*slot);
     assign(&mut bytes, raw, bounds)?;
     *slot = bytes.0;
     Ok(())
 }
 
-/// The type's words beside a slot of it.
-const fn wanted<F: Field>(_: fn(&Config) -> &F) -> (&'static str, Form) {
-    (F::WANTED, F::FORM)
+/// What the type of a slot says of itself.
+const fn words<F: Field>(_: fn(&Config) -> &F) -> (&'static str, &'static str, Form) {
+    (F::KIND, F::HOW, F::FORM)
 }
 
 macro_rules! setting {
@@ -86,7 +92,8 @@ macro_rules! setting {
         Setting {
             key: $key,
             default: $default,
-            wanted: Bytes::WANTED,
+            kind: Bytes::KIND,
+            how: Bytes::HOW,
             meaning: $meaning,
             form: Form::Text,
             read: |config, raw| assign_bytes(&mut config.$($slot).+, raw, Some((Bytes($least), Bytes($most)))),
@@ -97,9 +104,10 @@ macro_rules! setting {
         Setting {
             key: $key,
             default: $default,
-            wanted: wanted(|config| &config.$($slot).+).0,
+            kind: words(|config| &config.$($slot).+).0,
+            how: words(|config| &config.$($slot).+).1,
             meaning: $meaning,
-            form: wanted(|config| &config.$($slot).+).1,
+            form: words(|config| &config.$($slot).+).2,
             read: |config, raw| assign(&mut config.$($slot).+, raw, $bounds),
             show: |config| Field::show(&config.$($slot).+),
         }

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::table::find;
+mod example;
+mod secrets;
+
 use super::*;
-use secrecy::ExposeSecret;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -66,6 +67,7 @@ fn six_mistakes_are_told_at_once_each_with_its_line() {
     let text = r#"
 name = "shop/1"
 [provider]
+environment = "devnet"
 api_url = "http://api.example.com"
 [stream]
 ping_intervall = "20s"
@@ -76,7 +78,14 @@ bytes_max = "lots"
 bootstrap_servers = "localhost:9092"
 options = { acks = "1" }
 "#;
-    insta::assert_snapshot!(mistakes(text, &[]), @"");
+    insta::assert_snapshot!(mistakes(text, &[]), @r#"
+    relay.toml:2: name: is no name for a transactional id and a key; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
+    relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
+    relay.toml:7: stream.ping_intervall: is no setting; did you mean stream.ping_interval?
+    relay.toml:8: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:10: intake.bytes_max: is not a size; write it as "512KiB" or "64MiB", in quotes
+    relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; take it out
+    "#);
 }
 
 #[test]
@@ -112,13 +121,20 @@ fn the_required_keys_alone_give_every_default() {
 #[test]
 fn without_a_file_the_environment_must_say_what_is_required() {
     let sources = Sources::default();
-    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
+    2 mistakes in the settings
+      settings: provider.environment: is missing; set it in the file or as PEPAY_RELAY__PROVIDER__ENVIRONMENT to "devnet" or "mainnet"
+      settings: kafka.bootstrap_servers: is missing; set it in the file or as PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS to a text in quotes
+    "#);
 }
 
 #[test]
 fn a_file_that_is_named_must_be_there() {
     let sources = Sources { file: Some("/nonexistent/relay.toml".into()), ..Sources::default() };
-    insta::assert_snapshot!(settings(&sources).unwrap_err(), @"");
+    insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
+    1 mistake in the settings
+      /nonexistent/relay.toml: cannot be read (there is no such file); name a readable TOML file with --config or PEPAY_RELAY_CONFIG
+    "#);
 }
 
 #[test]
@@ -134,7 +150,7 @@ fn unknown_keys_and_wrong_types() {
     check("[log.level]\nx = 1", "relay.toml:3: log.level: is not a text");
     check("[[admin]]", "relay.toml:3: admin: is a section");
     check("name = 1", "relay.toml:3: name: is not a text");
-    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not true or false");
+    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not a flag");
     check("stream.types = 'a'", "relay.toml:3: stream.types: is not a list");
     check("stream.types = [1]", "relay.toml:3: stream.types: is not a list");
     check("dedup.ids_max = -1", "relay.toml:3: dedup.ids_max: is not a whole number");
@@ -160,7 +176,11 @@ fn durations_and_sizes() {
 #[test]
 fn broken_toml_does_not_hide_the_other_mistakes() {
     let text = "name = \n[stream]\nidle_timeout = 5\nidle_timeout = 6\n";
-    insta::assert_snapshot!(mistakes(text, &[]), @"");
+    insta::assert_snapshot!(mistakes(text, &[]), @r#"
+    relay.toml:1: is not TOML (string values must be quoted, expected literal string); see toml.io for how to write it
+    relay.toml:3: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:4: is not TOML (duplicate key); see toml.io for how to write it
+    "#);
 }
 
 #[test]
@@ -212,8 +232,8 @@ fn rules_over_kafka() {
     check("kafka.ca_file = '/dev/null'", "relay.toml:3: kafka.ca_file: has no effect");
     check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: stands without kafka.username");
     check(
-        "kafka = { username = 'u', sasl_mechanism = 'GSSAPI' }",
-        "relay.toml:3: kafka.sasl_mechanism: is no mechanism",
+        "kafka.username = 'u'\nkafka.sasl_mechanism = 'GSSAPI'",
+        "relay.toml:4: kafka.sasl_mechanism: is no mechanism",
     );
     check("kafka.options = { acks = 1 }", "relay.toml:3: kafka.options.acks: is the relay's own");
     check("[kafka.options]\n'linger.ms' = 5\ndebug = 'all'", "relay.toml:5: kafka.options.debug: can load");
@@ -268,7 +288,13 @@ fn a_mistake_of_the_environment_names_the_variable() {
         ("PEPAY_RELAY__DEDUP__WINDOW", "1"),
         ("PEPAY_RELAY__KAFKA__OPTIONS", "{ acks = 1"),
     ];
-    insta::assert_snapshot!(mistakes(REQUIRED, &env), @"");
+    insta::assert_snapshot!(mistakes(REQUIRED, &env), @r#"
+    PEPAY_RELAY__DEDUP__WINDOW: dedup.window: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER: is no setting; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?
+    PEPAY_RELAY__KAFKA__OPTIONS: kafka.options: is not a table of texts, numbers and flags; write it as { "linger.ms" = 5 }
+    PEPAY_RELAY__KAFKA__PASSWORD: is a secret and no setting; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
+    PEPAY_RELAY__STREAM__ENABLED: stream.enabled: is not a flag; write it as true or false, without quotes
+    "#);
 }
 
 #[test]
@@ -293,186 +319,4 @@ fn a_flag_wins_over_the_environment() {
     case.sources.flags = BTreeMap::from([("log.level", "loud".into())]);
     let told = settings(&case.sources).unwrap_err().to_string();
     assert!(told.contains("--log-level: log.level: is no level"), "{told}");
-}
-
-#[test]
-fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
-    for line in [
-        "provider.api_key = 'hush-hush'",
-        "webhook.secrets = ['hush-hush']",
-        "webhook.secret = 'hush-hush'",
-        "kafka.password = 'hush-hush'",
-        "kafka.options = { 'ssl.key.password' = 'hush-hush' }",
-        "provider.api_key_file = 'pk_live_hush-hush'",
-        "kafka.username = 'sk_live_hush-hush'",
-        "normalize.drop = ['whsec_hush-hush']",
-        "'sk_live_hush-hush' = 1",
-        "provider.api_url = 'https://me:hush-hush@x.io'",
-        "kafka.bootstrap_servers2 = 'me:hush-hush@x.io'",
-        "log.level = 'hush-hush'",
-        "webhook.path = 'hush-hush'",
-        "name = 'hush-hush' 'hush-hush'",
-        "name = hush-hush",
-        "name = 'hush-hush",
-    ] {
-        let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
-        assert!(!told.is_empty() && !told.contains("hush"), "{line}\n{told}");
-    }
-    check(
-        "provider.api_key = 'x'",
-        "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY",
-    );
-}
-
-#[test]
-fn a_secret_comes_from_the_environment_then_the_file_then_the_credential() {
-    let mut case = Case::new("", &[]);
-    let files = ["from-file\n", "from-credential\n"];
-    fs::write(case.path("key"), files[0]).unwrap();
-    fs::write(case.path("api-key"), files[1]).unwrap();
-    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
-    config.secret_files.api_key = Some(case.path("key"));
-    case.sources.credentials = Some(case.folder.path().to_owned());
-    case.sources.env.insert("PEPAY_RELAY_API_KEY".into(), "from-environment".into());
-    let key = |config: &Config, sources: &Sources| api_key(config, sources).unwrap().expose_secret().to_owned();
-    assert_eq!(key(&config, &case.sources), "from-environment");
-    case.sources.env.clear();
-    assert_eq!(key(&config, &case.sources), "from-file");
-    config.secret_files.api_key = None;
-    assert_eq!(key(&config, &case.sources), "from-credential");
-    case.sources.credentials = None;
-    assert!(api_key(&config, &case.sources).is_err());
-}
-
-#[test]
-fn webhook_secrets_are_separated_by_commas_or_lines() {
-    for text in ["new,old", "new\nold\n", " new ,\r\nold\r\n", "new, old,"] {
-        let case = Case::new("", &[("PEPAY_RELAY_WEBHOOK_SECRETS", text)]);
-        let config = Config::minimal(Environment::Devnet, "localhost:9092");
-        let secrets = webhook_secrets(&config, &case.sources).unwrap();
-        let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
-        assert_eq!(secrets, ["new", "old"], "{text:?}");
-    }
-}
-
-#[test]
-fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
-    let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
-    let text =
-        text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
-    let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
-    insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @"");
-}
-
-#[test]
-fn only_the_secrets_that_are_needed_are_demanded() {
-    let text = format!("{REQUIRED}webhook.enabled = false\n");
-    let case = Case::new(&text, &[API_KEY]);
-    let secrets = load(&case.sources).unwrap().secrets;
-    assert_eq!((secrets.webhook.len(), secrets.kafka_password.is_none()), (0, true));
-    assert!(!format!("{secrets:?}").contains("pk_test"));
-}
-
-#[test]
-fn bad_secret_files_are_told_without_their_content() {
-    fn check(content: &[u8], expected: &str) {
-        let case = Case::with_secrets("");
-        let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
-        config.secret_files.api_key = Some(case.path("key"));
-        fs::write(case.path("key"), content).unwrap();
-        let told = case.told(&api_key(&config, &Sources::default()).unwrap_err());
-        assert!(told.contains(expected) && !told.contains("hush"), "{told}");
-    }
-    check(b"\n", "key: provider.api_key_file: is empty and should hold the commerce API key");
-    check(b"hush hush\n", "a character that no header can carry");
-    check(b"hush\xff", "cannot be read for the commerce API key (not UTF-8 text)");
-    check(&[b'x'; 100_000], "larger than 64 KiB");
-}
-
-#[test]
-fn a_secret_file_that_every_user_can_read_is_a_warning() {
-    use std::os::unix::fs::PermissionsExt;
-    let case = Case::with_secrets(REQUIRED);
-    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
-    config.secret_files.api_key = Some(case.path("key"));
-    fs::write(case.path("key"), "k").unwrap();
-    let mut sources = case.sources.clone();
-    sources.env.remove("PEPAY_RELAY_API_KEY");
-    for (mode, expected) in [(0o644, 1), (0o640, 0)] {
-        fs::set_permissions(case.path("key"), fs::Permissions::from_mode(mode)).unwrap();
-        assert_eq!(secrets(&config, &sources).unwrap().1.len(), expected, "{mode:o}");
-    }
-}
-
-#[test]
-fn a_reload_takes_secrets_and_the_log_level_and_names_the_rest() {
-    let case = Case::new(&format!("{REQUIRED}provider.api_key_file = 'KEY'\n"), &[WEBHOOK_SECRETS]);
-    let key = case.path("key");
-    fs::write(&key, "first").unwrap();
-    let write = |more: &str| {
-        let text = format!("{REQUIRED}provider.api_key_file = '{}'\n{more}", key.display());
-        fs::write(case.sources.file.as_ref().unwrap(), text).unwrap();
-    };
-    write("");
-    let running = load(&case.sources).unwrap().config;
-    fs::write(&key, "second").unwrap();
-    write("log.level = 'debug'\nkafka.topic_prefix = 'shop'\ndedup.window = '1h'\n");
-    let reloaded = reload(&running, &case.sources).unwrap();
-    assert_eq!(reloaded.secrets.api_key.expose_secret(), "second");
-    assert_eq!(reloaded.config.log.level, "debug");
-    assert_eq!(reloaded.config.dedup, running.dedup);
-    assert_eq!(reloaded.waiting[..3], ["dedup.window", "kafka.topic_prefix", "kafka.topics.orders"]);
-    assert_eq!(changed_keys(&running, &reloaded.config), ["log.level"]);
-    write("log.level = 'loud'\n");
-    assert_eq!(reload(&running, &case.sources).unwrap_err().iter().len(), 1);
-}
-
-/// The example file: every key of the table in its order, commented out (`#key = value`) unless it is required.
-fn example() -> Vec<(String, String)> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pepay-relay.toml");
-    let mut section = String::new();
-    let mut lines = Vec::new();
-    for line in fs::read_to_string(file).unwrap().lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = format!("{name}.");
-        } else if let Some((key, value)) =
-            line.trim_start_matches('#').split_once(" = ").filter(|_| !line.starts_with("# "))
-        {
-            lines.push((format!("{section}{key}"), value.to_owned()));
-        }
-    }
-    lines
-}
-
-#[test]
-fn the_example_file_names_every_key_with_its_default() {
-    let example = example();
-    let keys: Vec<_> = example.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, SETTINGS.iter().map(|setting| setting.key).collect::<Vec<_>>());
-    let mut text = String::new();
-    for (key, value) in &example {
-        match find(key).unwrap().default {
-            // An example, which must be readable.
-            DefaultValue::None => {
-                let read = find(key).unwrap().read;
-                assert_eq!(read(&mut types::blank(), &source::raw_of_default(value)), Ok(()), "{key}");
-            }
-            _ => text.push_str(&format!("{key} = {value}\n")),
-        }
-    }
-    let case = Case::with_secrets(&text);
-    let config = settings(&case.sources).unwrap_or_else(|mistakes| panic!("{mistakes}")).0;
-    assert_eq!(config, Config::minimal(Environment::Devnet, "localhost:9092"));
-}
-
-#[test]
-fn the_example_file_as_it_stands_is_valid_and_says_what_each_key_means() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pepay-relay.toml");
-    let text = fs::read_to_string(&file).unwrap();
-    let config = settings(&Sources { file: Some(file), ..Sources::default() }).unwrap().0;
-    assert_eq!(config, Config::minimal(Environment::Devnet, "localhost:9092"));
-    let prose = text.lines().filter_map(|line| line.strip_prefix("# ")).collect::<Vec<_>>().join(" ");
-    for setting in SETTINGS {
-        assert!(prose.contains(setting.meaning), "{}: {}", setting.key, setting.meaning);
-    }
 }

@@ -109,3 +109,44 @@ impl Health {
         self.snapshot.borrow().legs[leg as usize].0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_are_woken_by_changes_only() {
+        let health = Health::default();
+        let mut reader = health.subscribe();
+        health.set_leg(Leg::Webhook, LegState::Connected);
+        assert!(reader.has_changed().is_ok_and(|changed| changed));
+        let since = reader.borrow_and_update().legs[Leg::Webhook as usize].1;
+        health.set_leg(Leg::Webhook, LegState::Connected);
+        health.set_phase(Phase::Starting);
+        assert!(reader.has_changed().is_ok_and(|changed| !changed));
+        assert_eq!(reader.borrow().legs[Leg::Webhook as usize].1, since);
+        assert_eq!((health.leg(Leg::Webhook), health.leg(Leg::Backfill)), (LegState::Connected, LegState::Disabled));
+    }
+
+    #[test]
+    fn stopping_is_final() {
+        let health = Health::default();
+        for (phase, expected) in [
+            (Phase::Ready, Phase::Ready),
+            (Phase::KafkaUnavailable, Phase::KafkaUnavailable),
+            (Phase::Ready, Phase::Ready),
+            (Phase::Stopping, Phase::Stopping),
+            (Phase::Ready, Phase::Stopping),
+        ] {
+            health.set_phase(phase);
+            assert_eq!(health.phase(), expected);
+        }
+    }
+
+    #[test]
+    fn each_leg_has_the_place_of_its_number() {
+        for (position, leg) in Leg::ALL.into_iter().enumerate() {
+            assert_eq!(leg as usize, position);
+        }
+    }
+}

@@ -28,6 +28,9 @@ pub struct Metrics {
     reconnects: Family<Labels<1>, Counter>,
     webhook_responses: Family<Labels<1>, Counter>,
     records: Family<Labels<1>, Counter>,
+    gaps_open: Gauge,
+    gaps: Counter,
+    recovered: Family<Labels<1>, Counter>,
     dedup_ids: Gauge,
     dedup_evicted_early: Counter,
     kafka_errors: Family<Labels<1>, Counter>,
@@ -87,6 +90,9 @@ impl Metrics {
             reconnects: Family::default(),
             webhook_responses: Family::default(),
             records: Family::default(),
+            gaps_open: Gauge::default(),
+            gaps: Counter::default(),
+            recovered: Family::default(),
             dedup_ids: Gauge::default(),
             dedup_evicted_early: Counter::default(),
             kafka_errors: Family::default(),
@@ -104,6 +110,7 @@ impl Metrics {
             drop(self.event_lag.get_or_create(&labels));
             drop(self.publish_duration.get_or_create(&labels));
             drop(self.leg_connected.get_or_create(&labels));
+            drop(self.recovered.get_or_create(&labels));
             for outcome in Outcome::ALL {
                 drop(self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]));
             }
@@ -136,6 +143,9 @@ impl Metrics {
         r.register("reconnects", "WebSocket connections that ended, by cause", self.reconnects.clone());
         r.register("webhook_responses", "Answers to webhooks, by HTTP status", self.webhook_responses.clone());
         r.register("records", "Records committed, by topic", self.records.clone());
+        r.register("gaps_open", "Gaps that are not closed yet", self.gaps_open.clone());
+        r.register("gaps", "Gaps that were opened", self.gaps.clone());
+        r.register("recovered", "Events of a gap, by the leg that brought them", self.recovered.clone());
         r.register("dedup_ids", "Event ids in the dedup window", self.dedup_ids.clone());
         r.register("dedup_evicted_early", "Ids forgotten before their time", self.dedup_evicted_early.clone());
         r.register("kafka_errors", "Trouble with Kafka, by what was done", self.kafka_errors.clone());
@@ -213,6 +223,21 @@ impl Metrics {
         self.records.get_or_create(&[("topic", topic.as_str())]).inc_by(count);
     }
 
+    /// A gap was opened; how many are open is told by [`Metrics::gaps_open`].
+    pub fn gap_opened(&self) {
+        self.gaps.inc();
+    }
+
+    /// How many gaps are open now.
+    pub fn gaps_open(&self, gaps: usize) {
+        self.gaps_open.set(gauge(gaps));
+    }
+
+    /// `leg` brought `count` events of a gap.
+    pub fn recovered(&self, leg: Leg, count: u64) {
+        self.recovered.get_or_create(&[("leg", leg.as_str())]).inc_by(count);
+    }
+
     /// Ids in the dedup window.
     pub fn dedup_ids(&self, ids: usize) {
         self.dedup_ids.set(gauge(ids));
@@ -243,4 +268,136 @@ impl Metrics {
 
 fn gauge(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// The value of each series by its name and labels, without the parts of histograms.
+    fn series(metrics: &Metrics) -> BTreeMap<String, String> {
+        let text = metrics.text().unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
+        lines.map(|line| line.rsplit_once(' ').unwrap()).map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    /// The names and labels of README, "Metrics", with how many series each has from the start.
+    const CONTRACT: [(&str, &[&str], usize); 20] = [
+        ("deliveries_total", &["leg"], 4),
+        ("outcomes_total", &["leg", "outcome"], 24),
+        ("in_flight", &["leg"], 4),
+        ("intake_bytes", &[], 1),
+        ("event_lag_seconds_count", &["leg"], 4),
+        ("event_lag_seconds_sum", &["leg"], 4),
+        ("publish_duration_seconds_count", &["leg"], 4),
+        ("publish_duration_seconds_sum", &["leg"], 4),
+        ("leg_connected", &["leg"], 4),
+        ("reconnects_total", &["cause"], 8),
+        ("webhook_responses_total", &["code"], 8),
+        ("records_total", &["topic"], 5),
+        ("gaps_open", &[], 1),
+        ("gaps_total", &[], 1),
+        ("recovered_total", &["leg"], 4),
+        ("dedup_ids", &[], 1),
+        ("dedup_evicted_early_total", &[], 1),
+        ("kafka_errors_total", &["kind"], 5),
+        ("ready", &[], 1),
+        ("build_info", &["version"], 1),
+    ];
+
+    #[test]
+    fn every_series_exists_from_the_start_at_zero_and_no_other() {
+        let series = series(&Metrics::new("1.2.3"));
+        let mut expected = 0;
+        for (name, labels, count) in CONTRACT {
+            let named = |key: &str| key.split('{').next() == Some(&format!("pepay_relay_{name}"));
+            let found: Vec<_> = series.iter().filter(|(key, _)| named(key)).collect();
+            assert_eq!(found.len(), count, "{name}");
+            for (key, value) in found {
+                assert!(labels.iter().all(|label| key.contains(&format!("{label}=\""))), "{key}");
+                assert_eq!(key.matches('=').count(), labels.len(), "{key}");
+                let zero = if name == "build_info" { "1" } else { "0" };
+                assert!(value == zero || value == &format!("{zero}.0"), "{key} {value}");
+            }
+            expected += count;
+        }
+        assert_eq!(series.len(), expected, "{:?}", series.keys());
+    }
+
+    #[test]
+    fn the_text_is_openmetrics_and_ends_as_such() {
+        let text = Metrics::new("1.2.3").text().unwrap();
+        assert!(text.ends_with("# EOF\n") && text.contains("pepay_relay_build_info{version=\"1.2.3\"} 1\n"));
+        assert!(text.contains("# TYPE pepay_relay_deliveries counter\n"));
+    }
+
+    #[test]
+    fn the_books_of_a_leg_balance_at_every_step() {
+        let metrics = Metrics::new("test");
+        let check = |expected: (u64, u64, i64)| {
+            for leg in Leg::ALL {
+                let settled: u64 = Outcome::ALL.into_iter().map(|outcome| metrics.outcomes(leg, outcome)).sum();
+                let books = (metrics.deliveries(leg), settled, metrics.in_flight(leg));
+                assert_eq!(books, if leg == Leg::Webhook { expected } else { (0, 0, 0) });
+                assert_eq!(i64::try_from(books.0 - books.1).unwrap(), books.2);
+            }
+        };
+        check((0, 0, 0));
+        for _ in Outcome::ALL {
+            metrics.delivery(Leg::Webhook);
+        }
+        check((6, 0, 6));
+        for (settled, outcome) in (1..).zip(Outcome::ALL) {
+            metrics.outcome(Leg::Webhook, outcome);
+            check((6, settled, 6 - i64::try_from(settled).unwrap()));
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_what_is_shown() {
+        let metrics = Metrics::new("test");
+        metrics.gap_opened();
+        metrics.gaps_open(1);
+        metrics.recovered(Leg::Backfill, 3);
+        metrics.intake_bytes(usize::MAX);
+        metrics.webhook_response(503);
+        metrics.webhook_response(418);
+        metrics.records(Topic::OrdersLatest, 2);
+        metrics.reconnect(Cause::Silence);
+        metrics.dedup_ids(7);
+        metrics.dedup_evicted_early(2);
+        metrics.kafka_error(KafkaErrorKind::Rebuild);
+        metrics.ready(true);
+        metrics.leg_connected(Leg::Websocket, true);
+        metrics.event_lag(Leg::Websocket, 0.25);
+        metrics.publish_duration(Leg::Webhook, 0.5);
+        let changed: Vec<_> = series(&metrics)
+            .into_iter()
+            .filter(|(key, value)| !matches!(value.as_str(), "0" | "0.0") && !key.contains("build_info"))
+            .map(|(key, value)| format!("{} {value}", key.trim_start_matches("pepay_relay_")))
+            .collect();
+        assert_eq!(
+            changed,
+            [
+                "dedup_evicted_early_total 2",
+                "dedup_ids 7",
+                "event_lag_seconds_count{leg=\"websocket\"} 1",
+                "event_lag_seconds_sum{leg=\"websocket\"} 0.25",
+                "gaps_open 1",
+                "gaps_total 1",
+                "intake_bytes 9223372036854775807",
+                "kafka_errors_total{kind=\"rebuild\"} 1",
+                "leg_connected{leg=\"websocket\"} 1",
+                "publish_duration_seconds_count{leg=\"webhook\"} 1",
+                "publish_duration_seconds_sum{leg=\"webhook\"} 0.5",
+                "ready 1",
+                "reconnects_total{cause=\"silence\"} 1",
+                "records_total{topic=\"orders_latest\"} 2",
+                "recovered_total{leg=\"backfill\"} 3",
+                "webhook_responses_total{code=\"503\"} 1",
+            ]
+        );
+    }
 }

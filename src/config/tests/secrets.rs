@@ -1,0 +1,142 @@
+//! Secrets: where each comes from, and that none is shown; and reloads, which read them anew.
+
+use super::*;
+use secrecy::ExposeSecret;
+
+#[test]
+fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
+    for line in [
+        "provider.api_key = 'hush-hush'",
+        "webhook.secrets = ['hush-hush']",
+        "webhook.secret = 'hush-hush'",
+        "kafka.password = 'hush-hush'",
+        "kafka.options = { 'ssl.key.password' = 'hush-hush' }",
+        "provider.api_key_file = 'pk_live_hush-hush'",
+        "kafka.username = 'sk_live_hush-hush'",
+        "normalize.drop = ['whsec_hush-hush']",
+        "'sk_live_hush-hush' = 1",
+        "provider.api_url = 'https://me:hush-hush@x.io'",
+        "kafka.bootstrap_servers2 = 'me:hush-hush@x.io'",
+        "log.level = 'hush-hush'",
+        "webhook.path = 'hush-hush'",
+        "name = 'hush-hush' 'hush-hush'",
+        "name = hush-hush",
+        "name = 'hush-hush",
+    ] {
+        let told = mistakes(&format!("{REQUIRED}{line}\n"), &[]);
+        assert!(!told.is_empty() && !told.contains("hush"), "{line}\n{told}");
+    }
+    check(
+        "provider.api_key = 'x'",
+        "relay.toml:3: provider.api_key: is a secret, and secrets are never in the file; give it as PEPAY_RELAY_API_KEY",
+    );
+}
+
+#[test]
+fn a_secret_comes_from_the_environment_then_the_file_then_the_credential() {
+    let mut case = Case::new("", &[]);
+    let files = ["from-file\n", "from-credential\n"];
+    fs::write(case.path("key"), files[0]).unwrap();
+    fs::write(case.path("api-key"), files[1]).unwrap();
+    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+    config.secret_files.api_key = Some(case.path("key"));
+    case.sources.credentials = Some(case.folder.path().to_owned());
+    case.sources.env.insert("PEPAY_RELAY_API_KEY".into(), "from-environment".into());
+    let key = |config: &Config, sources: &Sources| api_key(config, sources).unwrap().expose_secret().to_owned();
+    assert_eq!(key(&config, &case.sources), "from-environment");
+    case.sources.env.clear();
+    assert_eq!(key(&config, &case.sources), "from-file");
+    config.secret_files.api_key = None;
+    assert_eq!(key(&config, &case.sources), "from-credential");
+    case.sources.credentials = None;
+    assert!(api_key(&config, &case.sources).is_err());
+}
+
+#[test]
+fn webhook_secrets_are_separated_by_commas_or_lines() {
+    for text in ["new,old", "new\nold\n", " new ,\r\nold\r\n", "new, old,"] {
+        let case = Case::new("", &[("PEPAY_RELAY_WEBHOOK_SECRETS", text)]);
+        let config = Config::minimal(Environment::Devnet, "localhost:9092");
+        let secrets = webhook_secrets(&config, &case.sources).unwrap();
+        let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+        assert_eq!(secrets, ["new", "old"], "{text:?}");
+    }
+}
+
+#[test]
+fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
+    let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
+    let text =
+        text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
+    let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
+    insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @r#"
+    4 mistakes in the settings
+      relay.toml:3: name: is not a text; write it as a text in quotes
+      PEPAY_RELAY_API_KEY: provider.api_key_file: is empty and should hold the commerce API key; give it as PEPAY_RELAY_API_KEY, in a file named by provider.api_key_file, or as systemd credential api-key
+      PEPAY_RELAY_WEBHOOK_SECRETS: webhook.secrets_file: holds only separators and no webhook secret; give it as PEPAY_RELAY_WEBHOOK_SECRETS, in a file named by webhook.secrets_file, or as systemd credential webhook-secrets
+      settings: the Kafka password is missing; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
+    "#);
+}
+
+#[test]
+fn only_the_secrets_that_are_needed_are_demanded() {
+    let text = format!("{REQUIRED}webhook.enabled = false\n");
+    let case = Case::new(&text, &[API_KEY]);
+    let secrets = load(&case.sources).unwrap().secrets;
+    assert_eq!((secrets.webhook.len(), secrets.kafka_password.is_none()), (0, true));
+    assert!(!format!("{secrets:?}").contains("pk_test"));
+}
+
+#[test]
+fn bad_secret_files_are_told_without_their_content() {
+    fn check(content: &[u8], expected: &str) {
+        let case = Case::with_secrets("");
+        let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+        config.secret_files.api_key = Some(case.path("key"));
+        fs::write(case.path("key"), content).unwrap();
+        let told = case.told(&api_key(&config, &Sources::default()).unwrap_err());
+        assert!(told.contains(expected) && !told.contains("hush"), "{told}");
+    }
+    check(b"\n", "key: provider.api_key_file: is empty and should hold the commerce API key");
+    check(b"hush hush\n", "a character that no header can carry");
+    check(b"hush\xff", "cannot be read for the commerce API key (not UTF-8 text)");
+    check(&[b'x'; 100_000], "larger than 64 KiB");
+}
+
+#[test]
+fn a_secret_file_that_every_user_can_read_is_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let case = Case::with_secrets(REQUIRED);
+    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+    config.secret_files.api_key = Some(case.path("key"));
+    fs::write(case.path("key"), "k").unwrap();
+    let mut sources = case.sources.clone();
+    sources.env.remove("PEPAY_RELAY_API_KEY");
+    for (mode, expected) in [(0o644, 1), (0o640, 0)] {
+        fs::set_permissions(case.path("key"), fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(secrets(&config, &sources).unwrap().1.len(), expected, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_reload_takes_secrets_and_the_log_level_and_names_the_rest() {
+    let case = Case::new(&format!("{REQUIRED}provider.api_key_file = 'KEY'\n"), &[WEBHOOK_SECRETS]);
+    let key = case.path("key");
+    fs::write(&key, "first").unwrap();
+    let write = |more: &str| {
+        let text = format!("{REQUIRED}provider.api_key_file = '{}'\n{more}", key.display());
+        fs::write(case.sources.file.as_ref().unwrap(), text).unwrap();
+    };
+    write("");
+    let running = load(&case.sources).unwrap().config;
+    fs::write(&key, "second").unwrap();
+    write("log.level = 'debug'\nkafka.topic_prefix = 'shop'\ndedup.window = '1h'\n");
+    let reloaded = reload(&running, &case.sources).unwrap();
+    assert_eq!(reloaded.secrets.api_key.expose_secret(), "second");
+    assert_eq!(reloaded.config.log.level, "debug");
+    assert_eq!(reloaded.config.dedup, running.dedup);
+    assert_eq!(reloaded.waiting[..3], ["dedup.window", "kafka.topic_prefix", "kafka.topics.orders"]);
+    assert_eq!(changed_keys(&running, &reloaded.config), ["log.level"]);
+    write("log.level = 'loud'\n");
+    assert_eq!(reload(&running, &case.sources).unwrap_err().iter().len(), 1);
+}
