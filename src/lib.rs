@@ -7,7 +7,9 @@
 //! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
 //! task or `async`. `tests/tidy` enforces both; ARCHITECTURE.md gives the reasons.
 
+pub mod cli;
 pub mod config;
+pub mod exit;
 pub mod kafka;
 pub mod legs;
 pub mod provider;
