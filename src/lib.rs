@@ -7,6 +7,7 @@
 //! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
 //! task or `async`. `tests/tidy` enforces both; ARCHITECTURE.md gives the reasons.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod daemon;

@@ -2,8 +2,9 @@
 
 use super::args::{self, Global};
 use super::output::{Output, Verdict};
+use super::seams::kafka::topics::TopicReport;
 use super::seams::{kafka, provider};
-use super::{Settings, wait_for};
+use super::{Settings, topics, wait_for};
 use crate::exit::Exit;
 use serde::Serialize;
 use std::fmt::Display;
@@ -132,5 +133,59 @@ impl Report {
             Err(error) => Finding::wrong("permissions", error, REMEDY_KAFKA),
         };
         self.tell(&permissions)
+    }
+}
+
+const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";
+const REMEDY_STREAM: &str = "see that a proxy on the way lets WebSockets through";
+const REMEDY_KAFKA: &str = "see `kafka.bootstrap_servers`, the credentials, and the ACLs";
+
+/// One topic's line: everything that is wrong with it, each part with its own remedy.
+fn topic(report: &TopicReport) -> Finding {
+    let subject = report.topic.as_str();
+    let notes = report.mistakes.iter().chain(&report.warnings);
+    let notes: Vec<&str> = notes.map(String::as_str).collect();
+    let message = match notes.as_slice() {
+        [] => format!("{}: {}", report.name, report.actual.as_deref().unwrap_or("as wanted")),
+        notes => format!("{}: {}", report.name, notes.join("; ")),
+    };
+    let verdict = topics::verdict(report);
+    Finding { verdict, subject, message, remedy: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_mark_subject_and_remedy() {
+        let lines = [
+            Finding::ok("settings", "relay.toml: `pepay-relay` for devnet"),
+            Finding::warning("settings", "one replica"),
+            Finding::wrong("stream", "connection refused", REMEDY_STREAM),
+        ]
+        .map(|finding| finding.line(false))
+        .join("\n");
+        insta::assert_snapshot!(lines, @"");
+    }
+
+    #[test]
+    fn a_topic_shows_everything_that_is_wrong_with_it() {
+        let mut report = TopicReport {
+            topic: crate::kafka::Topic::OrdersLatest,
+            name: "pepay.orders.latest".to_owned(),
+            exists: true,
+            wanted: "compact".to_owned(),
+            actual: Some("delete".to_owned()),
+            mistakes: vec!["cleanup.policy is delete; set it to compact".to_owned()],
+            warnings: vec!["one replica; a lost disk loses it".to_owned()],
+        };
+        let wrong = topic(&report);
+        assert_eq!(wrong.verdict, Verdict::Wrong);
+        assert!(wrong.message.contains("set it to compact") && wrong.message.contains("one replica"));
+        report.mistakes.clear();
+        assert_eq!(topic(&report).verdict, Verdict::Warning);
+        report.warnings.clear();
+        assert_eq!(topic(&report).verdict, Verdict::Ok);
     }
 }

@@ -20,9 +20,10 @@ use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use args::{Command, Global};
 use output::Output;
+use seams::kafka::StartError;
 use seams::{config, daemon, demo, telemetry};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where packages put the settings; read when no file is named and this one is there.
 const DEFAULT_FILE: &str = "/etc/pepay-relay/pepay-relay.toml";
@@ -78,7 +79,7 @@ fn settings(global: &Global) -> Result<Settings, Exit> {
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment enters the settings")]
     let (environment, credentials) = (std::env::vars_os(), std::env::var_os("CREDENTIALS_DIRECTORY"));
     let (mut config, secrets, warnings) =
-        config::load(file.as_deref(), environment, credentials.as_deref().map(Path::new))
+        config::load(file.as_deref(), environment, credentials.as_deref())
             .map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     if let Some(level) = global.log_level {
         level.as_str().clone_into(&mut config.log.level);
@@ -108,4 +109,14 @@ fn default_file() -> Option<PathBuf> {
 fn wait_for(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Exit::failed(format!("cannot start: {error}")))?.block_on(command)
+}
+
+/// Ends well when the person at the terminal has seen enough: commands that follow end by Ctrl-C.
+async fn interrupted() -> Result<(), Exit> {
+    tokio::signal::ctrl_c().await.map_err(|error| Exit::failed(format!("cannot wait for Ctrl-C: {error}")))
+}
+
+/// Status 77 where Kafka refused, 1 for any other trouble of reaching it.
+fn start_failed(error: &StartError) -> Exit {
+    if error.is_denied() { Exit::denied(error.to_string()) } else { Exit::failed(error.to_string()) }
 }

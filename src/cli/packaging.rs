@@ -27,10 +27,8 @@ pub(super) fn man(arguments: &Man) -> Result<(), Exit> {
             let command = command.ok_or_else(|| {
                 Exit::failed(format!("there is no command `{}`; `pepay-relay --help` lists them", name.escape_debug()))
             })?;
-            // The file name and heading by which `man pepay-relay-tail` finds it.
-            let title = format!("pepay-relay-{name}");
-            let usage = format!("pepay-relay {name}");
-            command.clone().name(title).bin_name(usage)
+            // Named `pepay-relay-tail` by `build` above, as `man` looks for it.
+            command.clone()
         }
     };
     let mut roff = Vec::new();

@@ -74,15 +74,15 @@ fn is_of(record: &Record, order: &str) -> bool {
 
 /// The day of the record before: lines carry the time alone, and a heading says whenever the date changes.
 #[derive(Debug, Default)]
-struct Day(Option<jiff::civil::Date>);
+struct Day(Option<i64>);
 
 impl Day {
     /// The heading, when the record at `at_ms` is of another day (UTC) than the one before.
     fn turned(&mut self, at_ms: i64) -> Option<String> {
         let at = jiff::Timestamp::from_millisecond(at_ms).ok()?;
-        let date = Some(at.to_zoned(jiff::tz::TimeZone::UTC).date());
-        let turned = date != self.0;
-        self.0 = date;
+        let day = Some(at_ms.div_euclid(24 * 60 * 60 * 1000));
+        let turned = day != self.0;
+        self.0 = day;
         turned.then(|| at.strftime("-- %Y-%m-%d UTC").to_string())
     }
 }

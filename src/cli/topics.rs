@@ -15,7 +15,8 @@ struct Row<'a> {
     verdict: Verdict,
     wanted: &'a str,
     actual: Option<&'a str>,
-    findings: &'a [String],
+    mistakes: &'a [String],
+    warnings: &'a [String],
 }
 
 /// Shows the topics; with `--create` makes the missing ones first.
@@ -28,7 +29,7 @@ pub(super) fn run(arguments: &args::Topics, settings: &Settings, output: Output)
     let reports = if arguments.create { topics::ensure(config, secrets) } else { topics::inspect(config, secrets) };
     let reports = reports.map_err(|error| super::start_failed(&error))?;
     show(&reports, output)?;
-    let wrong = reports.iter().filter(|report| report.verdict() == Verdict::Wrong).count();
+    let wrong = reports.iter().filter(|report| verdict(report) == Verdict::Wrong).count();
     match wrong {
         0 => Ok(()),
         _ if arguments.create => Err(Exit::failed(format!("{wrong} of {} topics wrong", reports.len()))),
@@ -55,9 +56,32 @@ fn show(reports: &[TopicReport], output: Output) -> Result<(), Exit> {
             row.name.to_owned(),
             row.wanted.to_owned(),
             row.actual.unwrap_or("missing").to_owned(),
-            row.findings.join("\n"),
+            [row.mistakes, row.warnings].concat().join("\n"),
         ]);
     }
     output.table(&table)?;
     Ok(())
+}
+
+fn row(report: &TopicReport) -> Row<'_> {
+    Row {
+        topic: report.topic.as_str(),
+        name: &report.name,
+        exists: report.exists,
+        verdict: verdict(report),
+        wanted: &report.wanted,
+        actual: report.actual.as_deref(),
+        mistakes: &report.mistakes,
+        warnings: &report.warnings,
+    }
+}
+
+/// A missing topic is wrong, since this command shows what is; `run` makes it, where it may.
+pub(super) fn verdict(report: &TopicReport) -> Verdict {
+    match report {
+        TopicReport { exists: false, .. } => Verdict::Wrong,
+        TopicReport { mistakes, .. } if !mistakes.is_empty() => Verdict::Wrong,
+        TopicReport { warnings, .. } if !warnings.is_empty() => Verdict::Warning,
+        _ => Verdict::Ok,
+    }
 }

@@ -1,0 +1,31 @@
+# What CI runs, by the names it runs them by. `just` alone lists the recipes.
+
+_default:
+    @just --list
+
+# Judge the formatting
+fmt:
+    cargo fmt --all --check
+
+# Judge the code; a warning is a mistake
+lint:
+    cargo clippy --locked --all-targets -- --deny warnings
+
+# Everything that is tested, the delivery tests on a real Kafka included (needs Java 17 and Maven)
+test:
+    cargo test --locked
+
+# Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
+deny:
+    cargo deny --locked check bans licenses sources
+
+# The cost of one order event at three sizes of the window
+bench:
+    cargo bench --locked
+
+# Watch the whole at work
+demo:
+    cargo run --locked --release -- demo
+
+# What must pass before a change is taken
+ci: fmt lint test

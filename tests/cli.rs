@@ -1,0 +1,173 @@
+//! The command line as scripts and packagers meet it: the real binary, with no network and no settings.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+/// Every command of this version.
+const COMMANDS: [&str; 9] =
+    ["run", "demo", "check", "topics", "tail", "simulator", "schema", "completions", "man"];
+
+/// The binary, in an environment that says nothing to it.
+fn relay(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+    // The width that help is wrapped to where there is no terminal.
+    command.args(arguments).env_clear().env("COLUMNS", "100").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = relay(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code().expect("an exit status"), text(stdout), text(stderr))
+}
+
+#[test]
+fn help_names_everything_and_shows_an_example() {
+    let (status, help, _) = run(&["--help"]);
+    assert_eq!(status, 0);
+    insta::assert_snapshot!("help", help);
+    for command in COMMANDS {
+        let (status, help, stderr) = run(&[command, "--help"]);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{command}");
+        assert!(help.contains(&format!("\n  pepay-relay {command}")), "{command} has no example:\n{help}");
+        insta::assert_snapshot!(format!("help-{command}"), help);
+    }
+}
+
+#[test]
+fn help_lists_exactly_the_commands_tested_here() {
+    let (_, help, _) = run(&["--help"]);
+    let listed: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert_eq!(listed, COMMANDS);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--fast"],
+        &["tail", "--topic", "pepay.orders"],
+        &["tail", "--from", "yesterday"],
+        &["tail", "--count", "0"],
+        &["completions"],
+        &["completions", "cobol"],
+        &["simulator", "--listen", "nowhere"],
+        &["--output", "xml", "schema"],
+        &["--log-level", "loud", "schema"],
+    ] {
+        let (status, stdout, stderr) = run(arguments);
+        assert_eq!(status, 2, "{arguments:?}");
+        assert_eq!(stdout, "", "{arguments:?}");
+        assert!(stderr.contains("Usage:") || stderr.contains("--help"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn six_mistakes_are_told_at_once_with_status_78() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(
+        b"colour = \"red\"
+[provider]
+api_url = \"http://pepay.example\"
+environment = \"moon\"
+timeout = \"soon\"
+[kafka]
+bootstrap_servers = \"127.0.0.1:9092\"
+partitions = 0
+[stream]
+auth = \"guess\"
+",
+    )
+    .unwrap();
+    let config = file.path().to_str().unwrap();
+    for command in [&["check", "--offline"][..], &["check"], &["run"], &["topics"], &["tail"]] {
+        let output = relay(command)
+            .args(["--config", config])
+            .env("PEPAY_RELAY_API_KEY", "pk_live_must-never-be-shown")
+            .env("PEPAY_RELAY_WEBHOOK_SECRETS", "whsec_must-never-be-shown-00000000")
+            .output()
+            .unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{command:?}: {told}");
+        let keys = [
+            "colour",
+            "provider.api_url",
+            "provider.environment",
+            "provider.timeout",
+            "kafka.partitions",
+            "stream.auth",
+        ];
+        for key in keys {
+            assert!(told.contains(key), "{command:?} does not name {key}:\n{told}");
+        }
+        assert_eq!(told.matches(config).count(), keys.len(), "one line a mistake, each with its file:\n{told}");
+        assert!(!told.contains("must-never-be-shown"), "{told}");
+    }
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_status_78() {
+    let (status, _, stderr) = run(&["check", "--offline", "--config", "/nonexistent/relay.toml"]);
+    assert_eq!(status, 78, "{stderr}");
+    assert!(stderr.contains("/nonexistent/relay.toml"), "{stderr}");
+}
+
+#[test]
+fn schemas_are_one_object_with_a_key_a_topic() {
+    let (status, stdout, stderr) = run(&["schema"]);
+    assert_eq!((status, stderr.as_str()), (0, ""));
+    let schemas: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&stdout).unwrap();
+    let mut topics: Vec<&str> = schemas.keys().map(String::as_str).collect();
+    topics.sort_unstable();
+    assert_eq!(topics, ["control", "dead_letter", "invoices", "orders", "orders_latest"]);
+    for (topic, schema) in schemas {
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{topic}");
+    }
+}
+
+#[test]
+fn completions_know_every_command() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let (status, script, stderr) = run(&["completions", shell]);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{shell}");
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+    }
+}
+
+#[test]
+fn manual_pages_are_named_as_man_looks_for_them() {
+    let (status, page, _) = run(&["man"]);
+    assert_eq!(status, 0);
+    assert!(page.contains(".TH pepay-relay 1"), "{page}");
+    for command in COMMANDS {
+        assert!(page.contains(&format!("pepay\\-relay\\-{command}(1)")), "the page does not point to {command}");
+        let (status, page, _) = run(&["man", command]);
+        assert_eq!(status, 0, "{command}");
+        assert!(page.contains(&format!(".TH pepay-relay-{command} 1")), "{command}: {page}");
+        assert!(page.contains(&format!("pepay\\-relay {command}")), "{command}: {page}");
+    }
+    let (status, stdout, stderr) = run(&["man", "\u{1b}[2J"]);
+    assert_eq!((status, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("there is no command") && !stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let mut child = relay(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
+}
