@@ -13,6 +13,7 @@ use crate::exit::Exit;
 use crate::kafka::client::Tuning;
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, Progress as Reading};
+use crate::kafka::topics;
 use crate::kafka::{Broker, Checkpoint, Publisher, Stop};
 use crate::legs::backfill::{Backfill, Walks};
 use crate::legs::progress::{GapCause, Position, Progress};
@@ -35,7 +36,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -80,16 +81,82 @@ struct SecretChannels {
 #[derive(Clone, Debug)]
 struct Shared {
     setup: Arc<Setup>,
-    clock: Arc<Clock>,
+    reach: Arc<Reach>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    rest: Arc<Rest>,
-    tls: Arc<rustls::ClientConfig>,
     intake: Intake,
     position: watch::Sender<Position>,
-    api_key: watch::Receiver<SecretString>,
     /// Ends the legs.
     stop: CancellationToken,
+}
+
+/// The ways to the provider.
+#[derive(Debug)]
+pub struct Reach {
+    /// Its REST interface.
+    pub rest: Arc<Rest>,
+    /// How far its clock is ahead.
+    pub clock: Arc<Clock>,
+    tls: Arc<rustls::ClientConfig>,
+    api_key: watch::Sender<SecretString>,
+}
+
+impl Reach {
+    /// Sets up REST and TLS; reaches nothing yet.
+    pub fn new(config: &Config, secrets: &Secrets) -> Result<Self, Exit> {
+        let clock = Arc::new(Clock::default());
+        let api_key = watch::Sender::new(secrets.api_key.clone());
+        let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+        let provider = &config.provider;
+        let rest = Rest::new(&provider.api_url, provider.timeout, api_key.subscribe(), &tls, Arc::clone(&clock))
+            .map_err(|error| Exit::settings(error.to_string()))?;
+        Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
+    }
+
+    /// Connects the stream once and leaves it; the error says why not.
+    pub async fn stream(&self, config: &Config) -> Result<(), String> {
+        let (intake, _receiver) = Intake::new(config.intake.bytes_max);
+        let position = watch::Sender::new(Position::default());
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))));
+        self.websocket(
+            config,
+            intake,
+            position.subscribe(),
+            Walks::default(),
+            health,
+            metrics,
+            CancellationToken::new(),
+        )
+        .probe()
+        .await
+    }
+
+    fn websocket(
+        &self,
+        config: &Config,
+        intake: Intake,
+        position: watch::Receiver<Position>,
+        walks: Walks,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        stop: CancellationToken,
+    ) -> Websocket {
+        Websocket {
+            stream_url: config.provider.stream_url.clone(),
+            settings: config.stream.clone(),
+            hold_max: config.backfill.hold_max,
+            api_key: self.api_key.subscribe(),
+            rest: Arc::clone(&self.rest),
+            tls: Arc::clone(&self.tls),
+            position,
+            intake,
+            walks,
+            clock: Arc::clone(&self.clock),
+            health,
+            metrics,
+            stop,
+        }
+    }
 }
 
 impl Daemon {
@@ -98,16 +165,10 @@ impl Daemon {
         let config = &setup.config;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let health = Arc::new(Health::default());
-        let clock = Arc::new(Clock::default());
         let stop = CancellationToken::new();
-        let secrets = SecretChannels {
-            api_key: watch::Sender::new(setup.secrets.api_key.clone()),
-            webhook: watch::Sender::new(setup.secrets.webhook.clone()),
-        };
-        let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
-        let key = secrets.api_key.subscribe();
-        let rest = Rest::new(&config.provider.api_url, config.provider.timeout, key, &tls, Arc::clone(&clock))
-            .map_err(|error| Exit::settings(error.to_string()))?;
+        let reach = Reach::new(config, &setup.secrets)?;
+        let webhook_secrets = watch::Sender::new(setup.secrets.webhook.clone());
+        let secrets = SecretChannels { api_key: reach.api_key.clone(), webhook: webhook_secrets };
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let listening = match config.webhook.enabled {
             true => Some(
@@ -127,14 +188,11 @@ impl Daemon {
         };
         let webhook = listening.as_ref().map(Listening::local_addr);
         let shared = Shared {
-            clock,
+            reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
-            rest: Arc::new(rest),
-            tls,
             intake,
             position: watch::Sender::new(Position::default()),
-            api_key: secrets.api_key.subscribe(),
             stop: stop.clone(),
             setup: Arc::new(setup),
         };
@@ -170,7 +228,7 @@ impl Shared {
         let abandon = CancellationToken::new();
         let started = tokio::select! {
             () = self.stop.cancelled() => Err(None),
-            started = self.start_relay(receiver, &abandon) => started.map_err(|error| Some(refused(error))),
+            started = self.start_relay(receiver, &abandon) => started.map_err(|error| Some(Exit::from(error))),
         };
         let mut relay = match started {
             Ok(relay) => relay,
@@ -233,6 +291,11 @@ impl Shared {
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
         let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
         let (metrics, health) = (Arc::clone(&self.metrics), Arc::clone(&self.health));
+        if *broker == Broker::Configured {
+            for warning in topics::ensure(config, secrets).await? {
+                warn!("{warning}");
+            }
+        }
         let (publisher, predecessor) =
             Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
         let core = self.warm(predecessor).await?;
@@ -240,8 +303,9 @@ impl Shared {
             engine: Engine::new(core),
             publisher,
             intake,
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.reach.clock),
             metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
             position: self.position.clone(),
             close_deadline: CLOSE_DEADLINE,
         };
@@ -313,9 +377,9 @@ impl Shared {
         let walks = Walks::default();
         let backfill = Backfill {
             settings: config.backfill.clone(),
-            rest: Arc::clone(&self.rest),
+            rest: Arc::clone(&self.reach.rest),
             intake: self.intake.clone(),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.reach.clock),
             position: self.position.subscribe(),
             walks: walks.clone(),
             metrics: Arc::clone(&self.metrics),
@@ -328,21 +392,9 @@ impl Shared {
             walks.ask();
             return;
         }
-        let websocket = Websocket {
-            stream_url: config.provider.stream_url.clone(),
-            settings: config.stream.clone(),
-            hold_max: config.backfill.hold_max,
-            api_key: self.api_key.clone(),
-            rest: Arc::clone(&self.rest),
-            tls: Arc::clone(&self.tls),
-            position: self.position.subscribe(),
-            intake: self.intake.clone(),
-            walks,
-            clock: Arc::clone(&self.clock),
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-            stop: self.stop.clone(),
-        };
+        let (position, intake) = (self.position.subscribe(), self.intake.clone());
+        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
+        let websocket = self.reach.websocket(config, intake, position, walks, health, metrics, self.stop.clone());
         tasks.spawn(websocket.run());
     }
 }
@@ -412,16 +464,6 @@ async fn drained(
             abandon.cancel();
             timeout(CLOSE_DEADLINE + Duration::from_secs(2), relay).await.unwrap_or(Ok(Ended { left: 0, why: None }))
         }
-    }
-}
-
-fn refused(error: StartError) -> Exit {
-    let sentence = error.to_string();
-    match error {
-        StartError::Fenced => Exit::fenced(sentence),
-        StartError::Denied(_) => Exit::denied(sentence),
-        StartError::Settings(_) => Exit::settings(sentence),
-        StartError::Failed(_) => Exit::failed(sentence),
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a command ends other than well: one sentence for a person, one status for systemd and scripts.
 
+use crate::kafka::errors::StartError;
 use std::fmt;
 use std::io;
 
@@ -66,6 +67,19 @@ impl fmt::Display for Exit {
 }
 
 impl std::error::Error for Exit {}
+
+/// Kafka's reason not to begin.
+impl From<StartError> for Exit {
+    fn from(error: StartError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            StartError::Fenced => Self::fenced(sentence),
+            StartError::Denied(_) => Self::denied(sentence),
+            StartError::Settings(_) => Self::settings(sentence),
+            StartError::Failed(_) => Self::failed(sentence),
+        }
+    }
+}
 
 /// Of writing results to stdout.
 impl From<io::Error> for Exit {

@@ -189,9 +189,12 @@ pub struct Simulator {
     /// The same seed makes the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// New orders a second
+    /// New orders a second; 0 makes none by itself
     #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_rate)]
     pub rate: f64,
+    /// Where signed webhooks are sent; may be given again
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub webhook_url: Vec<String>,
 }
 
 /// Arguments of `completions`.

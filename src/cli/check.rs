@@ -2,10 +2,13 @@
 
 use super::args::{self, Global};
 use super::output::{Output, Verdict};
-use super::seams::kafka::topics::TopicReport;
-use super::seams::{kafka, provider};
 use super::{Settings, topics, wait_for};
+use crate::daemon;
 use crate::exit::Exit;
+use crate::kafka;
+use crate::kafka::topics::TopicReport;
+use crate::provider::page::decode_page;
+use crate::telemetry::foreign;
 use serde::Serialize;
 use std::fmt::Display;
 
@@ -59,8 +62,10 @@ pub(super) fn run(arguments: &args::Check, global: &Global, output: Output) -> R
     let mut report = Report { output, wrong: 0 };
     report.settings(&settings)?;
     if !arguments.offline {
-        wait_for(report.provider(&settings))?;
-        report.kafka(&settings)?;
+        wait_for(async {
+            report.provider(&settings).await?;
+            report.kafka(&settings).await
+        })?;
     }
     match report.wrong {
         0 => Ok(()),
@@ -87,40 +92,46 @@ impl Report {
     }
 
     fn settings(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, warnings, file, .. } = settings;
-        let place = file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
+        let Settings { config, warnings, place, .. } = settings;
         let environment = config.provider.environment.as_str();
         self.tell(&Finding::ok("settings", format!("{place}: `{}` for {environment}", config.name)))?;
-        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning)))
+        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning.to_string())))
     }
 
     async fn provider(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let rest = provider::rest::Rest::new(&config.provider, &secrets.api_key)
-            .map_err(|error| Exit::failed(format!("cannot set up TLS: {error}")))?;
-        let availability = match rest.commerce_status().await {
-            Ok(status) => Finding::ok("availability", format!("{}: {status}", config.provider.api_url)),
+        let reach = daemon::Reach::new(config, secrets)?;
+        let availability = match reach.rest.commerce_status().await {
+            Ok(status) => {
+                Finding::ok("availability", format!("{}: {}", config.provider.api_url, foreign(&status.status)))
+            }
             Err(error) => Finding::wrong("availability", error, REMEDY_PROVIDER),
         };
         self.tell(&availability)?;
-        let event_log = match rest.newest_events(1).await {
-            Ok(newest) => Finding::ok("event log", newest.map_or("empty".to_owned(), |id| format!("newest is {id}"))),
+        let event_log = match reach.rest.events(None, 1).await.map(|page| decode_page(&page)) {
+            Ok(Ok(page)) => match page.events.first().and_then(|newest| newest.id.as_deref()) {
+                Some(id) => Finding::ok("event log", format!("newest is {}", foreign(id))),
+                None => Finding::ok("event log", "empty"),
+            },
+            Ok(Err(place)) => {
+                Finding::wrong("event log", format!("not the documented page ({place})"), REMEDY_PROVIDER)
+            }
             Err(error) => Finding::wrong("event log", error, REMEDY_PROVIDER),
         };
         self.tell(&event_log)?;
         if !config.stream.enabled {
             return self.tell(&Finding::ok("stream", "turned off by `stream.enabled`"));
         }
-        let stream = match provider::stream::probe(config, secrets).await {
+        let stream = match reach.stream(config).await {
             Ok(()) => Finding::ok("stream", format!("{}: connected", config.provider.stream_url)),
             Err(error) => Finding::wrong("stream", error, REMEDY_STREAM),
         };
         self.tell(&stream)
     }
 
-    fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
+    async fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let reports = match kafka::topics::inspect(config, secrets) {
+        let reports = match kafka::topics::inspect(config, secrets).await {
             Ok(reports) => reports,
             Err(error) => return self.tell(&Finding::wrong("kafka", error, REMEDY_KAFKA)),
         };
@@ -128,7 +139,7 @@ impl Report {
         for report in &reports {
             self.tell(&topic(report))?;
         }
-        let permissions = match kafka::permissions(config, secrets) {
+        let permissions = match kafka::probe::transactions(config, secrets).await {
             Ok(()) => Finding::ok("permissions", "may write transactions"),
             Err(error) => Finding::wrong("permissions", error, REMEDY_KAFKA),
         };
@@ -143,11 +154,10 @@ const REMEDY_KAFKA: &str = "see `kafka.bootstrap_servers`, the credentials, and 
 /// One topic's line: everything that is wrong with it, each part with its own remedy.
 fn topic(report: &TopicReport) -> Finding {
     let subject = report.topic.as_str();
-    let notes = report.mistakes.iter().chain(&report.warnings);
-    let notes: Vec<&str> = notes.map(String::as_str).collect();
-    let message = match notes.as_slice() {
-        [] => format!("{}: {}", report.name, report.actual.as_deref().unwrap_or("as wanted")),
-        notes => format!("{}: {}", report.name, notes.join("; ")),
+    let notes: Vec<&str> = report.findings.iter().map(topics::sentence).collect();
+    let message = match (notes.as_slice(), &report.actual) {
+        ([], Some(actual)) => format!("{}: {}", report.name, topics::actual(actual)),
+        (notes, _) => notes.join("; "),
     };
     let verdict = topics::verdict(report);
     Finding { verdict, subject, message, remedy: None }
@@ -156,6 +166,9 @@ fn topic(report: &TopicReport) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Environment};
+    use crate::kafka::Topic;
+    use crate::kafka::topics::{self, Actual, TopicSettings, Wanted};
 
     #[test]
     fn a_line_has_mark_subject_and_remedy() {
@@ -171,21 +184,22 @@ mod tests {
 
     #[test]
     fn a_topic_shows_everything_that_is_wrong_with_it() {
+        let mistake = topics::Finding::Mistake("cleanup.policy is delete; set it to compact".to_owned());
+        let warning = topics::Finding::Warning("one replica; a lost disk loses it".to_owned());
+        let settings = TopicSettings { cleanup_policy: Some("compact".to_owned()), ..TopicSettings::default() };
         let mut report = TopicReport {
-            topic: crate::kafka::Topic::OrdersLatest,
+            topic: Topic::OrdersLatest,
             name: "pepay.orders.latest".to_owned(),
-            exists: true,
-            wanted: "compact".to_owned(),
-            actual: Some("delete".to_owned()),
-            mistakes: vec!["cleanup.policy is delete; set it to compact".to_owned()],
-            warnings: vec!["one replica; a lost disk loses it".to_owned()],
+            wanted: Wanted::of(&Config::minimal(Environment::Devnet, "localhost:9092"), Topic::OrdersLatest),
+            actual: Some(Actual { partitions: 6, replicas: 1, settings: Some(settings) }),
+            findings: vec![mistake, warning],
         };
         let wrong = topic(&report);
         assert_eq!(wrong.verdict, Verdict::Wrong);
         assert!(wrong.message.contains("set it to compact") && wrong.message.contains("one replica"));
-        report.mistakes.clear();
+        report.findings.remove(0);
         assert_eq!(topic(&report).verdict, Verdict::Warning);
-        report.warnings.clear();
+        report.findings.clear();
         assert_eq!(topic(&report).verdict, Verdict::Ok);
     }
 }

@@ -4,7 +4,7 @@
 //! that no record can move the cursor of a terminal or fill its screen.
 
 use super::output::paint;
-use super::seams::telemetry::foreign;
+use crate::telemetry::foreign;
 use owo_colors::Style;
 use serde::Deserialize;
 
@@ -187,7 +187,7 @@ fn short(key: &str) -> String {
 fn clean(text: &str) -> String {
     // Cut first: escaping a megabyte to show sixty characters of it would be work for whoever sent it.
     let start: String = text.chars().take(FOREIGN_MAX + 1).collect();
-    cut(&foreign(&start), FOREIGN_MAX)
+    cut(&foreign(&start).to_string(), FOREIGN_MAX)
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -5,28 +5,24 @@
 
 pub mod args;
 mod check;
+mod demo;
 pub mod line;
 pub mod output;
 mod packaging;
+mod run;
 mod schema;
-mod seams;
 mod simulator;
 mod tail;
 mod topics;
 
 pub use args::Cli;
 
-use crate::config::{Config, Secrets};
+use crate::config::{self, Config, LogFormat, Secrets, Sources, Warning};
 use crate::exit::Exit;
+use crate::telemetry::logs::Logs;
 use args::{Command, Global};
 use output::Output;
-use seams::kafka::StartError;
-use seams::{config, daemon, demo, telemetry};
 use std::future::Future;
-use std::path::PathBuf;
-
-/// Where packages put the settings; read when no file is named and this one is there.
-const DEFAULT_FILE: &str = "/etc/pepay-relay/pepay-relay.toml";
 
 /// Runs one command to its end.
 ///
@@ -37,20 +33,20 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
     let Cli { global, command } = cli;
     let output = Output::stdout(global.output);
     match command {
-        Command::Run => daemon::run(settings(&global)?),
-        Command::Demo(arguments) => demo::run(&arguments, &global, output),
+        Command::Run => run::run(sources(&global)),
+        Command::Demo(arguments) => wait_for(demo::run(&arguments, output)),
         Command::Check(arguments) => check::run(&arguments, &global, output),
         Command::Topics(arguments) => {
             let settings = settings_for_command(&global)?;
-            topics::run(&arguments, &settings, output)
+            wait_for(topics::run(&arguments, &settings, output))
         }
         Command::Tail(arguments) => {
             let settings = settings_for_command(&global)?;
             wait_for(tail::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
-            telemetry::logs(global.log_level.map_or("info", args::LogLevel::as_str), global.log_format);
-            wait_for(simulator::run(&arguments))
+            logs(global.log_level.map_or("info", args::LogLevel::as_str), &global, LogFormat::Auto)?;
+            wait_for(simulator::run(&arguments, output))
         }
         Command::Schema => schema::run(output),
         Command::Completions(arguments) => packaging::completions(&arguments),
@@ -63,46 +59,37 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
 struct Settings {
     config: Config,
     secrets: Secrets,
-    /// What is right and yet worth a look, a sentence each.
-    warnings: Vec<String>,
-    /// Where they were read from; none: environment and defaults alone.
-    file: Option<PathBuf>,
+    /// What is right and yet worth a look.
+    warnings: Vec<Warning>,
+    /// Where they were read from, for a person.
+    place: String,
 }
 
-/// Reads the settings, the command line over them.
-///
-/// # Errors
-///
-/// Status 78 and every mistake at once.
-fn settings(global: &Global) -> Result<Settings, Exit> {
-    let file = global.config.clone().or_else(default_file);
-    #[expect(clippy::disallowed_methods, reason = "the one place where the environment enters the settings")]
-    let (environment, credentials) = (std::env::vars_os(), std::env::var_os("CREDENTIALS_DIRECTORY"));
-    let (mut config, secrets, warnings) =
-        config::load(file.as_deref(), environment, credentials.as_deref())
-            .map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
-    if let Some(level) = global.log_level {
-        level.as_str().clone_into(&mut config.log.level);
-    }
-    if let Some(format) = global.log_format {
-        config.log.format = format;
-    }
-    Ok(Settings { config, secrets, warnings, file })
+/// The command line, the environment and the file, in the order in which they win.
+fn sources(global: &Global) -> Sources {
+    let mut sources = Sources::from_process(global.config.clone());
+    sources.flags.extend(global.log_level.map(|level| ("log.level", level.as_str().to_owned())));
+    sources.flags.extend(global.log_format.map(|format| ("log.format", format.as_str().to_owned())));
+    sources
+}
+
+/// Reads the settings; status 78 and every mistake at once when any is wrong.
+fn load(sources: &Sources) -> Result<Settings, Exit> {
+    let loaded = config::load(sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    let place = sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
+    Ok(Settings { config: loaded.config, secrets: loaded.secrets, warnings: loaded.warnings, place })
 }
 
 /// The settings for a command other than `run`: it logs only what is wrong unless asked, since its results are what
 /// its reader came for.
 fn settings_for_command(global: &Global) -> Result<Settings, Exit> {
-    let settings = settings(global)?;
-    telemetry::logs(global.log_level.map_or("warn", args::LogLevel::as_str), Some(settings.config.log.format));
+    let settings = load(&sources(global))?;
+    logs(global.log_level.map_or("warn", args::LogLevel::as_str), global, settings.config.log.format)?;
     Ok(settings)
 }
 
-/// A directory that may not be searched counts as there: reading the file then says so, and nobody wonders why the
-/// settings are not taken.
-fn default_file() -> Option<PathBuf> {
-    let file = PathBuf::from(DEFAULT_FILE);
-    file.try_exists().unwrap_or(true).then_some(file)
+fn logs(level: &str, global: &Global, format: LogFormat) -> Result<Logs, Exit> {
+    Logs::init(level, global.log_format.unwrap_or(format)).map_err(|error| Exit::failed(error.to_string()))
 }
 
 /// Runs a command that waits for others, on this thread.
@@ -114,9 +101,4 @@ fn wait_for(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit>
 /// Ends well when the person at the terminal has seen enough: commands that follow end by Ctrl-C.
 async fn interrupted() -> Result<(), Exit> {
     tokio::signal::ctrl_c().await.map_err(|error| Exit::failed(format!("cannot wait for Ctrl-C: {error}")))
-}
-
-/// Status 77 where Kafka refused, 1 for any other trouble of reaching it.
-fn start_failed(error: &StartError) -> Exit {
-    if error.is_denied() { Exit::denied(error.to_string()) } else { Exit::failed(error.to_string()) }
 }

@@ -1,8 +1,8 @@
 //! `schema`: what consumers can rely on, in a form that tools read.
 
 use super::output::Output;
-use super::seams::normalize;
 use crate::exit::Exit;
+use crate::normalize;
 
 /// Prints one JSON object: topic key → self-contained JSON Schema (2020-12) of the topic's value.
 pub(super) fn run(output: Output) -> Result<(), Exit> {

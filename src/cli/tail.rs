@@ -3,12 +3,12 @@
 use super::args::{self, From};
 use super::line::{LineInput, render};
 use super::output::Output;
-use super::seams::kafka::consume::{Follower, Record, Start};
 use super::{Settings, interrupted};
+use crate::clock::now_ms;
 use crate::exit::Exit;
+use crate::kafka::consume::{Consumed, Follow, From as Start};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::time::SystemTime;
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
 ///
@@ -19,20 +19,27 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
     let Settings { config, secrets, .. } = settings;
     let Some(topic) = config.kafka.topics.name(arguments.topic) else {
         let key = arguments.topic.as_str();
-        return Err(Exit::settings(format!("`kafka.topics.{key}` is empty, which turns the topic off; give it a name")));
+        return Err(Exit::settings(format!(
+            "`kafka.topics.{key}` is empty, which turns the topic off; give it a name"
+        )));
     };
     let start = match arguments.from {
         From::Beginning => Start::Beginning,
         From::End => Start::End,
-        // Before 1970 there are no records: so long ago is the beginning.
-        From::Ago(ago) => SystemTime::now().checked_sub(ago).map_or(Start::Beginning, Start::Time),
+        From::Ago(ago) => {
+            let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+            Start::Time(now_ms().saturating_sub(ago_ms).max(0))
+        }
     };
-    let mut follower = Follower::new(config, secrets, topic, start).map_err(|error| super::start_failed(&error))?;
+    let mut follow = Follow::start(config, secrets, topic, start).await?;
     let mut left = arguments.count;
     let mut day = Day::default();
     while left != Some(0) {
         let record = tokio::select! {
-            record = follower.next() => record.map_err(|error| super::start_failed(&error))?,
+            record = follow.next() => match record {
+                Some(record) => record?,
+                None => return Ok(()),
+            },
             stopped = interrupted() => return stopped,
         };
         if !arguments.order.as_ref().is_none_or(|order| is_of(&record, order)) {
@@ -42,12 +49,12 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
             output.json(&Row(&record))?;
         } else {
             let input = LineInput::read(
-                record.timestamp_ms,
+                record.published_at_ms,
                 record.key.as_deref(),
                 &record.headers,
                 record.value.as_deref(),
             );
-            if let Some(heading) = day.turned(record.timestamp_ms) {
+            if let Some(heading) = day.turned(record.published_at_ms) {
                 output.line(heading)?;
             }
             output.line(render(&input, output.colour()))?;
@@ -58,7 +65,7 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
 }
 
 /// Whether a record is about this order: by its key, or on the topic of invoices by the member that names it.
-fn is_of(record: &Record, order: &str) -> bool {
+fn is_of(record: &Consumed, order: &str) -> bool {
     #[derive(Deserialize)]
     struct Glance<'a> {
         #[serde(borrow)]
@@ -88,7 +95,7 @@ impl Day {
 }
 
 /// A record as one JSON object.
-struct Row<'a>(&'a Record);
+struct Row<'a>(&'a Consumed);
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +105,7 @@ impl Serialize for Row<'_> {
         map.serialize_entry("topic", &record.topic)?;
         map.serialize_entry("partition", &record.partition)?;
         map.serialize_entry("offset", &record.offset)?;
-        map.serialize_entry("timestamp", &timestamp(record.timestamp_ms))?;
+        map.serialize_entry("timestamp", &timestamp(record.published_at_ms))?;
         map.serialize_entry("key", &record.key.as_deref().map(Text))?;
         map.serialize_entry("headers", &Headers(&record.headers))?;
         map.serialize_entry("value", &record.value.as_deref().map(Value))?;
@@ -157,12 +164,12 @@ mod tests {
 
     use super::*;
 
-    fn record(key: Option<&str>, value: Option<&[u8]>) -> Record {
-        Record {
+    fn record(key: Option<&str>, value: Option<&[u8]>) -> Consumed {
+        Consumed {
             topic: "pepay.orders".to_owned(),
             partition: 3,
             offset: 42,
-            timestamp_ms: 1_768_472_100_655,
+            published_at_ms: 1_768_472_100_655,
             key: key.map(|key| key.as_bytes().to_vec()),
             value: value.map(<[u8]>::to_vec),
             headers: vec![("relay_leg".to_owned(), b"webhook".to_vec()), ("odd".to_owned(), vec![0xff])],

@@ -273,6 +273,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// As `log.format` spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// `[shutdown]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shutdown {

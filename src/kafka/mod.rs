@@ -7,6 +7,7 @@ pub mod client;
 pub mod consume;
 pub mod embedded;
 pub mod errors;
+pub mod probe;
 pub mod publisher;
 pub mod recover;
 pub mod topics;

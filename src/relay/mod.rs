@@ -20,7 +20,7 @@ use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
 use crate::legs::progress::Position;
 use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub struct Relay {
     pub clock: Arc<Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Told of every turn.
+    pub health: Arc<Health>,
     /// Tells the legs where the socket resumes and where walks begin.
     pub position: watch::Sender<Position>,
     /// How long Kafka may take for what is under way when the loop has to leave.
@@ -85,6 +87,7 @@ impl Relay {
             self.metrics.dedup_ids(self.engine.core().window().len());
             self.metrics.intake_bytes(self.intake.bytes());
             self.tell_position();
+            self.health.turned(now_ms());
             let room = self.engine.room();
             tokio::select! {
                 biased;
@@ -101,9 +104,12 @@ impl Relay {
                     unsaved |= open;
                     self.take(&mut arrived);
                 }
-                _ = tick.tick(), if !busy => {
-                    self.checkpoint();
-                    (busy, unsaved) = (true, false);
+                _ = tick.tick() => {
+                    // Also while Kafka is away the loop turns, and the watchdog sees it.
+                    if !busy {
+                        self.checkpoint();
+                        (busy, unsaved) = (true, false);
+                    }
                 }
             }
         };

@@ -1,8 +1,12 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
 use crate::legs::Leg;
-use std::time::Instant;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// The loop turns at least every 10 s, when it is idle; three times that without a turn is no turn any more.
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where a leg stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +65,14 @@ pub struct Snapshot {
 #[derive(Debug)]
 pub struct Health {
     snapshot: watch::Sender<Snapshot>,
+    turned_ms: AtomicI64,
 }
 
 impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
-        Self { snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs }) }
+        let turned_ms = AtomicI64::new(0);
+        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs }) }
     }
 }
 
@@ -97,6 +103,18 @@ impl Health {
     /// The state now, and each later one.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.subscribe()
+    }
+
+    /// The relay's loop turned at `now_ms`.
+    pub fn turned(&self, now_ms: i64) {
+        self.turned_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether the relay is alive: its loop turned within [`TURN_WITHIN`], or has not begun because a start may wait
+    /// for Kafka as long as it takes.
+    pub fn is_alive(&self, now_ms: i64) -> bool {
+        let turned_ms = self.turned_ms.load(Ordering::Relaxed);
+        turned_ms == 0 || u128::from(now_ms.abs_diff(turned_ms)) <= TURN_WITHIN.as_millis()
     }
 
     /// Where the relay stands now.

@@ -100,6 +100,18 @@ impl Websocket {
         self.metrics.leg_connected(Leg::Websocket, false);
     }
 
+    /// Connects once and leaves: whether the provider lets us in. The error says why not.
+    pub async fn probe(mut self) -> Result<(), String> {
+        match self.dial(None).await {
+            Ok((mut stream, _)) => {
+                // The upgrade was the question; how the peer takes the goodbye is no part of the answer.
+                let _ = stream.close(None).await;
+                Ok(())
+            }
+            Err(ended) => Err(ended.detail),
+        }
+    }
+
     /// One connection from its making to its end, and how it stood if it came about; `None` when the leg is to stop.
     async fn attempt(
         &mut self,

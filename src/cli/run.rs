@@ -1,0 +1,112 @@
+//! `run`: the daemon, and the signals and the service manager around it.
+
+use super::Settings;
+use crate::clock::now_ms;
+use crate::config::{self, Sources};
+use crate::daemon::{Daemon, Setup};
+use crate::exit::Exit;
+use crate::kafka::Broker;
+use crate::kafka::client::Tuning;
+use crate::telemetry::logs::Logs;
+use crate::telemetry::{Notify, Phase};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info, warn};
+
+/// Relays until SIGTERM or SIGINT; a second one leaves at once.
+///
+/// # Errors
+///
+/// Status 78 with every mistake of the settings; else what ended the relay.
+pub(super) fn run(sources: Sources) -> Result<(), Exit> {
+    let settings = super::load(&sources)?;
+    let log = &settings.config.log;
+    let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
+    settings.warnings.iter().for_each(|warning| warn!("{warning}"));
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Exit::failed(format!("cannot start: {error}")))?
+        .block_on(serve(settings, &sources, &logs))
+}
+
+async fn serve(settings: Settings, sources: &Sources, logs: &Logs) -> Result<(), Exit> {
+    let Settings { mut config, secrets, .. } = settings;
+    let listen =
+        |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));
+    let (mut term, mut int, mut hup) =
+        (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
+    let notify = Notify::from_process().map_err(|error| Exit::failed(format!("NOTIFY_SOCKET: {error}")))?;
+    let setup =
+        Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms: None };
+    let mut daemon = Daemon::start(setup).await?;
+    let mut health = daemon.health.subscribe();
+    let mut watchdog = notify.watchdog_every().map(interval);
+    if let Some(watchdog) = &mut watchdog {
+        watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    let (mut ready, mut stopping) = (false, false);
+    loop {
+        tokio::select! {
+            ended = daemon.ended() => return ended,
+            () = stop_signal(&mut term, &mut int) => {
+                if std::mem::replace(&mut stopping, true) {
+                    return Err(Exit::failed("left at once, as the second signal asks; the provider still holds what was inside"));
+                }
+                notify.stopping();
+                daemon.stop();
+            }
+            _ = hup.recv(), if !stopping => reload(&mut config, sources, logs, &daemon, &notify),
+            changed = health.changed() => {
+                if changed.is_ok() {
+                    let snapshot = health.borrow_and_update().clone();
+                    if snapshot.phase == Phase::Ready && !std::mem::replace(&mut ready, true) {
+                        notify.ready();
+                    }
+                    notify.health(&snapshot);
+                }
+            }
+            () = tick(watchdog.as_mut()) => {
+                // A loop that is stuck is not fed for, and the service manager restarts the relay.
+                if daemon.health.is_alive(now_ms()) {
+                    notify.watchdog();
+                }
+            }
+        }
+    }
+}
+
+async fn stop_signal(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
+    match watchdog {
+        Some(watchdog) => drop(watchdog.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Secrets and `log.level` anew; with any mistake everything stays as it is.
+fn reload(config: &mut config::Config, sources: &Sources, logs: &Logs, daemon: &Daemon, notify: &Notify) {
+    notify.reloading();
+    match config::reload(config, sources) {
+        Ok(reloaded) => {
+            daemon.renew(&reloaded.secrets);
+            if let Err(error) = logs.set_level(&reloaded.config.log.level) {
+                error!(%error, "log.level cannot be changed");
+            }
+            reloaded.warnings.iter().for_each(|warning| warn!("{warning}"));
+            if !reloaded.waiting.is_empty() {
+                warn!(keys = reloaded.waiting.join(", "), "changed settings wait for a restart");
+            }
+            *config = reloaded.config;
+            info!("reloaded");
+        }
+        Err(mistakes) => error!("not reloaded, everything stays as it was: {mistakes}"),
+    }
+    notify.ready();
+}
