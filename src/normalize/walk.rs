@@ -89,7 +89,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         self.members(self.table, &slots, &Path::Top, out);
         self.settle_terms();
         if !self.dropped.iter().any(|name| name == "extra") {
-            write::name("extra", out);
+            write::own_name("extra", out);
             self.write_extra(out);
         }
         out.push(b'}');
@@ -133,7 +133,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 continue;
             }
             let start = out.len();
-            write::name(member.name, out);
+            write::own_name(member.name, out);
             self.member(member, own, path, out);
             if member.hidden {
                 out.truncate(start);
@@ -174,14 +174,14 @@ impl<'a, 'w> Walk<'a, 'w> {
                 }
             }
         }
-        if won.is_none() && !self.from_beside(member, beside, path, out) {
+        if won.is_none() && !self.only_beside(member, beside, path, out) {
             let list = member.sources.iter().any(|source| lists(source.shape));
             out.extend_from_slice(if list && !refused { b"[]" } else { b"null" });
         }
     }
 
     /// Where there is no object, appends one that has only the text which stands beside it.
-    fn from_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
+    fn only_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
         let table = member.sources.iter().find_map(|source| match source.shape {
             Shape::Object(table) => Some(table),
             _ => None,
