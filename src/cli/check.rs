@@ -2,12 +2,15 @@
 
 use super::args::{self, Global};
 use super::output::{Output, Verdict};
-use super::seams::kafka::topics::TopicReport;
-use super::seams::{kafka, provider};
-use super::{Settings, topics, wait_for};
+use super::seams::kafka::topics::{self, TopicReport, inspect};
+use super::seams::provider::{rest::Rest, stream, tls};
+use super::seams::telemetry::foreign;
+use super::topics::{actual as shape, verdict};
+use super::{Settings, wait_for};
 use crate::exit::Exit;
 use serde::Serialize;
 use std::fmt::Display;
+use tokio::sync::watch;
 
 /// Width of the column of subjects.
 const SUBJECT_WIDTH: usize = "availability".len();
@@ -34,7 +37,12 @@ impl Finding {
     }
 
     fn wrong(subject: &'static str, message: impl Display, remedy: &'static str) -> Self {
-        Self { verdict: Verdict::Wrong, subject, message: message.to_string(), remedy: Some(remedy) }
+        Self {
+            verdict: Verdict::Wrong,
+            subject,
+            message: message.to_string(),
+            remedy: Some(remedy).filter(|remedy| !remedy.is_empty()),
+        }
     }
 
     /// `✗ event log     what was found; what to do`.
@@ -60,7 +68,7 @@ pub(super) fn run(arguments: &args::Check, global: &Global, output: Output) -> R
     report.settings(&settings)?;
     if !arguments.offline {
         wait_for(report.provider(&settings))?;
-        report.kafka(&settings)?;
+        wait_for(report.kafka(&settings))?;
     }
     match report.wrong {
         0 => Ok(()),
@@ -87,70 +95,73 @@ impl Report {
     }
 
     fn settings(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, warnings, file, .. } = settings;
-        let place = file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
+        let Settings { config, warnings, sources, .. } = settings;
+        let place =
+            sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
         let environment = config.provider.environment.as_str();
         self.tell(&Finding::ok("settings", format!("{place}: `{}` for {environment}", config.name)))?;
-        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning)))
+        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning.to_string())))
     }
 
     async fn provider(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let rest = provider::rest::Rest::new(&config.provider, &secrets.api_key)
-            .map_err(|error| Exit::failed(format!("cannot set up TLS: {error}")))?;
+        let tls = tls::client_config().map_err(|error| Exit::failed(format!("cannot set up TLS: {error}")))?;
+        let (_, api_key) = watch::channel(secrets.api_key.clone());
+        let rest = Rest::new(&config.provider.api_url, config.provider.timeout, api_key, &tls)
+            .map_err(|error| Exit::failed(error.to_string()))?;
         let availability = match rest.commerce_status().await {
-            Ok(status) => Finding::ok("availability", format!("{}: {status}", config.provider.api_url)),
+            Ok(answer) if answer.status == "available" => Finding::ok("availability", &config.provider.api_url),
+            Ok(answer) => Finding::warning(
+                "availability",
+                format!("{}: the provider says `{}`", config.provider.api_url, foreign(&answer.status)),
+            ),
             Err(error) => Finding::wrong("availability", error, REMEDY_PROVIDER),
         };
         self.tell(&availability)?;
         let event_log = match rest.newest_events(1).await {
-            Ok(newest) => Finding::ok("event log", newest.map_or("empty".to_owned(), |id| format!("newest is {id}"))),
+            Ok(_) => Finding::ok("event log", "readable"),
             Err(error) => Finding::wrong("event log", error, REMEDY_PROVIDER),
         };
         self.tell(&event_log)?;
         if !config.stream.enabled {
             return self.tell(&Finding::ok("stream", "turned off by `stream.enabled`"));
         }
-        let stream = match provider::stream::probe(config, secrets).await {
-            Ok(()) => Finding::ok("stream", format!("{}: connected", config.provider.stream_url)),
+        let stream = match stream::probe(config, secrets).await {
+            Ok(()) => Finding::ok("stream", &config.provider.stream_url),
             Err(error) => Finding::wrong("stream", error, REMEDY_STREAM),
         };
         self.tell(&stream)
     }
 
-    fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
+    async fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let reports = match kafka::topics::inspect(config, secrets) {
+        let reports = match inspect(config, secrets).await {
             Ok(reports) => reports,
-            Err(error) => return self.tell(&Finding::wrong("kafka", error, REMEDY_KAFKA)),
+            // Its sentence names the remedy: the setting, or the permission and how to give it.
+            Err(error) => return self.tell(&Finding::wrong("kafka", error, "")),
         };
-        self.tell(&Finding::ok("kafka", format!("{}: reached", config.kafka.bootstrap_servers)))?;
-        for report in &reports {
-            self.tell(&topic(report))?;
-        }
-        let permissions = match kafka::permissions(config, secrets) {
-            Ok(()) => Finding::ok("permissions", "may write transactions"),
-            Err(error) => Finding::wrong("permissions", error, REMEDY_KAFKA),
-        };
-        self.tell(&permissions)
+        self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
+        reports.iter().try_for_each(|report| self.tell(&topic(report)))
     }
 }
 
 const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";
 const REMEDY_STREAM: &str = "see that a proxy on the way lets WebSockets through";
-const REMEDY_KAFKA: &str = "see `kafka.bootstrap_servers`, the credentials, and the ACLs";
 
 /// One topic's line: everything that is wrong with it, each part with its own remedy.
 fn topic(report: &TopicReport) -> Finding {
-    let subject = report.topic.as_str();
-    let notes = report.mistakes.iter().chain(&report.warnings);
-    let notes: Vec<&str> = notes.map(String::as_str).collect();
-    let message = match notes.as_slice() {
-        [] => format!("{}: {}", report.name, report.actual.as_deref().unwrap_or("as wanted")),
-        notes => format!("{}: {}", report.name, notes.join("; ")),
+    let findings: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|f| match f {
+            topics::Finding::Mistake(text) | topics::Finding::Warning(text) => text.as_str(),
+        })
+        .collect();
+    let message = match (&report.actual, findings.as_slice()) {
+        (Some(actual), []) => format!("{}: {}", report.name, shape(actual)),
+        _ => findings.join("; "),
     };
-    let verdict = topics::verdict(report);
-    Finding { verdict, subject, message, remedy: None }
+    Finding { verdict: verdict(report), subject: report.topic.as_str(), message, remedy: None }
 }
 
 #[cfg(test)]
@@ -166,26 +177,22 @@ mod tests {
         ]
         .map(|finding| finding.line(false))
         .join("\n");
-        insta::assert_snapshot!(lines, @"");
+        insta::assert_snapshot!(lines, @"
+        ✓ settings      relay.toml: `pepay-relay` for devnet
+        ! settings      one replica
+        ✗ stream        connection refused; see that a proxy on the way lets WebSockets through
+        ");
     }
 
     #[test]
     fn a_topic_shows_everything_that_is_wrong_with_it() {
-        let mut report = TopicReport {
-            topic: crate::kafka::Topic::OrdersLatest,
-            name: "pepay.orders.latest".to_owned(),
-            exists: true,
-            wanted: "compact".to_owned(),
-            actual: Some("delete".to_owned()),
-            mistakes: vec!["cleanup.policy is delete; set it to compact".to_owned()],
-            warnings: vec!["one replica; a lost disk loses it".to_owned()],
-        };
-        let wrong = topic(&report);
-        assert_eq!(wrong.verdict, Verdict::Wrong);
-        assert!(wrong.message.contains("set it to compact") && wrong.message.contains("one replica"));
-        report.mistakes.clear();
-        assert_eq!(topic(&report).verdict, Verdict::Warning);
-        report.warnings.clear();
-        assert_eq!(topic(&report).verdict, Verdict::Ok);
+        use crate::cli::topics::tests::report;
+        let mistake = topics::Finding::Mistake("cleanup.policy is delete; set it to compact".to_owned());
+        let warning = topics::Finding::Warning("one replica; a lost disk loses it".to_owned());
+        let both = topic(&report(&[mistake, warning]));
+        assert_eq!(both.verdict, Verdict::Wrong);
+        assert!(both.message.contains("set it to compact") && both.message.contains("one replica"));
+        let fine = topic(&report(&[]));
+        assert_eq!(fine.line(false), "✓ orders        pepay.orders: 6 partitions, delete, 1 replica, 7days");
     }
 }

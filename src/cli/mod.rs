@@ -16,17 +16,16 @@ mod topics;
 
 pub use args::Cli;
 
-use crate::config::{Config, Secrets};
+use crate::config::{Config, LogFormat, Secrets};
 use crate::exit::Exit;
-use args::{Command, Global};
+use args::{Command, Global, LogLevel};
+use clap::ValueEnum;
 use output::Output;
-use seams::kafka::StartError;
-use seams::{config, daemon, demo, telemetry};
+use seams::config::{self, Loaded, Sources, Warning};
+use seams::kafka::errors::StartError;
+use seams::telemetry::Logs;
+use seams::{daemon, demo};
 use std::future::Future;
-use std::path::PathBuf;
-
-/// Where packages put the settings; read when no file is named and this one is there.
-const DEFAULT_FILE: &str = "/etc/pepay-relay/pepay-relay.toml";
 
 /// Runs one command to its end.
 ///
@@ -42,15 +41,15 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Command::Check(arguments) => check::run(&arguments, &global, output),
         Command::Topics(arguments) => {
             let settings = settings_for_command(&global)?;
-            topics::run(&arguments, &settings, output)
+            wait_for(topics::run(&arguments, &settings, output))
         }
         Command::Tail(arguments) => {
             let settings = settings_for_command(&global)?;
             wait_for(tail::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
-            telemetry::logs(global.log_level.map_or("info", args::LogLevel::as_str), global.log_format);
-            wait_for(simulator::run(&arguments))
+            log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
+            wait_for(simulator::run(&arguments, output))
         }
         Command::Schema => schema::run(output),
         Command::Completions(arguments) => packaging::completions(&arguments),
@@ -60,49 +59,46 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
 
 /// What a command works with, once the settings are known to be right.
 #[derive(Debug)]
-struct Settings {
-    config: Config,
-    secrets: Secrets,
-    /// What is right and yet worth a look, a sentence each.
-    warnings: Vec<String>,
-    /// Where they were read from; none: environment and defaults alone.
-    file: Option<PathBuf>,
+pub(crate) struct Settings {
+    /// All settings, the command line over them.
+    pub(crate) config: Config,
+    /// The secrets that they need.
+    pub(crate) secrets: Secrets,
+    /// What is right and yet worth a look.
+    pub(crate) warnings: Vec<Warning>,
+    /// What they were read from, to read it anew on SIGHUP.
+    pub(crate) sources: Sources,
 }
 
-/// Reads the settings, the command line over them.
+/// Reads the settings.
 ///
 /// # Errors
 ///
 /// Status 78 and every mistake at once.
 fn settings(global: &Global) -> Result<Settings, Exit> {
-    let file = global.config.clone().or_else(default_file);
-    #[expect(clippy::disallowed_methods, reason = "the one place where the environment enters the settings")]
-    let (environment, credentials) = (std::env::vars_os(), std::env::var_os("CREDENTIALS_DIRECTORY"));
-    let (mut config, secrets, warnings) =
-        config::load(file.as_deref(), environment, credentials.as_deref())
-            .map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    let mut sources = Sources::from_process(global.config.clone());
     if let Some(level) = global.log_level {
-        level.as_str().clone_into(&mut config.log.level);
+        sources.flags.insert("log.level", level.as_str().to_owned());
     }
-    if let Some(format) = global.log_format {
-        config.log.format = format;
+    if let Some(format) = global.log_format.and_then(|format| format.to_possible_value()) {
+        sources.flags.insert("log.format", format.get_name().to_owned());
     }
-    Ok(Settings { config, secrets, warnings, file })
+    let Loaded { config, secrets, warnings } =
+        config::load(&sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    Ok(Settings { config, secrets, warnings, sources })
 }
 
 /// The settings for a command other than `run`: it logs only what is wrong unless asked, since its results are what
 /// its reader came for.
 fn settings_for_command(global: &Global) -> Result<Settings, Exit> {
     let settings = settings(global)?;
-    telemetry::logs(global.log_level.map_or("warn", args::LogLevel::as_str), Some(settings.config.log.format));
+    log(global.log_level.unwrap_or(LogLevel::Warn), settings.config.log.format)?;
     Ok(settings)
 }
 
-/// A directory that may not be searched counts as there: reading the file then says so, and nobody wonders why the
-/// settings are not taken.
-fn default_file() -> Option<PathBuf> {
-    let file = PathBuf::from(DEFAULT_FILE);
-    file.try_exists().unwrap_or(true).then_some(file)
+/// Logs to stderr from here on.
+fn log(level: LogLevel, format: LogFormat) -> Result<(), Exit> {
+    Logs::init(level.as_str(), format).map(drop).map_err(|error| Exit::failed(error.to_string()))
 }
 
 /// Runs a command that waits for others, on this thread.
@@ -116,7 +112,13 @@ async fn interrupted() -> Result<(), Exit> {
     tokio::signal::ctrl_c().await.map_err(|error| Exit::failed(format!("cannot wait for Ctrl-C: {error}")))
 }
 
-/// Status 77 where Kafka refused, 1 for any other trouble of reaching it.
+/// The exit status that each trouble of reaching Kafka has.
 fn start_failed(error: &StartError) -> Exit {
-    if error.is_denied() { Exit::denied(error.to_string()) } else { Exit::failed(error.to_string()) }
+    let message = error.to_string();
+    match error {
+        StartError::Fenced => Exit::fenced(message),
+        StartError::Denied(_) => Exit::denied(message),
+        StartError::Settings(_) => Exit::settings(message),
+        StartError::Failed(_) => Exit::failed(message),
+    }
 }

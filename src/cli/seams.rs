@@ -1,48 +1,59 @@
-//! Places where other parts will be called; each module is replaced by the part of the same path under `crate`.
-#![allow(dead_code, clippy::unused_async, reason = "goes away at the merge")]
-
-use std::fmt;
-
-/// What stands for every error here.
-#[derive(Debug)]
-pub(super) struct Absent;
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not merged yet")
-    }
-}
+//! Places where other parts will be called: each module has the signatures of the part of the same path under
+//! `crate`, and goes away when that part is there.
+#![allow(dead_code, missing_docs, clippy::unused_async, reason = "goes away at the merge")]
 
 /// `crate::telemetry`
 pub(super) mod telemetry {
     use crate::config::LogFormat;
+    use std::fmt;
 
-    /// Control and direction characters of `text` made visible.
-    pub(crate) fn foreign(text: &str) -> String {
+    pub(crate) fn foreign(text: &str) -> impl fmt::Display + '_ {
         let hidden = |c: char| {
             let format = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
             c.is_control() || format || c == '\u{feff}'
         };
-        text.chars().map(|c| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
+        let show = |c: char| if hidden(c) { c.escape_unicode().to_string() } else { c.to_string() };
+        text.chars().map(show).collect::<String>()
     }
 
-    /// Logs to stderr from here on.
-    pub(crate) fn logs(_level: &str, _format: Option<LogFormat>) {}
+    #[derive(Debug)]
+    pub(crate) struct Logs;
+
+    impl Logs {
+        pub(crate) fn init(_level: &str, _format: LogFormat) -> Result<Self, &'static str> {
+            Ok(Self)
+        }
+    }
 }
 
 /// `crate::config`
 pub(super) mod config {
-    use super::Absent;
     use crate::config::{Config, Secrets};
-    use std::ffi::{OsStr, OsString};
-    use std::path::Path;
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
 
-    pub(crate) fn load(
-        _file: Option<&Path>,
-        _environment: impl Iterator<Item = (OsString, OsString)>,
-        _credentials: Option<&OsStr>,
-    ) -> Result<(Config, Secrets, Vec<String>), Absent> {
-        Err(Absent)
+    #[derive(Debug)]
+    pub(crate) struct Sources {
+        pub(crate) file: Option<PathBuf>,
+        pub(crate) flags: BTreeMap<&'static str, String>,
+    }
+
+    impl Sources {
+        pub(crate) fn from_process(file: Option<PathBuf>) -> Self {
+            Self { file, flags: BTreeMap::new() }
+        }
+    }
+
+    pub(crate) struct Loaded {
+        pub(crate) config: Config,
+        pub(crate) secrets: Secrets,
+        pub(crate) warnings: Vec<String>,
+    }
+
+    pub(crate) type Warning = String;
+
+    pub(crate) fn load(_sources: &Sources) -> Result<Loaded, &'static str> {
+        Err("not merged yet")
     }
 }
 
@@ -69,88 +80,104 @@ pub(super) mod demo {
 
 /// `crate::kafka`
 pub(super) mod kafka {
-    use super::Absent;
     use crate::config::{Config, Secrets};
 
-    /// Why Kafka could not be reached or used.
-    pub(crate) type StartError = Absent;
-
-    impl Absent {
-        /// Whether Kafka refused the credentials or lacks a permission.
-        pub(crate) fn is_denied(&self) -> bool {
-            false
+    pub(crate) mod errors {
+        #[derive(Debug, thiserror::Error)]
+        pub(crate) enum StartError {
+            #[error("another relay of the same name took over")]
+            Fenced,
+            #[error("{0}")]
+            Denied(String),
+            #[error("{0}")]
+            Settings(String),
+            #[error("{0}")]
+            Failed(String),
         }
-    }
-
-    pub(crate) fn permissions(_config: &Config, _secrets: &Secrets) -> Result<(), StartError> {
-        Err(Absent)
     }
 
     pub(crate) mod topics {
-        use super::{Absent, Config, Secrets, StartError};
+        use super::errors::StartError;
+        use super::{Config, Secrets};
         use crate::kafka::Topic;
 
-        /// How one topic is, and how it should be.
-        #[derive(Debug)]
+        #[derive(Clone, Debug)]
         pub(crate) struct TopicReport {
             pub(crate) topic: Topic,
             pub(crate) name: String,
-            pub(crate) exists: bool,
-            /// Such as `compact, 1 partition`.
-            pub(crate) wanted: String,
-            pub(crate) actual: Option<String>,
-            /// What is wrong, each with its remedy.
-            pub(crate) mistakes: Vec<String>,
-            /// What works and should be looked at.
-            pub(crate) warnings: Vec<String>,
+            pub(crate) wanted: Wanted,
+            pub(crate) actual: Option<Actual>,
+            pub(crate) findings: Vec<Finding>,
         }
 
-        pub(crate) fn inspect(_config: &Config, _secrets: &Secrets) -> Result<Vec<TopicReport>, StartError> {
-            Err(Absent)
+        #[derive(Clone, Debug)]
+        pub(crate) struct Wanted {
+            pub(crate) partitions: i32,
+            pub(crate) replication_factor: Option<i32>,
+            pub(crate) cleanup_policy: &'static str,
+            pub(crate) retention_ms_min: Option<i64>,
         }
 
-        pub(crate) fn ensure(_config: &Config, _secrets: &Secrets) -> Result<Vec<TopicReport>, StartError> {
-            Err(Absent)
+        #[derive(Clone, Debug)]
+        pub(crate) struct Actual {
+            pub(crate) partitions: i32,
+            pub(crate) replicas: i32,
+            pub(crate) settings: Option<TopicSettings>,
+        }
+
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct TopicSettings {
+            pub(crate) cleanup_policy: Option<String>,
+            pub(crate) retention_ms: Option<i64>,
+        }
+
+        #[derive(Clone, Debug)]
+        pub(crate) enum Finding {
+            Mistake(String),
+            Warning(String),
+        }
+
+        pub(crate) async fn inspect(_: &Config, _: &Secrets) -> Result<Vec<TopicReport>, StartError> {
+            Err(StartError::Failed("not merged yet".to_owned()))
+        }
+
+        pub(crate) async fn create(_: &Config, _: &Secrets, _reports: &[TopicReport]) -> Result<(), StartError> {
+            Err(StartError::Failed("not merged yet".to_owned()))
         }
     }
 
     pub(crate) mod consume {
-        use super::{Absent, Config, Secrets, StartError};
-        use std::time::SystemTime;
+        use super::errors::StartError;
+        use super::{Config, Secrets};
 
         #[derive(Clone, Copy, Debug)]
-        pub(crate) enum Start {
+        pub(crate) enum From {
             Beginning,
             End,
-            Time(SystemTime),
+            Time(i64),
         }
 
         #[derive(Clone, Debug)]
-        pub(crate) struct Record {
+        pub(crate) struct Consumed {
             pub(crate) topic: String,
             pub(crate) partition: i32,
             pub(crate) offset: i64,
-            pub(crate) timestamp_ms: i64,
+            pub(crate) published_at_ms: i64,
             pub(crate) key: Option<Vec<u8>>,
             pub(crate) value: Option<Vec<u8>>,
             pub(crate) headers: Vec<(String, Vec<u8>)>,
         }
 
         #[derive(Debug)]
-        pub(crate) struct Follower;
+        pub(crate) struct Follow;
 
-        impl Follower {
-            pub(crate) fn new(
-                _config: &Config,
-                _secrets: &Secrets,
-                _topic: &str,
-                _start: Start,
-            ) -> Result<Self, StartError> {
-                Err(Absent)
+        impl Follow {
+            pub(crate) async fn start(_: &Config, _: &Secrets, _topic: &str, _: From) -> Result<Self, StartError> {
+                Err(StartError::Failed("not merged yet".to_owned()))
             }
 
-            pub(crate) async fn next(&mut self) -> Result<Record, StartError> {
-                Err(Absent)
+            pub(crate) async fn next(&mut self) -> Option<Result<Consumed, StartError>> {
+                None
             }
         }
     }
@@ -163,55 +190,109 @@ pub(super) mod normalize {
     }
 }
 
-/// `crate::provider`
+/// `crate::provider`, and `stream::probe`, which wants writing: one connection by `legs::websocket`'s dialling.
 pub(super) mod provider {
-    use super::Absent;
-    use crate::config::{Config, Provider, Secrets};
+    pub(crate) mod tls {
+        use std::sync::Arc;
+
+        pub(crate) fn client_config() -> Result<Arc<rustls::ClientConfig>, rustls::Error> {
+            Err(rustls::Error::HandshakeNotComplete)
+        }
+    }
 
     pub(crate) mod rest {
-        use super::{Absent, Provider};
         use secrecy::SecretString;
+        use std::time::Duration;
+        use tokio::sync::watch;
+
+        #[derive(Debug)]
+        pub(crate) struct CommerceStatus {
+            pub(crate) status: String,
+        }
 
         #[derive(Debug)]
         pub(crate) struct Rest;
 
         impl Rest {
-            pub(crate) fn new(_provider: &Provider, _key: &SecretString) -> Result<Self, Absent> {
-                Err(Absent)
+            pub(crate) fn new(
+                _base: &str,
+                _timeout: Duration,
+                _api_key: watch::Receiver<SecretString>,
+                _tls: &rustls::ClientConfig,
+            ) -> Result<Self, &'static str> {
+                Err("not merged yet")
             }
 
-            pub(crate) async fn commerce_status(&self) -> Result<String, Absent> {
-                Err(Absent)
+            pub(crate) async fn commerce_status(&self) -> Result<CommerceStatus, &'static str> {
+                Err("not merged yet")
             }
 
-            pub(crate) async fn newest_events(&self, _limit: usize) -> Result<Option<String>, Absent> {
-                Err(Absent)
+            pub(crate) async fn newest_events(&self, _limit: u32) -> Result<bytes::Bytes, &'static str> {
+                Err("not merged yet")
             }
         }
     }
 
     pub(crate) mod stream {
-        use super::{Absent, Config, Secrets};
+        use crate::config::{Config, Secrets};
 
-        pub(crate) async fn probe(_config: &Config, _secrets: &Secrets) -> Result<(), Absent> {
-            Err(Absent)
+        pub(crate) async fn probe(_: &Config, _: &Secrets) -> Result<(), &'static str> {
+            Err("not merged yet")
         }
     }
 }
 
 /// `crate::simulator`
 pub(super) mod simulator {
-    use super::Absent;
     use std::net::SocketAddr;
+    use std::time::Duration;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    pub(crate) enum Pace {
+        Stepped,
+        Automatic(Duration),
+    }
 
     #[derive(Debug)]
     pub(crate) struct Options {
         pub(crate) listen: SocketAddr,
         pub(crate) seed: u64,
-        pub(crate) rate: f64,
+        pub(crate) pace: Pace,
+        pub(crate) webhook_urls: Vec<String>,
+        pub(crate) remember_events: bool,
     }
 
-    pub(crate) async fn serve(_options: Options) -> Result<(), Absent> {
-        Err(Absent)
+    impl Default for Options {
+        fn default() -> Self {
+            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            Self { listen, seed: 1, pace: Pace::Stepped, webhook_urls: Vec::new(), remember_events: true }
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct Simulator;
+
+    impl Simulator {
+        pub(crate) async fn start(_options: Options) -> std::io::Result<Self> {
+            Err(std::io::Error::other("not merged yet"))
+        }
+
+        pub(crate) fn api_url(&self) -> String {
+            String::new()
+        }
+
+        pub(crate) fn stream_url(&self) -> String {
+            String::new()
+        }
+
+        pub(crate) fn api_key(&self) -> &str {
+            ""
+        }
+
+        pub(crate) fn webhook_secret(&self) -> &str {
+            ""
+        }
+
+        pub(crate) async fn stop(self) {}
     }
 }

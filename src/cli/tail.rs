@@ -1,14 +1,14 @@
 //! `tail`: follows the records of a topic like a log.
 
-use super::args::{self, From};
+use super::args;
 use super::line::{LineInput, render};
 use super::output::Output;
-use super::seams::kafka::consume::{Follower, Record, Start};
-use super::{Settings, interrupted};
+use super::seams::kafka::consume::{Consumed, Follow, From};
+use super::{Settings, interrupted, start_failed};
 use crate::exit::Exit;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
 ///
@@ -19,22 +19,26 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
     let Settings { config, secrets, .. } = settings;
     let Some(topic) = config.kafka.topics.name(arguments.topic) else {
         let key = arguments.topic.as_str();
-        return Err(Exit::settings(format!("`kafka.topics.{key}` is empty, which turns the topic off; give it a name")));
+        return Err(Exit::settings(format!(
+            "`kafka.topics.{key}` is empty, which turns the topic off; give it a name"
+        )));
     };
-    let start = match arguments.from {
-        From::Beginning => Start::Beginning,
-        From::End => Start::End,
-        // Before 1970 there are no records: so long ago is the beginning.
-        From::Ago(ago) => SystemTime::now().checked_sub(ago).map_or(Start::Beginning, Start::Time),
+    let from = match arguments.from {
+        args::From::Beginning => From::Beginning,
+        args::From::End => From::End,
+        args::From::Ago(ago) => From::Time(ms_before(SystemTime::now(), ago)),
     };
-    let mut follower = Follower::new(config, secrets, topic, start).map_err(|error| super::start_failed(&error))?;
+    let mut follow = Follow::start(config, secrets, topic, from).await.map_err(|error| start_failed(&error))?;
     let mut left = arguments.count;
     let mut day = Day::default();
     while left != Some(0) {
         let record = tokio::select! {
-            record = follower.next() => record.map_err(|error| super::start_failed(&error))?,
+            record = follow.next() => record,
             stopped = interrupted() => return stopped,
         };
+        // It ends by an error alone, which came before.
+        let Some(record) = record else { return Ok(()) };
+        let record = record.map_err(|error| start_failed(&error))?;
         if !arguments.order.as_ref().is_none_or(|order| is_of(&record, order)) {
             continue;
         }
@@ -42,12 +46,12 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
             output.json(&Row(&record))?;
         } else {
             let input = LineInput::read(
-                record.timestamp_ms,
+                record.published_at_ms,
                 record.key.as_deref(),
                 &record.headers,
                 record.value.as_deref(),
             );
-            if let Some(heading) = day.turned(record.timestamp_ms) {
+            if let Some(heading) = day.turned(record.published_at_ms) {
                 output.line(heading)?;
             }
             output.line(render(&input, output.colour()))?;
@@ -57,8 +61,14 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
     Ok(())
 }
 
+/// Unix milliseconds of the time so long before `now`; 0 where that was before 1970, when there was no record.
+fn ms_before(now: SystemTime, ago: Duration) -> i64 {
+    let then = now.checked_sub(ago).and_then(|then| then.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    i64::try_from(then.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Whether a record is about this order: by its key, or on the topic of invoices by the member that names it.
-fn is_of(record: &Record, order: &str) -> bool {
+fn is_of(record: &Consumed, order: &str) -> bool {
     #[derive(Deserialize)]
     struct Glance<'a> {
         #[serde(borrow)]
@@ -88,7 +98,7 @@ impl Day {
 }
 
 /// A record as one JSON object.
-struct Row<'a>(&'a Record);
+struct Row<'a>(&'a Consumed);
 
 impl Serialize for Row<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -98,7 +108,7 @@ impl Serialize for Row<'_> {
         map.serialize_entry("topic", &record.topic)?;
         map.serialize_entry("partition", &record.partition)?;
         map.serialize_entry("offset", &record.offset)?;
-        map.serialize_entry("timestamp", &timestamp(record.timestamp_ms))?;
+        map.serialize_entry("timestamp", &timestamp(record.published_at_ms))?;
         map.serialize_entry("key", &record.key.as_deref().map(Text))?;
         map.serialize_entry("headers", &Headers(&record.headers))?;
         map.serialize_entry("value", &record.value.as_deref().map(Value))?;
@@ -157,12 +167,12 @@ mod tests {
 
     use super::*;
 
-    fn record(key: Option<&str>, value: Option<&[u8]>) -> Record {
-        Record {
+    fn record(key: Option<&str>, value: Option<&[u8]>) -> Consumed {
+        Consumed {
             topic: "pepay.orders".to_owned(),
             partition: 3,
             offset: 42,
-            timestamp_ms: 1_768_472_100_655,
+            published_at_ms: 1_768_472_100_655,
             key: key.map(|key| key.as_bytes().to_vec()),
             value: value.map(<[u8]>::to_vec),
             headers: vec![("relay_leg".to_owned(), b"webhook".to_vec()), ("odd".to_owned(), vec![0xff])],
@@ -176,7 +186,7 @@ mod tests {
     #[test]
     fn a_record_is_one_object_a_line() {
         let value = br#"{"z":1.10,"a":18446744073709551616}"#;
-        insta::assert_snapshot!(json(Some(value)), @"");
+        insta::assert_snapshot!(json(Some(value)), @r#"{"topic":"pepay.orders","partition":3,"offset":42,"timestamp":"2026-01-15T10:15:00.655Z","key":"order-1","headers":{"relay_leg":"webhook","odd":{"hex":"ff"}},"value":{"z":1.10,"a":18446744073709551616}}"#);
     }
 
     #[test]
@@ -203,6 +213,14 @@ mod tests {
         assert!(is_of(&record(Some("inv-1"), Some(br#"{"order_id":"order-1"}"#)), "order-1"));
         assert!(!is_of(&record(Some("order-10"), Some(br#"{"order_id":null}"#)), "order-1"));
         assert!(!is_of(&record(None, Some(b"order-1")), "order-1"));
+    }
+
+    #[test]
+    fn so_long_ago_is_a_time() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert_eq!(ms_before(now, Duration::from_secs(900)), 100_000);
+        assert_eq!(ms_before(now, Duration::from_secs(1_001)), 0);
+        assert_eq!(ms_before(now, Duration::MAX), 0);
     }
 
     #[test]

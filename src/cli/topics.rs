@@ -1,22 +1,22 @@
 //! `topics`: wanted and actual topics side by side.
 
 use super::output::{Output, Verdict, table};
-use super::seams::kafka::topics::{self, TopicReport};
-use super::{Settings, args};
+use super::seams::kafka::topics::{Actual, Finding, TopicReport, Wanted, create, inspect};
+use super::{Settings, args, start_failed};
 use crate::exit::Exit;
 use serde::Serialize;
+use std::time::Duration;
 
 /// One topic as a script reads it.
-#[derive(Serialize)]
-struct Row<'a> {
+#[derive(Debug, Serialize)]
+struct Row {
     topic: &'static str,
-    name: &'a str,
+    name: String,
     exists: bool,
     verdict: Verdict,
-    wanted: &'a str,
-    actual: Option<&'a str>,
-    mistakes: &'a [String],
-    warnings: &'a [String],
+    wanted: String,
+    actual: Option<String>,
+    findings: Vec<String>,
 }
 
 /// Shows the topics; with `--create` makes the missing ones first.
@@ -24,64 +24,158 @@ struct Row<'a> {
 /// # Errors
 ///
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
-pub(super) fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let reports = if arguments.create { topics::ensure(config, secrets) } else { topics::inspect(config, secrets) };
-    let reports = reports.map_err(|error| super::start_failed(&error))?;
-    show(&reports, output)?;
-    let wrong = reports.iter().filter(|report| verdict(report) == Verdict::Wrong).count();
-    match wrong {
+    let mut reports = inspect(config, secrets).await.map_err(|error| start_failed(&error))?;
+    if arguments.create && reports.iter().any(|report| report.actual.is_none()) {
+        create(config, secrets, &reports).await.map_err(|error| start_failed(&error))?;
+        reports = inspect(config, secrets).await.map_err(|error| start_failed(&error))?;
+    }
+    let rows: Vec<Row> = reports.iter().map(row).collect();
+    show(&rows, output)?;
+    match rows.iter().filter(|row| row.verdict == Verdict::Wrong).count() {
         0 => Ok(()),
-        _ if arguments.create => Err(Exit::failed(format!("{wrong} of {} topics wrong", reports.len()))),
-        _ => Err(Exit::failed(format!(
-            "{wrong} of {} topics missing or wrong; `pepay-relay topics --create` makes the missing ones",
-            reports.len()
-        ))),
+        wrong => Err(Exit::failed(format!("{wrong} of {} topics missing or wrong", rows.len()))),
     }
 }
 
-fn show(reports: &[TopicReport], output: Output) -> Result<(), Exit> {
+fn show(rows: &[Row], output: Output) -> Result<(), Exit> {
     if output.is_json() {
-        for report in reports {
-            output.json(&row(report))?;
-        }
+        rows.iter().try_for_each(|row| output.json(row))?;
         return Ok(());
     }
-    let mut table = table(["", "topic", "name", "wanted", "actual", ""]);
-    for report in reports {
-        let row = row(report);
+    let mut table = table(["", "topic", "name", "wanted", "actual"]);
+    for row in rows {
         table.add_row([
-            row.verdict.mark(output.colour()),
+            row.verdict.mark(false),
             row.topic.to_owned(),
-            row.name.to_owned(),
-            row.wanted.to_owned(),
-            row.actual.unwrap_or("missing").to_owned(),
-            [row.mistakes, row.warnings].concat().join("\n"),
+            row.name.clone(),
+            row.wanted.clone(),
+            row.actual.clone().unwrap_or_else(|| "missing".to_owned()),
         ]);
     }
     output.table(&table)?;
+    for row in rows {
+        for finding in &row.findings {
+            output.line(format!("{} {finding}", row.verdict.mark(output.colour())))?;
+        }
+    }
     Ok(())
 }
 
-fn row(report: &TopicReport) -> Row<'_> {
+fn row(report: &TopicReport) -> Row {
+    let text = |finding: &Finding| match finding {
+        Finding::Mistake(text) | Finding::Warning(text) => text.clone(),
+    };
     Row {
         topic: report.topic.as_str(),
-        name: &report.name,
-        exists: report.exists,
+        name: report.name.clone(),
+        exists: report.actual.is_some(),
         verdict: verdict(report),
-        wanted: &report.wanted,
-        actual: report.actual.as_deref(),
-        mistakes: &report.mistakes,
-        warnings: &report.warnings,
+        wanted: wanted(&report.wanted),
+        actual: report.actual.as_ref().map(actual),
+        findings: report.findings.iter().map(text).collect(),
     }
 }
 
 /// A missing topic is wrong, since this command shows what is; `run` makes it, where it may.
 pub(super) fn verdict(report: &TopicReport) -> Verdict {
-    match report {
-        TopicReport { exists: false, .. } => Verdict::Wrong,
-        TopicReport { mistakes, .. } if !mistakes.is_empty() => Verdict::Wrong,
-        TopicReport { warnings, .. } if !warnings.is_empty() => Verdict::Warning,
-        _ => Verdict::Ok,
+    if report.findings.iter().any(|finding| matches!(finding, Finding::Mistake(_))) {
+        Verdict::Wrong
+    } else if report.findings.is_empty() {
+        Verdict::Ok
+    } else {
+        Verdict::Warning
+    }
+}
+
+/// `6 partitions, delete, at least 3days`
+fn wanted(wanted: &Wanted) -> String {
+    let mut text = format!("{}, {}", partitions(wanted.partitions), wanted.cleanup_policy);
+    if let Some(replicas) = wanted.replication_factor {
+        text.push_str(&format!(", {}", counted(replicas, "replica")));
+    }
+    if let Some(least) = wanted.retention_ms_min {
+        text.push_str(&format!(", at least {}", span(least)));
+    }
+    text
+}
+
+/// `6 partitions, delete, 3 replicas, 7days`
+pub(super) fn actual(actual: &Actual) -> String {
+    let settings = actual.settings.clone().unwrap_or_default();
+    let policy = settings.cleanup_policy.as_deref().unwrap_or("policy unknown");
+    let mut text = format!("{}, {policy}, {}", partitions(actual.partitions), counted(actual.replicas, "replica"));
+    if let Some(retention) = settings.retention_ms.filter(|_| policy != "compact") {
+        text.push_str(", ");
+        text.push_str(&span(retention));
+    }
+    text
+}
+
+fn partitions(number: i32) -> String {
+    counted(number, "partition")
+}
+
+fn counted(number: i32, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Milliseconds as Kafka gives them; below zero is for ever.
+fn span(ms: i64) -> String {
+    match u64::try_from(ms) {
+        Ok(ms) => humantime::format_duration(Duration::from_millis(ms)).to_string(),
+        Err(_) => "for ever".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::cli::seams::kafka::topics::TopicSettings;
+    use crate::kafka::Topic;
+
+    /// A topic that is as wanted but for these findings.
+    pub(in crate::cli) fn report(findings: &[Finding]) -> TopicReport {
+        let settings = TopicSettings {
+            cleanup_policy: Some("delete".into()),
+            retention_ms: Some(604_800_000),
+            ..Default::default()
+        };
+        TopicReport {
+            topic: Topic::Orders,
+            name: "pepay.orders".into(),
+            wanted: Wanted {
+                partitions: 6,
+                replication_factor: None,
+                cleanup_policy: "delete",
+                retention_ms_min: Some(259_200_000),
+            },
+            actual: Some(Actual { partitions: 6, replicas: 1, settings: Some(settings) }),
+            findings: findings.to_vec(),
+        }
+    }
+
+    #[test]
+    fn wanted_and_actual_read_alike() {
+        let row = row(&report(&[Finding::Warning("one replica".into())]));
+        assert_eq!(row.wanted, "6 partitions, delete, at least 3days");
+        assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7days"));
+        assert_eq!((row.verdict, row.exists), (Verdict::Warning, true));
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let (mistake, warning) = (Finding::Mistake("gone".into()), Finding::Warning("thin".into()));
+        assert_eq!(verdict(&report(&[])), Verdict::Ok);
+        assert_eq!(verdict(&report(&[warning.clone(), mistake])), Verdict::Wrong);
+        assert_eq!(verdict(&report(&[warning])), Verdict::Warning);
+    }
+
+    #[test]
+    fn a_topic_whose_settings_may_not_be_read_says_so() {
+        let unread = Actual { partitions: 1, replicas: 3, settings: None };
+        assert_eq!(actual(&unread), "1 partition, policy unknown, 3 replicas");
+        assert_eq!(span(-1), "for ever");
     }
 }
