@@ -66,7 +66,7 @@ const IMPURE: [(&str, &str); 15] = [
     ("Instant::now", "a clock"),
     ("SystemTime", "a clock"),
     ("Timestamp::now", "a clock"),
-    ("rand::rng", "chance"),
+    ("rand::rng(", "chance"),
     ("rand::random", "chance"),
     ("Uuid::new_v4", "chance"),
     ("std::net", "a socket"),
@@ -102,6 +102,7 @@ fn files(under: &[&str]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut left: Vec<PathBuf> = under.iter().map(|path| root().join(path)).collect();
     while let Some(path) = left.pop() {
+        assert!(path.exists(), "{} is missing", path.display());
         if path.is_dir() {
             left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if let Ok(text) = fs::read_to_string(&path) {
@@ -129,8 +130,35 @@ fn judge(files: &[(String, String)], rule: impl Fn(&str, &str) -> Vec<String>) {
 
 /// The part of a source that is built into the product: without comments, and without the tests at its foot.
 fn product(text: &str) -> String {
-    let product = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    product.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap_or_default().trim_end()).collect();
+    let tests = code.windows(2).position(|pair| {
+        pair[0] == "#[cfg(test)]" && pair[1].contains("mod ") && (pair[1].ends_with('{') || pair[1].ends_with('('))
+    });
+    code[..tests.unwrap_or(code.len())].join("\n")
+}
+
+/// Files and folders (ending in `/`) that only tests are built from: `#[cfg(test)] mod x;` elsewhere says so.
+fn test_only(files: &[(String, String)]) -> BTreeSet<String> {
+    let mut only = BTreeSet::new();
+    for (path, text) in files {
+        let folder = path.strip_suffix("/mod.rs").or(path.strip_suffix("/lib.rs")).or(path.strip_suffix(".rs"));
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]") {
+            if let Some(name) = pair[1].split("mod ").nth(1).and_then(|rest| rest.strip_suffix(';')) {
+                only.extend([format!("{}/{name}.rs", folder.unwrap()), format!("{}/{name}/", folder.unwrap())]);
+            }
+        }
+    }
+    only
+}
+
+/// The sources of the product.
+fn sources() -> Vec<(String, String)> {
+    let all = rust(&["src"]);
+    let only = test_only(&all);
+    let is_product =
+        |path: &str| !only.iter().any(|test| path == test || test.ends_with('/') && path.starts_with(test));
+    all.into_iter().filter(|(path, _)| is_product(path)).collect()
 }
 
 fn too_long(path: &str, text: &str) -> Vec<String> {
@@ -270,12 +298,12 @@ fn no_file_is_too_long() {
 
 #[test]
 fn rooms_know_what_they_may() {
-    judge(&rust(&["src"]), knows_too_much);
+    judge(&sources(), knows_too_much);
 }
 
 #[test]
 fn pure_files_are_pure() {
-    judge(&rust(&["src"]), impure);
+    judge(&sources(), impure);
     for pure in PURE {
         assert!(root().join(pure).exists(), "{pure} is gone: the list of pure files must follow");
     }
@@ -364,6 +392,16 @@ mod rules {
         ] {
             assert_eq!(!knows_too_much(path, text).is_empty(), wrong, "{path}: {text}");
         }
+    }
+
+    #[test]
+    fn tests_are_no_product() {
+        let text = "#[cfg(test)]\nmod tests;\nmod types;\nuse crate::a; // crate::b\n\n#[cfg(test)]\nmod more {\n use crate::c;\n}";
+        assert_eq!(known(&product(text)), set(&["a"]));
+        let files = [("src/config/mod.rs", text), ("src/config/load.rs", "#[cfg(test)]\npub(super) mod cases;\n")];
+        let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+        let only = ["src/config/load/cases.rs", "src/config/load/cases/", "src/config/tests.rs", "src/config/tests/"];
+        assert_eq!(test_only(&files), set(&only));
     }
 
     #[test]

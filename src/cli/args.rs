@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Relays Pepay commerce order events to Kafka, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "pepay-relay", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "pepay-relay", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
@@ -27,7 +27,7 @@ Examples:
   pepay-relay demo                       watch orders walk through their life, with nothing set up
   pepay-relay check                      judge the settings and reach everything they name
   pepay-relay run                        relay, until told to stop
-  pepay-relay tail --from 15m            the order events of the last quarter of an hour, and what follows
+  pepay-relay tail --from 15m            the order events of the last 15 minutes, and those to come
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
