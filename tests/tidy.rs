@@ -56,13 +56,12 @@ const PURE: [&str; 19] = [
 ];
 
 /// What a pure file does not hold, and what it would be.
-const IMPURE: [(&str, &str); 15] = [
+const IMPURE: [(&str, &str); 14] = [
     ("tokio", "a task"),
     ("async ", "a task"),
     (".await", "a task"),
     ("thread::", "a task"),
     ("tracing::", "a log"),
-    ("log::", "a log"),
     ("Instant::now", "a clock"),
     ("SystemTime", "a clock"),
     ("Timestamp::now", "a clock"),
