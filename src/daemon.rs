@@ -27,6 +27,7 @@ use crate::provider::tls;
 use crate::relay::core::{AHEAD_MAX_MS, Core, Settings};
 use crate::relay::engine::Engine;
 use crate::relay::{Ended, Relay, Version, Versions, Window, resume};
+use crate::telemetry::admin::Admin;
 use crate::telemetry::{Health, LegState, Metrics, Phase};
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
@@ -65,9 +66,13 @@ pub struct Daemon {
     pub health: Arc<Health>,
     /// Where webhooks are taken, when they are.
     pub webhook: Option<SocketAddr>,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
     secrets: SecretChannels,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Exit>>,
+    /// The admin listener serves to the very end.
+    _observers: DropGuard,
 }
 
 /// New secrets for the parts that use them.
@@ -187,6 +192,13 @@ impl Daemon {
             false => None,
         };
         let webhook = listening.as_ref().map(Listening::local_addr);
+        let listen = config.admin.listen;
+        let admin = Admin::bind(listen)
+            .await
+            .map_err(|error| Exit::failed(format!("admin.listen: {listen}: {error}; choose another address")))?;
+        let admin_address = admin.local_addr();
+        let observers = CancellationToken::new();
+        tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
@@ -197,7 +209,8 @@ impl Daemon {
             setup: Arc::new(setup),
         };
         let running = tokio::spawn(shared.run(receiver, listening));
-        Ok(Self { metrics, health, webhook, secrets, stop, running })
+        let observers = observers.drop_guard();
+        Ok(Self { metrics, health, webhook, admin: admin_address, secrets, stop, running, _observers: observers })
     }
 
     /// Begins to drain; [`Daemon::ended`] tells when it is done.
