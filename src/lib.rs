@@ -10,5 +10,6 @@
 pub mod config;
 pub mod kafka;
 pub mod legs;
+pub mod normalize;
 pub mod provider;
 pub mod telemetry;

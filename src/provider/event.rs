@@ -115,7 +115,8 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     let refuse = |reason, detail: String| Undecodable { reason, detail, id: None };
     let text = std::str::from_utf8(bytes)
         .map_err(|error| refuse(Reason::MalformedJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-    let malformed = |error: serde_json::Error| refuse(Reason::MalformedJson, json::clip(&error.to_string(), DETAIL_CHARS_MAX));
+    let malformed =
+        |error: serde_json::Error| refuse(Reason::MalformedJson, json::clip(&error.to_string(), DETAIL_CHARS_MAX));
     let [object, id, event_type, created, livemode, data] =
         json::members(text, &["object", "id", "type", "created", "livemode", "data"])
             .map_err(malformed)?
@@ -137,7 +138,9 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     let missing = |name: &str| refuse(Reason::MissingField, format!("`{name}` is missing or of the wrong type"));
     let event_type = event_type.and_then(json::string).ok_or_else(|| missing("type"))?;
     let [object, previous_attributes] = match data {
-        Some(data) => json::members(data.get(), &["object", "previous_attributes"]).map_err(malformed)?.unwrap_or_default(),
+        Some(data) => {
+            json::members(data.get(), &["object", "previous_attributes"]).map_err(malformed)?.unwrap_or_default()
+        }
         None => [None; 2],
     };
     let object = object.filter(|object| object.get().starts_with('{')).ok_or_else(|| missing("data.object"))?;
@@ -184,7 +187,8 @@ mod tests {
     #[test]
     fn the_time_comes_from_the_id_else_from_created() {
         let at = |id: &str, created: &str| {
-            let text = format!(r#"{{"id":"{id}","object":"event","type":"t","created":{created},"data":{{"object":{{}}}}}}"#);
+            let text =
+                format!(r#"{{"id":"{id}","object":"event","type":"t","created":{created},"data":{{"object":{{}}}}}}"#);
             decode(text.as_bytes()).unwrap().occurred_at_ms()
         };
         assert_eq!(at("evt_5-0", "1700000000"), Some(5));

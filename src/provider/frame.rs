@@ -75,9 +75,8 @@ fn told_of_hole(object: &Value) -> bool {
 /// The code from `code`, else `error.code`, else `type`; the message from `message`, else `error.message`, else
 /// `error` where that is text.
 fn error(frame: &Value) -> StreamError {
-    let text = |values: [&Value; 3]| {
-        values.into_iter().find_map(Value::as_str).map(|text| json::clip(text, TEXT_CHARS_MAX))
-    };
+    let text =
+        |values: [&Value; 3]| values.into_iter().find_map(Value::as_str).map(|text| json::clip(text, TEXT_CHARS_MAX));
     let nested = &frame["error"];
     StreamError {
         code: text([&frame["code"], &nested["code"], &frame["type"]]),
@@ -101,7 +100,8 @@ mod tests {
     #[test]
     fn frames_are_told_apart_by_object() {
         assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
-        for other in ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"event""#] {
+        for other in ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"event""#]
+        {
             assert_eq!(classify(other), Frame::Other, "{other}");
         }
         let deep = format!(r#"{{"object":"ws_control","data":{}{}}}"#, "[".repeat(200), "]".repeat(200));

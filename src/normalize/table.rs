@@ -1,0 +1,189 @@
+//! The tables that say which of our members comes from where. Reading, writing and the JSON Schemas follow them.
+
+use std::borrow::Cow;
+
+/// The members of one object of ours, in the order in which they are written.
+pub(super) type Table = &'static [Member];
+
+/// One member of ours.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Our name, in snake_case.
+    pub(super) name: &'static str,
+    /// What it says, for the schema.
+    pub(super) about: &'static str,
+    /// Where the provider puts it; earlier sources win over later ones.
+    pub(super) sources: &'static [Source],
+    /// Not written in its place: it only serves the envelope, or says what the event's type says already.
+    pub(super) hidden: bool,
+}
+
+/// A name that the provider uses for a member, and what stands under it.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// In camelCase; the snake_case spelling follows from it and loses against it.
+    pub(super) camel: &'static str,
+    /// What stands there.
+    pub(super) shape: Shape,
+    /// It stands beside the object that holds the member, not in it (`refundStatus` beside `refund.status`).
+    pub(super) beside: bool,
+}
+
+/// What a source holds, and so what is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Shape {
+    /// Text as it came.
+    Text,
+    /// Text in lower case.
+    Lower,
+    /// Text, with `canceled` in the spelling of orders.
+    InvoiceStatus,
+    /// An integral number as it came.
+    Integer,
+    /// True or false.
+    Flag,
+    /// ISO 8601, or Unix seconds.
+    Time,
+    /// A decimal in US dollars.
+    Dollars,
+    /// A decimal in the object's currency.
+    Decimal,
+    /// An integer in the object's unit.
+    Millis,
+    /// The currency of `Decimal` and `Millis`; used up by them.
+    Currency,
+    /// The unit of `Millis`; used up by it.
+    Unit,
+    /// This text and no other.
+    Exactly(&'static str),
+    /// Any object as it came.
+    Free,
+    /// Any object with the names of its members in snake_case.
+    Snake,
+    /// An object of ours.
+    Object(Table),
+    /// A list of objects of ours.
+    List(Table),
+    /// An object that holds this one member of ours, written without the object around it.
+    Inside(&'static Member),
+    /// Text beside an object, for the member of that object which has it as a source.
+    Beside,
+}
+
+impl Member {
+    pub(super) const fn new(name: &'static str, about: &'static str, sources: &'static [Source]) -> Self {
+        Self { name, about, sources, hidden: false }
+    }
+
+    pub(super) const fn hidden(name: &'static str, sources: &'static [Source]) -> Self {
+        Self { name, about: "", sources, hidden: true }
+    }
+}
+
+/// A source in the object that holds the member.
+pub(super) const fn source(camel: &'static str, shape: Shape) -> Source {
+    Source { camel, shape, beside: false }
+}
+
+/// A source beside that object.
+pub(super) const fn beside(camel: &'static str, shape: Shape) -> Source {
+    Source { camel, shape, beside: true }
+}
+
+/// How many sources a table has.
+pub(super) const fn sources(table: Table) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < table.len() {
+        count += table[at].sources.len();
+        at += 1;
+    }
+    count
+}
+
+/// The number of the source called `name` in either spelling, counted through `table`, and whether it is the
+/// snake_case one. A name without a hump has one spelling.
+pub(super) fn find(table: Table, name: &str) -> Option<(usize, bool)> {
+    let sources = table.iter().flat_map(|member| member.sources);
+    let mut numbered = sources.enumerate().filter(|(_, source)| !source.beside);
+    numbered.find_map(|(number, source)| spelled(source.camel, name).map(|snake| (number, snake)))
+}
+
+/// The member that `name`, in either of the provider's spellings, falls into.
+pub(super) fn member_of(table: Table, name: &str) -> Option<&'static Member> {
+    let mut spellings = table.iter().flat_map(|member| member.sources.iter().map(move |source| (member, source)));
+    spellings.find(|(_, source)| spelled(source.camel, name).is_some()).map(|(member, _)| member)
+}
+
+/// Whether `name` is `camel`, and if so, in snake_case (`true`) or as it stands (`false`).
+fn spelled(camel: &str, name: &str) -> Option<bool> {
+    let (camel, name) = (camel.as_bytes(), name.as_bytes());
+    if camel.first() != name.first() {
+        return None;
+    }
+    if camel == name {
+        return Some(false);
+    }
+    let mut rest = name;
+    for byte in camel {
+        if byte.is_ascii_uppercase() {
+            rest = rest.strip_prefix(b"_")?;
+        }
+        rest = rest.strip_prefix(&[byte.to_ascii_lowercase()])?;
+    }
+    rest.is_empty().then_some(true)
+}
+
+/// `firstName` as `first_name`, `ZIPCode` as `zip_code`, and what is in snake_case already as it is.
+pub(super) fn snake(name: &str) -> Cow<'_, str> {
+    if !name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(name);
+    }
+    let mut snake = String::with_capacity(name.len() + 4);
+    let mut before = None;
+    let mut rest = name.chars().peekable();
+    while let Some(c) = rest.next() {
+        let hump = c.is_ascii_uppercase()
+            && before.is_some_and(|before: char| {
+                let acronym_ends = before.is_ascii_uppercase() && rest.peek().is_some_and(char::is_ascii_lowercase);
+                before.is_ascii_lowercase() || before.is_ascii_digit() || acronym_ends
+            });
+        if hump {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+        before = Some(c);
+    }
+    Cow::Owned(snake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_known_in_both_spellings() {
+        assert_eq!(spelled("orderId", "orderId"), Some(false));
+        assert_eq!(spelled("orderId", "order_id"), Some(true));
+        assert_eq!(spelled("id", "id"), Some(false));
+        assert_eq!(spelled("destinationWalletAddressBsc", "destination_wallet_address_bsc"), Some(true));
+        for other in ["", "order", "orderid", "order_Id", "order_i", "order_id_", "OrderId", "orderIdx"] {
+            assert_eq!(spelled("orderId", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn names_become_snake_case() {
+        for (name, expected) in [
+            ("firstName", "first_name"),
+            ("first_name", "first_name"),
+            ("addressLine2", "address_line2"),
+            ("line2Extra", "line2_extra"),
+            ("ZIPCode", "zip_code"),
+            ("postalCODE", "postal_code"),
+            ("Élan A", "Élan a"),
+            ("", ""),
+        ] {
+            assert_eq!(snake(name), expected, "{name}");
+        }
+    }
+}

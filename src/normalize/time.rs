@@ -1,0 +1,188 @@
+//! Times: whatever form the provider uses becomes RFC 3339, UTC, with milliseconds.
+
+use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::Offset;
+
+/// First millisecond of the year 0, where RFC 3339 begins.
+const MS_MIN: i64 = -62_167_219_200_000;
+
+/// 9999-12-30T22:00:00.000Z: the last millisecond whose local time has a year of four digits at every offset.
+const MS_MAX: i64 = 253_402_207_200_000;
+
+/// Appends a time in Unix milliseconds as `2023-11-14T22:13:20.000Z`.
+///
+/// Total: what lies before the year 0 or behind 9999-12-30T22:00:00.000Z is written as that bound.
+pub fn rfc3339_ms(ms: i64, out: &mut Vec<u8>) {
+    let time = Timestamp::from_millisecond(ms.clamp(MS_MIN, MS_MAX)).unwrap_or_default();
+    write(Offset::UTC.to_datetime(time), out);
+}
+
+/// Appends `text`, an ISO 8601 date and time, as a JSON string; writes nothing where it is none.
+///
+/// With or without fraction and offset; without an offset it is taken as UTC. A bare date names no time.
+pub(super) fn iso(text: &str, out: &mut Vec<u8>) -> bool {
+    if canonical(text.as_bytes()) {
+        quoted(out, |out| out.extend_from_slice(text.as_bytes()));
+        return true;
+    }
+    // `DateTime` reads past an offset that it finds; such a text must have parsed as a timestamp or is wrong.
+    let local = || text.get(10..).filter(|time| time.contains(':') && !time.contains(['Z', 'z', '+', '-', '[']));
+    let time = match text.parse::<Timestamp>() {
+        Ok(time) => Some(Offset::UTC.to_datetime(time)),
+        Err(_) => local().and_then(|_| text.parse::<DateTime>().ok()),
+    };
+    match time {
+        Some(time) if (0..=9999).contains(&time.year()) => {
+            quoted(out, |out| write(time, out));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Appends `number`, integral Unix seconds, as a JSON string; writes nothing where it is none, or out of range.
+pub(super) fn seconds(number: &str, out: &mut Vec<u8>) -> bool {
+    let ms = number.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1_000));
+    match ms {
+        Some(ms) if (MS_MIN..=MS_MAX).contains(&ms) => {
+            quoted(out, |out| rfc3339_ms(ms, out));
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether `text` is a true time in exactly the form that values have; the provider's own form, so worth a shortcut.
+fn canonical(text: &[u8]) -> bool {
+    const FORM: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+    let form = |(byte, form): (&u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form };
+    let two = |at: usize| (text[at] - b'0') * 10 + (text[at + 1] - b'0');
+    text.len() == FORM.len()
+        && text.iter().zip(FORM).all(form)
+        && two(11) < 24
+        && two(14) < 60
+        && two(17) < 60
+        && (1..=12).contains(&two(5))
+        && two(8) >= 1
+        && (two(8) <= 28 || {
+            let year = i16::from(two(0)) * 100 + i16::from(two(2));
+            i8::try_from(two(5)).ok().zip(i8::try_from(two(8)).ok()).is_some_and(|(m, d)| Date::new(year, m, d).is_ok())
+        })
+}
+
+fn write(time: DateTime, out: &mut Vec<u8>) {
+    let mut digits = |mut number: i32, places: u32, behind: u8| {
+        for place in (0..places).rev() {
+            let unit = 10_i32.pow(place);
+            out.push(b'0' + u8::try_from(number / unit).unwrap_or(0));
+            number %= unit;
+        }
+        out.push(behind);
+    };
+    digits(time.year().into(), 4, b'-');
+    digits(time.month().into(), 2, b'-');
+    digits(time.day().into(), 2, b'T');
+    digits(time.hour().into(), 2, b':');
+    digits(time.minute().into(), 2, b':');
+    digits(time.second().into(), 2, b'.');
+    digits(time.millisecond().into(), 3, b'Z');
+}
+
+fn quoted(out: &mut Vec<u8>, inner: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'"');
+    inner(out);
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>) -> bool) -> Option<String> {
+        let mut out = Vec::new();
+        let accepted = write(&mut out);
+        assert_eq!(accepted, !out.is_empty());
+        accepted.then(|| String::from_utf8(out).unwrap().trim_matches('"').to_owned())
+    }
+
+    fn of_iso(text: &str) -> Option<String> {
+        written(|out| iso(text, out))
+    }
+
+    #[test]
+    fn every_documented_form_is_one_time() {
+        let expected = Some("2026-01-15T10:00:00.000Z".to_owned());
+        for text in [
+            "2026-01-15T10:00:00.000Z",
+            "2026-01-15T10:00:00Z",
+            "2026-01-15T10:00:00",
+            "2026-01-15T10:00:00.000",
+            "2026-01-15T11:30:00.000+01:30",
+            "2026-01-15T05:00:00-05:00",
+            "2026-01-15T10:00:00.000999Z",
+            "2026-01-15t10:00:00z",
+            "2026-01-15 10:00:00Z",
+        ] {
+            assert_eq!(of_iso(text), expected, "{text}");
+        }
+        assert_eq!(written(|out| seconds("1768471200", out)), expected);
+    }
+
+    #[test]
+    fn what_names_no_time_is_refused() {
+        for text in [
+            "",
+            "now",
+            "2026-01-15",
+            "2026-13-15T10:00:00.000Z",
+            "2026-00-15T10:00:00.000Z",
+            "2026-02-29T10:00:00.000Z",
+            "2026-01-00T10:00:00.000Z",
+            "2026-01-15T24:00:00.000Z",
+            "2026-01-15T10:60:00.000Z",
+            "1768471200",
+            "-000001-01-15T10:00:00Z",
+            "2026-01-15T10:00:00-99:00",
+            "2026-01-15T10:00:00Zx",
+            "2026-01-15T10:00:0é",
+        ] {
+            assert_eq!(of_iso(text), None, "{text}");
+        }
+        for number in ["1768471200000", "1.5", "1e9", "-99999999999999", "9223372036854775807", "99999999999999999999"]
+        {
+            assert_eq!(written(|out| seconds(number, out)), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn leap_days_and_the_ends_of_time() {
+        assert_eq!(of_iso("2028-02-29T10:00:00.000Z").as_deref(), Some("2028-02-29T10:00:00.000Z"));
+        assert_eq!(of_iso("2026-02-29T10:00:00.000Z"), None);
+        assert_eq!(written(|out| seconds("-1", out)).as_deref(), Some("1969-12-31T23:59:59.000Z"));
+        let ms = |ms: i64| {
+            let mut out = Vec::new();
+            rfc3339_ms(ms, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(ms(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
+        assert_eq!(ms(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(ms(i64::MIN), "0000-01-01T00:00:00.000Z");
+        assert_eq!(ms(i64::MAX), "9999-12-30T22:00:00.000Z");
+        assert_eq!(Timestamp::MAX.as_second() * 1_000, MS_MAX);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_time_is_written_and_read_back(time in MS_MIN..=MS_MAX) {
+            let mut out = Vec::new();
+            rfc3339_ms(time, &mut out);
+            proptest::prop_assert!(canonical(&out));
+            let text = std::str::from_utf8(&out).unwrap();
+            proptest::prop_assert_eq!(text.parse::<Timestamp>().unwrap().as_millisecond(), time);
+            proptest::prop_assert_eq!(of_iso(text).unwrap(), text);
+        }
+    }
+}
