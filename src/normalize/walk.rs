@@ -174,14 +174,14 @@ impl<'a, 'w> Walk<'a, 'w> {
                 }
             }
         }
-        if won.is_none() && !self.from_beside(member, beside, path, out) {
+        if won.is_none() && !self.only_beside(member, beside, path, out) {
             let list = member.sources.iter().any(|source| lists(source.shape));
             out.extend_from_slice(if list && !refused { b"[]" } else { b"null" });
         }
     }
 
     /// Where there is no object, appends one that has only the text which stands beside it.
-    fn from_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
+    fn only_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
         let table = member.sources.iter().find_map(|source| match source.shape {
             Shape::Object(table) => Some(table),
             _ => None,
