@@ -117,6 +117,6 @@ mod tests {
     #[test]
     fn marks_are_plain_without_colour() {
         assert_eq!([Verdict::Ok, Verdict::Warning, Verdict::Wrong].map(|v| v.mark(false)), ["✓", "!", "✗"]);
-        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[39m");
+        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[0m");
     }
 }

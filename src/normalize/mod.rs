@@ -128,15 +128,15 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
     for (name, inner) in subject.copies() {
         // Leaving out a member takes its copy along; the id of what the event is about is no secret, it is the key.
         if inner == "id" || !settings.drop.iter().any(|dropped| dropped == inner) {
-            write::name(name, value);
+            write::own_name(name, value);
             walk.copy(inner, value);
         }
     }
     changes(previous.as_ref(), subject.table(), settings, value);
-    write::name(subject.name(), value);
+    write::own_name(subject.name(), value);
     walk.object_at_top(value);
     if settings.include_raw {
-        write::name("raw", value);
+        write::own_name("raw", value);
         write::value(&tape, ROOT, value);
     }
     value.push(b'}');
@@ -217,17 +217,17 @@ impl Subject {
 }
 
 fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: &mut Vec<u8>) {
-    write::name("event_id", value);
+    write::own_name("event_id", value);
     write::string(&event.id, value);
-    write::name("event_type", value);
+    write::own_name("event_type", value);
     write::string(&event.event_type, value);
-    write::name("occurred_at", value);
+    write::own_name("occurred_at", value);
     value.push(b'"');
     rfc3339_ms(occurred_at_ms, value);
     value.push(b'"');
-    write::name("environment", value);
+    write::own_name("environment", value);
     write::string(settings.environment.as_str(), value);
-    write::name("livemode", value);
+    write::own_name("livemode", value);
     value.extend_from_slice(match event.livemode {
         Some(true) => b"true",
         Some(false) => b"false",
@@ -239,7 +239,7 @@ fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: 
 fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value: &mut Vec<u8>) {
     let previous = previous.filter(|tape| tape.kind(ROOT) == b'{');
     if !settings.drop.iter().any(|dropped| dropped == "status") {
-        write::name("previous_status", value);
+        write::own_name("previous_status", value);
         match previous {
             Some(tape) => Walk::new(tape, table, &[]).copy("status", value),
             None => value.extend_from_slice(b"null"),
@@ -252,7 +252,7 @@ fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value
         changed.sort_unstable();
         changed.dedup();
     }
-    write::name("changed", value);
+    write::own_name("changed", value);
     write::list(&changed, value, |name, value| write::string(name, value));
 }
 

@@ -89,7 +89,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         self.members(self.table, &slots, &Path::Top, out);
         self.settle_terms();
         if !self.dropped.iter().any(|name| name == "extra") {
-            write::name("extra", out);
+            write::own_name("extra", out);
             self.write_extra(out);
         }
         out.push(b'}');
@@ -133,7 +133,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 continue;
             }
             let start = out.len();
-            write::name(member.name, out);
+            write::own_name(member.name, out);
             self.member(member, own, path, out);
             if member.hidden {
                 out.truncate(start);

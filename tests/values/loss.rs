@@ -137,8 +137,12 @@ fn check(event_type: &str, mut object: Value, previous: &Value, raw: bool) -> Re
     marked(&mut object, &mut leaves);
     if let Some(members) = object.as_object_mut() {
         // Without these it would be no event of ours.
-        members
-            .retain(|name, _| !matches!(&**name, "environment" | "orderId" | "order_id" | "invoiceId" | "invoice_id"));
+        members.retain(|name, _| {
+            !matches!(
+                &**name,
+                "environment" | "networkEnvironment" | "orderId" | "order_id" | "invoiceId" | "invoice_id"
+            )
+        });
         members.insert(
             if event_type.starts_with("invoice_payment") { "invoice_id" } else { "id" }.into(),
             json!("the key"),
@@ -199,9 +203,9 @@ proptest! {
     #[test]
     fn any_object_has_a_value_or_a_reason(event_type in event_type(), object in object()) {
         match value_with(&event_with(event_type, &object.to_string(), "null"), &settings()) {
-            Ok(value) => prop_assert!(value.starts_with("{\"event_id\"")),
+            Ok(value) => prop_assert!(value.contains("event_id"), "{}", value),
             Err(rejection) => {
-                prop_assert!(matches!(rejection.reason, Reason::MissingField | Reason::WrongEnvironment), "{rejection}");
+                prop_assert!(matches!(rejection.reason, Reason::MissingField | Reason::WrongEnvironment), "{}", rejection);
             }
         }
     }

@@ -4,8 +4,8 @@ use super::{Value, event, files, fixture, fixtures, settings, value_of};
 use pepay_relay::normalize::{Route, normalize, route};
 use pepay_relay::provider::event::decode;
 use proptest::prelude::*;
+use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 

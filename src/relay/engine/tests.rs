@@ -3,7 +3,7 @@ use super::*;
 use crate::config::Environment;
 use crate::kafka::{Record, Topic};
 use crate::legs::progress::Progress;
-use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Leg, Outcome};
+use crate::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
 use crate::normalize;
 use crate::relay::core::Settings;
 use crate::relay::{Versions, Window};
