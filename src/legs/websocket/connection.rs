@@ -321,14 +321,17 @@ mod tests {
 
     use super::super::dial::Heard;
     use super::*;
+    use crate::clock::Clock;
     use crate::config::{Stream, StreamAuth};
     use crate::legs::Intake;
+    use crate::legs::backfill::Walks;
+    use crate::legs::progress::Position;
     use crate::provider::{rest::Rest, tls};
     use crate::telemetry::{Health, Metrics};
     use secrecy::SecretString;
     use std::sync::Arc;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::watch;
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_util::sync::CancellationToken;
 
@@ -346,16 +349,18 @@ mod tests {
             frame_bytes_max: 1024,
         };
         let api_key = watch::channel(SecretString::from("ck_test")).1;
-        let tls = tls::client_config().unwrap();
+        let (tls, clock) = (tls::client_config().unwrap(), Arc::new(Clock::default()));
         Websocket {
             stream_url: "ws://127.0.0.1:1/".to_owned(),
             settings,
-            rest: Arc::new(Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls).unwrap()),
+            rest: Arc::new(Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls, Arc::clone(&clock)).unwrap()),
             api_key,
             tls,
-            cursor: watch::channel(None).1,
+            hold_max: Duration::ZERO,
+            position: watch::channel(Position::default()).1,
+            walks: Walks::default(),
+            clock,
             intake: Intake::new(4096).0,
-            events: mpsc::channel(1).0,
             health: Arc::<Health>::default(),
             metrics: Arc::new(Metrics::new("test")),
             stop: CancellationToken::new(),
@@ -370,7 +375,7 @@ mod tests {
         let pulse = heard.pulse.clone();
         let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
         let started = Instant::now();
-        let live = async { (Connection::new(stream, pulse, &leg).live().await, started.elapsed()) };
+        let live = async { (Connection::new(stream, pulse, &leg, 1).live().await, started.elapsed()) };
         let peer = async {
             // What it returns is kept, so that its end of the connection stays open.
             let _kept = peer(theirs).await;
