@@ -18,7 +18,7 @@ use crate::kafka::{Broker, Checkpoint, Publisher, Stop};
 use crate::legs::backfill::{Backfill, Walks};
 use crate::legs::progress::{GapCause, Position, Progress};
 use crate::legs::webhook::{Listening, Webhook};
-use crate::legs::websocket::Websocket;
+use crate::legs::websocket::{Dialer, Websocket};
 use crate::legs::{Intake, IntakeReceiver, Leg};
 use crate::normalize;
 use crate::provider::EventId;
@@ -118,48 +118,14 @@ impl Reach {
         Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
     }
 
-    /// Connects the stream once and leaves it; the error says why not.
-    pub async fn stream(&self, config: &Config) -> Result<(), String> {
-        let (intake, _receiver) = Intake::new(config.intake.bytes_max);
-        let position = watch::Sender::new(Position::default());
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))));
-        self.websocket(
-            config,
-            intake,
-            position.subscribe(),
-            Walks::default(),
-            health,
-            metrics,
-            CancellationToken::new(),
-        )
-        .probe()
-        .await
-    }
-
-    fn websocket(
-        &self,
-        config: &Config,
-        intake: Intake,
-        position: watch::Receiver<Position>,
-        walks: Walks,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Websocket {
-        Websocket {
+    /// What it takes to connect the stream.
+    pub fn dialer(&self, config: &Config) -> Dialer {
+        Dialer {
             stream_url: config.provider.stream_url.clone(),
             settings: config.stream.clone(),
-            hold_max: config.backfill.hold_max,
             api_key: self.api_key.subscribe(),
             rest: Arc::clone(&self.rest),
             tls: Arc::clone(&self.tls),
-            position,
-            intake,
-            walks,
-            clock: Arc::clone(&self.clock),
-            health,
-            metrics,
-            stop,
         }
     }
 }
@@ -405,9 +371,17 @@ impl Shared {
             walks.ask();
             return;
         }
-        let (position, intake) = (self.position.subscribe(), self.intake.clone());
-        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let websocket = self.reach.websocket(config, intake, position, walks, health, metrics, self.stop.clone());
+        let websocket = Websocket {
+            dialer: self.reach.dialer(config),
+            hold_max: config.backfill.hold_max,
+            position: self.position.subscribe(),
+            walks,
+            clock: Arc::clone(&self.reach.clock),
+            intake: self.intake.clone(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
         tasks.spawn(websocket.run());
     }
 }
