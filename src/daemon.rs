@@ -18,7 +18,7 @@ use crate::kafka::{Broker, Checkpoint, Publisher, Stop};
 use crate::legs::backfill::{Backfill, Walks};
 use crate::legs::progress::{GapCause, Position, Progress};
 use crate::legs::webhook::{Listening, Webhook};
-use crate::legs::websocket::Websocket;
+use crate::legs::websocket::{Dialer, Websocket};
 use crate::legs::{Intake, IntakeReceiver, Leg};
 use crate::normalize;
 use crate::provider::EventId;
@@ -27,6 +27,7 @@ use crate::provider::tls;
 use crate::relay::core::{AHEAD_MAX_MS, Core, Settings};
 use crate::relay::engine::Engine;
 use crate::relay::{Ended, Relay, Version, Versions, Window, resume};
+use crate::telemetry::admin::Admin;
 use crate::telemetry::{Health, LegState, Metrics, Phase};
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
@@ -65,9 +66,13 @@ pub struct Daemon {
     pub health: Arc<Health>,
     /// Where webhooks are taken, when they are.
     pub webhook: Option<SocketAddr>,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
     secrets: SecretChannels,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Exit>>,
+    /// The admin listener serves to the very end.
+    _observers: DropGuard,
 }
 
 /// New secrets for the parts that use them.
@@ -113,48 +118,14 @@ impl Reach {
         Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
     }
 
-    /// Connects the stream once and leaves it; the error says why not.
-    pub async fn stream(&self, config: &Config) -> Result<(), String> {
-        let (intake, _receiver) = Intake::new(config.intake.bytes_max);
-        let position = watch::Sender::new(Position::default());
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))));
-        self.websocket(
-            config,
-            intake,
-            position.subscribe(),
-            Walks::default(),
-            health,
-            metrics,
-            CancellationToken::new(),
-        )
-        .probe()
-        .await
-    }
-
-    fn websocket(
-        &self,
-        config: &Config,
-        intake: Intake,
-        position: watch::Receiver<Position>,
-        walks: Walks,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Websocket {
-        Websocket {
+    /// What it takes to connect the stream.
+    pub fn dialer(&self, config: &Config) -> Dialer {
+        Dialer {
             stream_url: config.provider.stream_url.clone(),
             settings: config.stream.clone(),
-            hold_max: config.backfill.hold_max,
             api_key: self.api_key.subscribe(),
             rest: Arc::clone(&self.rest),
             tls: Arc::clone(&self.tls),
-            position,
-            intake,
-            walks,
-            clock: Arc::clone(&self.clock),
-            health,
-            metrics,
-            stop,
         }
     }
 }
@@ -187,6 +158,13 @@ impl Daemon {
             false => None,
         };
         let webhook = listening.as_ref().map(Listening::local_addr);
+        let listen = config.admin.listen;
+        let admin = Admin::bind(listen)
+            .await
+            .map_err(|error| Exit::failed(format!("admin.listen: {listen}: {error}; choose another address")))?;
+        let admin_address = admin.local_addr();
+        let observers = CancellationToken::new();
+        tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
@@ -197,7 +175,8 @@ impl Daemon {
             setup: Arc::new(setup),
         };
         let running = tokio::spawn(shared.run(receiver, listening));
-        Ok(Self { metrics, health, webhook, secrets, stop, running })
+        let observers = observers.drop_guard();
+        Ok(Self { metrics, health, webhook, admin: admin_address, secrets, stop, running, _observers: observers })
     }
 
     /// Begins to drain; [`Daemon::ended`] tells when it is done.
@@ -392,9 +371,17 @@ impl Shared {
             walks.ask();
             return;
         }
-        let (position, intake) = (self.position.subscribe(), self.intake.clone());
-        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let websocket = self.reach.websocket(config, intake, position, walks, health, metrics, self.stop.clone());
+        let websocket = Websocket {
+            dialer: self.reach.dialer(config),
+            hold_max: config.backfill.hold_max,
+            position: self.position.subscribe(),
+            walks,
+            clock: Arc::clone(&self.reach.clock),
+            intake: self.intake.clone(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
         tasks.spawn(websocket.run());
     }
 }

@@ -130,7 +130,7 @@ impl Report {
         if !config.stream.enabled {
             return self.tell(&Finding::ok("stream", "turned off by `stream.enabled`"));
         }
-        let stream = match reach.stream(config).await {
+        let stream = match reach.dialer(config).probe().await {
             Ok(()) => Finding::ok("stream", &config.provider.stream_url),
             Err(error) => Finding::wrong("stream", error, REMEDY_STREAM),
         };

@@ -4,7 +4,7 @@ use pepay_relay::clock::Clock;
 use pepay_relay::config::{Stream, StreamAuth};
 use pepay_relay::legs::backfill::Walks;
 use pepay_relay::legs::progress::{Note, Position};
-use pepay_relay::legs::websocket::Websocket;
+use pepay_relay::legs::websocket::{Dialer, Websocket};
 use pepay_relay::legs::{Arrival, Cause, Intake, IntakeReceiver, Leg, Outcome};
 use pepay_relay::provider::{EventId, rest::Rest, tls};
 use pepay_relay::telemetry::{Health, LegState, Metrics};
@@ -79,11 +79,13 @@ impl Rig {
         let (base, timeout) = (format!("http://{address}"), Duration::from_secs(5));
         let rest = Rest::new(&base, timeout, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket = Websocket {
-            stream_url: format!("ws://{address}/ws/commerce/events"),
-            settings,
-            api_key,
-            rest: Arc::new(rest),
-            tls,
+            dialer: Dialer {
+                stream_url: format!("ws://{address}/ws/commerce/events"),
+                settings,
+                api_key,
+                rest: Arc::new(rest),
+                tls,
+            },
             hold_max,
             position: position_receiver,
             walks: walks.clone(),

@@ -139,6 +139,7 @@ impl Stage {
             ("API key", self.simulator.api_key().to_owned()),
             ("webhook secret", secret),
             ("Kafka", self.kafka.bootstrap_servers().to_owned()),
+            ("metrics", format!("http://{}/metrics", self.daemon.admin)),
         ] {
             self.output.line(format!("  {name:15} {value}"))?;
         }
@@ -233,6 +234,7 @@ fn config(simulator: &Simulator) -> Config {
     config.provider.api_url = simulator.api_url();
     config.provider.stream_url = simulator.stream_url();
     config.webhook.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.admin.listen = config.webhook.listen;
     config.stream.backoff_min = Duration::from_millis(200);
     config.stream.backoff_max = Duration::from_secs(1);
     config.backfill.every = Duration::from_secs(2);
