@@ -25,7 +25,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
     // The key of a topic, which the settings name.
     ("config", &["kafka::Topic"]),
     // The vocabulary of labels: a metric must not be able to take any other value.
-    ("telemetry", &["config", "legs::Leg", "legs::Outcome", "legs::Cause", "kafka::Topic"]),
+    ("telemetry", &["clock", "config", "legs::Leg", "legs::Outcome", "legs::Cause", "kafka::Topic"]),
     ("legs", &["clock", "provider", "config", "telemetry"]),
     ("normalize", &["provider", "config::Normalize", "config::Environment"]),
     ("kafka", &["clock", "config", "telemetry"]),

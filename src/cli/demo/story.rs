@@ -99,7 +99,9 @@ fn told(fields: &Fields) -> Option<(Kind, String)> {
             (Kind::Other, format!("stream disconnected: {}; next try in {} ms", get("cause"), get("retry_in_ms")))
         }
         "gap opened" => (Kind::GapOpened, format!("gap {} opened: {}", get("gap"), get("cause"))),
-        "backfill finished" => (Kind::Other, format!("backfill: {} events from the provider's log", get("events"))),
+        "backfill finished" => {
+            (Kind::Other, format!("backfill: {} events of the provider's log looked at", get("events")))
+        }
         "gap closed" => {
             (Kind::GapClosed, format!("gap {} closed by the {}: {} events", get("gap"), get("by"), get("recovered")))
         }
