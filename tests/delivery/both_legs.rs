@@ -14,6 +14,7 @@ const TOGETHER: usize = 50;
 async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_in_order() {
     let rig = Rig::new(Broker::shared().bootstrap(), "both").await.with_webhooks();
     let daemon = rig.daemon().await;
+    rig.simulator.wait_for_connections(1).await;
     rig.simulator.faults().set(|faults| {
         faults.webhooks.jitter = Duration::from_millis(500);
         faults.webhooks.duplicate_percent = 10;

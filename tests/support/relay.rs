@@ -59,13 +59,15 @@ pub struct Load {
 impl Rig {
     /// `test` becomes part of the relay's name and of its topics' names. Times are short: a walk a second.
     pub async fn new(bootstrap: &str, test: &str) -> Self {
+        // Shown when a test fails.
+        drop(tracing_subscriber::fmt().with_test_writer().with_ansi(false).with_max_level(tracing::Level::INFO).try_init());
         let retries = vec![Duration::from_millis(300); 200];
         let options = Options { keep_events: 100_000, webhook_retries: retries, ..Options::default() };
         let simulator = Simulator::start(options).await.expect("a simulator");
         let mut config = config(bootstrap, &format!("{test}-{}", &uuid::Uuid::new_v4().to_string()[..8]));
         config.provider.api_url = simulator.api_url();
         config.provider.stream_url = simulator.stream_url();
-        config.stream.ping_interval = Duration::from_millis(500);
+        config.stream.ping_interval = Duration::from_secs(1);
         config.stream.idle_timeout = Duration::from_secs(3);
         config.stream.backoff_min = Duration::from_millis(20);
         config.stream.backoff_max = Duration::from_millis(200);
