@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::fmt::Display;
 
 /// Width of the column of subjects.
-const SUBJECT_WIDTH: usize = "availability".len();
+const SUBJECT_WIDTH: usize = "orders_latest".len();
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -145,7 +145,14 @@ impl Report {
             Err(error) => return self.tell(&Finding::wrong("kafka", error, "")),
         };
         self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
-        reports.iter().try_for_each(|report| self.tell(&topic(report)))?;
+        reports.iter().try_for_each(|report| {
+            let missing = report.actual.is_none() && config.kafka.create_topics;
+            let name = &report.name;
+            self.tell(&match missing {
+                true => Finding::warning(report.topic.as_str(), format!("{name} does not exist yet; `run` creates it")),
+                false => topic(report),
+            })
+        })?;
         let permissions = match kafka::probe::transactions(config, secrets).await {
             Ok(()) => Finding::ok("permissions", "may write transactions"),
             Err(error) => Finding::wrong("permissions", error, ""),
@@ -187,9 +194,9 @@ mod tests {
         .map(|finding| finding.line(false))
         .join("\n");
         insta::assert_snapshot!(lines, @"
-        ✓ settings      relay.toml: `pepay-relay` for devnet
-        ! settings      one replica
-        ✗ stream        connection refused; see that a proxy on the way lets WebSockets through
+        ✓ settings       relay.toml: `pepay-relay` for devnet
+        ! settings       one replica
+        ✗ stream         connection refused; see that a proxy on the way lets WebSockets through
         ");
     }
 
@@ -202,6 +209,6 @@ mod tests {
         assert_eq!(both.verdict, Verdict::Wrong);
         assert!(both.message.contains("set it to compact") && both.message.contains("one replica"));
         let fine = topic(&report(&[]));
-        assert_eq!(fine.line(false), "✓ orders        pepay.orders: 6 partitions, delete, 1 replica, 7days");
+        assert_eq!(fine.line(false), "✓ orders         pepay.orders: 6 partitions, delete, 1 replica, 7days");
     }
 }

@@ -33,6 +33,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Wait after refused credentials.
 const REFUSED_RETRY: Duration = Duration::from_secs(300);
 
+/// The provider's clock is known to the second (RFC 9110, section 5.6.7), and rounded down: a walk that is to confirm
+/// an instant begins so much later.
+const CLOCK_GRAIN: Duration = Duration::from_secs(2);
+
 /// The relay takes a note within a turn of its loop.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -130,7 +134,7 @@ impl Backfill {
             match self.walk(fills).await {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
-                    confirm_at = fills.then(|| began + self.settings.overlap);
+                    confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
                 }
                 Err(Interrupted::Stopped) => return,
                 Err(Interrupted::Lost) => warn!("the provider does not know a cursor that it gave: walking again"),
