@@ -43,5 +43,8 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
     assert_eq!(published.iter().sum::<u64>() as usize, issued);
     let repeated = |leg| metrics.deliveries(leg) as usize - issued;
     assert!(repeated(Leg::Websocket) > EVENTS / 20 && repeated(Leg::Webhook) > EVENTS / 20, "about a tenth each");
-    assert!(published[Leg::Websocket as usize] > 0 && published[Leg::Webhook as usize] > 0, "each leg wins: {published:?}");
+    assert!(
+        published[Leg::Websocket as usize] > 0 && published[Leg::Webhook as usize] > 0,
+        "each leg wins: {published:?}"
+    );
 }

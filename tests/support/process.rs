@@ -27,7 +27,8 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
         command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").env_clear();
         command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
-        command.env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+        command
+            .env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
         if let Some(password) = &rig.secrets.kafka_password {
             command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
         }
@@ -128,7 +129,8 @@ fn settings(config: &Config) -> String {
     );
     if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {
         let file = file.display();
-        text += &format!("tls = true\nca_file = \"{file}\"\nusername = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
+        text +=
+            &format!("tls = true\nca_file = \"{file}\"\nusername = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
     }
     text + &format!(
         "[kafka.topics]\norders = \"{}\"\norders_latest = \"{}\"\ninvoices = \"{}\"\ndead_letter = \"{}\"\ncontrol = \"{}\"\n",

@@ -60,7 +60,13 @@ impl Rig {
     /// `test` becomes part of the relay's name and of its topics' names. Times are short: a walk a second.
     pub async fn new(bootstrap: &str, test: &str) -> Self {
         // Shown when a test fails.
-        drop(tracing_subscriber::fmt().with_test_writer().with_ansi(false).with_max_level(tracing::Level::INFO).try_init());
+        drop(
+            tracing_subscriber::fmt()
+                .with_test_writer()
+                .with_ansi(false)
+                .with_max_level(tracing::Level::INFO)
+                .try_init(),
+        );
         let retries = vec![Duration::from_millis(300); 200];
         let options = Options { keep_events: 100_000, webhook_retries: retries, ..Options::default() };
         let simulator = Simulator::start(options).await.expect("a simulator");
@@ -146,7 +152,9 @@ impl Rig {
     pub async fn assert_delivered(&self) {
         let wanted = self.wanted();
         let orders = committed(&self.config, Topic::Orders).await;
-        for (kind, records) in [(Kind::Order, &orders), (Kind::Invoice, &committed(&self.config, Topic::Invoices).await)] {
+        for (kind, records) in
+            [(Kind::Order, &orders), (Kind::Invoice, &committed(&self.config, Topic::Invoices).await)]
+        {
             let expected: Vec<&String> = wanted.iter().filter(|(_, w)| w.kind == kind).map(|(id, _)| id).collect();
             let mut found: Vec<&str> = records.iter().map(|record| record.header("ce_id")).collect();
             found.sort_unstable();
@@ -184,11 +192,8 @@ impl Rig {
     }
 
     fn wanted(&self) -> BTreeMap<String, Wanted> {
-        let settings = normalize::Settings {
-            environment: self.config.provider.environment,
-            drop: Vec::new(),
-            include_raw: false,
-        };
+        let settings =
+            normalize::Settings { environment: self.config.provider.environment, drop: Vec::new(), include_raw: false };
         let wanted = |bytes: &[u8]| {
             let mut value = Vec::new();
             let normalized = normalize(&decode(bytes).expect("an event"), &settings, &mut value).expect("a value");
