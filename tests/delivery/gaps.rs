@@ -21,8 +21,8 @@ async fn closed(rig: &Rig, cause: &str) -> Value {
     let prefix = format!("{}/gap/", rig.config.name);
     loop {
         let gaps = committed(&rig.config, Topic::Control).await;
-        let gap = gaps.iter().rev().filter(|record| record.key.starts_with(&prefix)).map(|record| record.json());
-        let gap = gap.filter(|gap| gap["cause"] == cause).last();
+        let mut gaps = gaps.iter().rev().filter(|record| record.key.starts_with(&prefix)).map(|record| record.json());
+        let gap = gaps.find(|gap| gap["cause"] == cause);
         let open = rig.checkpoint().await["gaps"].as_array().unwrap().iter().any(|gap| gap["closed_at"].is_null());
         match gap {
             Some(gap) if !open => return gap,

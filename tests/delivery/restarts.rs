@@ -2,8 +2,11 @@
 
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
-use crate::support::relay::{Rig, event_id, order_event, post};
-use std::time::Duration;
+use crate::support::records::committed;
+use crate::support::relay::{Rig, event_id, get, order_event, post, until};
+use pepay_relay::kafka::Topic;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -50,8 +53,8 @@ async fn in_flight(rig: &Rig, broker: &Broker, count: u64) -> JoinSet<(String, u
     }
     let metrics = format!("http://{}/metrics", rig.config.admin.listen);
     let wanted = format!("pepay_relay_in_flight{{leg=\"webhook\"}} {count}\n");
-    let began = std::time::Instant::now();
-    while !reqwest::get(&metrics).await.unwrap().text().await.unwrap().contains(&wanted) {
+    let began = Instant::now();
+    while !get(&metrics).await.contains(&wanted) {
         assert!(began.elapsed() < Duration::from_secs(30), "all are inside");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -67,10 +70,7 @@ async fn sigterm_answers_what_is_in_flight_and_a_second_one_leaves_at_once() {
     let mut posts = in_flight(&rig, &broker, COUNT).await;
     relay.signal("TERM");
     // It says so before it waits for Kafka: new peers find nobody.
-    crate::support::relay::until("the listener is closed", || {
-        std::net::TcpStream::connect(rig.config.webhook.listen).is_err()
-    })
-    .await;
+    until("the listener is closed", || TcpStream::connect(rig.config.webhook.listen).is_err()).await;
     broker.thaw();
     let mut taken = Vec::new();
     while let Some(answer) = posts.join_next().await {
@@ -82,7 +82,7 @@ async fn sigterm_answers_what_is_in_flight_and_a_second_one_leaves_at_once() {
     }
     assert_eq!(relay.ended().await, Some(0), "{}", relay.said());
     assert_eq!(relay.line("stopped").await["left"], 0);
-    let records = crate::support::records::committed(&rig.config, pepay_relay::kafka::Topic::Orders).await;
+    let records = committed(&rig.config, Topic::Orders).await;
     let mut ids: Vec<&str> = records.iter().map(|record| record.header("ce_id")).collect();
     ids.sort_unstable();
     taken.sort_unstable();
@@ -92,11 +92,8 @@ async fn sigterm_answers_what_is_in_flight_and_a_second_one_leaves_at_once() {
     let mut relay = Process::ready(&rig).await;
     let posts = in_flight(&rig, &broker, COUNT).await;
     relay.signal("TERM");
-    crate::support::relay::until("the listener is closed", || {
-        std::net::TcpStream::connect(rig.config.webhook.listen).is_err()
-    })
-    .await;
-    let began = std::time::Instant::now();
+    until("the listener is closed", || TcpStream::connect(rig.config.webhook.listen).is_err()).await;
+    let began = Instant::now();
     relay.signal("TERM");
     assert_eq!(relay.ended().await, Some(1), "{}", relay.said());
     assert!(began.elapsed() < Duration::from_secs(5), "at once: {:?}", began.elapsed());

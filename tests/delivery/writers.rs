@@ -2,8 +2,10 @@
 
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
-use crate::support::relay::{Rig, event_id, free_address, order_event, post};
+use crate::support::records::committed;
+use crate::support::relay::{Rig, drain, event_id, free_address, order_event, post};
 use pepay_relay::kafka::Topic;
+use pepay_relay::simulator::Transition;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::time::{Duration, Instant};
@@ -71,7 +73,7 @@ async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_its
     let answer = posted.await.unwrap();
     assert!(answer.status == 200 || answer.body == r#"{"error":"kafka_unavailable"}"#, "{answer:?}");
     rig.until_delivered().await;
-    rig.simulator.simulate(&order, pepay_relay::simulator::Transition::PaymentConfirmed).unwrap();
+    rig.simulator.simulate(&order, Transition::PaymentConfirmed).unwrap();
     rig.until_delivered().await;
     relay.stop().await;
     rig.assert_delivered().await;
@@ -84,12 +86,15 @@ fn until_given_up(bootstrap: &str, control: &str) {
     let (began, open) = (Instant::now(), end());
     while end() == open {
         assert!(began.elapsed() < TRANSACTION_GIVEN_UP, "the transaction was not open");
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "it is the coordinator's own timer: nobody tells when it is over"
+        )]
         std::thread::sleep(Duration::from_millis(200));
     }
     assert!(began.elapsed() > Duration::from_secs(30), "it was given up, not ended: {:?}", began.elapsed());
 }
 
-/// The events of the two tests above are those of the simulator; this one is of the test alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_commit_and_the_providers_retry_end_in_one_record() {
     let mut broker = Broker::start();
@@ -119,8 +124,8 @@ async fn a_failed_commit_and_the_providers_retry_end_in_one_record() {
     assert!(answer.body == r#"{"ok":true,"duplicate":true}"# || answer.body == r#"{"ok":true}"#, "{answer:?}");
     let again = rig.post(&body(&second)).await;
     assert_eq!((again.status, again.body.as_str()), (200, r#"{"ok":true,"duplicate":true}"#));
-    let records = crate::support::records::committed(&rig.config, Topic::Orders).await;
+    let records = committed(&rig.config, Topic::Orders).await;
     let ids: Vec<&str> = records.iter().map(|record| record.header("ce_id")).collect();
     assert_eq!(ids, [first, second]);
-    crate::support::relay::drain(daemon).await;
+    drain(daemon).await;
 }

@@ -255,8 +255,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Posts a signed body to `url`.
 pub async fn post(url: &str, secret: &str, body: &[u8]) -> Answer {
     let timestamp = now_ms().to_string();
-    let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
-    let request = client
+    let request = client()
         .post(url)
         .header("content-type", "application/json")
         .header(signature::SIGNATURE, signature::sign(secret.as_bytes(), &timestamp, body))
@@ -265,7 +264,21 @@ pub async fn post(url: &str, secret: &str, body: &[u8]) -> Answer {
     let response = request.send().await.expect("an answer");
     let retry_after = response.headers().get("retry-after").map(|value| value.to_str().expect("text").to_owned());
     let status = response.status().as_u16();
-    Answer { status, retry_after, body: response.text().await.expect("a body") }
+    Answer { status, retry_after, body: text(response).await }
+}
+
+/// What stands at `url`.
+pub async fn get(url: &str) -> String {
+    text(client().get(url).send().await.expect("an answer")).await
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
+async fn text(response: reqwest::Response) -> String {
+    response.text().await.expect("a body")
 }
 
 /// An order event that nobody but the test knows of.
