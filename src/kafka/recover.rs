@@ -58,10 +58,11 @@ pub struct Summary {
 
 /// The newest checkpoint, as it stands in the control topic.
 #[derive(Clone, Debug)]
-pub(super) struct Newest {
-    pub(super) checkpoint: Checkpoint,
+pub struct Newest {
+    /// The record's value.
+    pub checkpoint: Checkpoint,
     /// The record's timestamp, in Unix milliseconds.
-    pub(super) written_at_ms: i64,
+    pub written_at_ms: i64,
 }
 
 /// Gives every record published since `from_ms` (Unix milliseconds) to `sink`, in order within a partition.

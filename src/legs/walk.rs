@@ -7,6 +7,7 @@
 //!
 //! Pure: told what a page held, it says what to do next.
 
+use crate::provider::page::{Listed, Page};
 use std::collections::VecDeque;
 
 /// Bytes of page bodies kept on the way down.
@@ -28,6 +29,25 @@ pub struct PageFacts {
     pub reached: bool,
     /// Whether the provider says that there is more below it.
     pub has_more: bool,
+}
+
+impl PageFacts {
+    /// Of a page whose body has `bytes`, on a walk down to `mark_ms` (Unix milliseconds).
+    pub fn of(page: &Page, bytes: usize, mark_ms: i64) -> Self {
+        let last = page.events.last();
+        Self {
+            bytes,
+            events: page.events.len(),
+            last_id: last.and_then(|event| event.id.clone()),
+            reached: last.and_then(|event| event.occurred_at_ms).is_some_and(|ms| ms < mark_ms),
+            has_more: page.has_more,
+        }
+    }
+}
+
+/// The events of a page that are not older than the mark, oldest first.
+pub fn wanted(page: Page, mark_ms: i64) -> impl Iterator<Item = Listed> {
+    page.events.into_iter().rev().filter(move |event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms))
 }
 
 /// What to do next.
