@@ -22,7 +22,7 @@ pub struct Oracle {
     pub ignored: HashSet<usize>,
     /// Events that were answered 2xx.
     pub accepted: HashSet<usize>,
-    last_gap: Option<u64>,
+    closed_gaps: HashSet<u64>,
     /// The hold ended before its walk: events may be stale.
     pub hold_was_over: bool,
 }
@@ -42,18 +42,15 @@ impl World {
     /// The coordinator has decided to commit: nothing can take this transaction back.
     pub fn judge_commit(&mut self, transaction: usize) {
         let records = self.kafka.transactions[transaction].records.clone();
-        let mut closed = None;
+        let mut closed = false;
         for (topic, index) in &records {
             let record = self.kafka.log(*topic)[*index].clone();
             if let Some(event) = record.event {
                 self.judge_record(*topic, event, &record);
             }
-            closed = closed.max(record.closes_gap);
-        }
-        if let Some(id) = closed {
-            let before = self.oracle.last_gap.replace(id);
-            if before >= Some(id) {
-                self.oracle.fail(format!("gap {id} closed after gap {before:?}"));
+            closed |= record.closes_gap.is_some();
+            if record.closes_gap.is_some_and(|id| !self.oracle.closed_gaps.insert(id)) {
+                self.oracle.fail(format!("gap {:?} closed twice", record.closes_gap));
             }
         }
         let checkpoint = records.iter().rev().find_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone());
@@ -65,7 +62,7 @@ impl World {
         }
         // P1, at once: no walk will look at what is older than the mark, so it must stand. What a closed gap
         // promises reaches further, up to `verified`.
-        let mark = if closed.is_some() { progress.verified_ms() } else { progress.walk_from_ms() };
+        let mark = if closed { progress.verified_ms() } else { progress.walk_from_ms() };
         let Some(mark) = mark else { return };
         for (number, event) in self.provider.events.iter().enumerate() {
             let logged = event.visible_ms.is_some_and(|ms| ms <= self.now);

@@ -4,7 +4,7 @@
 use crate::bugs::Bug;
 use crate::line::Line;
 use crate::provider::HISTORY_MS;
-use crate::scenario::{HOLD_MAX_MS, OVERLAP_MS, WINDOW_MS};
+use crate::scenario::{OVERLAP_MS, WINDOW_MS};
 use crate::socket::Socket;
 use crate::walks::Walker;
 use crate::world::{Step, World};
@@ -420,6 +420,3 @@ fn answer(delivery: Delivery, outcome: Outcome) {
         reply.send(outcome).unwrap_or_default();
     }
 }
-
-/// The longest time that a frame may be held.
-pub const HELD_MS_MAX: i64 = HOLD_MAX_MS;

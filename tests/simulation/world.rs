@@ -98,6 +98,7 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
         agenda: BTreeMap::new(),
     };
     world.plan();
+    let trace = std::env::var_os("SIMULATION_TRACE").is_some();
     let end = world.scenario.active_until() + QUIET_MS;
     while let Some(((at, _), what)) = world.agenda.pop_first() {
         if at > end {
@@ -105,6 +106,9 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
         }
         world.now = world.now.max(at);
         world.steps += 1;
+        if trace {
+            println!("{:>9} {what:?}", world.now - START_MS);
+        }
         world.happen(what);
         if let Some(failure) = &world.oracle.failure {
             return Err(format!("{failure} [at {} s, {:?}]", (world.now - START_MS) / 1000, world.scenario));
@@ -205,7 +209,8 @@ impl World {
                 }
             }
             Do::Freeze => {
-                if let Some(relay) = self.living() {
+                // One that is frozen already thaws when it was to: what it does must stay in order.
+                if let Some(relay) = self.living().filter(|&relay| self.relays[relay].frozen_until < self.now) {
                     self.relays[relay].frozen_until = self.now + self.rng.range(1000, 80_000);
                 }
             }
