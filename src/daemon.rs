@@ -333,8 +333,14 @@ impl Shared {
         let mut window = Window::new(config.dedup.window, config.dedup.ids_max, seed);
         let mut versions = Versions::new(config.dedup.window, config.dedup.ids_max, seed);
         let now_ms = now_ms();
+        let progress = self.progress(predecessor.as_ref(), now_ms);
         if *broker == Broker::Configured {
-            let from_ms = recover::read_back_from(now_ms, predecessor.as_ref(), config.dedup.window);
+            let from_ms = recover::read_back_from(
+                now_ms,
+                predecessor.as_ref(),
+                progress.walk_from_ms(),
+                config.dedup.window,
+            );
             if predecessor.is_some() {
                 // What was published before this time is not known any more; it was not newer than this.
                 versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
@@ -352,18 +358,18 @@ impl Shared {
             orders_latest: !config.kafka.topics.orders_latest.is_empty(),
             invoices: !config.kafka.topics.invoices.is_empty(),
         };
-        Ok(Core::new(settings, window, versions, self.progress(predecessor, now_ms)))
+        Ok(Core::new(settings, window, versions, progress))
     }
 
     /// Where the last relay stopped, or where a first one begins.
-    fn progress(&self, predecessor: Option<Checkpoint>, now_ms: i64) -> Progress {
+    fn progress(&self, predecessor: Option<&Checkpoint>, now_ms: i64) -> Progress {
         let backfill = &self.setup.config.backfill;
-        let mut progress = match &predecessor {
+        let mut progress = match predecessor {
             Some(checkpoint) => resume(&checkpoint.marks, backfill.overlap),
             None => Progress::resume(None, None, Vec::new(), backfill.overlap),
         };
         let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
-        let opened = match (self.setup.from_ms, progress.verified_ms(), predecessor.and_then(|last| last.at_ms())) {
+        let opened = match (self.setup.from_ms, progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
             (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),
             (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
             _ => progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms),

@@ -190,7 +190,8 @@ impl World {
         let from_now = self.scenario.has(Bug::WindowFromNow);
         let predecessor = self.relays[relay].predecessor.as_ref().filter(|_| !from_now);
         let window = Duration::from_millis(WINDOW_MS as u64);
-        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, window)
+        let walk_from_ms = progress(predecessor, now_ms).walk_from_ms().filter(|_| !from_now);
+        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, walk_from_ms, window)
     }
 
     /// `Shared::warm`, and then the legs.

@@ -5,7 +5,7 @@ use crate::kafka::{Kafka, State};
 use crate::oracle::Oracle;
 use crate::provider::{Connection, Provider};
 use crate::relay::{Answer, Relay};
-use crate::scenario::{ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary};
+use crate::scenario::{ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS};
 use crate::{line::Line, socket::Frame};
 use pepay_relay::kafka::Topic;
 use pepay_relay::legs::session::End;
@@ -311,7 +311,8 @@ impl World {
             let delay = self.rng.range(0, 3000);
             self.after(delay, Do::Webhook(event, 0));
             if self.rng.chance(self.scenario.repeated) {
-                let last = self.scenario.active_until().max(self.now + 1);
+                // Within the window, beyond which nothing is promised.
+                let last = self.now + WINDOW_MS / 2;
                 let at = self.rng.range(self.now, last);
                 self.at(at, Do::Webhook(event, 0));
             }
