@@ -71,6 +71,7 @@ pub struct Relay {
     pub answers: Vec<Answer>,
     unsaved: bool,
     turning: bool,
+    looking: bool,
     tick: u64,
     pub socket: Socket,
     pub walker: Walker,
@@ -123,6 +124,7 @@ impl World {
             answers: Vec::new(),
             unsaved: false,
             turning: false,
+            looking: false,
             tick: 0,
             socket: Socket::new(),
             walker: Walker::default(),
@@ -148,6 +150,7 @@ impl World {
             // The legs end when the relay is to stop; what waits for room in the intake goes to the provider.
             _ if self.relays[relay].stopping => {}
             Step::Look => {
+                self.relays[relay].looking = false;
                 self.socket_look(relay);
                 self.walker_look(relay);
             }
@@ -260,6 +263,13 @@ impl World {
         if !std::mem::replace(&mut self.relays[number].turning, true) {
             let delay = self.rng.range(0, 40);
             self.step(number, delay, Step::Turn);
+        }
+    }
+
+    /// Something waits for room in the intake and looks again.
+    pub fn look_later(&mut self, number: usize) {
+        if !std::mem::replace(&mut self.relays[number].looking, true) {
+            self.step(number, 100, Step::Look);
         }
     }
 

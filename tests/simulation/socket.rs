@@ -205,7 +205,7 @@ impl World {
             self.turn_soon(number);
         }
         if waits {
-            self.step(number, 100, Step::Look);
+            self.look_later(number);
         }
         if paused {
             self.ended(number, End::Paused);

@@ -133,7 +133,7 @@ impl World {
                 let bytes = event.bytes.clone();
                 if relay.intake.offer(Leg::Backfill, bytes, now_ms).now_or_never().is_none() {
                     self.turn_soon(number);
-                    return self.step(number, 100, Step::Look);
+                    return self.look_later(number);
                 }
                 walking.out.pop_front();
             }

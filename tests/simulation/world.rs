@@ -80,6 +80,9 @@ pub struct World {
     agenda: BTreeMap<(i64, u64), Do>,
 }
 
+/// A hundred times what a seed takes; beyond it something goes round in circles.
+const STEPS_MAX: u64 = 200_000;
+
 /// Runs one seed; the error says what is wrong.
 pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
     let mut rng = Rng::new(seed);
@@ -108,6 +111,9 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
         world.steps += 1;
         if trace {
             println!("{:>9} {what:?}", world.now - START_MS);
+        }
+        if world.steps > STEPS_MAX {
+            return Err(format!("it does not come to rest: {what:?} [{:?}]", world.scenario));
         }
         world.happen(what);
         if let Some(failure) = &world.oracle.failure {
@@ -190,6 +196,7 @@ impl World {
                     transaction.state = State::Committed;
                 }
             }
+            Do::Boot if self.living().is_some_and(|relay| self.relays[relay].stopping) => self.after(1000, Do::Boot),
             Do::Boot if self.is_absent() || self.living().is_some() => {}
             Do::Boot | Do::Takeover if self.is_absent() => {}
             Do::Boot | Do::Takeover => self.boot(),
@@ -250,9 +257,7 @@ impl World {
             Do::Mend => {
                 self.active = false;
                 (self.kafka.up, self.provider.rest_up) = (true, true);
-                if self.living().is_none() {
-                    self.boot();
-                }
+                self.after(1, Do::Boot);
             }
             Do::Relay(relay, step) => {
                 let frozen_until = self.relays[relay].frozen_until;
