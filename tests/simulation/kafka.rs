@@ -103,9 +103,8 @@ impl Kafka {
     }
 
     pub fn last_stable_offset(&self, topic: Topic) -> usize {
-        let unstable = |record: &Record| {
-            matches!(self.transactions[record.transaction].state, State::Open | State::Decided)
-        };
+        let unstable =
+            |record: &Record| matches!(self.transactions[record.transaction].state, State::Open | State::Decided);
         self.log(topic).iter().position(unstable).unwrap_or(self.log(topic).len())
     }
 

@@ -176,13 +176,8 @@ impl World {
             };
             records.push((record.topic(), made));
         }
-        let checkpoint = Checkpoint {
-            run: relay.run.clone(),
-            commit,
-            marks,
-            at: rfc3339(at_ms),
-            environment: "devnet".to_owned(),
-        };
+        let checkpoint =
+            Checkpoint { run: relay.run.clone(), commit, marks, at: rfc3339(at_ms), environment: "devnet".to_owned() };
         let control = Record {
             key: b"relay/checkpoint".to_vec(),
             event: None,

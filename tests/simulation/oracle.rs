@@ -34,7 +34,9 @@ impl Oracle {
 
     /// Whether the event stands where it belongs, or as a dead letter.
     pub fn has(&self, event: usize) -> bool {
-        [Topic::Orders, Topic::Invoices, Topic::DeadLetter].into_iter().any(|topic| self.stands.contains(&(topic, event)))
+        [Topic::Orders, Topic::Invoices, Topic::DeadLetter]
+            .into_iter()
+            .any(|topic| self.stands.contains(&(topic, event)))
     }
 }
 
@@ -53,7 +55,8 @@ impl World {
                 self.oracle.fail(format!("gap {:?} closed twice", record.closes_gap));
             }
         }
-        let checkpoint = records.iter().rev().find_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone());
+        let checkpoint =
+            records.iter().rev().find_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone());
         let Some(checkpoint) = checkpoint else { return };
         let overlap = Duration::from_millis(OVERLAP_MS as u64);
         let progress = resume(&checkpoint.marks, overlap);
@@ -123,7 +126,10 @@ impl World {
             if event.visible_ms.is_some() && !self.oracle.has(number) {
                 return Err(format!("P1: event {number} of {} ms is lost", event.ms - START_MS));
             }
-            if self.oracle.accepted.contains(&number) && !self.oracle.ignored.contains(&number) && !self.oracle.has(number) {
+            if self.oracle.accepted.contains(&number)
+                && !self.oracle.ignored.contains(&number)
+                && !self.oracle.has(number)
+            {
                 return Err(format!("P1: event {number} was accepted and is lost"));
             }
         }

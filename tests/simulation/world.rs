@@ -5,7 +5,9 @@ use crate::kafka::{Kafka, State};
 use crate::oracle::Oracle;
 use crate::provider::{Connection, Provider};
 use crate::relay::{Answer, Relay};
-use crate::scenario::{ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS};
+use crate::scenario::{
+    ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS,
+};
 use crate::{line::Line, socket::Frame};
 use pepay_relay::kafka::Topic;
 use pepay_relay::legs::session::End;
@@ -353,10 +355,8 @@ impl World {
         }
         let truncated = self.rng.chance(200);
         match self.scenario.vocabulary {
-            Vocabulary::Known if truncated => self.push(
-                number,
-                Frame::Control(r#"{"object":"ws_control","type":"replay_completed","truncated":true}"#),
-            ),
+            Vocabulary::Known if truncated => self
+                .push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed","truncated":true}"#)),
             Vocabulary::Known => {
                 self.push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed"}"#));
             }
