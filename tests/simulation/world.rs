@@ -198,8 +198,11 @@ impl World {
                     transaction.state = State::Committed;
                 }
             }
-            Do::Boot if self.living().is_some_and(|relay| self.relays[relay].stopping) => self.after(1000, Do::Boot),
-            Do::Boot if self.is_absent() || self.living().is_some() => {}
+            Do::Boot if self.relays.last().is_some_and(|relay| relay.alive && relay.stopping) => {
+                self.after(1000, Do::Boot);
+            }
+            // An older one may still run, frozen: it will be fenced and is nobody to rely on.
+            Do::Boot if self.is_absent() || self.relays.last().is_some_and(|relay| relay.alive) => {}
             Do::Boot | Do::Takeover if self.is_absent() => {}
             Do::Boot | Do::Takeover => self.boot(),
             Do::Crash => {
