@@ -336,7 +336,7 @@ impl Shared {
         let progress = self.progress(predecessor.as_ref(), now_ms);
         if *broker == Broker::Configured {
             let from_ms =
-                recover::read_back_from(now_ms, predecessor.as_ref(), progress.walk_from_ms(), config.dedup.window);
+                recover::read_back_from(now_ms, predecessor.as_ref(), progress.again_from_ms(), config.dedup.window);
             if predecessor.is_some() {
                 // What was published before this time is not known any more; it was not newer than this.
                 versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });

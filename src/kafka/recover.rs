@@ -109,16 +109,16 @@ pub async fn read_back(
 pub const CLOCKS_DISAGREE_MS: i64 = 3_600_000;
 
 /// Where to begin reading back, in Unix milliseconds: a window before the last sign of the predecessor, or before
-/// now, or where the first walk begins, whichever is earliest, and an hour more for clocks that disagree.
+/// now, or from when on events come again, whichever is earliest, and an hour more for clocks that disagree.
 pub fn read_back_from(
     now_ms: i64,
     predecessor: Option<&Checkpoint>,
-    walk_from_ms: Option<i64>,
+    again_from_ms: Option<i64>,
     window: std::time::Duration,
 ) -> i64 {
     let last = predecessor.and_then(Checkpoint::at_ms).unwrap_or(now_ms).min(now_ms);
     let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-    let from_ms = last.saturating_sub(window_ms).min(walk_from_ms.unwrap_or(i64::MAX));
+    let from_ms = last.saturating_sub(window_ms).min(again_from_ms.unwrap_or(i64::MAX));
     from_ms.saturating_sub(CLOCKS_DISAGREE_MS).max(0)
 }
 

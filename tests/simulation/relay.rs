@@ -193,8 +193,8 @@ impl World {
         let from_now = self.scenario.has(Bug::WindowFromNow);
         let predecessor = self.relays[relay].predecessor.as_ref().filter(|_| !from_now);
         let window = Duration::from_millis(WINDOW_MS as u64);
-        let walk_from_ms = progress(predecessor, now_ms).walk_from_ms().filter(|_| !from_now);
-        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, walk_from_ms, window)
+        let again_from_ms = progress(predecessor, now_ms).again_from_ms().filter(|_| !from_now);
+        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, again_from_ms, window)
     }
 
     /// `Shared::warm`, and then the legs.
