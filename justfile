@@ -15,6 +15,10 @@ lint:
 test:
     cargo test --locked
 
+# Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
+simulate N="1000000":
+    SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
+
 # Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
 deny:
     cargo deny --locked check bans licenses sources

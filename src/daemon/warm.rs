@@ -32,13 +32,13 @@ pub(super) async fn memory(
     if *broker == Broker::Embedded {
         return Ok((window, versions));
     }
-    let from_ms = recover::read_back_from(now_ms, predecessor, progress.walk_from_ms(), config.dedup.window);
-    let absent_ms = recover::absent_ms(now_ms, predecessor);
+    let from_ms = recover::read_back_from(now_ms, predecessor, progress.again_from_ms(), config.dedup.window);
     if predecessor.is_some() {
         // What was published before this time is not known any more; it was not newer than this.
         versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
     }
-    let (window, versions) = read_back(config, secrets, (from_ms, absent_ms), window, versions).await?;
+    let (mut window, versions) = read_back(config, secrets, from_ms, window, versions).await?;
+    window.resume(now_ms);
     info!(ids = window.len(), "window read back");
     Ok((window, versions))
 }
@@ -64,7 +64,7 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
 async fn read_back(
     config: &Config,
     secrets: &Secrets,
-    (from_ms, absent_ms): (i64, i64),
+    from_ms: i64,
     window: Window,
     versions: Versions,
 ) -> Result<(Window, Versions), StartError> {
@@ -74,7 +74,7 @@ async fn read_back(
         let mut memory = filling.lock().unwrap_or_else(PoisonError::into_inner);
         let (window, versions) = &mut *memory;
         let Some(id) = record.event_id else { return };
-        window.remember(id, record.published_at_ms.saturating_add(absent_ms));
+        window.remember(id, record.published_at_ms);
         if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
             versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
         }

@@ -36,6 +36,11 @@ impl<F> Hold<F> {
         held >= self.max || self.bytes >= HELD_BYTES_MAX
     }
 
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
     /// Lets the frames go, oldest first.
     pub fn release(self) -> impl Iterator<Item = F> {
         self.frames.into_iter()

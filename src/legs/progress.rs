@@ -142,6 +142,12 @@ impl Progress {
         self.verified_ms.map(|verified| verified.saturating_sub(self.overlap_ms))
     }
 
+    /// From when on events come again: socket and walk go on there, if they are asked to.
+    pub fn again_from_ms(&self) -> Option<i64> {
+        let cursor_ms = self.cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
+        self.walk_from_ms().map(|mark_ms| mark_ms.min(cursor_ms.unwrap_or(mark_ms)))
+    }
+
     /// What the legs have to know.
     pub fn position(&self) -> Position {
         Position { cursor: self.cursor, walk_from_ms: self.walk_from_ms() }
@@ -278,6 +284,7 @@ mod tests {
         assert_eq!((closed.len(), closed[0].recovered, closed[0].closed_ms), (1, 1, Some(1_170_000)));
         assert_eq!(progress.verified_ms(), Some(1_110_000));
         assert_eq!(progress.walk_from_ms(), Some(1_050_000));
+        assert_eq!(progress.again_from_ms(), Some(1_000_000), "a `since` that includes it brings the cursor again");
     }
 
     #[test]

@@ -226,12 +226,12 @@ impl Core {
 
     /// Forgets what is older than the window; returns how many ids were forgotten before their time.
     ///
-    /// An id that a walk will bring again is kept, however old: after an absence longer than the window the first
-    /// commit would else forget what the walk is about to find.
+    /// An id that socket or walk will bring again is kept, however old: after an absence longer than the window the
+    /// first commit would else forget what the walk is about to find.
     pub fn expire(&mut self, now_ms: i64) -> u64 {
         self.versions.expire(now_ms);
-        let walked_ms = self.progress.walk_from_ms().map(|mark_ms| mark_ms.saturating_sub(CLOCKS_DISAGREE_MS));
-        self.window.expire(now_ms, walked_ms)
+        let again_ms = self.progress.again_from_ms().map(|from_ms| from_ms.saturating_sub(CLOCKS_DISAGREE_MS));
+        self.window.expire(now_ms, again_ms)
     }
 
     fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Fate)> {

@@ -113,6 +113,11 @@ impl<V: Copy + Default> Lru<V> {
         })
     }
 
+    /// When the entry touched last was touched.
+    pub(crate) fn newest_ms(&self) -> Option<i64> {
+        (self.newest != NONE).then(|| self.entry(self.newest).seen_at_ms)
+    }
+
     pub(crate) fn remove(&mut self, slot: Slot) {
         self.unlink(slot.0);
         let key = self.entry(slot.0).key;

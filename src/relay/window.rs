@@ -32,6 +32,8 @@ pub struct Window {
     keyed: Keyed,
     window_ms: i64,
     ids_max: usize,
+    /// Nobody ran after this time, for so long, in milliseconds.
+    absence: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Window {
     /// `seed` is random a process, so that chosen ids cannot collide on purpose.
     pub fn new(window: Duration, ids_max: usize, seed: [u64; 2]) -> Self {
         let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max }
+        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max, absence: None }
     }
 
     /// Claims `id`. A copy of a settled id renews it: least recently *seen* goes first.
@@ -83,6 +85,14 @@ impl Window {
         }
     }
 
+    /// The relay runs again: the time since the newest id that was read back does not count towards the window.
+    ///
+    /// Socket and walk go on where the last relay stopped, and bring again what came just before, however long ago
+    /// that is.
+    pub fn resume(&mut self, now_ms: i64) {
+        self.absence = self.ids.newest_ms().map(|newest_ms| (newest_ms, now_ms.saturating_sub(newest_ms).max(0)));
+    }
+
     /// Forgets what is older than the window and was not seen since `keep_from_ms`, and the oldest beyond `ids_max`.
     ///
     /// Returns how many of these were forgotten before their time.
@@ -90,7 +100,8 @@ impl Window {
         let mut early = 0;
         while let Some((seen_at_ms, slot, _)) = self.ids.oldest() {
             let kept = keep_from_ms.is_some_and(|from_ms| seen_at_ms >= from_ms);
-            let due = !kept && now_ms.saturating_sub(seen_at_ms) > self.window_ms;
+            let absent_ms = self.absence.map_or(0, |(since_ms, ms)| if seen_at_ms <= since_ms { ms } else { 0 });
+            let due = !kept && now_ms.saturating_sub(seen_at_ms).saturating_sub(absent_ms) > self.window_ms;
             if !due && self.ids.len() <= self.ids_max {
                 break;
             }
@@ -178,6 +189,18 @@ mod tests {
         assert_eq!(window.expire(100 * HOUR, Some(2 * HOUR)), 0);
         assert!(is_new(&mut window, "a", 100 * HOUR));
         assert_eq!(window.claim(b"b", 100 * HOUR), Claim::Settled);
+    }
+
+    #[test]
+    fn an_absence_does_not_count() {
+        let mut window = window(10);
+        window.remember(b"a", 10 * HOUR);
+        window.remember(b"b", 20 * HOUR);
+        window.resume(1000 * HOUR);
+        publish(&mut window, "c", 1000 * HOUR);
+        assert_eq!((window.expire(1000 * HOUR, None), window.len()), (0, 3));
+        assert_eq!((window.expire(1063 * HOUR, None), window.len()), (0, 2));
+        assert_eq!((window.expire(1073 * HOUR, None), window.len()), (0, 0));
     }
 
     #[test]

@@ -193,8 +193,8 @@ impl World {
         let from_now = self.scenario.has(Bug::WindowFromNow);
         let predecessor = self.relays[relay].predecessor.as_ref().filter(|_| !from_now);
         let window = Duration::from_millis(WINDOW_MS as u64);
-        let walk_from_ms = progress(predecessor, now_ms).walk_from_ms().filter(|_| !from_now);
-        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, walk_from_ms, window)
+        let again_from_ms = progress(predecessor, now_ms).again_from_ms().filter(|_| !from_now);
+        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, again_from_ms, window)
     }
 
     /// `Shared::warm`, and then the legs.
@@ -212,16 +212,16 @@ impl World {
         let (mut ids, mut versions) = (Window::new(window, 1000, [1, 2]), Versions::new(window, 1000, [1, 2]));
         let relay = &mut self.relays[number];
         let now_ms = relay.now_ms(self.now);
-        let absent_ms = pepay_relay::kafka::recover::absent_ms(now_ms, relay.predecessor.as_ref());
         if relay.predecessor.is_some() {
             versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
         }
         for (at_ms, topic, key, id, version, stale) in records {
-            ids.remember(&id, at_ms + absent_ms);
+            ids.remember(&id, at_ms);
             if let Some(version) = version.filter(|_| !stale) {
                 versions.remember(topic as u8, &key, version, at_ms);
             }
         }
+        ids.resume(now_ms);
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
         let progress = progress(relay.predecessor.as_ref(), now_ms);

@@ -93,7 +93,7 @@ impl World {
             }
             Step::Ended(number, end) if number == current && open => self.ended(relay, end),
             Step::HoldOver(number) if number == current => {
-                if self.relays[relay].socket.held.as_ref().is_some_and(|held| held.any) {
+                if self.relays[relay].socket.held.is_some() {
                     self.oracle.hold_was_over = true;
                 }
                 self.let_go(relay);
@@ -241,7 +241,9 @@ impl World {
         socket.unread.clear();
         let connection = socket.number;
         self.provider.connections.remove(&connection);
-        self.let_go(number);
+        if self.relays[number].socket.held.as_ref().is_some_and(|held| !held.any) {
+            self.relays[number].socket.held = None;
+        }
         self.socket_look(number);
     }
 
@@ -262,9 +264,9 @@ impl World {
         self.dial_after(number, retry.delay.as_millis() as i64);
     }
 
-    /// The leg is to stop: what finds room goes on, the rest is left to the provider.
+    /// The leg is to stop: what finds room goes on; the rest and what is held are left to the provider.
     pub fn socket_stops(&mut self, number: usize) {
-        self.let_go(number);
+        self.relays[number].socket.held = None;
         self.flush(number);
         let connection = self.relays[number].socket.number;
         self.provider.connections.remove(&connection);

@@ -68,7 +68,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     /// Lives until the peer, silence, a frame over the limit or the leg ends it.
-    pub(super) async fn live(mut self) -> Finished {
+    pub(super) async fn live(&mut self) -> Finished {
         let mut ping = pings(self.leg.dialer.settings.ping_interval);
         let stop = &self.leg.stop;
         self.pulse.beat();
@@ -85,10 +85,25 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 () = sleep_until(silent_at) => self.check_silence(),
             };
             if let ControlFlow::Break(finished) = flow {
-                // What was read is not given back: it goes on before the gap that follows is told.
-                let _ = self.let_go().await;
                 self.close(&finished).await;
                 return finished;
+            }
+        }
+    }
+
+    /// After the end: what was read goes on, still behind the walk that it waits for, and before the gap that follows
+    /// is told. A leg that stops leaves it to the event log instead, or the next start would find what came before it.
+    pub(super) async fn leave(mut self) {
+        let stop = &self.leg.stop;
+        if self.held.as_ref().is_none_or(|held| held.frames.is_empty()) {
+            return;
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = over(self.leg, self.held.as_ref()) => {
+                // The leg stops; what found no room stays with the provider.
+                let _ = self.let_go().await;
             }
         }
     }

@@ -147,12 +147,17 @@ impl Websocket {
         // What came between the last connection and this one is asked of the log; frames wait for it.
         let _ = self.intake.note(Note::StreamUp { at_ms: self.clock.provider_ms() });
         let walk = self.walks.ask();
-        let finished = Connection::new(stream, pulse.clone(), self, walk).live().await;
+        let mut connection = Connection::new(stream, pulse.clone(), self, walk);
+        let finished = connection.live().await;
+        let lived = connected_at.elapsed();
         let silent_ms = i64::try_from(pulse.last().elapsed().as_millis()).unwrap_or(i64::MAX);
         let heard_at_ms = self.clock.provider_ms().saturating_sub(silent_ms);
         match finished {
             Finished::Stopped => None,
-            Finished::Ended(ended) => Some((ended, Some(Stood { lived: connected_at.elapsed(), heard_at_ms }))),
+            Finished::Ended(ended) => {
+                connection.leave().await;
+                Some((ended, Some(Stood { lived, heard_at_ms })))
+            }
         }
     }
 
