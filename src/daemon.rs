@@ -114,7 +114,9 @@ impl Reach {
         let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
         let provider = &config.provider;
         let rest = Rest::new(&provider.api_url, provider.timeout, api_key.subscribe(), &tls, Arc::clone(&clock))
-            .map_err(|error| Exit::settings(error.to_string()))?;
+            .map_err(|error| Exit::settings(error.to_string()))?
+            // An event whose frame was too large for the socket must fit a page of the log.
+            .with_body_bytes_max(config.stream.frame_bytes_max.saturating_mul(2));
         Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
     }
 

@@ -50,6 +50,7 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
         Some(checkpoint) => resume(&checkpoint.marks, backfill.overlap),
         None => Progress::resume(None, None, Vec::new(), backfill.overlap),
     };
+    progress.never_after(now_ms);
     let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
     let opened = match (setup.from_ms, progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
         (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),

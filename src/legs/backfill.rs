@@ -6,7 +6,7 @@
 
 use super::progress::{Note, Position};
 use super::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step, Walk};
-use super::{Intake, IntakeClosed, Leg};
+use super::{Intake, IntakeClosed, Leg, Outcome};
 use crate::clock::{Clock, now_ms};
 use crate::config;
 use crate::provider::page::{Page, decode_page};
@@ -100,7 +100,7 @@ pub struct Backfill {
 /// What ends a walk early.
 enum Interrupted {
     Stopped,
-    /// The provider does not know a cursor of this walk: it begins anew.
+    /// A cursor of this walk led nowhere: the walk begins anew.
     Lost,
 }
 
@@ -142,7 +142,7 @@ impl Backfill {
                 Err(Interrupted::Lost) => {
                     // A provider that forgets every cursor must not be walked in a circle.
                     let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    warn!(retry_in_ms, "the provider does not know a cursor that it gave: walking again");
+                    warn!(retry_in_ms, "a cursor that the provider gave leads nowhere: walking again");
                     if self.pause(wait).await.is_err() {
                         return;
                     }
@@ -154,11 +154,13 @@ impl Backfill {
 
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
     async fn walk(&self, fills: bool) -> Result<(), Interrupted> {
-        let Some(mark_ms) = self.position.borrow().walk_from_ms else { return Ok(()) };
+        let Position { cursor, walk_from_ms } = *self.position.borrow();
+        let Some(mark_ms) = walk_from_ms else { return Ok(()) };
         let mut walk = Walk::new();
         let mut kept = HashMap::<usize, Page>::new();
         let mut started_ms = None;
         let (mut pages, mut events) = (0u64, 0u64);
+        let mut oldest_ms = None;
         let began = Instant::now();
         let mut say_at = began + PROGRESS_EVERY;
         let reached = loop {
@@ -166,9 +168,11 @@ impl Backfill {
                 Step::Down { starting_after } => {
                     let asked_ms = now_ms();
                     let (page, bytes) = self.page(starting_after.as_deref()).await?;
-                    // The answer to the first page also told the provider's clock.
-                    started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms()));
+                    // The answer to the first page also told the provider's clock. Of the two clocks the one that is
+                    // behind counts: a mark that is too early costs a longer walk, one that is too late costs events.
+                    started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms().min(0)));
                     pages += 1;
+                    oldest_ms = page.events.iter().filter_map(|event| event.occurred_at_ms).chain(oldest_ms).min();
                     let number = walk.depth();
                     if walk.page(PageFacts::of(&page, bytes, mark_ms)) {
                         kept.insert(number, page);
@@ -186,8 +190,14 @@ impl Backfill {
                     events += self.hand_on(page, mark_ms).await?;
                 }
                 Step::Done { reached } => break reached,
+                Step::Broken => return Err(Interrupted::Lost),
             }
         };
+        let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
+        if !reached && cursor_ms.is_some_and(|known| oldest_ms.is_none_or(|oldest| oldest > known)) {
+            // The log does not reach back to what the relay had seen: what lies between cannot be proven.
+            warn!(from_ms = cursor_ms, to_ms = oldest_ms, "history does not reach back: events may be missing");
+        }
         let started_ms = started_ms.unwrap_or(mark_ms);
         self.intake.note(Note::WalkDone { started_ms })?;
         self.until_noted(started_ms, mark_ms).await;
@@ -216,7 +226,18 @@ impl Backfill {
         let mut count = 0;
         for event in walk::wanted(page, mark_ms) {
             self.metrics.delivery(Leg::Backfill);
-            self.intake.offer(Leg::Backfill, event.bytes, now_ms()).await?;
+            let taken = tokio::select! {
+                biased;
+                taken = self.intake.offer(Leg::Backfill, event.bytes, now_ms()) => taken.is_ok(),
+                () = self.stop.cancelled() => false,
+            };
+            if !taken || self.stop.is_cancelled() {
+                // What was not taken stays with the provider, behind the mark.
+                if !taken {
+                    self.metrics.outcome(Leg::Backfill, Outcome::Failed);
+                }
+                return Err(Interrupted::Stopped);
+            }
             count += 1;
         }
         Ok(count)
@@ -236,6 +257,7 @@ impl Backfill {
                 match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
                     Ok(page) => {
                         self.health.set_leg(Leg::Backfill, LegState::Connected);
+                        self.metrics.leg_connected(Leg::Backfill, true);
                         return Ok(page);
                     }
                     Err(RestError::TooLarge(_)) if limit > 1 => {
@@ -253,7 +275,12 @@ impl Backfill {
                 warn!(%error, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "backfill waits for the provider");
             }
             self.health.set_leg(Leg::Backfill, state);
-            self.pause(delay).await?;
+            self.metrics.leg_connected(Leg::Backfill, false);
+            tokio::select! {
+                paused = self.pause(delay) => paused?,
+                // Another key may be the right one.
+                () = self.rest.key_changed(), if state == LegState::Refused => {}
+            }
         }
     }
 
@@ -269,7 +296,9 @@ impl Backfill {
             RestError::Status { status: 401 | 403, .. } | RestError::KeyNotAHeader => {
                 (LegState::Refused, REFUSED_RETRY)
             }
-            RestError::Status { retry_after: Some(asked), .. } => (LegState::BackingOff, (*asked).min(RETRY_AFTER_MAX)),
+            RestError::Status { retry_after: Some(asked), .. } => {
+                (LegState::BackingOff, (*asked).clamp(RETRY_MIN, RETRY_AFTER_MAX))
+            }
             _ => (LegState::BackingOff, rand::rng().random_range(RETRY_MIN / 2..=wait)),
         }
     }

@@ -163,6 +163,12 @@ impl Progress {
         self.closed.as_ref()
     }
 
+    /// Takes back marks that lie ahead of our clock: a clock was wrong, and a walk that begins in the future finds
+    /// nothing.
+    pub fn never_after(&mut self, now_ms: i64) {
+        self.verified_ms = self.verified_ms.map(|verified_ms| verified_ms.min(now_ms));
+    }
+
     /// Sets the mark from which the first walk begins, and opens the gap that it fills.
     pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64) -> Gap {
         self.verified_ms = Some(from_ms.saturating_add(self.overlap_ms).min(now_ms));
@@ -196,7 +202,7 @@ impl Progress {
     /// Takes a note; gives the gap that it opened and those that it closed.
     pub fn note(&mut self, note: Note) -> (Option<Gap>, Vec<Gap>) {
         match note {
-            Note::StreamDown { cause, at_ms } => (Some(self.open(GapCause::Connection(cause), at_ms)), Vec::new()),
+            Note::StreamDown { cause, at_ms } => (self.opened(GapCause::Connection(cause), at_ms), Vec::new()),
             Note::StreamUp { at_ms } => {
                 for gap in self.gaps.iter_mut().filter(|gap| gap.end_ms.is_none()) {
                     gap.end_ms = Some(at_ms);
@@ -205,12 +211,11 @@ impl Progress {
             }
             Note::Resync { at_ms } => {
                 let from_ms = self.cursor.map_or(at_ms, |cursor| i64::try_from(cursor.ms).unwrap_or(i64::MAX));
-                let mut gap = self.open(GapCause::Resync, from_ms.min(at_ms));
-                gap.end_ms = Some(at_ms);
-                if let Some(kept) = self.gaps.iter_mut().find(|kept| kept.id == gap.id) {
-                    kept.end_ms = Some(at_ms);
+                let mut opened = self.opened(GapCause::Resync, from_ms.min(at_ms));
+                if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
+                    (gap.end_ms, kept.end_ms) = (Some(at_ms), Some(at_ms));
                 }
-                (Some(gap), Vec::new())
+                (opened, Vec::new())
             }
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
         }
@@ -227,6 +232,13 @@ impl Progress {
         // Not the last to close but the last to open, or its number would be given again.
         self.closed = closed.iter().cloned().chain(self.closed.take()).max_by_key(|gap| gap.id);
         closed
+    }
+
+    /// Opens a gap; one that only goes on, because there are so many, is told no more.
+    fn opened(&mut self, cause: GapCause, opened_ms: i64) -> Option<Gap> {
+        let goes_on = self.gaps.len() >= GAPS_MAX;
+        let gap = self.open(cause, opened_ms);
+        (!goes_on).then_some(gap)
     }
 
     fn open(&mut self, cause: GapCause, opened_ms: i64) -> Gap {

@@ -25,10 +25,10 @@ pub struct PageFacts {
     pub events: usize,
     /// The id of its last event that has one: the cursor of the page below it.
     pub last_id: Option<String>,
-    /// Whether its last event, or any other, is older than the mark.
+    /// Whether its last event is older than the mark.
     pub reached: bool,
-    /// Whether the provider says that there is more below it.
-    pub has_more: bool,
+    /// Whether the provider says that there is more below it, where it says so.
+    pub has_more: Option<bool>,
 }
 
 impl PageFacts {
@@ -73,6 +73,8 @@ pub enum Step {
         /// Whether the log reached back to the mark; if not, the time before its oldest event cannot be proven.
         reached: bool,
     },
+    /// All was handed on, but the way down ended at a page that led nowhere: below it nothing is known.
+    Broken,
 }
 
 /// One walk.
@@ -82,7 +84,18 @@ pub struct Walk {
     pages: VecDeque<(Option<String>, bool)>,
     next_cursor: Option<String>,
     kept_bytes: usize,
-    bottom: Option<bool>,
+    bottom: Option<Bottom>,
+}
+
+/// Where the way down ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bottom {
+    /// At an event that is older than the mark.
+    Mark,
+    /// At the end of the log.
+    End,
+    /// At a page that says that there is more and gives no way to it.
+    Broken,
 }
 
 impl Walk {
@@ -93,12 +106,13 @@ impl Walk {
 
     /// What to do next.
     pub fn step(&mut self) -> Step {
-        let Some(reached) = self.bottom else {
+        let Some(bottom) = self.bottom else {
             return Step::Down { starting_after: self.next_cursor.clone() };
         };
         match self.pages.pop_back() {
             Some((starting_after, kept)) => Step::Out { page: self.pages.len(), starting_after, kept },
-            None => Step::Done { reached },
+            None if bottom == Bottom::Broken => Step::Broken,
+            None => Step::Done { reached: bottom == Bottom::Mark },
         }
     }
 
@@ -110,14 +124,16 @@ impl Walk {
         }
         let cursor = self.next_cursor.take();
         // A page that does not go on below itself would be asked for again for ever.
-        let stuck = facts.last_id.is_none() || facts.last_id == cursor;
+        let leads_on = facts.last_id.is_some() && facts.last_id != cursor;
         self.pages.push_back((cursor, kept));
         self.next_cursor = facts.last_id;
-        if facts.reached {
-            self.bottom = Some(true);
-        } else if facts.events == 0 || !facts.has_more || stuck {
-            self.bottom = Some(false);
-        }
+        self.bottom = match facts.has_more {
+            _ if facts.reached => Some(Bottom::Mark),
+            Some(false) => Some(Bottom::End),
+            None if facts.events == 0 => Some(Bottom::End),
+            _ if !leads_on => Some(Bottom::Broken),
+            _ => None,
+        };
         kept
     }
 
@@ -150,7 +166,7 @@ mod tests {
                         events: page.len(),
                         last_id: page.last().map(u64::to_string),
                         reached: page.last().is_some_and(|event| *event < mark),
-                        has_more: page.last() != log.last(),
+                        has_more: Some(page.last() != log.last()),
                     });
                 }
                 Step::Out { starting_after, kept, .. } => {
@@ -159,6 +175,7 @@ mod tests {
                     out.extend(page.iter().rev().filter(|event| **event >= mark));
                 }
                 Step::Done { reached } => return (out, reached, asked),
+                Step::Broken => panic!("a log that leads on never breaks off"),
             }
         }
     }
@@ -194,18 +211,42 @@ mod tests {
             id: id.map(str::to_owned),
             occurred_at_ms: Some(50),
         };
-        let page = Page { events: vec![listed(Some("a")), listed(Some("b")), listed(None)], has_more: true };
+        let page = Page { events: vec![listed(Some("a")), listed(Some("b")), listed(None)], has_more: Some(true) };
         let mut walk = Walk::new();
         walk.page(PageFacts::of(&page, 1, 10));
         assert_eq!(walk.step(), Step::Down { starting_after: Some("b".into()) });
     }
 
     #[test]
-    fn a_page_that_repeats_its_own_cursor_ends_the_walk() {
+    fn a_page_that_repeats_its_own_cursor_breaks_the_walk_off() {
         let mut walk = Walk::new();
-        let page = PageFacts { bytes: 1, events: 1, last_id: Some("a".into()), reached: false, has_more: true };
+        let page = PageFacts { bytes: 1, events: 1, last_id: Some("a".into()), reached: false, has_more: Some(true) };
         walk.page(page.clone());
         walk.page(page);
         assert!(matches!(walk.step(), Step::Out { page: 1, .. }));
+        assert!(matches!(walk.step(), Step::Out { page: 0, .. }));
+        assert_eq!(walk.step(), Step::Broken);
+    }
+
+    #[test]
+    fn a_log_that_does_not_say_whether_there_is_more_is_walked_to_an_empty_page() {
+        let page = |events, last: Option<&str>, has_more| PageFacts {
+            bytes: 1,
+            events,
+            last_id: last.map(str::to_owned),
+            reached: false,
+            has_more,
+        };
+        let mut walk = Walk::new();
+        walk.page(page(1, Some("a"), None));
+        assert_eq!(walk.step(), Step::Down { starting_after: Some("a".to_owned()) });
+        walk.page(page(0, None, None));
+        walk.step();
+        walk.step();
+        assert_eq!(walk.step(), Step::Done { reached: false });
+        let mut walk = Walk::new();
+        walk.page(page(0, None, Some(true)));
+        walk.step();
+        assert_eq!(walk.step(), Step::Broken, "more is promised, and no way leads there");
     }
 }

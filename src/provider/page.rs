@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 pub struct Page {
     /// Its events, in the order of the page.
     pub events: Vec<Listed>,
-    /// Whether there are older ones.
-    pub has_more: bool,
+    /// Whether there are older ones; `None` where the page does not say.
+    pub has_more: Option<bool>,
 }
 
 /// An event as it stands in a page.
@@ -31,7 +31,7 @@ struct Outer<'b> {
     #[serde(borrow)]
     data: &'b RawValue,
     #[serde(default)]
-    has_more: bool,
+    has_more: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn the_documented_page_is_taken_apart() {
         let page = page(include_str!("../../tests/fixtures/rest/events-list.newest.limit3.json"));
-        assert_eq!((page.events.len(), page.has_more), (3, true));
+        assert_eq!((page.events.len(), page.has_more), (3, Some(true)));
         let first = &page.events[0];
         assert!(first.bytes.starts_with(b"{") && first.bytes.ends_with(b"}"));
         assert_eq!(first.occurred_at_ms, first.id.as_deref().and_then(|id| id[4..17].parse().ok()));
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_list_without_the_wrapper_is_a_page_too() {
-        let page = page(r#"{"object":"list","data":[{"id":"evt_example","created":7}],"has_more":true}"#);
-        assert_eq!((page.events.len(), page.has_more), (1, true));
+        let page = page(r#"{"object":"list","data":[{"id":"evt_example","created":7}]}"#);
+        assert_eq!((page.events.len(), page.has_more), (1, None));
         assert_eq!(page.events[0].occurred_at_ms, Some(7000));
     }
 

@@ -21,8 +21,9 @@ use tokio::sync::watch;
 /// Header of a commerce key (`api-spec/authentication`).
 pub const API_KEY: &str = "x-commerce-api-key";
 
-/// The largest answer that is read: a page of 100 events of 80 kB, where the provider's samples have 2 kB.
-pub const BODY_BYTES_MAX: usize = 8 << 20;
+/// The largest answer that is read, unless [`Rest::with_body_bytes_max`] says more: a page of 100 events of 160 kB,
+/// where the provider's samples have 2 kB.
+pub const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// The largest error answer that is read; it holds a code and a sentence.
 const ERROR_BYTES_MAX: usize = 64 << 10;
@@ -99,6 +100,7 @@ pub struct Rest {
     base: Url,
     api_key: watch::Receiver<SecretString>,
     clock: Arc<Clock>,
+    body_bytes_max: usize,
 }
 
 impl Rest {
@@ -125,7 +127,22 @@ impl Rest {
             .user_agent(concat!("pepay-relay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| RestError::Setup(reasons(&error)))?;
-        Ok(Self { http, base, api_key, clock })
+        Ok(Self { http, base, api_key, clock, body_bytes_max: BODY_BYTES_MAX })
+    }
+
+    /// Reads larger answers, if `bytes` is more than [`BODY_BYTES_MAX`].
+    pub fn with_body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = self.body_bytes_max.max(bytes);
+        self
+    }
+
+    /// Waits until the key is set anew; for ever when nobody can.
+    pub async fn key_changed(&self) {
+        let mut api_key = self.api_key.clone();
+        api_key.mark_unchanged();
+        if api_key.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// A fresh token for one WebSocket connection: `POST /api/v1/ws/token`.
@@ -179,7 +196,6 @@ impl Rest {
         let mut response = request.send().await.map_err(unreachable_because)?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
-        self.learn_clock(&headers);
         tracing::debug!(
             %method,
             path,
@@ -189,7 +205,8 @@ impl Rest {
             "provider answered"
         );
         if status.is_success() {
-            return bounded(&mut response, BODY_BYTES_MAX).await;
+            self.learn_clock(&headers);
+            return bounded(&mut response, self.body_bytes_max).await;
         }
         // What follows an error status is a help for people; that it is unreadable changes nothing.
         let body = bounded(&mut response, ERROR_BYTES_MAX).await.unwrap_or_default();

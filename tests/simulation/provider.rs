@@ -142,7 +142,7 @@ impl Provider {
             // What has no id has its time in whole seconds.
             occurred_at_ms: Some(if event.id.is_some() { event.ms } else { event.ms / 1000 * 1000 }),
         };
-        Some(Page { events: shown[start..end].iter().map(listed).collect(), has_more: end < shown.len() })
+        Some(Page { events: shown[start..end].iter().map(listed).collect(), has_more: Some(end < shown.len()) })
     }
 }
 

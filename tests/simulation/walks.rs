@@ -149,6 +149,7 @@ impl World {
                         return self.ask_page(number, starting_after);
                     }
                 },
+                Next::Broken => unreachable!("a page of the model leads on"),
                 Next::Done { .. } => {
                     walking.noting = true;
                     let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
