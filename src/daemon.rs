@@ -277,8 +277,8 @@ impl Shared {
         let (publisher, predecessor) =
             Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
         let now_ms = now_ms();
-        let (window, versions) = warm::memory(&self.setup, predecessor.as_ref(), now_ms).await?;
-        let progress = warm::progress(&self.setup, predecessor, now_ms, &self.metrics);
+        let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
+        let (window, versions) = warm::memory(&self.setup, predecessor.as_ref(), &progress, now_ms).await?;
         let core = Core::new(core_settings(config), window, versions, progress);
         let relay = Relay {
             engine: Engine::new(core),

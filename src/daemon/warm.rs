@@ -22,6 +22,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn memory(
     setup: &Setup,
     predecessor: Option<&Checkpoint>,
+    progress: &Progress,
     now_ms: i64,
 ) -> Result<(Window, Versions), StartError> {
     let Setup { config, secrets, broker, .. } = setup;
@@ -31,25 +32,26 @@ pub(super) async fn memory(
     if *broker == Broker::Embedded {
         return Ok((window, versions));
     }
-    let from_ms = recover::read_back_from(now_ms, predecessor, config.dedup.window);
+    let from_ms = recover::read_back_from(now_ms, predecessor, progress.walk_from_ms(), config.dedup.window);
+    let absent_ms = recover::absent_ms(now_ms, predecessor);
     if predecessor.is_some() {
         // What was published before this time is not known any more; it was not newer than this.
         versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
     }
-    let (window, versions) = read_back(config, secrets, from_ms, window, versions).await?;
+    let (window, versions) = read_back(config, secrets, (from_ms, absent_ms), window, versions).await?;
     info!(ids = window.len(), "window read back");
     Ok((window, versions))
 }
 
 /// Where the last relay stopped, or where a first one begins; either way a gap is open until a walk has filled it.
-pub(super) fn progress(setup: &Setup, predecessor: Option<Checkpoint>, now_ms: i64, metrics: &Metrics) -> Progress {
+pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: i64, metrics: &Metrics) -> Progress {
     let backfill = &setup.config.backfill;
-    let mut progress = match &predecessor {
+    let mut progress = match predecessor {
         Some(checkpoint) => resume(&checkpoint.marks, backfill.overlap),
         None => Progress::resume(None, None, Vec::new(), backfill.overlap),
     };
     let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
-    let opened = match (setup.from_ms, progress.verified_ms(), predecessor.and_then(|last| last.at_ms())) {
+    let opened = match (setup.from_ms, progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
         (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),
         (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
         _ => progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms),
@@ -62,7 +64,7 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<Checkpoint>, now_ms: i
 async fn read_back(
     config: &Config,
     secrets: &Secrets,
-    from_ms: i64,
+    (from_ms, absent_ms): (i64, i64),
     window: Window,
     versions: Versions,
 ) -> Result<(Window, Versions), StartError> {
@@ -72,7 +74,7 @@ async fn read_back(
         let mut memory = filling.lock().unwrap_or_else(PoisonError::into_inner);
         let (window, versions) = &mut *memory;
         let Some(id) = record.event_id else { return };
-        window.remember(id, record.published_at_ms);
+        window.remember(id, record.published_at_ms.saturating_add(absent_ms));
         if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
             versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
         }

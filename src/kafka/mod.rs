@@ -21,7 +21,9 @@ mod wanted;
 
 pub use batch::{Batch, Record};
 pub use checkpoint::{Checkpoint, Marks};
+pub use producer::stands;
 pub use publisher::{Broker, Publisher, Stop, Verdict};
+pub use recover::Newest;
 
 /// One of the relay's topics, by its key in `[kafka.topics]`; the name comes from the settings alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

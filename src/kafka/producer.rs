@@ -328,7 +328,7 @@ impl Line {
 
 /// Whether `commit` of `run` stands, by the newest checkpoint: its time if so, nothing if it has to be sent again.
 /// `settled` is the number of the last transaction known to stand.
-fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Result<Option<i64>, Stop> {
+pub fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Result<Option<i64>, Stop> {
     match newest {
         Some(newest) if newest.checkpoint.run != run => Err(Stop::Fenced),
         Some(newest) if newest.checkpoint.commit == commit => Ok(Some(newest.written_at_ms)),

@@ -58,10 +58,19 @@ pub struct Summary {
 
 /// The newest checkpoint, as it stands in the control topic.
 #[derive(Clone, Debug)]
-pub(super) struct Newest {
-    pub(super) checkpoint: Checkpoint,
+pub struct Newest {
+    /// The record's value.
+    pub checkpoint: Checkpoint,
     /// The record's timestamp, in Unix milliseconds.
-    pub(super) written_at_ms: i64,
+    pub written_at_ms: i64,
+}
+
+/// Milliseconds that nobody has run between the predecessor's last checkpoint and now.
+///
+/// They do not count towards the window: provider and walk go on where the predecessor stopped, and bring again what
+/// came just before, however long ago that is.
+pub fn absent_ms(now_ms: i64, predecessor: Option<&Checkpoint>) -> i64 {
+    predecessor.and_then(Checkpoint::at_ms).map_or(0, |last_ms| now_ms.saturating_sub(last_ms).max(0))
 }
 
 /// Gives every record published since `from_ms` (Unix milliseconds) to `sink`, in order within a partition.
@@ -104,14 +113,21 @@ pub async fn read_back(
     .await
 }
 
+/// More than hosts with any time service disagree.
+pub const CLOCKS_DISAGREE_MS: i64 = 3_600_000;
+
 /// Where to begin reading back, in Unix milliseconds: a window before the last sign of the predecessor, or before
-/// now, whichever is earlier, and an hour more for clocks that disagree.
-pub fn read_back_from(now_ms: i64, predecessor: Option<&Checkpoint>, window: std::time::Duration) -> i64 {
-    /// More than hosts with any time service disagree.
-    const CLOCKS_DISAGREE_MS: i64 = 3_600_000;
+/// now, or where the first walk begins, whichever is earliest, and an hour more for clocks that disagree.
+pub fn read_back_from(
+    now_ms: i64,
+    predecessor: Option<&Checkpoint>,
+    walk_from_ms: Option<i64>,
+    window: std::time::Duration,
+) -> i64 {
     let last = predecessor.and_then(Checkpoint::at_ms).unwrap_or(now_ms).min(now_ms);
     let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-    last.saturating_sub(window_ms).saturating_sub(CLOCKS_DISAGREE_MS).max(0)
+    let from_ms = last.saturating_sub(window_ms).min(walk_from_ms.unwrap_or(i64::MAX));
+    from_ms.saturating_sub(CLOCKS_DISAGREE_MS).max(0)
 }
 
 /// The newest checkpoint of the relay `name`; nobody is fenced by asking.
@@ -234,9 +250,12 @@ mod tests {
         };
         let hour = 3_600_000;
         let now = 1_700_000_000_000;
+        assert_eq!(absent_ms(now, Some(&checkpoint("2023-11-14T22:13:10.000Z"))), 10_000);
+        assert_eq!((absent_ms(now, Some(&checkpoint("2033-11-14T22:13:10.000Z"))), absent_ms(now, None)), (0, 0));
         let from = |predecessor: Option<&str>, window| {
-            read_back_from(now, predecessor.map(checkpoint).as_ref(), Duration::from_millis(window))
+            read_back_from(now, predecessor.map(checkpoint).as_ref(), None, Duration::from_millis(window))
         };
+        assert_eq!(read_back_from(now, None, Some(now - 9), Duration::from_millis(5)), now - 9 - hour);
         assert_eq!(from(None, 5), now - 5 - hour);
         assert_eq!(from(Some("2023-11-14T22:13:10.000Z"), 5), now - 10_000 - 5 - hour);
         assert_eq!(from(Some("2033-11-14T22:13:10.000Z"), 5), now - 5 - hour);

@@ -5,7 +5,7 @@
 //! another one takes for filled. A page that cannot be had is asked for until it is there: the socket goes on meanwhile.
 
 use super::progress::{Note, Position};
-use super::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk};
+use super::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step, Walk};
 use super::{Intake, IntakeClosed, Leg};
 use crate::clock::{Clock, now_ms};
 use crate::config;
@@ -117,6 +117,7 @@ impl Backfill {
         let mut asked = self.walks.asked.subscribe();
         // A walk that fills a gap is confirmed by another one, `overlap` after it.
         let mut confirm_at = None;
+        let mut wait = RETRY_MIN;
         loop {
             let timer = Instant::now() + self.settings.every;
             let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
@@ -135,9 +136,18 @@ impl Backfill {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
                     confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
+                    wait = RETRY_MIN;
                 }
                 Err(Interrupted::Stopped) => return,
-                Err(Interrupted::Lost) => warn!("the provider does not know a cursor that it gave: walking again"),
+                Err(Interrupted::Lost) => {
+                    // A provider that forgets every cursor must not be walked in a circle.
+                    let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    warn!(retry_in_ms, "the provider does not know a cursor that it gave: walking again");
+                    if self.pause(wait).await.is_err() {
+                        return;
+                    }
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
             }
         }
     }
@@ -160,7 +170,7 @@ impl Backfill {
                     started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms()));
                     pages += 1;
                     let number = walk.depth();
-                    if walk.page(facts(&page, bytes, mark_ms)) {
+                    if walk.page(PageFacts::of(&page, bytes, mark_ms)) {
                         kept.insert(number, page);
                     }
                     if Instant::now() >= say_at {
@@ -204,7 +214,7 @@ impl Backfill {
     /// Hands on the events of a page that are not older than the mark, oldest first; returns how many.
     async fn hand_on(&self, page: Page, mark_ms: i64) -> Result<u64, Interrupted> {
         let mut count = 0;
-        for event in page.events.into_iter().rev().filter(|event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms)) {
+        for event in walk::wanted(page, mark_ms) {
             self.metrics.delivery(Leg::Backfill);
             self.intake.offer(Leg::Backfill, event.bytes, now_ms()).await?;
             count += 1;
@@ -243,10 +253,14 @@ impl Backfill {
                 warn!(%error, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "backfill waits for the provider");
             }
             self.health.set_leg(Leg::Backfill, state);
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(Interrupted::Stopped),
-                () = sleep_until(Instant::now() + delay) => {}
-            }
+            self.pause(delay).await?;
+        }
+    }
+
+    async fn pause(&self, delay: Duration) -> Result<(), Interrupted> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Interrupted::Stopped),
+            () = sleep_until(Instant::now() + delay) => Ok(()),
         }
     }
 
@@ -258,16 +272,5 @@ impl Backfill {
             RestError::Status { retry_after: Some(asked), .. } => (LegState::BackingOff, (*asked).min(RETRY_AFTER_MAX)),
             _ => (LegState::BackingOff, rand::rng().random_range(RETRY_MIN / 2..=wait)),
         }
-    }
-}
-
-fn facts(page: &Page, bytes: usize, mark_ms: i64) -> PageFacts {
-    let last = page.events.last();
-    PageFacts {
-        bytes,
-        events: page.events.len(),
-        last_id: last.and_then(|event| event.id.clone()),
-        reached: last.and_then(|event| event.occurred_at_ms).is_some_and(|ms| ms < mark_ms),
-        has_more: page.has_more,
     }
 }

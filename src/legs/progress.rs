@@ -218,7 +218,8 @@ impl Progress {
         let (mut closed, open): (Vec<_>, Vec<_>) = self.gaps.drain(..).partition(passed);
         self.gaps = open;
         closed.iter_mut().for_each(|gap| gap.closed_ms = Some(started_ms));
-        self.closed = closed.last().cloned().or(self.closed.take());
+        // Not the last to close but the last to open, or its number would be given again.
+        self.closed = closed.iter().cloned().chain(self.closed.take()).max_by_key(|gap| gap.id);
         closed
     }
 
@@ -326,6 +327,20 @@ mod tests {
         let saved = before.gaps().iter().chain(before.closed()).cloned().collect();
         let mut after = Progress::resume(before.cursor(), before.verified_ms(), saved, OVERLAP);
         assert_eq!((open(&after), after.restarted(9_500_000).id), (Vec::new(), 1));
+    }
+
+    #[test]
+    fn no_number_is_given_twice_when_gaps_close_out_of_order() {
+        let mut progress = fresh();
+        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_100_000 });
+        progress.note(Note::StreamUp { at_ms: 1_200_000 });
+        // The provider's clock turned out to be behind.
+        progress.note(Note::Resync { at_ms: 1_199_000 });
+        let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_259_500 });
+        assert_eq!(closed.iter().map(|gap| gap.id).collect::<Vec<_>>(), [1]);
+        progress.note(Note::WalkDone { started_ms: 1_260_000 });
+        let (gap, _) = progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_300_000 });
+        assert_eq!(gap.map(|gap| gap.id), Some(2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!
 //! Pure: told what a page held, it says what to do next.
 
+use crate::provider::page::{Listed, Page};
 use std::collections::VecDeque;
 
 /// Bytes of page bodies kept on the way down.
@@ -22,12 +23,32 @@ pub struct PageFacts {
     pub bytes: usize,
     /// Events in it.
     pub events: usize,
-    /// The id of its last event: the cursor of the page below it.
+    /// The id of its last event that has one: the cursor of the page below it.
     pub last_id: Option<String>,
     /// Whether its last event, or any other, is older than the mark.
     pub reached: bool,
     /// Whether the provider says that there is more below it.
     pub has_more: bool,
+}
+
+impl PageFacts {
+    /// Of a page whose body has `bytes`, on a walk down to `mark_ms` (Unix milliseconds).
+    pub fn of(page: &Page, bytes: usize, mark_ms: i64) -> Self {
+        let last = page.events.last();
+        Self {
+            bytes,
+            events: page.events.len(),
+            // One that has no id is no cursor; what lies between comes again with the next page.
+            last_id: page.events.iter().rev().find_map(|event| event.id.clone()),
+            reached: last.and_then(|event| event.occurred_at_ms).is_some_and(|ms| ms < mark_ms),
+            has_more: page.has_more,
+        }
+    }
+}
+
+/// The events of a page that are not older than the mark, oldest first.
+pub fn wanted(page: Page, mark_ms: i64) -> impl Iterator<Item = Listed> {
+    page.events.into_iter().rev().filter(move |event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms))
 }
 
 /// What to do next.
@@ -164,6 +185,19 @@ mod tests {
         let log: Vec<u64> = (1..=1000).rev().collect();
         let (out, _, asked) = walk_through(&log, 100, 0, KEPT_BYTES_MAX / 4);
         assert_eq!((out.len(), asked), (1000, 10 + 6));
+    }
+
+    #[test]
+    fn a_page_that_ends_with_what_has_no_id_does_not_end_the_walk() {
+        let listed = |id: Option<&str>| Listed {
+            bytes: bytes::Bytes::new(),
+            id: id.map(str::to_owned),
+            occurred_at_ms: Some(50),
+        };
+        let page = Page { events: vec![listed(Some("a")), listed(Some("b")), listed(None)], has_more: true };
+        let mut walk = Walk::new();
+        walk.page(PageFacts::of(&page, 1, 10));
+        assert_eq!(walk.step(), Step::Down { starting_after: Some("b".into()) });
     }
 
     #[test]

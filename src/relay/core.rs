@@ -10,6 +10,7 @@
 use super::records::{bounded, digest, marks, write_dead_letter, write_gap, write_headers};
 use super::versions::{Undo, Version, Versions};
 use super::window::{Claim, Ticket, Window};
+use crate::kafka::recover::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Marks, Record, Topic};
 use crate::legs::progress::{Gap, Note, Progress};
 use crate::legs::{Delivery, Outcome};
@@ -224,9 +225,13 @@ impl Core {
     }
 
     /// Forgets what is older than the window; returns how many ids were forgotten before their time.
+    ///
+    /// An id that a walk will bring again is kept, however old: after an absence longer than the window the first
+    /// commit would else forget what the walk is about to find.
     pub fn expire(&mut self, now_ms: i64) -> u64 {
         self.versions.expire(now_ms);
-        self.window.expire(now_ms)
+        let walked_ms = self.progress.walk_from_ms().map(|mark_ms| mark_ms.saturating_sub(CLOCKS_DISAGREE_MS));
+        self.window.expire(now_ms, walked_ms)
     }
 
     fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Fate)> {

@@ -4,8 +4,8 @@
 //! the batch fails. Marking an id as seen on arrival would turn one failed publish into a lost event, because the
 //! provider's retry would be taken for a duplicate.
 //!
-//! Guarantee: a settled id is known for at least `window` after its commit, unless `ids_max` ids came in that time;
-//! then the least recently seen goes, and is counted.
+//! Guarantee: a settled id is known for at least `window` after its commit, and as long as a walk will bring it again,
+//! unless `ids_max` ids came in that time; then the least recently seen goes, and is counted.
 
 use super::lru::{Keyed, Lru, Slot};
 use std::time::Duration;
@@ -83,13 +83,14 @@ impl Window {
         }
     }
 
-    /// Forgets what is older than the window, and the oldest beyond `ids_max`.
+    /// Forgets what is older than the window and was not seen since `keep_from_ms`, and the oldest beyond `ids_max`.
     ///
     /// Returns how many of these were forgotten before their time.
-    pub fn expire(&mut self, now_ms: i64) -> u64 {
+    pub fn expire(&mut self, now_ms: i64, keep_from_ms: Option<i64>) -> u64 {
         let mut early = 0;
         while let Some((seen_at_ms, slot, _)) = self.ids.oldest() {
-            let due = now_ms.saturating_sub(seen_at_ms) > self.window_ms;
+            let kept = keep_from_ms.is_some_and(|from_ms| seen_at_ms >= from_ms);
+            let due = !kept && now_ms.saturating_sub(seen_at_ms) > self.window_ms;
             if !due && self.ids.len() <= self.ids_max {
                 break;
             }
@@ -163,10 +164,20 @@ mod tests {
     fn an_id_lives_for_the_window_counted_from_its_commit() {
         let mut window = window(10);
         publish(&mut window, "a", HOUR);
-        assert_eq!(window.expire(73 * HOUR), 0);
+        assert_eq!(window.expire(73 * HOUR, None), 0);
         assert_eq!(window.len(), 1);
-        assert_eq!(window.expire(73 * HOUR + 1), 0);
+        assert_eq!(window.expire(73 * HOUR + 1, None), 0);
         assert!(is_new(&mut window, "a", 73 * HOUR + 1));
+    }
+
+    #[test]
+    fn an_id_that_a_walk_brings_again_is_kept_beyond_the_window() {
+        let mut window = window(10);
+        publish(&mut window, "a", HOUR);
+        publish(&mut window, "b", 2 * HOUR);
+        assert_eq!(window.expire(100 * HOUR, Some(2 * HOUR)), 0);
+        assert!(is_new(&mut window, "a", 100 * HOUR));
+        assert_eq!(window.claim(b"b", 100 * HOUR), Claim::Settled);
     }
 
     #[test]
@@ -176,7 +187,7 @@ mod tests {
         publish(&mut window, "b", 2);
         assert_eq!(window.claim(b"a", 3), Claim::Settled);
         publish(&mut window, "c", 4);
-        assert_eq!(window.expire(5), 1);
+        assert_eq!(window.expire(5, None), 1);
         assert!(is_new(&mut window, "b", 6));
         assert_eq!(window.claim(b"a", 6), Claim::Settled);
     }
@@ -185,7 +196,7 @@ mod tests {
     fn ids_in_flight_are_never_forgotten() {
         let mut window = window(0);
         assert!(is_new(&mut window, "a", 0));
-        assert_eq!(window.expire(1000 * HOUR), 0);
+        assert_eq!(window.expire(1000 * HOUR, None), 0);
         assert_eq!(window.claim(b"a", 1000 * HOUR), Claim::InFlight);
     }
 
@@ -194,7 +205,7 @@ mod tests {
         let mut window = window(10);
         publish(&mut window, "a", 100 * HOUR);
         publish(&mut window, "b", 50 * HOUR);
-        assert_eq!(window.expire(172 * HOUR), 0);
+        assert_eq!(window.expire(172 * HOUR, None), 0);
         assert_eq!(window.len(), 2);
     }
 

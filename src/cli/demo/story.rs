@@ -99,6 +99,7 @@ fn told(fields: &Fields) -> Option<(Kind, String)> {
             (Kind::Other, format!("stream disconnected: {}; next try in {} ms", get("cause"), get("retry_in_ms")))
         }
         "gap opened" => (Kind::GapOpened, format!("gap {} opened: {}", get("gap"), get("cause"))),
+        "backfill finished" if get("events") == "0" => return None,
         "backfill finished" => {
             (Kind::Other, format!("backfill: {} events of the provider's log looked at", get("events")))
         }

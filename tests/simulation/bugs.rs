@@ -1,0 +1,47 @@
+//! Mistakes that the simulation must find, each built into the model around the production code, never into that.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// An id counts as known when it arrives instead of when its record stands.
+    MarkOnArrival,
+    /// A checkpoint holds marks of what is planned after its batch.
+    CursorBeforeCommit,
+    /// A walk is done when it has reached the mark, before it has handed anything on.
+    GapClosedBeforeSettled,
+    /// Window and versions are read before the predecessor is fenced.
+    WarmStartBeforeFencing,
+    /// A commit of unknown outcome is resolved by its number alone.
+    CommitWithoutRun,
+    /// Reading back ends at the last stable offset.
+    StableOffsetAsEnd,
+    /// Reading back begins a window before now instead of before the last checkpoint.
+    WindowFromNow,
+    /// A walk begins an overlap before the cursor.
+    OverlapFromCursor,
+    /// A refused batch is sent again as it was.
+    ResendWithoutHalving,
+    /// The ids of a batch that failed stay claimed.
+    ReleaseForgotten,
+    /// Nothing is marked stale.
+    StaleCheckOff,
+    /// Live frames do not wait for the walk.
+    HoldDropped,
+}
+
+impl Bug {
+    pub const ALL: [Self; 12] = [
+        Self::MarkOnArrival,
+        Self::CursorBeforeCommit,
+        Self::GapClosedBeforeSettled,
+        Self::WarmStartBeforeFencing,
+        Self::CommitWithoutRun,
+        Self::StableOffsetAsEnd,
+        Self::WindowFromNow,
+        Self::OverlapFromCursor,
+        Self::ResendWithoutHalving,
+        Self::ReleaseForgotten,
+        Self::StaleCheckOff,
+        Self::HoldDropped,
+    ];
+}

@@ -1,0 +1,248 @@
+//! The producer's thread, as `kafka/producer` goes: fence, newest checkpoint, attempt, commit, and what their
+//! failures mean. The decision over a commit of unknown outcome is the production's.
+
+use crate::bugs::Bug;
+use crate::kafka::{Record, State};
+use crate::relay::Job;
+use crate::world::{Do, Step, World};
+use pepay_relay::kafka::{Checkpoint, Newest, Stop, Topic, stands};
+use std::rc::Rc;
+
+/// Between two attempts while Kafka is away.
+const RETRY_MS: i64 = 500;
+/// Between two looks at who wrote the newest checkpoint.
+const CONFIRM_MS: i64 = 2000;
+/// Largest value that Kafka takes.
+const VALUE_BYTES_MAX: usize = 3000;
+
+/// A step of the producer's thread.
+#[derive(Debug)]
+pub enum Line {
+    /// `init_transactions`.
+    Fence,
+    /// Reads the newest checkpoint up to the high watermark of the beginning.
+    Newest(Why, Option<usize>),
+    Attempt,
+    Commit(usize),
+    Committed(i64),
+    /// Reads window and versions up to these ends, then opens the legs.
+    ReadBack([usize; 3]),
+}
+
+/// Why the newest checkpoint is read.
+#[derive(Clone, Copy, Debug)]
+pub enum Why {
+    Claim,
+    Resolve,
+    Confirm(u32),
+}
+
+impl World {
+    pub fn line_step(&mut self, relay: usize, line: Line) {
+        let slow = if self.rng.chance(50) { 1500 } else { 30 };
+        let delay = self.rng.range(1, slow);
+        if !self.kafka.up && !matches!(line, Line::Committed(_) | Line::Commit(_)) {
+            return self.step(relay, RETRY_MS, Step::Line(line));
+        }
+        match line {
+            Line::Fence => {
+                if self.scenario.has(Bug::WarmStartBeforeFencing) && self.relays[relay].early.is_none() {
+                    let ends = self.read_back_ends();
+                    let records = self.read_back_records(relay, ends);
+                    self.relays[relay].early = Some(records);
+                    // Reading takes its time.
+                    return self.step(relay, 1000, Step::Line(Line::Fence));
+                }
+                self.relays[relay].epoch = self.kafka.init();
+                let why = if self.relays[relay].claimed { Why::Resolve } else { Why::Claim };
+                self.step(relay, delay, Step::Line(Line::Newest(why, None)));
+            }
+            Line::Newest(why, end) => {
+                let end = end.unwrap_or_else(|| self.kafka.high_watermark(Topic::Control));
+                if self.kafka.last_stable_offset(Topic::Control) < end {
+                    return self.step(relay, 200, Step::Line(Line::Newest(why, Some(end))));
+                }
+                let newest = self.kafka.newest(end);
+                self.newest(relay, delay, why, newest);
+            }
+            Line::Attempt => self.attempt(relay, delay),
+            Line::Commit(transaction) => self.commit(relay, delay, transaction),
+            Line::Committed(at_ms) => self.committed(relay, at_ms),
+            Line::ReadBack(ends) => self.read_back(relay, ends),
+        }
+    }
+
+    fn newest(&mut self, relay: usize, delay: i64, why: Why, mut newest: Option<Newest>) {
+        let own = self.relays[relay].run.clone();
+        if self.scenario.has(Bug::CommitWithoutRun)
+            && !matches!(why, Why::Claim)
+            && let Some(newest) = &mut newest
+        {
+            newest.checkpoint.run.clone_from(&own);
+        }
+        match why {
+            Why::Claim => match newest {
+                Some(newest) if newest.checkpoint.run == own => self.claimed(relay),
+                newest => {
+                    if let Some(newest) = newest {
+                        self.relays[relay].predecessor = Some(newest.checkpoint);
+                    }
+                    self.step(relay, delay, Step::Line(Line::Attempt));
+                }
+            },
+            Why::Resolve => {
+                let settled = self.relays[relay].commit;
+                match stands(newest.as_ref(), &own, settled, settled + 1) {
+                    Ok(Some(at_ms)) => self.committed(relay, at_ms),
+                    Ok(None) => self.step(relay, delay, Step::Line(Line::Attempt)),
+                    Err(Stop::Fenced | Stop::Fatal(_)) => self.kill(relay),
+                }
+            }
+            Why::Confirm(look) => match newest {
+                Some(newest) if newest.checkpoint.run == own && look == 0 => {
+                    self.step(relay, CONFIRM_MS, Step::Line(Line::Newest(Why::Confirm(1), None)));
+                }
+                Some(newest) if newest.checkpoint.run == own => self.step(relay, delay, Step::Line(Line::Fence)),
+                _ => self.kill(relay),
+            },
+        }
+    }
+
+    /// The transaction was cut off, or its producer was fenced.
+    fn in_doubt(&mut self, relay: usize, fenced: bool) {
+        let claimed = self.relays[relay].claimed;
+        let next = if fenced && claimed { Line::Newest(Why::Confirm(0), None) } else { Line::Fence };
+        let delay = if claimed { self.rng.range(1, 300) } else { RETRY_MS };
+        self.step(relay, delay, Step::Line(next));
+    }
+
+    fn attempt(&mut self, relay: usize, delay: i64) {
+        if self.relays[relay].epoch != self.kafka.epoch {
+            return self.in_doubt(relay, true);
+        }
+        if self.kafka.is_ending() {
+            return self.step(relay, 5, Step::Line(Line::Attempt));
+        }
+        if self.active && self.rng.chance(self.scenario.aborts) {
+            let wait = if self.rng.chance(500) { 1 } else { RETRY_MS };
+            return self.step(relay, wait, Step::Line(Line::Attempt));
+        }
+        if self.is_too_large(relay) {
+            return self.refused(relay);
+        }
+        let transaction = self.kafka.begin(self.now, false);
+        self.append(relay, transaction);
+        self.step(relay, delay, Step::Line(Line::Commit(transaction)));
+    }
+
+    fn is_too_large(&self, relay: usize) -> bool {
+        let Some(Job { batch, .. }) = &self.relays[relay].job else { return false };
+        let orders = batch.records().filter(|record| record.topic() == Topic::Orders).count();
+        orders > self.scenario.batch_records_max
+            || batch.records().any(|record| record.value().is_some_and(|value| value.len() > VALUE_BYTES_MAX))
+    }
+
+    fn append(&mut self, number: usize, transaction: usize) {
+        let relay = &self.relays[number];
+        let at_ms = relay.now_ms(self.now);
+        let later = relay.engine.as_ref().map(|engine| engine.core().marks());
+        let (mut marks, commit) = match (&relay.job, &relay.predecessor) {
+            (Some(job), _) => (job.marks.clone(), relay.commit + 1),
+            (None, Some(predecessor)) => (predecessor.marks.clone(), 0),
+            (None, None) => (pepay_relay::kafka::Marks::default(), 0),
+        };
+        if self.scenario.has(Bug::CursorBeforeCommit)
+            && let Some(later) = later
+        {
+            marks = later;
+        }
+        let stale_off = self.scenario.has(Bug::StaleCheckOff);
+        let mut records = Vec::new();
+        for record in relay.job.iter().flat_map(|job| job.batch.records()) {
+            let header = |wanted: &str| record.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+            let id = header("ce_id").unwrap_or(record.key());
+            let known = std::str::from_utf8(id).ok().and_then(|id| self.provider.by_id.get(id).copied());
+            let event = known.or_else(|| numbered(record.value()));
+            let closes_gap = record.key().strip_prefix(b"relay/gap/").filter(|_| record.topic() == Topic::Control);
+            let made = Record {
+                key: record.key().to_vec(),
+                event: event.filter(|_| record.topic() != Topic::Control),
+                version: event.map(|event| self.provider.events[event].version()),
+                stale: header("relay_stale").is_some() && !stale_off,
+                at_ms,
+                checkpoint: None,
+                closes_gap: closes_gap.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
+                transaction,
+            };
+            records.push((record.topic(), made));
+        }
+        let checkpoint =
+            Checkpoint { run: relay.run.clone(), commit, marks, at: rfc3339(at_ms), environment: "devnet".to_owned() };
+        let control = Record {
+            key: b"relay/checkpoint".to_vec(),
+            event: None,
+            version: None,
+            stale: false,
+            at_ms,
+            checkpoint: Some(Rc::new(checkpoint)),
+            closes_gap: None,
+            transaction,
+        };
+        records.push((Topic::Control, control));
+        for (topic, record) in records {
+            self.kafka.append(topic, record);
+        }
+    }
+
+    fn commit(&mut self, relay: usize, delay: i64, transaction: usize) {
+        if !self.kafka.up {
+            return self.in_doubt(relay, false);
+        }
+        let open = self.kafka.transactions[transaction].state == State::Open;
+        if self.relays[relay].epoch != self.kafka.epoch || !open {
+            return self.in_doubt(relay, true);
+        }
+        let doubt = self.active && self.rng.chance(self.scenario.doubts);
+        if doubt && self.rng.chance(500) {
+            // The request was lost, and the transaction is still open.
+            return self.in_doubt(relay, false);
+        }
+        self.kafka.transactions[transaction].state = State::Decided;
+        let markers = self.rng.range(1, 60);
+        self.after(markers, Do::Markers(transaction));
+        self.judge_commit(transaction);
+        if doubt {
+            self.in_doubt(relay, false);
+        } else {
+            let at_ms = self.relays[relay].now_ms(self.now + delay);
+            self.step(relay, delay, Step::Line(Line::Committed(at_ms)));
+        }
+    }
+
+    fn committed(&mut self, number: usize, at_ms: i64) {
+        if !self.relays[number].claimed {
+            return self.claimed(number);
+        }
+        self.relays[number].commit += 1;
+        self.stood(number, at_ms);
+    }
+
+    fn claimed(&mut self, relay: usize) {
+        self.relays[relay].claimed = true;
+        let ends = self.read_back_ends();
+        self.step(relay, 1, Step::Line(Line::ReadBack(ends)));
+    }
+}
+
+/// The event's number in bytes that came without an id.
+fn numbered(value: Option<&[u8]>) -> Option<usize> {
+    let text = std::str::from_utf8(value?).ok()?;
+    let rest = &text[text.find(r#""n":"#)? + 4..];
+    rest[..rest.find(',')?].parse().ok()
+}
+
+pub fn rfc3339(ms: i64) -> String {
+    let mut text = Vec::new();
+    pepay_relay::normalize::rfc3339_ms(ms, &mut text);
+    String::from_utf8(text).unwrap()
+}

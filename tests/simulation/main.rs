@@ -1,0 +1,103 @@
+//! The relay's decisions under every fault that we can name: the production's engine, core, window, versions,
+//! progress, walk, hold and session, between models of the provider and of Kafka, under one seeded scheduler and a
+//! virtual clock. The invariants of P1 to P5 and P7 are judged at every commit and at the end.
+//!
+//! `SIMULATION_SEED=7 cargo test --test simulation` replays one seed; `SIMULATION_SEEDS=1000000` runs more of them;
+//! `SIMULATION_TRACE=1` with one seed prints every step.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod bugs;
+mod kafka;
+mod line;
+mod oracle;
+mod provider;
+mod relay;
+mod scenario;
+mod socket;
+mod walks;
+mod world;
+
+use bugs::Bug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Seeds of one run.
+const SEEDS: u64 = 20_000;
+
+fn wanted(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Runs one seed; what panics has failed too.
+fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
+    catch_unwind(AssertUnwindSafe(|| world::run(seed, bug))).unwrap_or_else(|_| Err("it panicked".to_owned()))
+}
+
+/// The first seed found to fail, if any; and how many steps were taken.
+fn search(seeds: u64, bug: Option<Bug>) -> (Option<(u64, String)>, u64) {
+    let (next, steps) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (over, found) = (AtomicBool::new(false), Mutex::new(None));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    match run(seed, bug) {
+                        Ok(count) => {
+                            steps.fetch_add(count, Ordering::Relaxed);
+                        }
+                        Err(failure) => {
+                            over.store(true, Ordering::Relaxed);
+                            found.lock().unwrap().get_or_insert((seed, failure));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    (found.into_inner().unwrap(), steps.into_inner())
+}
+
+#[test]
+fn every_promise_holds_whatever_fails() {
+    if let Some(seed) = wanted("SIMULATION_SEED") {
+        let steps = run(seed, None).unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
+        println!("seed {seed}: {steps} steps");
+        return;
+    }
+    let seeds = wanted("SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let (found, steps) = search(seeds, None);
+    if let Some((seed, failure)) = found {
+        panic!("SIMULATION_SEED={seed} cargo test --test simulation\n{failure}");
+    }
+    println!("{seeds} seeds, {steps} steps, {:.0} seeds/s", seeds as f64 / began.elapsed().as_secs_f64());
+}
+
+/// The simulation can fail: each of these mistakes is found, and by which seed is told.
+#[test]
+fn every_seeded_mistake_is_found() {
+    for bug in Bug::ALL {
+        let (found, _) = search(SEEDS, Some(bug));
+        let (seed, failure) = found.unwrap_or_else(|| panic!("{bug:?} is not found within {SEEDS} seeds"));
+        println!("{bug:?}: seed {seed}: {}", failure.split(" [").next().unwrap_or_default());
+    }
+}

@@ -1,0 +1,154 @@
+//! What must hold: judged at every commit by what the transaction makes visible, and at the end by what is there.
+
+use crate::bugs::Bug;
+use crate::kafka::{Record, State};
+use crate::provider::{Fate, HISTORY_MS};
+use crate::scenario::{OVERLAP_MS, START_MS};
+use crate::world::World;
+use pepay_relay::kafka::Topic;
+use pepay_relay::relay::{Version, resume};
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+/// What stands in Kafka, as `read_committed` will show it.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    pub failure: Option<String>,
+    /// Topic and event of each record that stands.
+    stands: HashSet<(Topic, usize)>,
+    /// Newest version of each key, of the records that are not stale.
+    newest: HashMap<(Topic, Vec<u8>), Version>,
+    /// Pings that were answered.
+    pub ignored: HashSet<usize>,
+    /// Events that were answered 2xx.
+    pub accepted: HashSet<usize>,
+    closed_gaps: HashSet<u64>,
+    /// The hold ended before its walk: events may be stale.
+    pub hold_was_over: bool,
+}
+
+impl Oracle {
+    pub fn fail(&mut self, failure: impl Into<String>) {
+        self.failure.get_or_insert(failure.into());
+    }
+
+    /// Whether the event stands where it belongs, or as a dead letter.
+    pub fn has(&self, event: usize) -> bool {
+        [Topic::Orders, Topic::Invoices, Topic::DeadLetter]
+            .into_iter()
+            .any(|topic| self.stands.contains(&(topic, event)))
+    }
+}
+
+impl World {
+    /// The coordinator has decided to commit: nothing can take this transaction back.
+    pub fn judge_commit(&mut self, transaction: usize) {
+        let records = self.kafka.transactions[transaction].records.clone();
+        let mut closed = false;
+        for (topic, index) in &records {
+            let record = self.kafka.log(*topic)[*index].clone();
+            if let Some(event) = record.event {
+                self.judge_record(*topic, event, &record);
+            }
+            closed |= record.closes_gap.is_some();
+            if record.closes_gap.is_some_and(|id| !self.oracle.closed_gaps.insert(id)) {
+                self.oracle.fail(format!("gap {:?} closed twice", record.closes_gap));
+            }
+        }
+        let checkpoint =
+            records.iter().rev().find_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone());
+        let Some(checkpoint) = checkpoint else { return };
+        let overlap = Duration::from_millis(OVERLAP_MS as u64);
+        let progress = resume(&checkpoint.marks, overlap);
+        if progress.gaps().len() > 100 {
+            self.oracle.fail("P5: more gaps than the bound");
+        }
+        // P1, at once: no walk will look at what is older than the mark, so it must stand. What a closed gap
+        // promises reaches further, up to `verified`.
+        let mark = if closed { progress.verified_ms() } else { progress.walk_from_ms() };
+        let Some(mark) = mark else { return };
+        for (number, event) in self.provider.events.iter().enumerate() {
+            let logged = event.visible_ms.is_some_and(|ms| ms <= self.now);
+            if logged && (HISTORY_MS..mark).contains(&event.ms) && !self.oracle.has(number) && !event.future {
+                let ms = event.ms - START_MS;
+                self.oracle.fail(format!("P1: event {number} of {ms} ms is behind the mark and does not stand"));
+                return;
+            }
+        }
+    }
+
+    fn judge_record(&mut self, topic: Topic, event: usize, record: &Record) {
+        let known = &self.provider.events[event];
+        if !self.oracle.stands.insert((topic, event)) {
+            return self.oracle.fail(format!("P2: event {event} stands twice in {topic:?}"));
+        }
+        let wanted = match known.fate {
+            Fate::Order => matches!(topic, Topic::Orders | Topic::OrdersLatest),
+            Fate::Invoice => topic == Topic::Invoices,
+            Fate::DeadLetter => topic == Topic::DeadLetter,
+            Fate::Ignored => false,
+        };
+        // A broker that takes few records at once may refuse even a single order.
+        if !wanted && topic != Topic::DeadLetter {
+            self.oracle.fail(format!("event {event} stands in {topic:?}"));
+        }
+        if topic == Topic::DeadLetter {
+            return;
+        }
+        if record.stale {
+            if self.scenario.orderly && !self.oracle.hold_was_over {
+                self.oracle.fail(format!("P3: event {event} is stale without a reason"));
+            }
+            return;
+        }
+        let version = known.version();
+        let newest = self.oracle.newest.entry((topic, record.key.clone())).or_insert(version);
+        if version < *newest {
+            self.oracle.fail(format!("P3: event {event} goes back in {topic:?} and is not marked"));
+        } else {
+            *newest = version;
+        }
+    }
+
+    /// A webhook was answered 2xx.
+    pub fn judge_answer(&mut self, event: usize) {
+        if self.provider.events[event].fate == Fate::Ignored {
+            self.oracle.ignored.insert(event);
+        } else if !self.oracle.has(event) {
+            self.oracle.fail(format!("P4: event {event} was answered 2xx and does not stand"));
+        }
+        self.oracle.accepted.insert(event);
+    }
+
+    /// Everything has been calm for a while.
+    pub fn judge_end(&mut self) -> Result<(), String> {
+        for (number, event) in self.provider.events.iter().enumerate() {
+            if event.visible_ms.is_some() && !self.oracle.has(number) {
+                return Err(format!("P1: event {number} of {} ms is lost", event.ms - START_MS));
+            }
+            if self.oracle.accepted.contains(&number)
+                && !self.oracle.ignored.contains(&number)
+                && !self.oracle.has(number)
+            {
+                return Err(format!("P1: event {number} was accepted and is lost"));
+            }
+        }
+        let alive = self.relays.iter().filter(|relay| relay.alive).count();
+        if alive != 1 {
+            return Err(format!("P7: {alive} relays run"));
+        }
+        let open = self.kafka.transactions.iter().filter(|one| one.state == State::Open && !one.foreign).count();
+        if open > 1 {
+            return Err(format!("{open} transactions are open"));
+        }
+        let relay = self.living().map(|relay| &self.relays[relay]);
+        let Some(engine) = relay.and_then(|relay| relay.engine.as_ref()) else {
+            return Err("P1: the relay is not ready".to_owned());
+        };
+        if engine.core().window().len() > self.provider.events.len() {
+            return Err("P5: more ids than events".to_owned());
+        }
+        let _ = Bug::ALL;
+        Ok(())
+    }
+}

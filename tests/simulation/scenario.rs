@@ -1,0 +1,169 @@
+//! What a seed decides before anything happens: which of the provider's unknown habits hold, which faults occur.
+
+use crate::bugs::Bug;
+
+/// SplitMix64: small, fast, and the same on every machine and with every release of every crate.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D);
+        rng.next();
+        rng
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        word ^ (word >> 31)
+    }
+
+    /// Uniform in `low..=high`.
+    pub fn range(&mut self, low: i64, high: i64) -> i64 {
+        low + (self.next() % (high - low + 1) as u64) as i64
+    }
+
+    /// True in `per_mille` of a thousand cases.
+    pub fn chance(&mut self, per_mille: i64) -> bool {
+        self.range(0, 999) < per_mille
+    }
+
+    /// Uniform in `0.0..1.0`.
+    pub fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+pub const OVERLAP_MS: i64 = 20_000;
+pub const EVERY_MS: i64 = 60_000;
+pub const HOLD_MAX_MS: i64 = 8_000;
+pub const IDLE_TIMEOUT_MS: i64 = 10_000;
+/// Shorter than the longest time that the relay is away, to which an hour is added that clocks may disagree.
+pub const WINDOW_MS: i64 = 30 * 60_000;
+pub const TRANSACTION_TIMEOUT_MS: i64 = 60_000;
+/// Time in which faults occur; after it everything works, and [`QUIET_MS`] later all must be well.
+pub const ACTIVE_MS: i64 = 6 * 60_000;
+pub const QUIET_MS: i64 = 5 * 60_000;
+/// When it begins, in Unix milliseconds by the provider's clock.
+pub const START_MS: i64 = 1_768_480_000_000;
+
+/// What the provider makes of `since`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    Exclusive,
+    Inclusive,
+    Ignored,
+}
+
+/// Which control frames it sends after a connection is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vocabulary {
+    Known,
+    Other,
+    None,
+}
+
+/// Everything that is drawn once.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub bug: Option<Bug>,
+    /// Nothing happens that allows a stale record: P3 (b) is judged.
+    pub orderly: bool,
+    pub since: Since,
+    pub vocabulary: Vocabulary,
+    /// The log lists by when an event became visible instead of by its id.
+    pub log_by_visibility: bool,
+    pub page_events: usize,
+    /// Bytes that a page counts for: at 6 MiB only two pages are kept on the way down.
+    pub page_bytes: usize,
+    pub events: i64,
+    pub orders: i64,
+    pub webhooks: bool,
+    pub stream: bool,
+    /// Per mille of events.
+    pub late: i64,
+    pub disorder: i64,
+    pub lost_frames: i64,
+    pub repeated: i64,
+    pub odd: i64,
+    pub rest_fails: i64,
+    pub rest_ms: i64,
+    /// Records of `orders` that one batch may hold.
+    pub batch_records_max: usize,
+    pub aborts: i64,
+    pub doubts: i64,
+    pub intake_bytes: usize,
+    pub crashes: i64,
+    pub takeovers: i64,
+    pub broker_faults: i64,
+    pub rest_faults: i64,
+    pub cuts: i64,
+    pub freezes: i64,
+    pub foreign: i64,
+    pub clock_off: bool,
+    /// The relay is away from then on for so long.
+    pub absence: Option<(i64, i64)>,
+}
+
+impl Scenario {
+    pub fn draw(rng: &mut Rng, bug: Option<Bug>) -> Self {
+        let orderly = rng.chance(250);
+        // Half of the seeds have each kind of fault, so that the rarer ones also meet alone.
+        let mut some = |most: i64| if rng.chance(500) { rng.range(1, most) } else { 0 };
+        let unruly = |value: i64| if orderly { 0 } else { value };
+        let (late, disorder, lost_frames) = (unruly(some(300)), unruly(some(200)), unruly(some(300)));
+        let (repeated, odd) = (some(300), unruly(some(150)));
+        let (rest_fails, rest_faults) = (unruly(some(200)), unruly(some(3)));
+        let (aborts, doubts) = (some(150), some(150));
+        let (crashes, takeovers, broker_faults) = (some(4), some(2), some(3));
+        let (cuts, freezes, foreign) = (some(6), some(2), some(3));
+        let batch_records_max = if some(1) == 1 { some(3).max(1) as usize } else { usize::MAX };
+        let absence = (some(8) >= 6).then(|| (some(ACTIVE_MS).max(30_000), 60_000 * (30 + some(200))));
+        let intake_bytes = if some(4) == 4 { 4096 } else { 64 << 20 };
+        Self {
+            bug,
+            orderly,
+            since: [Since::Exclusive, Since::Inclusive, Since::Ignored][rng.range(0, 2) as usize],
+            vocabulary: [Vocabulary::Known, Vocabulary::Other, Vocabulary::None][rng.range(0, 2) as usize],
+            log_by_visibility: rng.chance(300),
+            page_events: rng.range(2, 30) as usize,
+            page_bytes: if rng.chance(300) { 6 << 20 } else { 1000 },
+            events: rng.range(8, 50),
+            orders: rng.range(1, 6),
+            webhooks: !orderly && rng.chance(700),
+            stream: orderly || rng.chance(900),
+            late,
+            disorder,
+            lost_frames,
+            repeated,
+            odd,
+            rest_fails,
+            rest_ms: if rng.chance(300) { 3000 } else { 200 },
+            batch_records_max,
+            aborts,
+            doubts,
+            intake_bytes,
+            crashes,
+            takeovers,
+            broker_faults,
+            rest_faults,
+            cuts,
+            freezes,
+            foreign,
+            clock_off: rng.chance(300),
+            absence,
+        }
+    }
+
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    /// When the faults end.
+    pub fn active_until(&self) -> i64 {
+        START_MS + ACTIVE_MS + self.absence.map_or(0, |(_, length)| length)
+    }
+}

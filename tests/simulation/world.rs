@@ -1,0 +1,403 @@
+//! The scheduler: one clock, one agenda, one source of chance; everything that happens is a step on it.
+
+use crate::bugs::Bug;
+use crate::kafka::{Kafka, State};
+use crate::oracle::Oracle;
+use crate::provider::{Connection, Provider};
+use crate::relay::{Answer, Relay};
+use crate::scenario::{
+    ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS,
+};
+use crate::{line::Line, socket::Frame};
+use pepay_relay::kafka::Topic;
+use pepay_relay::legs::session::End;
+use pepay_relay::provider::page::Page;
+use std::collections::BTreeMap;
+
+/// Something that happens at a moment.
+#[derive(Debug)]
+pub enum Do {
+    /// The provider issues an event.
+    Emit,
+    /// A webhook of an event is sent for the n-th time.
+    Webhook(usize, u32),
+    /// The markers of a decided transaction are written.
+    Markers(usize),
+    Boot,
+    Crash,
+    Stop,
+    Takeover,
+    Freeze,
+    Broker(bool),
+    Rest(bool),
+    Cut,
+    /// Connections fall silent.
+    Silence,
+    /// A foreign transaction begins, or the one of that number ends.
+    Foreign(Option<usize>),
+    /// The coordinator looks for transactions that are too old.
+    Expire(i64),
+    /// All faults end.
+    Mend,
+    /// A relay does something; void once it is dead.
+    Relay(usize, Step),
+}
+
+/// What a relay does.
+#[derive(Debug)]
+pub enum Step {
+    Line(Line),
+    /// The loop turns.
+    Turn,
+    Tick(u64),
+    Dial(u64),
+    Frame(u64, Frame),
+    Ended(u64, End),
+    HoldOver(u64),
+    Hint(u64),
+    /// Something that waits for room looks again.
+    Look,
+    WalkTimer(u64),
+    PageAsked(u64, Option<String>),
+    PageCame(u64, Option<Option<Page>>),
+    WalkNoted(u64, i64),
+    WebhookCame(usize, u32),
+    WebhookTimeout(u64),
+}
+
+/// The whole world.
+#[derive(Debug)]
+pub struct World {
+    pub scenario: Scenario,
+    pub rng: Rng,
+    pub now: i64,
+    pub provider: Provider,
+    pub kafka: Kafka,
+    pub relays: Vec<Relay>,
+    pub oracle: Oracle,
+    pub counter: u64,
+    pub steps: u64,
+    /// Faults occur.
+    pub active: bool,
+    agenda: BTreeMap<(i64, u64), Do>,
+}
+
+/// A hundred times what a seed takes; beyond it something goes round in circles.
+const STEPS_MAX: u64 = 200_000;
+
+/// Runs one seed; the error says what is wrong.
+pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
+    let mut rng = Rng::new(seed);
+    let scenario = Scenario::draw(&mut rng, bug);
+    let mut world = World {
+        scenario,
+        rng,
+        now: START_MS,
+        provider: Provider::new(),
+        kafka: Kafka::new(),
+        relays: Vec::new(),
+        oracle: Oracle::default(),
+        counter: 0,
+        steps: 0,
+        active: true,
+        agenda: BTreeMap::new(),
+    };
+    world.plan();
+    let trace = std::env::var_os("SIMULATION_TRACE").is_some();
+    let end = world.scenario.active_until() + QUIET_MS;
+    while let Some(((at, _), what)) = world.agenda.pop_first() {
+        if at > end {
+            break;
+        }
+        world.now = world.now.max(at);
+        world.steps += 1;
+        if trace {
+            println!("{:>9} {what:?}", world.now - START_MS);
+        }
+        if world.steps > STEPS_MAX {
+            return Err(format!("it does not come to rest: {what:?} [{:?}]", world.scenario));
+        }
+        world.happen(what);
+        if let Some(failure) = &world.oracle.failure {
+            return Err(format!("{failure} [at {} s, {:?}]", (world.now - START_MS) / 1000, world.scenario));
+        }
+    }
+    world.judge_end().map_err(|failure| format!("{failure} [at the end, {:?}]", world.scenario))?;
+    Ok(world.steps)
+}
+
+impl World {
+    pub fn at(&mut self, at: i64, what: Do) {
+        self.counter += 1;
+        self.agenda.insert((at, self.counter), what);
+    }
+
+    pub fn after(&mut self, delay: i64, what: Do) {
+        self.at(self.now + delay, what);
+    }
+
+    pub fn step(&mut self, relay: usize, delay: i64, step: Step) {
+        self.after(delay, Do::Relay(relay, step));
+    }
+
+    /// Draws when the provider and the faults act.
+    fn plan(&mut self) {
+        let scenario = self.scenario.clone();
+        let until = scenario.active_until();
+        // A time that is spread over the active part: the absence is no time in which faults are interesting.
+        let moment = |rng: &mut Rng| {
+            let offset = rng.range(0, ACTIVE_MS);
+            match scenario.absence {
+                Some((at, length)) if offset > at => START_MS + offset + length,
+                _ => START_MS + offset,
+            }
+        };
+        let draw = |world: &mut Self, what: Do| {
+            let at = moment(&mut world.rng);
+            world.at(at, what);
+        };
+        for _ in 0..scenario.events {
+            let at = match scenario.absence {
+                Some((from, length)) if self.rng.chance(200) => START_MS + from + self.rng.range(0, length),
+                _ => moment(&mut self.rng),
+            };
+            self.at(at, Do::Emit);
+        }
+        (0..scenario.crashes).for_each(|_| draw(self, Do::Crash));
+        if self.rng.chance(300) {
+            draw(self, Do::Stop);
+        }
+        (0..scenario.takeovers).for_each(|_| draw(self, Do::Takeover));
+        (0..scenario.freezes).for_each(|_| draw(self, Do::Freeze));
+        (0..scenario.broker_faults).for_each(|_| draw(self, Do::Broker(false)));
+        (0..scenario.rest_faults).for_each(|_| draw(self, Do::Rest(false)));
+        (0..scenario.foreign).for_each(|_| draw(self, Do::Foreign(None)));
+        (0..scenario.cuts).for_each(|number| draw(self, if number % 3 == 2 { Do::Silence } else { Do::Cut }));
+        if let Some((from, length)) = scenario.absence {
+            self.at(START_MS + from, Do::Crash);
+            self.at(START_MS + from + length, Do::Boot);
+        }
+        self.at(START_MS, Do::Boot);
+        self.at(until, Do::Mend);
+        self.after(5000, Do::Expire(TRANSACTION_TIMEOUT_MS));
+    }
+
+    fn is_absent(&self) -> bool {
+        let Some((from, length)) = self.scenario.absence else { return false };
+        (START_MS + from..START_MS + from + length).contains(&self.now)
+    }
+
+    fn happen(&mut self, what: Do) {
+        match what {
+            Do::Emit => self.emit(),
+            Do::Webhook(event, attempt) => self.send_webhook(event, attempt),
+            Do::Markers(transaction) if !self.kafka.up => self.after(200, Do::Markers(transaction)),
+            Do::Markers(transaction) => {
+                let transaction = &mut self.kafka.transactions[transaction];
+                if transaction.state == State::Decided {
+                    transaction.state = State::Committed;
+                }
+            }
+            Do::Boot if self.relays.last().is_some_and(|relay| relay.alive && relay.stopping) => {
+                self.after(1000, Do::Boot);
+            }
+            // An older one may still run, frozen: it will be fenced and is nobody to rely on.
+            Do::Boot if self.is_absent() || self.relays.last().is_some_and(|relay| relay.alive) => {}
+            Do::Boot | Do::Takeover if self.is_absent() => {}
+            Do::Boot | Do::Takeover => self.boot(),
+            Do::Crash => {
+                if let Some(relay) = self.living() {
+                    self.kill(relay);
+                    let delay = self.rng.range(100, 40_000);
+                    self.after(delay, Do::Boot);
+                }
+            }
+            Do::Stop => {
+                if let Some(relay) = self.living() {
+                    self.relays[relay].stopping = true;
+                    self.drain(relay);
+                    let delay = self.rng.range(5_000, 30_000);
+                    self.after(delay, Do::Boot);
+                }
+            }
+            Do::Freeze => {
+                // One that is frozen already thaws when it was to: what it does must stay in order.
+                if let Some(relay) = self.living().filter(|&relay| self.relays[relay].frozen_until < self.now) {
+                    self.relays[relay].frozen_until = self.now + self.rng.range(1000, 80_000);
+                }
+            }
+            Do::Broker(up) => {
+                self.kafka.up = up;
+                if !up {
+                    let delay = self.rng.range(100, 20_000);
+                    self.after(delay, Do::Broker(true));
+                }
+            }
+            Do::Rest(up) => {
+                self.provider.rest_up = up;
+                if !up {
+                    let delay = self.rng.range(1000, 90_000);
+                    self.after(delay, Do::Rest(true));
+                }
+            }
+            Do::Cut => self.cut(false),
+            Do::Silence => self.cut(true),
+            Do::Foreign(None) => {
+                let number = self.kafka.begin(self.now, true);
+                self.append_foreign(number);
+                let delay = self.rng.range(100, 30_000);
+                self.after(delay, Do::Foreign(Some(number)));
+            }
+            Do::Foreign(Some(number)) => self.kafka.transactions[number].state = State::Aborted,
+            Do::Expire(every) => {
+                if self.kafka.up {
+                    self.kafka.time_out(self.now, every);
+                }
+                if !self.is_absent() || self.rng.chance(50) {
+                    self.after(5000, Do::Expire(every));
+                } else {
+                    self.after(60_000, Do::Expire(every));
+                }
+            }
+            Do::Mend => {
+                self.active = false;
+                (self.kafka.up, self.provider.rest_up) = (true, true);
+                self.after(1, Do::Boot);
+            }
+            Do::Relay(relay, step) => {
+                let frozen_until = self.relays[relay].frozen_until;
+                if !self.relays[relay].alive {
+                } else if frozen_until > self.now {
+                    self.at(frozen_until, Do::Relay(relay, step));
+                } else {
+                    self.relay_step(relay, step);
+                }
+            }
+        }
+    }
+
+    fn append_foreign(&mut self, transaction: usize) {
+        let record = crate::kafka::Record {
+            key: Vec::new(),
+            event: None,
+            version: None,
+            stale: false,
+            at_ms: self.now,
+            checkpoint: None,
+            closes_gap: None,
+            transaction,
+        };
+        self.kafka.append(Topic::Orders, record);
+    }
+
+    /// The youngest relay that runs.
+    pub fn living(&self) -> Option<usize> {
+        (0..self.relays.len()).rev().find(|&relay| self.relays[relay].alive)
+    }
+
+    pub fn kill(&mut self, relay: usize) {
+        self.relays[relay].alive = false;
+        self.provider.connections.retain(|_, connection| connection.relay != relay);
+        // Whoever waits for an answer is told nothing, and asks again.
+        for Answer { event, attempt, .. } in std::mem::take(&mut self.relays[relay].answers) {
+            self.retry_webhook(event, attempt);
+        }
+    }
+
+    fn emit(&mut self) {
+        let event = self.provider.emit(&self.scenario, &mut self.rng, self.now);
+        let ping = self.provider.events[event].visible_ms.is_none();
+        let mut connections: Vec<u64> = self.provider.connections.keys().copied().collect();
+        connections.sort_unstable();
+        for connection in connections {
+            if !ping && !self.rng.chance(self.scenario.lost_frames) {
+                self.push(connection, Frame::Event(event));
+                if self.rng.chance(self.scenario.repeated) {
+                    self.push(connection, Frame::Event(event));
+                }
+            }
+        }
+        if self.scenario.webhooks && self.provider.events[event].text_id.is_some() {
+            let delay = self.rng.range(0, 3000);
+            self.after(delay, Do::Webhook(event, 0));
+            if self.rng.chance(self.scenario.repeated) {
+                // Within the window, beyond which nothing is promised.
+                let last = self.now + WINDOW_MS / 2;
+                let at = self.rng.range(self.now, last);
+                self.at(at, Do::Webhook(event, 0));
+            }
+        }
+    }
+
+    /// Sends a frame on a connection, behind those before it unless frames overtake one another.
+    pub fn push(&mut self, number: u64, frame: Frame) {
+        let disorder = self.scenario.disorder > 0 && self.rng.chance(300);
+        let delay = self.rng.range(5, if disorder { 2500 } else { 200 });
+        let Some(connection) = self.provider.connections.get_mut(&number) else { return };
+        if connection.silent {
+            return;
+        }
+        let at = if disorder { self.now + delay } else { connection.last_ms.max(self.now + delay) };
+        connection.last_ms = connection.last_ms.max(at);
+        let relay = connection.relay;
+        self.at(at, Do::Relay(relay, Step::Frame(number, frame)));
+    }
+
+    /// What a new connection hears first.
+    pub fn accept(&mut self, relay: usize, number: u64, since: Option<pepay_relay::provider::EventId>) {
+        let connection = Connection { relay, silent: false, last_ms: self.now };
+        self.provider.connections.insert(number, connection);
+        let known = self.scenario.vocabulary == Vocabulary::Known;
+        if since.is_some() && known {
+            self.push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_started"}"#));
+        }
+        for event in self.provider.replay(&self.scenario, since, self.now) {
+            if !self.rng.chance(self.scenario.lost_frames) {
+                self.push(number, Frame::Event(event));
+            }
+        }
+        let truncated = self.rng.chance(200);
+        match self.scenario.vocabulary {
+            Vocabulary::Known if truncated => self
+                .push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed","truncated":true}"#)),
+            Vocabulary::Known => {
+                self.push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed"}"#));
+            }
+            Vocabulary::Other => self.push(number, Frame::Control(r#"{"object":"ws_control","type":"hello"}"#)),
+            Vocabulary::None => {}
+        }
+    }
+
+    fn cut(&mut self, silently: bool) {
+        let mut connections: Vec<u64> = self.provider.connections.keys().copied().collect();
+        connections.sort_unstable();
+        for number in connections {
+            let Some(connection) = self.provider.connections.get_mut(&number) else { continue };
+            let relay = connection.relay;
+            if silently {
+                connection.silent = true;
+                self.step(relay, IDLE_TIMEOUT_MS, Step::Ended(number, End::Silence));
+            } else {
+                self.provider.connections.remove(&number);
+                let end = if self.rng.chance(500) { End::Reset } else { End::Close(Some(1001)) };
+                self.step(relay, 10, Step::Ended(number, end));
+            }
+        }
+    }
+
+    fn send_webhook(&mut self, event: usize, attempt: u32) {
+        // The newest relay stands behind the endpoint, mostly.
+        let Some(relay) = self.living() else { return self.retry_webhook(event, attempt) };
+        let relay = if relay > 0 && self.relays[relay - 1].alive && self.rng.chance(300) { relay - 1 } else { relay };
+        let delay = self.rng.range(1, 300);
+        self.step(relay, delay, Step::WebhookCame(event, attempt));
+    }
+
+    /// The provider was not answered 2xx, and comes back until it gives up.
+    pub fn retry_webhook(&mut self, event: usize, attempt: u32) {
+        const DELAYS: [i64; 5] = [1000, 5000, 30_000, 120_000, 600_000];
+        if let Some(delay) = DELAYS.get(attempt as usize) {
+            self.after(*delay, Do::Webhook(event, attempt + 1));
+        }
+    }
+}
