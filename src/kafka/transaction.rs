@@ -9,7 +9,7 @@ use super::client::Context;
 use super::errors::{self, Class};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::{Duration, Instant};
 
 /// A slice of waiting for Kafka.
@@ -53,7 +53,7 @@ impl Work<'_> {
             Err(Failure::Aborted { class, detail }) => {
                 self.abort(waiting)?;
                 // What the broker said about a record is more telling than what its consequences were; that the others
-                // were purged by the abort is one of these.
+                // were purged with it is one of these.
                 match self.refusal() {
                     Some((refused, detail)) if class != Class::Record && refused != Class::Abort => {
                         Err(Failure::Aborted { class: refused, detail })
@@ -136,7 +136,8 @@ impl Work<'_> {
 
     fn abort(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
-        self.producer.purge(PurgeConfig::default().queue());
+        // It purges what is queued by itself, and keeps count of it. A purge of our own would leave a hole in the sequence
+        // numbers of a partition, and the next transaction would wait for ever for what follows the hole.
         loop {
             self.producer.poll(Duration::ZERO);
             let Err(error) = self.producer.abort_transaction(SLICE / 5) else { return Ok(()) };

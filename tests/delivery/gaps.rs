@@ -128,10 +128,14 @@ async fn events_that_the_log_shows_late_are_found() {
 async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
     let rig = Rig::new(Broker::shared().bootstrap(), "overflow").await;
     let daemon = rig.daemon().await;
-    // More than the simulator buffers for a reader, at once.
+    rig.simulator.wait_for_connections(1).await;
+    // More than the simulator buffers for a reader that does not read: it drops what it has, and asks for a resync.
+    rig.simulator.faults().set(|faults| faults.stream.silent = true);
     let orders: Vec<_> = (0..600).map(|_| rig.simulator.create_order().unwrap()).collect();
     for step in LIFE {
         orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());
     }
+    rig.simulator.faults().clear();
+    closed(&rig, "resync").await;
     finish(&rig, daemon).await;
 }
