@@ -1,6 +1,6 @@
 //! The whole relay: builds the parts, spawns their tasks, watches them, and drains.
 //!
-//! The only place where tasks are spawned. One that ends before it was told to stops the relay: half a relay that
+//! The only place where the relay's parts are started. One that ends before it was told to stops the relay: half a relay that
 //! looks alive loses events in silence.
 //!
 //! Start: fence every predecessor → claim → read the window back → ready → legs open; any other order lets a duplicate
@@ -41,6 +41,9 @@ use tracing::{error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// How long legs may take to tell their peers once the loop has ended.
+const GOODBYES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a relay is made of.
 #[derive(Clone, Debug)]
@@ -244,6 +247,9 @@ impl Shared {
             Some(ended) => ended,
             None => drained(&mut tasks, relay, &abandon, deadline).await,
         };
+        // Webhooks that lost their relay are told so before their connections go.
+        let goodbyes = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(GOODBYES_WITHIN, goodbyes).await;
         tasks.shutdown().await;
         let Ended { left, why } =
             ended.unwrap_or(Ended { left: 0, why: Some(Stop::Fatal("the relay's thread failed".into())) });

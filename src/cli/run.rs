@@ -55,7 +55,10 @@ async fn serve(settings: Settings, logs: &Logs) -> Result<(), Exit> {
                 notify.stopping();
                 daemon.stop();
             }
-            _ = hup.recv(), if !stopping => reload(&mut config, &sources, logs, &daemon, &notify),
+            _ = hup.recv(), if !stopping => {
+                // Before readiness there is none to be told anew.
+                reload(&mut config, &sources, logs, &daemon, ready.then_some(&notify));
+            }
             changed = health.changed() => {
                 if changed.is_ok() {
                     let snapshot = health.borrow_and_update().clone();
@@ -90,8 +93,14 @@ async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
 }
 
 /// Secrets and `log.level` anew; with any mistake everything stays as it is.
-fn reload(config: &mut config::Config, sources: &config::Sources, logs: &Logs, daemon: &Daemon, notify: &Notify) {
-    notify.reloading();
+fn reload(
+    config: &mut config::Config,
+    sources: &config::Sources,
+    logs: &Logs,
+    daemon: &Daemon,
+    notify: Option<&Notify>,
+) {
+    notify.inspect(|notify| notify.reloading());
     match config::reload(config, sources) {
         Ok(reloaded) => {
             daemon.renew(&reloaded.secrets);
@@ -107,5 +116,5 @@ fn reload(config: &mut config::Config, sources: &config::Sources, logs: &Logs, d
         }
         Err(mistakes) => error!("not reloaded, everything stays as it was: {mistakes}"),
     }
-    notify.ready();
+    notify.inspect(|notify| notify.ready());
 }

@@ -69,6 +69,7 @@ async fn read_back(
     window: Window,
     versions: Versions,
 ) -> Result<(Window, Versions), StartError> {
+    let ids_max = config.dedup.ids_max;
     let memory = Arc::new(Mutex::new((window, versions)));
     let filling = Arc::clone(&memory);
     let sink = move |record: recover::ReadBack<'_>| {
@@ -76,6 +77,11 @@ async fn read_back(
         let (window, versions) = &mut *memory;
         let Some(id) = record.event_id else { return };
         window.remember(id, record.published_at_ms);
+        if window.len() > ids_max {
+            // A topic may hold more ids than may be remembered; the oldest make room as they will at every commit.
+            window.expire(record.published_at_ms, None);
+            versions.expire(record.published_at_ms);
+        }
         if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
             versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
         }

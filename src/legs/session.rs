@@ -44,6 +44,18 @@ pub enum End {
     Paused,
 }
 
+impl End {
+    /// Whether the request was found wrong, as one with a cursor that the provider does not take might be.
+    pub fn may_mean_the_cursor(&self) -> bool {
+        match self {
+            Self::Http { status, .. } => *status == 400,
+            Self::Close(code) => *code == Some(4400),
+            Self::StreamError(code) => code.to_ascii_uppercase().contains("CURSOR"),
+            _ => false,
+        }
+    }
+}
+
 /// What an end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {

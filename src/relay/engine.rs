@@ -15,7 +15,8 @@ use std::collections::VecDeque;
 /// Deliveries of one batch. At 10,000 records a transaction's fixed cost is spread so thin that more gain nothing.
 pub const BATCH_DELIVERIES_MAX: usize = 10_000;
 
-/// Bytes of one batch. Bounds what librdkafka holds beside it and how long a commit takes.
+/// Bytes at which a batch is full: it takes no further delivery. Bounds what librdkafka holds beside it, and how long
+/// a commit takes.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// Even the dead letter of one delivery was refused.
@@ -149,8 +150,12 @@ impl Engine {
     /// Plans what was refused before, one part a batch; the rest once all parts stand.
     fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Told<'_>)) {
         while self.open.is_empty() && !self.queue.is_empty() {
-            let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX).min(self.queue.len());
-            for item in self.queue.drain(..count).collect::<Vec<_>>() {
+            let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX);
+            for _ in 0..count {
+                if self.open.batch.bytes() >= BATCH_BYTES_MAX {
+                    break;
+                }
+                let Some(item) = self.queue.pop_front() else { break };
                 self.plan(item, now, tell);
             }
         }

@@ -21,6 +21,7 @@ use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
 use crate::legs::progress::{Gap, Position};
 use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
 use crate::telemetry::{Health, Metrics, Phase};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -66,18 +67,21 @@ impl Relay {
     /// `abandon`, which leaves what is inside to the provider.
     pub async fn run(mut self, abandon: CancellationToken) -> Ended {
         let mut arrived = Vec::with_capacity(BATCH_DELIVERIES_MAX);
+        // What arrived when the plan was full of bytes; the next plan begins with it.
+        let mut waiting = VecDeque::new();
         let mut tick = interval_at(Instant::now() + IDLE_CHECKPOINT_EVERY, IDLE_CHECKPOINT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut busy = false;
         let mut open = true;
         let mut unsaved = false;
         let why = loop {
+            self.take(&mut waiting);
             if !busy && let Some((batch, marks)) = self.next() {
                 self.publisher.submit(batch, marks);
                 (busy, unsaved) = (true, false);
                 tick.reset();
             }
-            if !busy && !open && self.engine.inside() == 0 {
+            if !busy && !open && waiting.is_empty() && self.engine.inside() == 0 {
                 if !unsaved {
                     break None;
                 }
@@ -90,7 +94,7 @@ impl Relay {
             self.health.turned(now_ms());
             self.metrics.ready(self.health.phase() == Phase::Ready);
             self.metrics.gaps_open(self.engine.core().progress().gaps().len());
-            let room = self.engine.room();
+            let room = if waiting.is_empty() { self.engine.room() } else { 0 };
             tokio::select! {
                 biased;
                 () = abandon.cancelled() => break None,
@@ -104,7 +108,7 @@ impl Relay {
                 count = self.intake.recv_many(&mut arrived, room), if open && room > 0 => {
                     open = count > 0;
                     unsaved |= open;
-                    self.take(&mut arrived);
+                    waiting.extend(arrived.drain(..));
                 }
                 _ = tick.tick() => {
                     // Also while Kafka is away the loop turns, and the watchdog sees it.
@@ -115,7 +119,7 @@ impl Relay {
                 }
             }
         };
-        let left = self.abandon();
+        let left = self.abandon(waiting);
         self.publisher.close(self.close_deadline).await;
         Ended { left, why }
     }
@@ -127,10 +131,12 @@ impl Relay {
         self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
     }
 
-    /// Plans what arrived.
-    fn take(&mut self, arrived: &mut Vec<Arrival>) {
+    /// Plans what arrived, as far as there is room.
+    fn take(&mut self, waiting: &mut VecDeque<Arrival>) {
         let now = self.now();
-        for arrival in arrived.drain(..) {
+        while self.engine.room() > 0
+            && let Some(arrival) = waiting.pop_front()
+        {
             let item = match arrival {
                 Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
                 Arrival::Note(note) => Item::Note(note),
@@ -168,12 +174,12 @@ impl Relay {
     }
 
     /// What is inside is not settled: it is left to the provider, and whoever waits for it is told.
-    fn abandon(&mut self) -> usize {
+    fn abandon(&mut self, waiting: VecDeque<Arrival>) -> usize {
         let mut left = self.engine.abandon();
         self.intake.close();
         let mut queued = Vec::new();
         self.intake.drain(&mut queued);
-        left.extend(queued.into_iter().filter_map(|arrival| match arrival {
+        left.extend(waiting.into_iter().chain(queued).filter_map(|arrival| match arrival {
             Arrival::Delivery(delivery) => Some(delivery),
             Arrival::Note(_) => None,
         }));

@@ -111,10 +111,16 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     /// Hands on what was held back, and holds nothing more.
     async fn let_go(&mut self) -> ControlFlow<Finished> {
         let Some(Held { frames, .. }) = self.held.take() else { return ControlFlow::Continue(()) };
+        let mut flow = ControlFlow::Continue(());
         for (bytes, received_at_ms) in frames.release() {
-            self.deliver(bytes, received_at_ms).await?;
+            match self.deliver(bytes, received_at_ms).await {
+                ControlFlow::Continue(()) => {}
+                // A connection that ended meanwhile does not unread what was read.
+                ControlFlow::Break(Finished::Ended(ended)) => flow = ControlFlow::Break(Finished::Ended(ended)),
+                stopped => return stopped,
+            }
         }
-        ControlFlow::Continue(())
+        flow
     }
 
     /// A hint that the stream has a hole: a walk is asked for, at once or together with the hints that follow.

@@ -105,12 +105,19 @@ impl Websocket {
         let started = Instant::now().into_std();
         let mut session = Session::new(backoff_min, backoff_max, auth == StreamAuth::Token, started);
         let mut down = None;
+        let mut ask_since = true;
         while !self.stop.is_cancelled() {
             self.health.set_leg(Leg::Websocket, LegState::Connecting);
-            let since = self.position.borrow_and_update().cursor;
+            let since = self.position.borrow_and_update().cursor.filter(|_| ask_since);
             let Some((ended, stood)) = self.attempt(&session, since, &mut down).await else { break };
             let lived = stood.map_or(Duration::ZERO, |stood| stood.lived);
-            let retry = session.ended(&ended.end, lived, rand::random());
+            let mut retry = session.ended(&ended.end, lived, rand::random());
+            // How a cursor fails that the provider does not take is not documented. A request that is refused with one
+            // is made once without: the walk brings what it would have replayed.
+            ask_since = !(since.is_some() && ended.end.may_mean_the_cursor());
+            if !ask_since {
+                retry.delay = retry.delay.min(backoff_min);
+            }
             self.say_disconnected(&ended, retry, &mut down);
             if let Some(Stood { heard_at_ms, .. }) = stood {
                 // An intake that is closed takes nothing more, and needs no gap.
