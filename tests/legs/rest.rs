@@ -1,6 +1,6 @@
 use super::soon;
 use pepay_relay::clock::Clock;
-use pepay_relay::provider::rest::{Rest, RestError};
+use pepay_relay::provider::rest::{BODY_BYTES_MAX, Rest, RestError};
 use pepay_relay::provider::tls;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
@@ -115,7 +115,7 @@ async fn hostile_answers_are_errors() {
     let (rest, _asked) = rig("ck_test", huge).await;
     assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::TooLarge(_))));
 
-    let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(9 << 20));
+    let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(BODY_BYTES_MAX + 1));
     let (rest, _asked) = rig("ck_test", &endless).await;
     assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::TooLarge(_))));
 
