@@ -29,6 +29,8 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 /// Attempts that are aborted at once, one after the other, before the next one waits a little.
 const ABORTS_IN_A_ROW: u32 = 3;
+/// From this many new producers in a row for one batch on, each is followed by a wait.
+const REBUILDS_BEFORE_WAITING: u32 = 2;
 
 /// What the thread works with.
 pub(super) struct Setup {
@@ -91,7 +93,7 @@ impl Line {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
         let commit = self.commit.saturating_add(1);
-        let mut aborts = 0;
+        let (mut aborts, mut rebuilds) = (0_u32, 0_u32);
         loop {
             if self.producer.is_none() {
                 match self.resolve(commit) {
@@ -113,7 +115,8 @@ impl Line {
                     return Some(Ok(Verdict::Refused { detail }));
                 }
                 Err(Failure::Aborted { class, detail }) => {
-                    aborts += 1;
+                    aborts = aborts.saturating_add(1);
+                    rebuilds = 0;
                     let at_once = class == Class::Abort && aborts <= ABORTS_IN_A_ROW;
                     let kind = if at_once { KafkaErrorKind::Abort } else { KafkaErrorKind::Retry };
                     self.setup.metrics.kafka_error(kind);
@@ -128,6 +131,13 @@ impl Line {
                     self.producer = None;
                     if fenced && let Some(stop) = self.confirm_fence()? {
                         return Some(Err(self.stopped(stop)));
+                    }
+                    // One new producer ends a passing trouble. Trouble that outlives it is Kafka's, and is waited for
+                    // like an outage, so that a lasting error never becomes a busy loop of fences.
+                    rebuilds = rebuilds.saturating_add(1);
+                    if rebuilds >= REBUILDS_BEFORE_WAITING {
+                        self.outage.waiting(&detail);
+                        self.setup.cancel.wait(RETRY_AFTER).ok()?;
                     }
                 }
                 Err(Failure::Stop(detail)) => return Some(Err(self.stopped(Stop::Fatal(detail)))),
