@@ -80,6 +80,7 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
             Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
                 line.refused_at_start(&detail)?;
                 line.producer = None;
+                line.setup.metrics.kafka_error(KafkaErrorKind::Retry);
                 line.outage.waiting(&detail);
                 line.setup.cancel.wait(RETRY_AFTER)?;
             }
@@ -201,7 +202,6 @@ impl Line {
         let newest = match self.fence() {
             Ok(newest) => newest,
             Err(Trouble::Cancelled) => return Err(None),
-            Err(Trouble::Start(StartError::Fenced)) => return Err(Some(Stop::Fenced)),
             Err(Trouble::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
             Err(Trouble::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
         };
@@ -362,15 +362,17 @@ impl Outage {
     /// No answer since `began`: an outage after [`UNAVAILABLE_AFTER`].
     fn silent_since(&mut self, began: Instant, detail: &str) {
         if began.elapsed() >= UNAVAILABLE_AFTER {
+            if self.since.is_none() {
+                self.metrics.kafka_error(KafkaErrorKind::Retry);
+            }
             self.waiting(detail);
         }
     }
 
-    /// Something waits for Kafka now.
+    /// Something waits for Kafka now. Whoever calls counts the error.
     fn waiting(&mut self, detail: &str) {
         if self.since.is_none() {
             self.since = Some(Instant::now());
-            self.metrics.kafka_error(KafkaErrorKind::Retry);
             tracing::warn!(detail, "kafka unavailable");
         }
         // While starting, webhooks are told `starting`, which is no less true.
