@@ -1,6 +1,7 @@
 //! How a command ends other than well: one sentence for a person, one status for systemd and scripts.
 
 use crate::kafka::errors::StartError;
+use crate::legs::webhook::BindError;
 use std::fmt;
 use std::io;
 
@@ -73,10 +74,20 @@ impl From<StartError> for Exit {
     fn from(error: StartError) -> Self {
         let sentence = error.to_string();
         match error {
-            StartError::Fenced => Self::fenced(sentence),
             StartError::Denied(_) => Self::denied(sentence),
             StartError::Settings(_) => Self::settings(sentence),
             StartError::Failed(_) => Self::failed(sentence),
+        }
+    }
+}
+
+/// Why the webhook listener cannot be set up: wrong certificate files are settings; an address may become free.
+impl From<BindError> for Exit {
+    fn from(error: BindError) -> Self {
+        let sentence = error.to_string();
+        match error {
+            BindError::Tls(_) => Self::settings(sentence),
+            BindError::InUse(_) | BindError::Address { .. } => Self::failed(sentence),
         }
     }
 }

@@ -154,7 +154,10 @@ impl Report {
             })
         })?;
         let permissions = match kafka::probe::transactions(config, secrets).await {
-            Ok(()) => Finding::ok("permissions", "may write transactions"),
+            Ok(()) => Finding::ok(
+                "permissions",
+                "transactions allowed; whether topics may be written shows with the first record",
+            ),
             Err(error) => Finding::wrong("permissions", error, ""),
         };
         self.tell(&permissions)

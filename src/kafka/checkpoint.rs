@@ -11,9 +11,9 @@ use serde_json::Value;
 pub struct Marks {
     /// Everything that the socket and the log brought up to this event id is settled.
     pub cursor: Option<String>,
-    /// Up to this event id a later walk of the log found nothing missing.
+    /// A time, as the legs write it: events up to it are settled, since a later walk of the log covered them.
     pub verified: Option<String>,
-    /// Gaps that are still open.
+    /// Gaps that are still open, and the one that closed last.
     pub gaps: Vec<Value>,
 }
 

@@ -55,6 +55,12 @@ const MESSAGE_BYTES_MAX: usize = 100_000_000;
 
 /// The connection and its security, and the further options of the settings.
 pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
+    tunable(config, secrets, &[])
+}
+
+/// Connection and security, our values of what a user may tune, and then what the user says about it. What the relay
+/// owns is refused in `kafka.options` and set by the caller afterwards.
+fn tunable(config: &Config, secrets: &Secrets, ours: &[(&str, String)]) -> ClientConfig {
     let kafka = &config.kafka;
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &kafka.bootstrap_servers);
@@ -75,8 +81,10 @@ pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
     }
     if let Some(username) = &kafka.username {
         client.set("sasl.username", username);
-        // A mechanism that never sends the password itself, should none be named.
-        client.set("sasl.mechanism", kafka.sasl_mechanism.as_deref().unwrap_or("SCRAM-SHA-512"));
+        // The settings demand it with every username.
+        if let Some(mechanism) = &kafka.sasl_mechanism {
+            client.set("sasl.mechanism", mechanism);
+        }
         if let Some(password) = &secrets.kafka_password {
             client.set("sasl.password", password.expose_secret());
         }
@@ -85,7 +93,14 @@ pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
     client.set("reconnect.backoff.max.ms", "1000");
     client.set("socket.timeout.ms", "10000");
     client.set("socket.keepalive.enable", "true");
+    for (key, value) in ours {
+        client.set(*key, value);
+    }
     for (key, value) in &kafka.options {
+        // The alias and the name are one property for librdkafka, and which of two would win is left to chance.
+        if key == "queue.buffering.max.ms" {
+            client.remove("linger.ms");
+        }
         client.set(key, value);
     }
     client
@@ -99,29 +114,42 @@ pub(super) fn producer(
     sizes: Sizes,
     tuning: &Tuning,
 ) -> ClientConfig {
-    let mut client = base(config, secrets);
+    let transaction_ms = tuning.transaction_timeout.as_millis();
+    let mut client = tunable(
+        config,
+        secrets,
+        &[
+            ("socket.timeout.ms", (transaction_ms / 2).min(10_000).to_string()),
+            // The batch is already whole when it is handed over: waiting for more records only costs time.
+            ("linger.ms", "0".to_owned()),
+        ],
+    );
     let within = |bytes: usize| bytes.saturating_sub(BATCH_OVERHEAD_BYTES).clamp(1, MESSAGE_BYTES_MAX).to_string();
     client.set("batch.size", within(sizes.batch_bytes));
     client.set("message.max.bytes", sizes.record_bytes.clamp(MESSAGE_BYTES_MIN, MESSAGE_BYTES_MAX).to_string());
-    let transaction_ms = tuning.transaction_timeout.as_millis();
     client.set("transactional.id", transactional_id);
     client.set("transaction.timeout.ms", transaction_ms.to_string());
     // A record gives up before its transaction does, so that a transaction can still be aborted in good order.
     client.set("message.timeout.ms", (transaction_ms * 3 / 4).to_string());
-    client.set("socket.timeout.ms", (transaction_ms / 2).min(10_000).to_string());
     client.set("acks", "all");
     client.set("enable.idempotence", "true");
     // More than five would let retries overtake one another.
     client.set("max.in.flight.requests.per.connection", "5");
     client.set("partitioner", "murmur2_random");
-    // The batch is already whole when it is handed over: waiting for more records only costs time.
-    client.set("linger.ms", "0");
     client
 }
 
 /// A consumer for partitions named by the caller; it joins no group and commits no offset.
 pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
-    let mut client = base(config, secrets);
+    let mut client = tunable(
+        config,
+        secrets,
+        &[
+            // The defaults would let each partition queue 64 MiB.
+            ("queued.max.messages.kbytes", "4096".to_owned()),
+            ("fetch.wait.max.ms", "100".to_owned()),
+        ],
+    );
     // librdkafka assigns partitions only to a consumer with a group id; nothing is ever stored under it.
     client.set("group.id", format!("{}.read", config.name));
     client.set("enable.auto.commit", "false");
@@ -133,9 +161,6 @@ pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> C
     client.set("enable.partition.eof", "true");
     // The default of a second leaves a fast reader idle most of the time.
     client.set("fetch.queue.backoff.ms", "1");
-    // The defaults would let each partition queue 64 MiB.
-    client.set("queued.max.messages.kbytes", "4096");
-    client.set("fetch.wait.max.ms", "100");
     client
 }
 
@@ -188,13 +213,8 @@ impl Context {
 }
 
 impl ClientContext for Context {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, line: &str) {
-        // What these lines mean for the relay is logged once by the relay; here they are detail, repeated at will.
-        if facility == "CONFWARN" {
-            tracing::warn!(target: "librdkafka", detail = line, "kafka option");
-        } else {
-            tracing::debug!(target: "librdkafka", facility, detail = line, "librdkafka");
-        }
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::telemetry::logs::librdkafka(level, facility, line);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -266,6 +286,34 @@ pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Environment;
+    use secrecy::SecretString;
+
+    #[test]
+    fn options_of_the_settings_win_over_what_may_be_tuned() {
+        let secrets = Secrets { api_key: SecretString::from("k"), webhook: Vec::new(), kafka_password: None };
+        let made = |options: &[(&str, &str)]| {
+            let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+            config.kafka.options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let producer = producer(&config, &secrets, "t", Sizes::default(), &Tuning::default());
+            (producer, consumer(&config, &secrets, "read_committed"))
+        };
+        let (producer, consumer) = made(&[]);
+        assert_eq!((producer.get("linger.ms"), producer.get("socket.timeout.ms")), (Some("0"), Some("10000")));
+        assert_eq!(consumer.get("fetch.wait.max.ms"), Some("100"));
+        let (producer, consumer) = made(&[
+            ("linger.ms", "5"),
+            ("socket.timeout.ms", "20000"),
+            ("fetch.wait.max.ms", "7"),
+            ("queued.max.messages.kbytes", "99"),
+        ]);
+        assert_eq!((producer.get("linger.ms"), producer.get("socket.timeout.ms")), (Some("5"), Some("20000")));
+        assert_eq!(consumer.get("fetch.wait.max.ms"), Some("7"));
+        assert_eq!(consumer.get("queued.max.messages.kbytes"), Some("99"));
+        // Under its alias, and never twice.
+        let (producer, _) = made(&[("queue.buffering.max.ms", "5")]);
+        assert_eq!((producer.get("linger.ms"), producer.get("queue.buffering.max.ms")), (None, Some("5")));
+    }
 
     #[test]
     fn a_refused_record_wins_over_other_failures_and_consequences_never_do() {

@@ -24,9 +24,6 @@ pub enum Class {
 /// Why the relay could not start with Kafka. Each names its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// Another relay of the same name took over while this one started (exit status 75).
-    #[error("another relay of the same name took over; give each relay its own `name`")]
-    Fenced,
     /// Kafka refused the credentials or lacks a permission; the text names the ACL to add (exit status 77).
     #[error("{0}")]
     Denied(String),

@@ -29,6 +29,8 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 /// Attempts that are aborted at once, one after the other, before the next one waits a little.
 const ABORTS_IN_A_ROW: u32 = 3;
+/// From this many new producers in a row for one batch on, each is followed by a wait.
+const REBUILDS_BEFORE_WAITING: u32 = 2;
 
 /// What the thread works with.
 pub(super) struct Setup {
@@ -78,6 +80,7 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
             Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
                 line.refused_at_start(&detail)?;
                 line.producer = None;
+                line.setup.metrics.kafka_error(KafkaErrorKind::Retry);
                 line.outage.waiting(&detail);
                 line.setup.cancel.wait(RETRY_AFTER)?;
             }
@@ -91,7 +94,7 @@ impl Line {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
         let commit = self.commit.saturating_add(1);
-        let mut aborts = 0;
+        let (mut aborts, mut rebuilds) = (0_u32, 0_u32);
         loop {
             if self.producer.is_none() {
                 match self.resolve(commit) {
@@ -113,7 +116,8 @@ impl Line {
                     return Some(Ok(Verdict::Refused { detail }));
                 }
                 Err(Failure::Aborted { class, detail }) => {
-                    aborts += 1;
+                    aborts = aborts.saturating_add(1);
+                    rebuilds = 0;
                     let at_once = class == Class::Abort && aborts <= ABORTS_IN_A_ROW;
                     let kind = if at_once { KafkaErrorKind::Abort } else { KafkaErrorKind::Retry };
                     self.setup.metrics.kafka_error(kind);
@@ -128,6 +132,13 @@ impl Line {
                     self.producer = None;
                     if fenced && let Some(stop) = self.confirm_fence()? {
                         return Some(Err(self.stopped(stop)));
+                    }
+                    // One new producer ends a passing trouble. Trouble that outlives it is Kafka's, and is waited for
+                    // like an outage, so that a lasting error never becomes a busy loop of fences.
+                    rebuilds = rebuilds.saturating_add(1);
+                    if rebuilds >= REBUILDS_BEFORE_WAITING {
+                        self.outage.waiting(&detail);
+                        self.setup.cancel.wait(RETRY_AFTER).ok()?;
                     }
                 }
                 Err(Failure::Stop(detail)) => return Some(Err(self.stopped(Stop::Fatal(detail)))),
@@ -191,7 +202,6 @@ impl Line {
         let newest = match self.fence() {
             Ok(newest) => newest,
             Err(Trouble::Cancelled) => return Err(None),
-            Err(Trouble::Start(StartError::Fenced)) => return Err(Some(Stop::Fenced)),
             Err(Trouble::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
             Err(Trouble::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
         };
@@ -352,15 +362,17 @@ impl Outage {
     /// No answer since `began`: an outage after [`UNAVAILABLE_AFTER`].
     fn silent_since(&mut self, began: Instant, detail: &str) {
         if began.elapsed() >= UNAVAILABLE_AFTER {
+            if self.since.is_none() {
+                self.metrics.kafka_error(KafkaErrorKind::Retry);
+            }
             self.waiting(detail);
         }
     }
 
-    /// Something waits for Kafka now.
+    /// Something waits for Kafka now. Whoever calls counts the error.
     fn waiting(&mut self, detail: &str) {
         if self.since.is_none() {
             self.since = Some(Instant::now());
-            self.metrics.kafka_error(KafkaErrorKind::Retry);
             tracing::warn!(detail, "kafka unavailable");
         }
         // While starting, webhooks are told `starting`, which is no less true.

@@ -17,7 +17,8 @@ pub struct Wanted {
     pub partitions: i32,
     /// `kafka.replication_factor`; `None` is the broker's default.
     pub replication_factor: Option<i32>,
-    /// `cleanup.policy` of a topic that the relay creates.
+    /// `cleanup.policy` of a topic that the relay creates. Of an existing one the same is asked, save that the latest
+    /// orders may also be `compact,delete`: whoever wrote that wants old orders gone.
     pub cleanup_policy: &'static str,
     /// Least `retention.ms`, where records are deleted by age and the window is read back from the topic.
     pub retention_ms_min: Option<i64>,

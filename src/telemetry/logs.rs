@@ -62,16 +62,22 @@ impl Logs {
 ///
 /// librdkafka names hosts, topics and states in its lines, and neither passwords nor payloads; its contexts
 /// (`security`, `protocol`, …) that would say more need the property `debug`, which the settings refuse.
+///
+/// librdkafka calls every lost connection an error, repeats it at will and comes back from it by itself; what it means
+/// is logged once by the relay (`kafka unavailable`). So only what is critical keeps its rank, and what it says of
+/// properties, which a person has to mend, is a warning; all the rest is for `rdkafka=debug`.
 pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let facility_is_settings = facility == "CONFWARN";
     let (facility, message) = (super::foreign(facility), super::foreign(message));
+    if facility_is_settings {
+        tracing::warn!(target: "rdkafka", %facility, "{message}");
+        return;
+    }
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
             tracing::error!(target: "rdkafka", %facility, "{message}");
         }
-        // librdkafka calls every lost connection an error, and comes back from it by itself.
-        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!(target: "rdkafka", %facility, "{message}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "rdkafka", %facility, "{message}"),
-        RDKafkaLogLevel::Debug => tracing::debug!(target: "rdkafka", %facility, "{message}"),
+        _ => tracing::debug!(target: "rdkafka", %facility, "{message}"),
     }
 }
 

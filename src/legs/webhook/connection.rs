@@ -38,6 +38,10 @@ const LINGER: Duration = Duration::from_secs(2);
 /// ... and up to this many bytes; whoever sends more does not read.
 const LINGER_BYTES_MAX: usize = 4 << 20;
 
+/// A connection takes no further request after this long, so that a peer who never reads its answers holds a place for
+/// so long at most. A peer in good faith reconnects within milliseconds.
+const LIFE_MAX: Duration = Duration::from_secs(300);
+
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
@@ -83,11 +87,16 @@ impl Shared {
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
-            () = self.stop.cancelled() => {
+            stopping = self.last_request() => {
                 Pin::new(&mut connection).graceful_shutdown();
-                // A request that is inside gets its outcome; who has not sent one yet can ask elsewhere.
-                let idle = open.load(Ordering::Relaxed) == 0;
-                let patience = if idle { FLUSH_WAIT } else { Duration::MAX };
+                let patience = match stopping {
+                    // The rest of a body, its outcome, and the way of the answer.
+                    false => self.limits.body_timeout.saturating_mul(2).saturating_add(self.limits.answer_within),
+                    // Who has not sent a request yet can ask elsewhere.
+                    true if open.load(Ordering::Relaxed) == 0 => FLUSH_WAIT,
+                    // A request that is inside gets its outcome; `Listening::serve` bounds the drain.
+                    true => Duration::MAX,
+                };
                 let last = timeout(patience, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;
                 last.unwrap_or(Ok(()))
             }
@@ -97,6 +106,17 @@ impl Shared {
             self.metrics.webhook_response(431);
         }
         linger(connection.into_parts().io.into_inner(), &self.stop).await;
+    }
+}
+
+impl Shared {
+    /// Waits until no further request is taken: true because the relay stops, false after [`LIFE_MAX`].
+    async fn last_request(&self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => true,
+            () = tokio::time::sleep(LIFE_MAX) => false,
+        }
     }
 }
 

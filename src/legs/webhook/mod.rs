@@ -9,7 +9,7 @@ mod connection;
 mod door;
 mod tls;
 
-pub use tls::TlsError;
+pub use tls::{Certificates, TlsError};
 
 use super::{Intake, Leg};
 use crate::config;
@@ -76,7 +76,7 @@ pub struct Webhook {
 pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
+    certificates: Certificates,
     shared: Shared,
 }
 
@@ -84,10 +84,7 @@ impl Webhook {
     /// Takes the address and reads certificate and key, if both are set.
     pub async fn bind(self) -> Result<Listening, BindError> {
         let Self { settings, secrets, intake, health, metrics, stop } = self;
-        let tls = match (&settings.tls_cert_file, &settings.tls_key_file) {
-            (Some(cert), Some(key)) => Some(tls::server_config(cert, key)?),
-            _ => None,
-        };
+        let certificates = Certificates::read(&settings)?;
         let wanted = settings.listen;
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse(wanted),
@@ -99,7 +96,7 @@ impl Webhook {
         metrics.leg_connected(Leg::Webhook, true);
         let limits = Arc::new(settings.clone());
         let door = Arc::new(Door::new(settings, secrets, intake, health, Arc::clone(&metrics)));
-        Ok(Listening { listener, address, tls, shared: Shared { door, metrics, limits, stop } })
+        Ok(Listening { listener, address, certificates, shared: Shared { door, metrics, limits, stop } })
     }
 }
 
@@ -109,11 +106,16 @@ impl Listening {
         self.address
     }
 
+    /// What reads certificate and key anew while this serves.
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
+    }
+
     /// Serves until `stop` is cancelled, then lets requests that are inside get their outcomes.
     ///
     /// At `webhook.connections_max` nothing more is accepted: new peers wait in the system's backlog.
     pub async fn serve(self) {
-        let Self { listener, tls, shared, .. } = self;
+        let Self { listener, certificates, shared, .. } = self;
         let places = Arc::new(Semaphore::new(shared.limits.connections_max.min(Semaphore::MAX_PERMITS)));
         let addresses = Addresses::new(shared.limits.connections_per_address_max);
         let mut connections = JoinSet::new();
@@ -128,7 +130,7 @@ impl Listening {
                 tracing::debug!(%peer, "webhook connection over the limit of its address");
                 continue;
             };
-            let (shared, tls) = (shared.clone(), tls.clone());
+            let (shared, tls) = (shared.clone(), certificates.current());
             connections.spawn(async move {
                 shared.serve(socket, tls, peer).await;
                 drop((place, address));

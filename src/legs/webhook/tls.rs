@@ -1,11 +1,13 @@
 //! TLS for the webhook listener, where no proxy stands before it.
 
+use crate::config;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Why certificate and key cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,36 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
+/// Certificate and key of the listener, if it has them; all clones show the same.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    files: Option<(PathBuf, PathBuf)>,
+    current: watch::Sender<Option<Arc<ServerConfig>>>,
+}
+
+impl Certificates {
+    /// Reads `webhook.tls_cert_file` and `webhook.tls_key_file`, if both are set.
+    pub(super) fn read(settings: &config::Webhook) -> Result<Self, TlsError> {
+        let files = settings.tls_cert_file.clone().zip(settings.tls_key_file.clone());
+        let this = Self { files, current: watch::Sender::new(None) };
+        this.renew()?;
+        Ok(this)
+    }
+
+    /// Reads both files anew, for connections from now on. On an error the old ones stay in use.
+    pub fn renew(&self) -> Result<(), TlsError> {
+        if let Some((cert_file, key_file)) = &self.files {
+            self.current.send_replace(Some(server_config(cert_file, key_file)?));
+        }
+        Ok(())
+    }
+
+    /// What the next connection is served with; `None` without TLS.
+    pub(super) fn current(&self) -> Option<Arc<ServerConfig>> {
+        self.current.borrow().clone()
+    }
+}
+
 /// A server configuration with the certificate chain (leaf first) and key of two PEM files.
 pub(super) fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let wrong =
@@ -43,10 +75,10 @@ pub(super) fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<Ser
     }
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| wrong("webhook.tls_key_file", key_file, "a private key", error.to_string()))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    server.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(server))
 }
