@@ -7,35 +7,36 @@
 //! through. Stop: no new webhooks → the socket closes → what is inside is committed → leave, within
 //! `shutdown.deadline`; what is left then stays with the provider, which still holds it.
 
+mod warm;
+
 use crate::clock::{Clock, now_ms};
 use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::client::Tuning;
 use crate::kafka::errors::StartError;
-use crate::kafka::recover::{self, Progress as Reading};
 use crate::kafka::topics;
-use crate::kafka::{Broker, Checkpoint, Publisher, Stop};
+use crate::kafka::{Broker, Publisher, Stop};
 use crate::legs::backfill::{Backfill, Walks};
-use crate::legs::progress::{GapCause, Position, Progress};
+use crate::legs::progress::{Note, Position};
 use crate::legs::webhook::{Listening, Webhook};
-use crate::legs::websocket::Websocket;
+use crate::legs::websocket::{Dialer, Websocket};
 use crate::legs::{Intake, IntakeReceiver, Leg};
 use crate::normalize;
-use crate::provider::EventId;
 use crate::provider::rest::Rest;
 use crate::provider::tls;
-use crate::relay::core::{AHEAD_MAX_MS, Core, Settings};
+use crate::relay::core::{Core, Settings};
 use crate::relay::engine::Engine;
-use crate::relay::{Ended, Relay, Version, Versions, Window, resume};
+use crate::relay::{Ended, Relay};
+use crate::telemetry::admin::Admin;
 use crate::telemetry::{Health, LegState, Metrics, Phase};
 use secrecy::SecretString;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
@@ -65,9 +66,13 @@ pub struct Daemon {
     pub health: Arc<Health>,
     /// Where webhooks are taken, when they are.
     pub webhook: Option<SocketAddr>,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
     secrets: SecretChannels,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Exit>>,
+    /// The admin listener serves to the very end.
+    _observers: DropGuard,
 }
 
 /// New secrets for the parts that use them.
@@ -113,48 +118,14 @@ impl Reach {
         Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
     }
 
-    /// Connects the stream once and leaves it; the error says why not.
-    pub async fn stream(&self, config: &Config) -> Result<(), String> {
-        let (intake, _receiver) = Intake::new(config.intake.bytes_max);
-        let position = watch::Sender::new(Position::default());
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"))));
-        self.websocket(
-            config,
-            intake,
-            position.subscribe(),
-            Walks::default(),
-            health,
-            metrics,
-            CancellationToken::new(),
-        )
-        .probe()
-        .await
-    }
-
-    fn websocket(
-        &self,
-        config: &Config,
-        intake: Intake,
-        position: watch::Receiver<Position>,
-        walks: Walks,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-        stop: CancellationToken,
-    ) -> Websocket {
-        Websocket {
+    /// What it takes to connect the stream.
+    pub fn dialer(&self, config: &Config) -> Dialer {
+        Dialer {
             stream_url: config.provider.stream_url.clone(),
             settings: config.stream.clone(),
-            hold_max: config.backfill.hold_max,
             api_key: self.api_key.subscribe(),
             rest: Arc::clone(&self.rest),
             tls: Arc::clone(&self.tls),
-            position,
-            intake,
-            walks,
-            clock: Arc::clone(&self.clock),
-            health,
-            metrics,
-            stop,
         }
     }
 }
@@ -187,6 +158,13 @@ impl Daemon {
             false => None,
         };
         let webhook = listening.as_ref().map(Listening::local_addr);
+        let listen = config.admin.listen;
+        let admin = Admin::bind(listen)
+            .await
+            .map_err(|error| Exit::failed(format!("admin.listen: {listen}: {error}; choose another address")))?;
+        let admin_address = admin.local_addr();
+        let observers = CancellationToken::new();
+        tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
@@ -197,7 +175,8 @@ impl Daemon {
             setup: Arc::new(setup),
         };
         let running = tokio::spawn(shared.run(receiver, listening));
-        Ok(Self { metrics, health, webhook, secrets, stop, running })
+        let observers = observers.drop_guard();
+        Ok(Self { metrics, health, webhook, admin: admin_address, secrets, stop, running, _observers: observers })
     }
 
     /// Begins to drain; [`Daemon::ended`] tells when it is done.
@@ -240,7 +219,6 @@ impl Shared {
             }
         };
         self.health.set_phase(Phase::Ready);
-        self.metrics.ready(true);
         info!("relay ready");
         self.spawn_legs(&mut tasks);
         let Self { stop, health, metrics, setup, .. } = &self;
@@ -298,7 +276,10 @@ impl Shared {
         }
         let (publisher, predecessor) =
             Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
-        let core = self.warm(predecessor).await?;
+        let now_ms = now_ms();
+        let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
+        let (window, versions) = warm::memory(&self.setup, predecessor.as_ref(), &progress, now_ms).await?;
+        let core = Core::new(core_settings(config), window, versions, progress);
         let relay = Relay {
             engine: Engine::new(core),
             publisher,
@@ -326,55 +307,6 @@ impl Shared {
         Ok(ended)
     }
 
-    /// Window, versions and progress as Kafka knows them.
-    async fn warm(&self, predecessor: Option<Checkpoint>) -> Result<Core, StartError> {
-        let Setup { config, secrets, broker, .. } = &*self.setup;
-        let seed = [rand::random(), rand::random()];
-        let mut window = Window::new(config.dedup.window, config.dedup.ids_max, seed);
-        let mut versions = Versions::new(config.dedup.window, config.dedup.ids_max, seed);
-        let now_ms = now_ms();
-        let progress = self.progress(predecessor.as_ref(), now_ms);
-        if *broker == Broker::Configured {
-            let from_ms =
-                recover::read_back_from(now_ms, predecessor.as_ref(), progress.again_from_ms(), config.dedup.window);
-            if predecessor.is_some() {
-                // What was published before this time is not known any more; it was not newer than this.
-                versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
-            }
-            (window, versions) = read_back(config, secrets, from_ms, window, versions).await?;
-            window.resume(now_ms);
-            info!(ids = window.len(), "window read back");
-        }
-        let settings = Settings {
-            instance: config.name.clone(),
-            normalize: normalize::Settings {
-                environment: config.provider.environment,
-                drop: config.normalize.drop.clone(),
-                include_raw: config.normalize.include_raw,
-            },
-            orders_latest: !config.kafka.topics.orders_latest.is_empty(),
-            invoices: !config.kafka.topics.invoices.is_empty(),
-        };
-        Ok(Core::new(settings, window, versions, progress))
-    }
-
-    /// Where the last relay stopped, or where a first one begins.
-    fn progress(&self, predecessor: Option<&Checkpoint>, now_ms: i64) -> Progress {
-        let backfill = &self.setup.config.backfill;
-        let mut progress = match predecessor {
-            Some(checkpoint) => resume(&checkpoint.marks, backfill.overlap),
-            None => Progress::resume(None, None, Vec::new(), backfill.overlap),
-        };
-        let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
-        let opened = match (self.setup.from_ms, progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
-            (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),
-            (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
-            _ => progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms),
-        };
-        info!(gap = opened.id, cause = opened.cause.as_str(), "gap opened");
-        progress
-    }
-
     fn spawn_legs(&self, tasks: &mut JoinSet<()>) {
         let config = &self.setup.config;
         let walks = Walks::default();
@@ -390,64 +322,27 @@ impl Shared {
             stop: self.stop.clone(),
         };
         tasks.spawn(backfill.run());
+        // Also when the stream does not come up.
+        walks.ask();
         if !config.stream.enabled {
             self.health.set_leg(Leg::Websocket, LegState::Disabled);
-            walks.ask();
+            // No stream, no gap that is still open because of it. The loop lives, so its intake takes the note.
+            let _ = self.intake.note(Note::StreamUp { at_ms: self.reach.clock.provider_ms() });
             return;
         }
-        let (position, intake) = (self.position.subscribe(), self.intake.clone());
-        let (health, metrics) = (Arc::clone(&self.health), Arc::clone(&self.metrics));
-        let websocket = self.reach.websocket(config, intake, position, walks, health, metrics, self.stop.clone());
+        let websocket = Websocket {
+            dialer: self.reach.dialer(config),
+            hold_max: config.backfill.hold_max,
+            position: self.position.subscribe(),
+            walks,
+            clock: Arc::clone(&self.reach.clock),
+            intake: self.intake.clone(),
+            health: Arc::clone(&self.health),
+            metrics: Arc::clone(&self.metrics),
+            stop: self.stop.clone(),
+        };
         tasks.spawn(websocket.run());
     }
-}
-
-/// Fills window and versions from the records' headers.
-async fn read_back(
-    config: &Config,
-    secrets: &Secrets,
-    from_ms: i64,
-    window: Window,
-    versions: Versions,
-) -> Result<(Window, Versions), StartError> {
-    let memory = Arc::new(Mutex::new((window, versions)));
-    let filling = Arc::clone(&memory);
-    let sink = move |record: recover::ReadBack<'_>| {
-        let mut memory = filling.lock().unwrap_or_else(PoisonError::into_inner);
-        let (window, versions) = &mut *memory;
-        let Some(id) = record.event_id else { return };
-        window.remember(id, record.published_at_ms);
-        if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
-            versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
-        }
-    };
-    let said = Mutex::new(Instant::now());
-    let progress = move |reading: Reading<'_>| {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.elapsed() >= Duration::from_secs(1) {
-            *said = Instant::now();
-            info!(
-                done = reading.done,
-                total = reading.total,
-                waiting_for = reading.waiting_for,
-                "reading the window back"
-            );
-        }
-    };
-    recover::read_back(config, secrets, from_ms, sink, progress).await?;
-    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-    let empty = || (Window::new(Duration::ZERO, 0, [0; 2]), Versions::new(Duration::ZERO, 0, [0; 2]));
-    Ok(std::mem::replace(&mut *memory, empty()))
-}
-
-/// The version that a record's headers tell.
-fn version(id: &[u8], occurred_at: Option<&[u8]>) -> Option<Version> {
-    let id = std::str::from_utf8(id).ok()?;
-    if let Ok(EventId { ms, seq }) = id.parse() {
-        return i64::try_from(ms).ok().map(|ms| Version { ms, seq });
-    }
-    let at: jiff::Timestamp = std::str::from_utf8(occurred_at?).ok()?.parse().ok()?;
-    Some(Version { ms: at.as_millisecond(), seq: 0 })
 }
 
 /// Waits for the legs and then for the loop; at the deadline what is inside is left to the provider.
@@ -467,6 +362,19 @@ async fn drained(
             abandon.cancel();
             timeout(CLOSE_DEADLINE + Duration::from_secs(2), relay).await.unwrap_or(Ok(Ended { left: 0, why: None }))
         }
+    }
+}
+
+fn core_settings(config: &Config) -> Settings {
+    Settings {
+        instance: config.name.clone(),
+        normalize: normalize::Settings {
+            environment: config.provider.environment,
+            drop: config.normalize.drop.clone(),
+            include_raw: config.normalize.include_raw,
+        },
+        orders_latest: !config.kafka.topics.orders_latest.is_empty(),
+        invoices: !config.kafka.topics.invoices.is_empty(),
     }
 }
 

@@ -12,11 +12,21 @@
 
 mod support;
 
+#[path = "delivery/bad_input.rs"]
+mod bad_input;
 #[path = "delivery/bench.rs"]
 mod bench;
+#[path = "delivery/both_legs.rs"]
+mod both_legs;
+#[path = "delivery/gaps.rs"]
+mod gaps;
 #[path = "delivery/publish.rs"]
 mod publish;
+#[path = "delivery/restarts.rs"]
+mod restarts;
 #[path = "delivery/security.rs"]
 mod security;
 #[path = "delivery/topics.rs"]
 mod topics;
+#[path = "delivery/writers.rs"]
+mod writers;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Relays Pepay commerce order events to Kafka, each exactly once.
 #[derive(Debug, Parser)]
-#[command(name = "pepay-relay", version, propagate_version = true, after_help = EXAMPLES)]
+#[command(name = "pepay-relay", version, after_help = EXAMPLES)]
 pub struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
@@ -27,7 +27,7 @@ Examples:
   pepay-relay demo                       watch orders walk through their life, with nothing set up
   pepay-relay check                      judge the settings and reach everything they name
   pepay-relay run                        relay, until told to stop
-  pepay-relay tail --from 15m            the order events of the last quarter of an hour, and what follows
+  pepay-relay tail --from 15m            the order events of the last 15 minutes, and those to come
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
@@ -113,7 +113,8 @@ pub enum Command {
         pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
     Tail(Tail),
     /// Serve the simulated provider, for one's own integration tests
-    #[command(after_help = "Example:\n  pepay-relay simulator --listen 127.0.0.1:8788")]
+    #[command(after_help = "Example:\n  \
+        pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay")]
     Simulator(Simulator),
     /// Print the JSON Schema of each topic's value, as one JSON object
     #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]
@@ -189,10 +190,10 @@ pub struct Simulator {
     /// The same seed makes the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// New orders a second; 0 makes none by itself
-    #[arg(long, value_name = "N", default_value_t = 1.0, value_parser = parse_rate)]
-    pub rate: f64,
-    /// Where signed webhooks are sent; may be given again
+    /// Time between two steps in the life of some order; `0s`: only what callers simulate
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_pace)]
+    pub every: Duration,
+    /// Send signed webhooks there; may be given more than once
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub webhook_url: Vec<String>,
 }
@@ -229,12 +230,12 @@ fn parse_from(text: &str) -> Result<From, String> {
     }
 }
 
-/// New orders a second: at most 1,000, which is more than one machine's tests can look at.
-fn parse_rate(text: &str) -> Result<f64, String> {
-    text.parse()
+/// A step each millisecond at most: more than one machine's tests can look at.
+fn parse_pace(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
         .ok()
-        .filter(|rate| (0.0..=1000.0).contains(rate))
-        .ok_or_else(|| "expected a number from 0 (no orders of its own) to 1000".to_owned())
+        .filter(|every| every.is_zero() || *every >= Duration::from_millis(1))
+        .ok_or_else(|| "expected a duration such as `1s`, at least `1ms`, or `0s`".to_owned())
 }
 
 #[cfg(test)]
@@ -284,9 +285,10 @@ mod tests {
     #[test]
     fn numbers_have_bounds() {
         assert!(tail(&["--count", "0"]).is_err());
-        assert!(parse_rate("0").is_ok());
-        for wrong in ["-1", "1001", "NaN", "inf", "many"] {
-            assert!(parse_rate(wrong).is_err(), "{wrong}");
+        assert_eq!(parse_pace("0s"), Ok(Duration::ZERO));
+        assert_eq!(parse_pace("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "1", "-1s", "10us", "often"] {
+            assert!(parse_pace(wrong).is_err(), "{wrong}");
         }
     }
 }

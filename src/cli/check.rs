@@ -2,18 +2,19 @@
 
 use super::args::{self, Global};
 use super::output::{Output, Verdict};
-use super::{Settings, topics, wait_for};
+use super::topics::{actual as shape, verdict};
+use super::{Settings, wait_for};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::kafka;
-use crate::kafka::topics::TopicReport;
+use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::provider::page::decode_page;
 use crate::telemetry::foreign;
 use serde::Serialize;
 use std::fmt::Display;
 
 /// Width of the column of subjects.
-const SUBJECT_WIDTH: usize = "availability".len();
+const SUBJECT_WIDTH: usize = "orders_latest".len();
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,7 +38,12 @@ impl Finding {
     }
 
     fn wrong(subject: &'static str, message: impl Display, remedy: &'static str) -> Self {
-        Self { verdict: Verdict::Wrong, subject, message: message.to_string(), remedy: Some(remedy) }
+        Self {
+            verdict: Verdict::Wrong,
+            subject,
+            message: message.to_string(),
+            remedy: Some(remedy).filter(|remedy| !remedy.is_empty()),
+        }
     }
 
     /// `✗ event log     what was found; what to do`.
@@ -62,10 +68,8 @@ pub(super) fn run(arguments: &args::Check, global: &Global, output: Output) -> R
     let mut report = Report { output, wrong: 0 };
     report.settings(&settings)?;
     if !arguments.offline {
-        wait_for(async {
-            report.provider(&settings).await?;
-            report.kafka(&settings).await
-        })?;
+        wait_for(report.provider(&settings))?;
+        wait_for(report.kafka(&settings))?;
     }
     match report.wrong {
         0 => Ok(()),
@@ -92,7 +96,9 @@ impl Report {
     }
 
     fn settings(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, warnings, place, .. } = settings;
+        let Settings { config, warnings, sources, .. } = settings;
+        let place =
+            sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
         let environment = config.provider.environment.as_str();
         self.tell(&Finding::ok("settings", format!("{place}: `{}` for {environment}", config.name)))?;
         warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning.to_string())))
@@ -102,9 +108,11 @@ impl Report {
         let Settings { config, secrets, .. } = settings;
         let reach = daemon::Reach::new(config, secrets)?;
         let availability = match reach.rest.commerce_status().await {
-            Ok(status) => {
-                Finding::ok("availability", format!("{}: {}", config.provider.api_url, foreign(&status.status)))
-            }
+            Ok(answer) if answer.status == "available" => Finding::ok("availability", &config.provider.api_url),
+            Ok(answer) => Finding::warning(
+                "availability",
+                format!("{}: the provider says `{}`", config.provider.api_url, foreign(&answer.status)),
+            ),
             Err(error) => Finding::wrong("availability", error, REMEDY_PROVIDER),
         };
         self.tell(&availability)?;
@@ -122,8 +130,8 @@ impl Report {
         if !config.stream.enabled {
             return self.tell(&Finding::ok("stream", "turned off by `stream.enabled`"));
         }
-        let stream = match reach.stream(config).await {
-            Ok(()) => Finding::ok("stream", format!("{}: connected", config.provider.stream_url)),
+        let stream = match reach.dialer(config).probe().await {
+            Ok(()) => Finding::ok("stream", &config.provider.stream_url),
             Err(error) => Finding::wrong("stream", error, REMEDY_STREAM),
         };
         self.tell(&stream)
@@ -131,17 +139,23 @@ impl Report {
 
     async fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let reports = match kafka::topics::inspect(config, secrets).await {
+        let reports = match inspect(config, secrets).await {
             Ok(reports) => reports,
-            Err(error) => return self.tell(&Finding::wrong("kafka", error, REMEDY_KAFKA)),
+            // Its sentence names the remedy: the setting, or the permission and how to give it.
+            Err(error) => return self.tell(&Finding::wrong("kafka", error, "")),
         };
-        self.tell(&Finding::ok("kafka", format!("{}: reached", config.kafka.bootstrap_servers)))?;
-        for report in &reports {
-            self.tell(&topic(report))?;
-        }
+        self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
+        reports.iter().try_for_each(|report| {
+            let missing = report.actual.is_none() && config.kafka.create_topics;
+            let name = &report.name;
+            self.tell(&match missing {
+                true => Finding::warning(report.topic.as_str(), format!("{name} does not exist yet; `run` creates it")),
+                false => topic(report),
+            })
+        })?;
         let permissions = match kafka::probe::transactions(config, secrets).await {
             Ok(()) => Finding::ok("permissions", "may write transactions"),
-            Err(error) => Finding::wrong("permissions", error, REMEDY_KAFKA),
+            Err(error) => Finding::wrong("permissions", error, ""),
         };
         self.tell(&permissions)
     }
@@ -149,26 +163,26 @@ impl Report {
 
 const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";
 const REMEDY_STREAM: &str = "see that a proxy on the way lets WebSockets through";
-const REMEDY_KAFKA: &str = "see `kafka.bootstrap_servers`, the credentials, and the ACLs";
 
 /// One topic's line: everything that is wrong with it, each part with its own remedy.
 fn topic(report: &TopicReport) -> Finding {
-    let subject = report.topic.as_str();
-    let notes: Vec<&str> = report.findings.iter().map(topics::sentence).collect();
-    let message = match (notes.as_slice(), &report.actual) {
-        ([], Some(actual)) => format!("{}: {}", report.name, topics::actual(actual)),
-        (notes, _) => notes.join("; "),
+    let findings: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|f| match f {
+            topics::Finding::Mistake(text) | topics::Finding::Warning(text) => text.as_str(),
+        })
+        .collect();
+    let message = match (&report.actual, findings.as_slice()) {
+        (Some(actual), []) => format!("{}: {}", report.name, shape(actual)),
+        _ => findings.join("; "),
     };
-    let verdict = topics::verdict(report);
-    Finding { verdict, subject, message, remedy: None }
+    Finding { verdict: verdict(report), subject: report.topic.as_str(), message, remedy: None }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Environment};
-    use crate::kafka::Topic;
-    use crate::kafka::topics::{self, Actual, TopicSettings, Wanted};
 
     #[test]
     fn a_line_has_mark_subject_and_remedy() {
@@ -179,27 +193,22 @@ mod tests {
         ]
         .map(|finding| finding.line(false))
         .join("\n");
-        insta::assert_snapshot!(lines, @"");
+        insta::assert_snapshot!(lines, @"
+        ✓ settings       relay.toml: `pepay-relay` for devnet
+        ! settings       one replica
+        ✗ stream         connection refused; see that a proxy on the way lets WebSockets through
+        ");
     }
 
     #[test]
     fn a_topic_shows_everything_that_is_wrong_with_it() {
+        use crate::cli::topics::tests::report;
         let mistake = topics::Finding::Mistake("cleanup.policy is delete; set it to compact".to_owned());
         let warning = topics::Finding::Warning("one replica; a lost disk loses it".to_owned());
-        let settings = TopicSettings { cleanup_policy: Some("compact".to_owned()), ..TopicSettings::default() };
-        let mut report = TopicReport {
-            topic: Topic::OrdersLatest,
-            name: "pepay.orders.latest".to_owned(),
-            wanted: Wanted::of(&Config::minimal(Environment::Devnet, "localhost:9092"), Topic::OrdersLatest),
-            actual: Some(Actual { partitions: 6, replicas: 1, settings: Some(settings) }),
-            findings: vec![mistake, warning],
-        };
-        let wrong = topic(&report);
-        assert_eq!(wrong.verdict, Verdict::Wrong);
-        assert!(wrong.message.contains("set it to compact") && wrong.message.contains("one replica"));
-        report.findings.remove(0);
-        assert_eq!(topic(&report).verdict, Verdict::Warning);
-        report.findings.clear();
-        assert_eq!(topic(&report).verdict, Verdict::Ok);
+        let both = topic(&report(&[mistake, warning]));
+        assert_eq!(both.verdict, Verdict::Wrong);
+        assert!(both.message.contains("set it to compact") && both.message.contains("one replica"));
+        let fine = topic(&report(&[]));
+        assert_eq!(fine.line(false), "✓ orders         pepay.orders: 6 partitions, delete, 1 replica, 7days");
     }
 }

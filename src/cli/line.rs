@@ -236,14 +236,24 @@ mod tests {
         ]
         .map(|input| render(&input, false))
         .join("\n");
-        insta::assert_snapshot!(lines, @"");
+        insta::assert_snapshot!(lines, @"
+        10:15:00.655  7b0f6a52…4a11  pending_payment → processing  websocket  commerce.order.updated
+        10:15:00.655  7b0f6a52…4a11  processing                    websocket  commerce.order.updated  payment, substatus
+        10:15:00.655  7b0f6a52…4a11  placed → shipped              websocket  commerce.order.updated  stale
+        10:15:00.655  7b0f6a52…4a11  shipped → delivered           websocket  commerce.order.updated  replay
+        10:15:00.655  7b0f6a52…4a11  fulfilled                     websocket  commerce.order.updated
+        10:15:00.655  inv_1          unpaid → paid                 webhook    invoice.updated
+        10:15:00.655  evt_1768…55-0  malformed_json                webhook
+        10:15:00.655  7b0f6a52…4a11  forgotten
+        10:15:00.655  pepay-re…oint  {\"run\":\"5d2f\",\"commit\":7}
+        ");
     }
 
     #[test]
     fn colour_changes_nothing_but_colour() {
         let input = order(r#"{"status":"placed","previous_status":"processing"}"#, &[("relay_stale", "true")]);
         let coloured = render(&input, true);
-        insta::assert_snapshot!(coloured.replace('\u{1b}', "ESC"), @"");
+        insta::assert_snapshot!(coloured.replace('\u{1b}', "ESC"), @"ESC[2m10:15:00.655ESC[0m  ESC[1m7b0f6a52…4a11ESC[0m  ESC[2mprocessingESC[0m → ESC[34mplacedESC[0m           ESC[36mwebsocketESC[0m  ESC[2mcommerce.order.updatedESC[0m  ESC[33;1mstaleESC[0m");
         let mut plain = String::new();
         let mut in_code = false;
         for character in coloured.chars() {

@@ -17,10 +17,11 @@ mod topics;
 
 pub use args::Cli;
 
-use crate::config::{self, Config, LogFormat, Secrets, Sources, Warning};
+use crate::config::{self, Config, Loaded, LogFormat, Secrets, Sources, Warning};
 use crate::exit::Exit;
 use crate::telemetry::logs::Logs;
-use args::{Command, Global};
+use args::{Command, Global, LogLevel};
+use clap::ValueEnum;
 use output::Output;
 use std::future::Future;
 
@@ -33,7 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
     let Cli { global, command } = cli;
     let output = Output::stdout(global.output);
     match command {
-        Command::Run => run::run(sources(&global)),
+        Command::Run => run::run(settings(&global)?),
         Command::Demo(arguments) => wait_for(demo::run(&arguments, output)),
         Command::Check(arguments) => check::run(&arguments, &global, output),
         Command::Topics(arguments) => {
@@ -45,7 +46,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             wait_for(tail::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
-            logs(global.log_level.map_or("info", args::LogLevel::as_str), &global, LogFormat::Auto)?;
+            log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
             wait_for(simulator::run(&arguments, output))
         }
         Command::Schema => schema::run(output),
@@ -56,40 +57,46 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
 
 /// What a command works with, once the settings are known to be right.
 #[derive(Debug)]
-struct Settings {
-    config: Config,
-    secrets: Secrets,
+pub(crate) struct Settings {
+    /// All settings, the command line over them.
+    pub(crate) config: Config,
+    /// The secrets that they need.
+    pub(crate) secrets: Secrets,
     /// What is right and yet worth a look.
-    warnings: Vec<Warning>,
-    /// Where they were read from, for a person.
-    place: String,
+    pub(crate) warnings: Vec<Warning>,
+    /// What they were read from, to read it anew on SIGHUP.
+    pub(crate) sources: Sources,
 }
 
-/// The command line, the environment and the file, in the order in which they win.
-fn sources(global: &Global) -> Sources {
+/// Reads the settings.
+///
+/// # Errors
+///
+/// Status 78 and every mistake at once.
+fn settings(global: &Global) -> Result<Settings, Exit> {
     let mut sources = Sources::from_process(global.config.clone());
-    sources.flags.extend(global.log_level.map(|level| ("log.level", level.as_str().to_owned())));
-    sources.flags.extend(global.log_format.map(|format| ("log.format", format.as_str().to_owned())));
-    sources
-}
-
-/// Reads the settings; status 78 and every mistake at once when any is wrong.
-fn load(sources: &Sources) -> Result<Settings, Exit> {
-    let loaded = config::load(sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
-    let place = sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
-    Ok(Settings { config: loaded.config, secrets: loaded.secrets, warnings: loaded.warnings, place })
+    if let Some(level) = global.log_level {
+        sources.flags.insert("log.level", level.as_str().to_owned());
+    }
+    if let Some(format) = global.log_format.and_then(|format| format.to_possible_value()) {
+        sources.flags.insert("log.format", format.get_name().to_owned());
+    }
+    let Loaded { config, secrets, warnings } =
+        config::load(&sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    Ok(Settings { config, secrets, warnings, sources })
 }
 
 /// The settings for a command other than `run`: it logs only what is wrong unless asked, since its results are what
 /// its reader came for.
 fn settings_for_command(global: &Global) -> Result<Settings, Exit> {
-    let settings = load(&sources(global))?;
-    logs(global.log_level.map_or("warn", args::LogLevel::as_str), global, settings.config.log.format)?;
+    let settings = settings(global)?;
+    log(global.log_level.unwrap_or(LogLevel::Warn), settings.config.log.format)?;
     Ok(settings)
 }
 
-fn logs(level: &str, global: &Global, format: LogFormat) -> Result<Logs, Exit> {
-    Logs::init(level, global.log_format.unwrap_or(format)).map_err(|error| Exit::failed(error.to_string()))
+/// Logs to stderr from here on.
+fn log(level: LogLevel, format: LogFormat) -> Result<(), Exit> {
+    Logs::init(level.as_str(), format).map(drop).map_err(|error| Exit::failed(error.to_string()))
 }
 
 /// Runs a command that waits for others, on this thread.

@@ -1,7 +1,7 @@
 //! What results look like on stdout: lines, tables and JSON, coloured only where somebody looks.
 
 use super::args::Format;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use std::ffi::OsStr;
@@ -53,7 +53,9 @@ impl Output {
 /// An empty table with this head, as wide as the terminal at most.
 pub fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    // One line, under the head: rows stand close, as in a ledger.
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(presets::NOTHING.header_separator(rule)).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head);
     table
 }
@@ -117,6 +119,6 @@ mod tests {
     #[test]
     fn marks_are_plain_without_colour() {
         assert_eq!([Verdict::Ok, Verdict::Warning, Verdict::Wrong].map(|v| v.mark(false)), ["✓", "!", "✗"]);
-        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[39m");
+        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[0m");
     }
 }

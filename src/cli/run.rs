@@ -2,7 +2,7 @@
 
 use super::Settings;
 use crate::clock::now_ms;
-use crate::config::{self, Sources};
+use crate::config;
 use crate::daemon::{Daemon, Setup};
 use crate::exit::Exit;
 use crate::kafka::Broker;
@@ -18,8 +18,7 @@ use tracing::{error, info, warn};
 /// # Errors
 ///
 /// Status 78 with every mistake of the settings; else what ended the relay.
-pub(super) fn run(sources: Sources) -> Result<(), Exit> {
-    let settings = super::load(&sources)?;
+pub(super) fn run(settings: Settings) -> Result<(), Exit> {
     let log = &settings.config.log;
     let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -27,11 +26,11 @@ pub(super) fn run(sources: Sources) -> Result<(), Exit> {
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?
-        .block_on(serve(settings, &sources, &logs))
+        .block_on(serve(settings, &logs))
 }
 
-async fn serve(settings: Settings, sources: &Sources, logs: &Logs) -> Result<(), Exit> {
-    let Settings { mut config, secrets, .. } = settings;
+async fn serve(settings: Settings, logs: &Logs) -> Result<(), Exit> {
+    let Settings { mut config, secrets, sources, .. } = settings;
     let listen =
         |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));
     let (mut term, mut int, mut hup) =
@@ -56,7 +55,7 @@ async fn serve(settings: Settings, sources: &Sources, logs: &Logs) -> Result<(),
                 notify.stopping();
                 daemon.stop();
             }
-            _ = hup.recv(), if !stopping => reload(&mut config, sources, logs, &daemon, &notify),
+            _ = hup.recv(), if !stopping => reload(&mut config, &sources, logs, &daemon, &notify),
             changed = health.changed() => {
                 if changed.is_ok() {
                     let snapshot = health.borrow_and_update().clone();
@@ -91,7 +90,7 @@ async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
 }
 
 /// Secrets and `log.level` anew; with any mistake everything stays as it is.
-fn reload(config: &mut config::Config, sources: &Sources, logs: &Logs, daemon: &Daemon, notify: &Notify) {
+fn reload(config: &mut config::Config, sources: &config::Sources, logs: &Logs, daemon: &Daemon, notify: &Notify) {
     notify.reloading();
     match config::reload(config, sources) {
         Ok(reloaded) => {

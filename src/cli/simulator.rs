@@ -1,52 +1,58 @@
 //! `simulator`: the simulated provider as a server of its own.
 
-use super::args;
-use super::output::Output;
+use super::output::{Output, paint};
+use super::{args, interrupted};
 use crate::exit::Exit;
-use crate::simulator::{self, Options, Pace};
-use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use crate::simulator::{Options, Pace, Simulator};
+use owo_colors::Style;
+use serde_json::json;
 
-/// Serves until told to stop.
+/// Serves until Ctrl-C. Prints where, and the key and secret that a relay beside it needs.
+///
+/// # Errors
+///
+/// Status 1 when the address cannot be bound.
 pub(super) async fn run(arguments: &args::Simulator, output: Output) -> Result<(), Exit> {
-    let pace = match arguments.rate {
-        rate if rate > 0.0 => Pace::Automatic(Duration::from_secs_f64(1.0 / rate)),
-        _ => Pace::Stepped,
-    };
-    let webhook_urls = arguments.webhook_url.clone();
+    let pace = if arguments.every.is_zero() { Pace::Stepped } else { Pace::Automatic(arguments.every) };
     let options = Options {
         listen: arguments.listen,
         seed: arguments.seed,
         pace,
-        webhook_urls,
-        // It may run for days.
+        webhook_urls: arguments.webhook_url.clone(),
+        // It may serve for days.
         remember_events: false,
         ..Options::default()
     };
-    let stop = CancellationToken::new();
-    let ready = |simulator: &simulator::Simulator| {
-        let lines = [
-            ("provider.api_url", simulator.api_url()),
-            ("provider.stream_url", simulator.stream_url()),
-            ("API key", simulator.api_key().to_owned()),
-            ("webhook secret", simulator.webhook_secret().to_owned()),
-        ];
-        for (name, value) in lines {
-            // A reader that has gone is told by the next thing that it asks for.
-            let _ = output.line(format!("{name:20} {value}"));
-        }
-    };
-    let served = simulator::serve(options, ready, stop.clone());
-    tokio::pin!(served);
-    let ended = tokio::select! {
-        ended = &mut served => ended,
-        stopped = super::interrupted() => {
-            stopped?;
-            stop.cancel();
-            served.await
-        }
-    };
-    ended.map_err(|error| {
-        Exit::failed(format!("the simulator cannot serve at {}: {error}; choose another --listen", arguments.listen))
-    })
+    let simulator = Simulator::start(options)
+        .await
+        .map_err(|error| Exit::failed(format!("cannot serve at {}: {error}", arguments.listen)))?;
+    announce(&simulator, output)?;
+    interrupted().await?;
+    simulator.stop().await;
+    Ok(())
+}
+
+/// The settings of a relay that is to use this simulator, ready to be pasted.
+fn announce(simulator: &Simulator, output: Output) -> Result<(), Exit> {
+    let (api_url, stream_url) = (simulator.api_url(), simulator.stream_url());
+    if output.is_json() {
+        output.json(&json!({
+            "api_url": api_url,
+            "stream_url": stream_url,
+            "api_key": simulator.api_key(),
+            "webhook_secret": simulator.webhook_secret(),
+        }))?;
+        return Ok(());
+    }
+    for (name, value) in [
+        ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
+        ("PEPAY_RELAY__PROVIDER__STREAM_URL", &stream_url),
+        ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", "devnet"),
+        // Made up, and printed on purpose: they open nothing but this simulator.
+        ("PEPAY_RELAY_API_KEY", simulator.api_key()),
+        ("PEPAY_RELAY_WEBHOOK_SECRETS", simulator.webhook_secret()),
+    ] {
+        output.line(format!("{}={value}", paint(name, Style::new().bold(), output.colour())))?;
+    }
+    Ok(())
 }

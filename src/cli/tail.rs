@@ -1,14 +1,14 @@
 //! `tail`: follows the records of a topic like a log.
 
-use super::args::{self, From};
+use super::args;
 use super::line::{LineInput, render};
 use super::output::Output;
 use super::{Settings, interrupted};
-use crate::clock::now_ms;
 use crate::exit::Exit;
-use crate::kafka::consume::{Consumed, Follow, From as Start};
+use crate::kafka::consume::{Consumed, Follow, From};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
 ///
@@ -23,25 +23,22 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
             "`kafka.topics.{key}` is empty, which turns the topic off; give it a name"
         )));
     };
-    let start = match arguments.from {
-        From::Beginning => Start::Beginning,
-        From::End => Start::End,
-        From::Ago(ago) => {
-            let ago_ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-            Start::Time(now_ms().saturating_sub(ago_ms).max(0))
-        }
+    let from = match arguments.from {
+        args::From::Beginning => From::Beginning,
+        args::From::End => From::End,
+        args::From::Ago(ago) => From::Time(ms_before(SystemTime::now(), ago)),
     };
-    let mut follow = Follow::start(config, secrets, topic, start).await?;
+    let mut follow = Follow::start(config, secrets, topic, from).await?;
     let mut left = arguments.count;
     let mut day = Day::default();
     while left != Some(0) {
         let record = tokio::select! {
-            record = follow.next() => match record {
-                Some(record) => record?,
-                None => return Ok(()),
-            },
+            record = follow.next() => record,
             stopped = interrupted() => return stopped,
         };
+        // It ends by an error alone, which came before.
+        let Some(record) = record else { return Ok(()) };
+        let record = record?;
         if !arguments.order.as_ref().is_none_or(|order| is_of(&record, order)) {
             continue;
         }
@@ -62,6 +59,12 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
         left = left.map(|left| left - 1);
     }
     Ok(())
+}
+
+/// Unix milliseconds of the time so long before `now`; 0 where that was before 1970, when there was no record.
+fn ms_before(now: SystemTime, ago: Duration) -> i64 {
+    let then = now.checked_sub(ago).and_then(|then| then.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    i64::try_from(then.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Whether a record is about this order: by its key, or on the topic of invoices by the member that names it.
@@ -183,7 +186,7 @@ mod tests {
     #[test]
     fn a_record_is_one_object_a_line() {
         let value = br#"{"z":1.10,"a":18446744073709551616}"#;
-        insta::assert_snapshot!(json(Some(value)), @"");
+        insta::assert_snapshot!(json(Some(value)), @r#"{"topic":"pepay.orders","partition":3,"offset":42,"timestamp":"2026-01-15T10:15:00.655Z","key":"order-1","headers":{"relay_leg":"webhook","odd":{"hex":"ff"}},"value":{"z":1.10,"a":18446744073709551616}}"#);
     }
 
     #[test]
@@ -210,6 +213,14 @@ mod tests {
         assert!(is_of(&record(Some("inv-1"), Some(br#"{"order_id":"order-1"}"#)), "order-1"));
         assert!(!is_of(&record(Some("order-10"), Some(br#"{"order_id":null}"#)), "order-1"));
         assert!(!is_of(&record(None, Some(b"order-1")), "order-1"));
+    }
+
+    #[test]
+    fn so_long_ago_is_a_time() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000);
+        assert_eq!(ms_before(now, Duration::from_secs(900)), 100_000);
+        assert_eq!(ms_before(now, Duration::from_secs(1_001)), 0);
+        assert_eq!(ms_before(now, Duration::MAX), 0);
     }
 
     #[test]

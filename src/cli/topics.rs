@@ -3,20 +3,20 @@
 use super::output::{Output, Verdict, table};
 use super::{Settings, args};
 use crate::exit::Exit;
-use crate::kafka::topics::{self, Actual, Finding, TopicReport, Wanted};
+use crate::kafka::topics::{Actual, Finding, TopicReport, Wanted, create, inspect};
 use serde::Serialize;
+use std::time::Duration;
 
 /// One topic as a script reads it.
-#[derive(Serialize)]
-struct Row<'a> {
+#[derive(Debug, Serialize)]
+struct Row {
     topic: &'static str,
-    name: &'a str,
+    name: String,
     exists: bool,
     verdict: Verdict,
     wanted: String,
     actual: Option<String>,
-    mistakes: Vec<&'a str>,
-    warnings: Vec<&'a str>,
+    findings: Vec<String>,
 }
 
 /// Shows the topics; with `--create` makes the missing ones first.
@@ -26,104 +26,156 @@ struct Row<'a> {
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
 pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let mut reports = topics::inspect(config, secrets).await?;
+    let mut reports = inspect(config, secrets).await?;
     if arguments.create && reports.iter().any(|report| report.actual.is_none()) {
-        topics::create(config, secrets, &reports).await?;
-        reports = topics::inspect(config, secrets).await?;
+        create(config, secrets, &reports).await?;
+        reports = inspect(config, secrets).await?;
     }
-    show(&reports, output)?;
-    let wrong = reports.iter().filter(|report| verdict(report) == Verdict::Wrong).count();
-    match wrong {
+    let rows: Vec<Row> = reports.iter().map(row).collect();
+    show(&rows, output)?;
+    match rows.iter().filter(|row| row.verdict == Verdict::Wrong).count() {
         0 => Ok(()),
-        _ if arguments.create => Err(Exit::failed(format!("{wrong} of {} topics wrong", reports.len()))),
-        _ => Err(Exit::failed(format!(
-            "{wrong} of {} topics missing or wrong; `pepay-relay topics --create` makes the missing ones",
-            reports.len()
-        ))),
+        wrong => Err(Exit::failed(format!("{wrong} of {} topics missing or wrong", rows.len()))),
     }
 }
 
-fn show(reports: &[TopicReport], output: Output) -> Result<(), Exit> {
+fn show(rows: &[Row], output: Output) -> Result<(), Exit> {
     if output.is_json() {
-        for report in reports {
-            output.json(&row(report))?;
-        }
+        rows.iter().try_for_each(|row| output.json(row))?;
         return Ok(());
     }
-    let mut table = table(["", "topic", "name", "wanted", "actual", ""]);
-    for report in reports {
-        let row = row(report);
+    let mut table = table(["", "topic", "name", "wanted", "actual"]);
+    for row in rows {
         table.add_row([
-            row.verdict.mark(output.colour()),
+            row.verdict.mark(false),
             row.topic.to_owned(),
-            row.name.to_owned(),
-            row.wanted,
-            row.actual.unwrap_or_else(|| "missing".to_owned()),
-            [row.mistakes, row.warnings].concat().join("\n"),
+            row.name.clone(),
+            row.wanted.clone(),
+            row.actual.clone().unwrap_or_else(|| "missing".to_owned()),
         ]);
     }
     output.table(&table)?;
+    for row in rows {
+        for finding in &row.findings {
+            output.line(format!("{} {finding}", row.verdict.mark(output.colour())))?;
+        }
+    }
     Ok(())
 }
 
-fn row(report: &TopicReport) -> Row<'_> {
-    let of = |mistake: bool| {
-        let wanted = report.findings.iter().filter(|finding| matches!(finding, Finding::Mistake(_)) == mistake);
-        wanted.map(sentence).collect()
+fn row(report: &TopicReport) -> Row {
+    let text = |finding: &Finding| match finding {
+        Finding::Mistake(text) | Finding::Warning(text) => text.clone(),
     };
     Row {
         topic: report.topic.as_str(),
-        name: &report.name,
+        name: report.name.clone(),
         exists: report.actual.is_some(),
         verdict: verdict(report),
         wanted: wanted(&report.wanted),
         actual: report.actual.as_ref().map(actual),
-        mistakes: of(true),
-        warnings: of(false),
+        findings: report.findings.iter().map(text).collect(),
     }
 }
 
 /// A missing topic is wrong, since this command shows what is; `run` makes it, where it may.
 pub(super) fn verdict(report: &TopicReport) -> Verdict {
-    let mistake = |finding: &Finding| matches!(finding, Finding::Mistake(_));
-    match &report.findings {
-        findings if findings.iter().any(mistake) => Verdict::Wrong,
-        findings if findings.is_empty() => Verdict::Ok,
-        _ => Verdict::Warning,
+    if report.findings.iter().any(|finding| matches!(finding, Finding::Mistake(_))) {
+        Verdict::Wrong
+    } else if report.findings.is_empty() {
+        Verdict::Ok
+    } else {
+        Verdict::Warning
     }
 }
 
-/// What a finding says, with its remedy.
-pub(super) fn sentence(finding: &Finding) -> &str {
-    match finding {
-        Finding::Mistake(text) | Finding::Warning(text) => text,
-    }
-}
-
-/// Such as `compact, 1 partition`.
+/// `6 partitions, delete, at least 3days`
 fn wanted(wanted: &Wanted) -> String {
-    let replicas =
-        wanted.replication_factor.map_or_else(String::new, |count| format!(", {}", plural(count, "replica")));
-    let retention = wanted.retention_ms_min.map_or_else(String::new, |ms| format!(", at least {}", days(ms)));
-    format!("{}, {}{replicas}{retention}", wanted.cleanup_policy, plural(wanted.partitions, "partition"))
+    let mut text = format!("{}, {}", partitions(wanted.partitions), wanted.cleanup_policy);
+    if let Some(replicas) = wanted.replication_factor {
+        text.push_str(&format!(", {}", counted(replicas, "replica")));
+    }
+    if let Some(least) = wanted.retention_ms_min {
+        text.push_str(&format!(", at least {}", span(least)));
+    }
+    text
 }
 
-/// Such as `delete, 6 partitions, 1 replica, 7d`.
+/// `6 partitions, delete, 3 replicas, 7days`
 pub(super) fn actual(actual: &Actual) -> String {
-    let settings = actual.settings.as_ref();
-    let policy = settings.and_then(|settings| settings.cleanup_policy.as_deref()).unwrap_or("settings not readable");
-    let retention = settings.and_then(|settings| settings.retention_ms).filter(|_| policy.contains("delete"));
-    let retention = retention.map_or_else(String::new, |ms| format!(", {}", days(ms)));
-    format!("{policy}, {}, {}{retention}", plural(actual.partitions, "partition"), plural(actual.replicas, "replica"))
+    let settings = actual.settings.clone().unwrap_or_default();
+    let policy = settings.cleanup_policy.as_deref().unwrap_or("policy unknown");
+    let mut text = format!("{}, {policy}, {}", partitions(actual.partitions), counted(actual.replicas, "replica"));
+    if let Some(retention) = settings.retention_ms.filter(|_| policy != "compact") {
+        text.push_str(", ");
+        text.push_str(&span(retention));
+    }
+    text
 }
 
-fn plural(count: i32, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+fn partitions(number: i32) -> String {
+    counted(number, "partition")
 }
 
-fn days(ms: i64) -> String {
+fn counted(number: i32, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Milliseconds as Kafka gives them; below zero is for ever.
+fn span(ms: i64) -> String {
     match u64::try_from(ms) {
-        Ok(ms) => humantime::format_duration(std::time::Duration::from_millis(ms)).to_string(),
+        Ok(ms) => humantime::format_duration(Duration::from_millis(ms)).to_string(),
         Err(_) => "for ever".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::kafka::Topic;
+    use crate::kafka::topics::TopicSettings;
+
+    /// A topic that is as wanted but for these findings.
+    pub(in crate::cli) fn report(findings: &[Finding]) -> TopicReport {
+        let settings = TopicSettings {
+            cleanup_policy: Some("delete".into()),
+            retention_ms: Some(604_800_000),
+            ..Default::default()
+        };
+        TopicReport {
+            topic: Topic::Orders,
+            name: "pepay.orders".into(),
+            wanted: Wanted {
+                partitions: 6,
+                replication_factor: None,
+                cleanup_policy: "delete",
+                retention_ms_min: Some(259_200_000),
+            },
+            actual: Some(Actual { partitions: 6, replicas: 1, settings: Some(settings) }),
+            findings: findings.to_vec(),
+        }
+    }
+
+    #[test]
+    fn wanted_and_actual_read_alike() {
+        let row = row(&report(&[Finding::Warning("one replica".into())]));
+        assert_eq!(row.wanted, "6 partitions, delete, at least 3days");
+        assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7days"));
+        assert_eq!((row.verdict, row.exists), (Verdict::Warning, true));
+    }
+
+    #[test]
+    fn the_worst_finding_decides() {
+        let (mistake, warning) = (Finding::Mistake("gone".into()), Finding::Warning("thin".into()));
+        assert_eq!(verdict(&report(&[])), Verdict::Ok);
+        assert_eq!(verdict(&report(&[warning.clone(), mistake])), Verdict::Wrong);
+        assert_eq!(verdict(&report(&[warning])), Verdict::Warning);
+    }
+
+    #[test]
+    fn a_topic_whose_settings_may_not_be_read_says_so() {
+        let unread = Actual { partitions: 1, replicas: 3, settings: None };
+        assert_eq!(actual(&unread), "1 partition, policy unknown, 3 replicas");
+        assert_eq!(span(-1), "for ever");
     }
 }

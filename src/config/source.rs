@@ -35,6 +35,7 @@ pub struct Sources {
 impl Sources {
     /// The named file, else `$PEPAY_RELAY_CONFIG`, else [`DEFAULT_FILE`] if it exists; and the process environment.
     pub fn from_process(file: Option<PathBuf>) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "the one place where the environment enters the settings")]
         let env: BTreeMap<String, OsString> =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
         let named = file.or_else(|| env.get("PEPAY_RELAY_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));

@@ -52,10 +52,13 @@ impl Work<'_> {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
                 self.abort(waiting)?;
-                // What the broker said about a record is more telling than what its consequences were.
+                // What the broker said about a record is more telling than what its consequences were; that the others
+                // were purged by the abort is one of these.
                 match self.refusal() {
-                    Some((class, detail)) => Err(Failure::Aborted { class, detail }),
-                    None => Err(Failure::Aborted { class, detail }),
+                    Some((refused, detail)) if class != Class::Record && refused != Class::Abort => {
+                        Err(Failure::Aborted { class: refused, detail })
+                    }
+                    _ => Err(Failure::Aborted { class, detail }),
                 }
             }
             Err(other) => Err(other),

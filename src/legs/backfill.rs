@@ -33,6 +33,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 /// Wait after refused credentials.
 const REFUSED_RETRY: Duration = Duration::from_secs(300);
 
+/// The provider's clock is known to the second (RFC 9110, section 5.6.7), and rounded down: a walk that is to confirm
+/// an instant begins so much later.
+const CLOCK_GRAIN: Duration = Duration::from_secs(2);
+
 /// The relay takes a note within a turn of its loop.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -113,6 +117,7 @@ impl Backfill {
         let mut asked = self.walks.asked.subscribe();
         // A walk that fills a gap is confirmed by another one, `overlap` after it.
         let mut confirm_at = None;
+        let mut wait = RETRY_MIN;
         loop {
             let timer = Instant::now() + self.settings.every;
             let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
@@ -130,10 +135,19 @@ impl Backfill {
             match self.walk(fills).await {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
-                    confirm_at = fills.then(|| began + self.settings.overlap);
+                    confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
+                    wait = RETRY_MIN;
                 }
                 Err(Interrupted::Stopped) => return,
-                Err(Interrupted::Lost) => warn!("the provider does not know a cursor that it gave: walking again"),
+                Err(Interrupted::Lost) => {
+                    // A provider that forgets every cursor must not be walked in a circle.
+                    let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    warn!(retry_in_ms, "the provider does not know a cursor that it gave: walking again");
+                    if self.pause(wait).await.is_err() {
+                        return;
+                    }
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
             }
         }
     }
@@ -239,10 +253,14 @@ impl Backfill {
                 warn!(%error, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "backfill waits for the provider");
             }
             self.health.set_leg(Leg::Backfill, state);
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(Interrupted::Stopped),
-                () = sleep_until(Instant::now() + delay) => {}
-            }
+            self.pause(delay).await?;
+        }
+    }
+
+    async fn pause(&self, delay: Duration) -> Result<(), Interrupted> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Interrupted::Stopped),
+            () = sleep_until(Instant::now() + delay) => Ok(()),
         }
     }
 

@@ -69,6 +69,7 @@ impl Intake {
     pub fn new(bytes_max: usize) -> (Self, IntakeReceiver) {
         let reserved = Pool::new(bytes_max / RESERVED_FRACTION);
         let shared = Pool::new(bytes_max - bytes_max / RESERVED_FRACTION);
+        #[expect(clippy::disallowed_methods, reason = "bounded by bytes, with the permits that deliveries hold")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
         (Self { shared, reserved, queue: sender }, receiver)

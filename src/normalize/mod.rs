@@ -3,17 +3,17 @@
 //! Whichever leg brought an event, in whichever of the provider's spellings of white space, order of members and
 //! escapes: the value has the same bytes. What depends on the relay stands in a record's headers, not here.
 //!
-//! An event's `data.object` is cut into a flat [`tape`], and one [`walk`] through it writes the value straight into
+//! An event's `data.object` is cut into a flat [`tape`], and one pass over it, [`reshape`], writes the value straight into
 //! the caller's buffer, led by the tables of [`order`] and [`invoice`]. [`schema`] is made of the same tables.
 
 mod invoice;
 mod money;
 mod order;
+mod reshape;
 mod schema;
 mod table;
 mod tape;
 mod time;
-mod walk;
 mod write;
 
 pub use schema::schemas;
@@ -22,11 +22,11 @@ pub use time::rfc3339_ms;
 use crate::config::Environment;
 use crate::provider::event::{Event, Reason};
 use crate::provider::json::{DEPTH_MAX, clip};
+use reshape::Reshape;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use table::Table;
 use tape::{ROOT, Tape};
-use walk::Walk;
 
 /// Longest piece of foreign text in a [`Rejection::detail`], in characters.
 const DETAIL_CHARS_MAX: usize = 120;
@@ -114,13 +114,13 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
     let occurred_at_ms = event.occurred_at_ms().ok_or_else(|| missing("created"))?;
     let tape = cut(event.object)?;
     let previous = event.previous_attributes.map(cut).transpose()?;
-    let mut walk = Walk::new(&tape, subject.table(), &settings.drop);
-    if let Some(named) = walk.text("environment").filter(|named| !names(named, settings.environment)) {
+    let mut reshape = Reshape::new(&tape, subject.table(), &settings.drop);
+    if let Some(named) = reshape.text("environment").filter(|named| !names(named, settings.environment)) {
         let (named, ours) = (clip(&named, DETAIL_CHARS_MAX), settings.environment.as_str());
         let detail = format!("the event is of `{named}`, the relay serves `{ours}`");
         return Err(Rejection { reason: Reason::WrongEnvironment, detail });
     }
-    let key = walk.text(subject.key()).filter(|key| !key.is_empty());
+    let key = reshape.text(subject.key()).filter(|key| !key.is_empty());
     let key = key.ok_or_else(|| missing(subject.key_in_words()))?;
 
     value.push(b'{');
@@ -128,15 +128,15 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
     for (name, inner) in subject.copies() {
         // Leaving out a member takes its copy along; the id of what the event is about is no secret, it is the key.
         if inner == "id" || !settings.drop.iter().any(|dropped| dropped == inner) {
-            write::name(name, value);
-            walk.copy(inner, value);
+            write::own_name(name, value);
+            reshape.copy(inner, value);
         }
     }
     changes(previous.as_ref(), subject.table(), settings, value);
-    write::name(subject.name(), value);
-    walk.object_at_top(value);
+    write::own_name(subject.name(), value);
+    reshape.object_at_top(value);
     if settings.include_raw {
-        write::name("raw", value);
+        write::own_name("raw", value);
         write::value(&tape, ROOT, value);
     }
     value.push(b'}');
@@ -217,17 +217,17 @@ impl Subject {
 }
 
 fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: &mut Vec<u8>) {
-    write::name("event_id", value);
+    write::own_name("event_id", value);
     write::string(&event.id, value);
-    write::name("event_type", value);
+    write::own_name("event_type", value);
     write::string(&event.event_type, value);
-    write::name("occurred_at", value);
+    write::own_name("occurred_at", value);
     value.push(b'"');
     rfc3339_ms(occurred_at_ms, value);
     value.push(b'"');
-    write::name("environment", value);
+    write::own_name("environment", value);
     write::string(settings.environment.as_str(), value);
-    write::name("livemode", value);
+    write::own_name("livemode", value);
     value.extend_from_slice(match event.livemode {
         Some(true) => b"true",
         Some(false) => b"false",
@@ -239,9 +239,9 @@ fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: 
 fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value: &mut Vec<u8>) {
     let previous = previous.filter(|tape| tape.kind(ROOT) == b'{');
     if !settings.drop.iter().any(|dropped| dropped == "status") {
-        write::name("previous_status", value);
+        write::own_name("previous_status", value);
         match previous {
-            Some(tape) => Walk::new(tape, table, &[]).copy("status", value),
+            Some(tape) => Reshape::new(tape, table, &[]).copy("status", value),
             None => value.extend_from_slice(b"null"),
         }
     }
@@ -252,7 +252,7 @@ fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value
         changed.sort_unstable();
         changed.dedup();
     }
-    write::name("changed", value);
+    write::own_name("changed", value);
     write::list(&changed, value, |name, value| write::string(name, value));
 }
 

@@ -127,8 +127,11 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text: String) {
-            let _ = (Decimal::plain(&text), Decimal::thousandths(&text));
+        fn what_is_written_reads_back_the_same(text in "\\PC{0,6}|-?[0-9.]{0,12}") {
+            for decimal in [Decimal::plain(&text), Decimal::thousandths(&text)] {
+                let once = written(decimal);
+                prop_assert_eq!(once.as_deref().map(Decimal::plain).map(written), once.clone().map(Some));
+            }
         }
     }
 }

@@ -103,9 +103,18 @@ pub(super) const fn sources(table: Table) -> usize {
 /// The number of the source called `name` in either spelling, counted through `table`, and whether it is the
 /// snake_case one. A name without a hump has one spelling.
 pub(super) fn find(table: Table, name: &str) -> Option<(usize, bool)> {
-    let sources = table.iter().flat_map(|member| member.sources);
-    let mut numbered = sources.enumerate().filter(|(_, source)| !source.beside);
-    numbered.find_map(|(number, source)| spelled(source.camel, name).map(|snake| (number, snake)))
+    let mut number = 0;
+    for member in table {
+        for source in member.sources {
+            if !source.beside
+                && let Some(snake) = spelled(source.camel, name)
+            {
+                return Some((number, snake));
+            }
+            number += 1;
+        }
+    }
+    None
 }
 
 /// The member that `name`, in either of the provider's spellings, falls into.
@@ -115,13 +124,15 @@ pub(super) fn member_of(table: Table, name: &str) -> Option<&'static Member> {
 }
 
 /// Whether `name` is `camel`, and if so, in snake_case (`true`) or as it stands (`false`).
+#[inline]
 fn spelled(camel: &str, name: &str) -> Option<bool> {
     let (camel, name) = (camel.as_bytes(), name.as_bytes());
-    if camel.first() != name.first() {
+    // Most names are told apart by their first byte or their length; the snake_case spelling is never shorter.
+    if camel.first() != name.first() || camel.len() > name.len() {
         return None;
     }
-    if camel == name {
-        return Some(false);
+    if camel.len() == name.len() {
+        return (camel == name).then_some(false);
     }
     let mut rest = name;
     for byte in camel {

@@ -50,6 +50,13 @@ pub(super) fn name(name: &str, out: &mut Vec<u8>) {
     out.push(b':');
 }
 
+/// As [`name`], for a name of ours, which needs no escape.
+pub(super) fn own_name(name: &'static str, out: &mut Vec<u8>) {
+    out.extend_from_slice(if out.ends_with(b"{") { b"\"" } else { b",\"" });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
 /// Appends an array of what `item` writes of each of `items`.
 pub(super) fn list<T>(items: impl IntoIterator<Item = T>, out: &mut Vec<u8>, mut item: impl FnMut(T, &mut Vec<u8>)) {
     out.push(b'[');

@@ -48,7 +48,7 @@ pub fn sign(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
 /// Accepts when either signature header matches any of `secrets`, and then when the time is within `tolerance`.
 ///
 /// The signature is judged first and in constant time, so that a forger learns nothing from the order of the
-/// checks. The bound is inclusive, as in the provider's own sample.
+/// checks. The bound is inclusive, as in the provider's own sample. An empty secret never matches: everybody knows it.
 pub fn verify<'s>(
     headers: Headers<'_>,
     body: &[u8],
@@ -59,7 +59,7 @@ pub fn verify<'s>(
     let timestamp = headers.timestamp.ok_or(Refusal::InvalidSignature)?;
     let claimed = [headers.signature, headers.previous].map(|header| header.and_then(decode_hex));
     let mut genuine = false;
-    for secret in secrets {
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
         let mac = mac(secret, timestamp, body);
         for tag in claimed.iter().flatten() {
             genuine |= mac.clone().verify_slice(tag).is_ok();
@@ -100,4 +100,70 @@ fn decode_hex(text: &[u8]) -> Option<[u8; 32]> {
         *byte = u8::try_from(high << 4 | low).ok()?;
     }
     Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_MS: i64 = 1_700_000_000_000;
+    const TOLERANCE: Duration = Duration::from_secs(300);
+
+    fn check(timestamp: &str, signature: &str, secrets: &[&[u8]]) -> Result<(), Refusal> {
+        let headers =
+            Headers { timestamp: Some(timestamp.as_bytes()), signature: Some(signature.as_bytes()), previous: None };
+        let verdict = verify(headers, b"body", secrets.iter().copied(), NOW_MS, TOLERANCE);
+        // The other header counts as much.
+        let headers = Headers { signature: None, previous: headers.signature, ..headers };
+        assert_eq!(verify(headers, b"body", secrets.iter().copied(), NOW_MS, TOLERANCE), verdict);
+        verdict
+    }
+
+    #[test]
+    fn a_signature_is_hmac_sha256_in_hex() {
+        // Made with `printf 1700000000000.body | openssl dgst -sha256 -hmac key`.
+        let expected = "b48b10b9cfe54095a927ac5944b840af462062d55ceb50acffcb4eaf96674efa";
+        assert_eq!(sign(b"key", "1700000000000", b"body"), expected);
+    }
+
+    #[test]
+    fn any_secret_and_either_case_will_do() {
+        let signature = sign(b"old", "1700000000000", b"body");
+        assert_eq!(check("1700000000000", &signature, &[b"new", b"old"]), Ok(()));
+        assert_eq!(check("1700000000000", &signature.to_uppercase(), &[b"old"]), Ok(()));
+        assert_eq!(check("1700000000000", &signature, &[b"new"]), Err(Refusal::InvalidSignature));
+        assert_eq!(check("1700000000000", &signature, &[]), Err(Refusal::InvalidSignature));
+    }
+
+    #[test]
+    fn an_empty_secret_never_matches() {
+        let signature = sign(b"", "1700000000000", b"body");
+        assert_eq!(check("1700000000000", &signature, &[b""]), Err(Refusal::InvalidSignature));
+    }
+
+    #[test]
+    fn malformed_signatures_are_refused() {
+        let signature = sign(b"key", "1700000000000", b"body");
+        for wrong in
+            ["", "00", &signature[..63], &format!("{signature}0"), &signature.replace(['a', 'b'], "g"), &"é".repeat(32)]
+        {
+            assert_eq!(check("1700000000000", wrong, &[b"key"]), Err(Refusal::InvalidSignature), "{wrong}");
+        }
+        let missing = Headers { timestamp: None, signature: Some(signature.as_bytes()), previous: None };
+        assert_eq!(verify(missing, b"body", [&b"key"[..]], NOW_MS, TOLERANCE), Err(Refusal::InvalidSignature));
+    }
+
+    #[test]
+    fn the_time_is_judged_after_the_signature() {
+        let at = |timestamp: &str| check(timestamp, &sign(b"key", timestamp, b"body"), &[b"key"]);
+        assert_eq!(at("1700000300000"), Ok(()));
+        assert_eq!(at("1699999700000"), Ok(()));
+        assert_eq!(at("1700000300001"), Err(Refusal::TimestampOutOfRange));
+        assert_eq!(at("1699999699999"), Err(Refusal::TimestampOutOfRange));
+        assert_eq!(at("9223372036854775807"), Err(Refusal::TimestampOutOfRange));
+        for no_time in ["", "-1", "+1700000000000", "1.7e12", "now", "9223372036854775808", " 1700000000000"] {
+            assert_eq!(at(no_time), Err(Refusal::InvalidSignature), "{no_time}");
+        }
+        assert_eq!(check("0", "00", &[b"key"]), Err(Refusal::InvalidSignature));
+    }
 }

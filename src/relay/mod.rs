@@ -18,9 +18,9 @@ use self::core::{Fate, Item, Now, Told};
 use self::engine::{BATCH_DELIVERIES_MAX, Engine};
 use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
-use crate::legs::progress::Position;
+use crate::legs::progress::{Gap, Position};
 use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, Phase};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -88,6 +88,8 @@ impl Relay {
             self.metrics.intake_bytes(self.intake.bytes());
             self.tell_position();
             self.health.turned(now_ms());
+            self.metrics.ready(self.health.phase() == Phase::Ready);
+            self.metrics.gaps_open(self.engine.core().progress().gaps().len());
             let room = self.engine.room();
             tokio::select! {
                 biased;
@@ -190,15 +192,24 @@ impl Relay {
 fn tell(metrics: &Metrics, now_ms: i64, told: Told<'_>) {
     match told {
         Told::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
-        Told::GapOpened(gap) => info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened"),
+        Told::GapOpened(gap) => opened(metrics, &gap),
         Told::GapClosed(gap) => info!(gap = gap.id, recovered = gap.recovered, by = "backfill", "gap closed"),
     }
+}
+
+/// Counts and logs a gap that is open from now on.
+pub fn opened(metrics: &Metrics, gap: &Gap) {
+    metrics.gap_opened();
+    info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened");
 }
 
 fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Fate, record: Option<Record<'_>>) {
     let Delivery { leg, received_at_ms, reply, .. } = delivery;
     let outcome = fate.outcome;
     metrics.outcome(leg, outcome);
+    if fate.recovered {
+        metrics.recovered(leg, 1);
+    }
     if let Some(occurred_at_ms) = fate.occurred_at_ms {
         metrics.event_lag(leg, seconds(received_at_ms.saturating_sub(occurred_at_ms)));
     }

@@ -45,6 +45,7 @@ pub struct Logs {
 impl Logs {
     /// Sets up logs for the process, on stderr. `level` as `log.level` takes it.
     pub fn init(level: &str, format: LogFormat) -> Result<Self, LogError> {
+        #[expect(clippy::disallowed_methods, reason = "NO_COLOR belongs to the terminal, not to the settings")]
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (level, filter) = reloadable(level)?;
         tracing_subscriber::registry().with(layer(format, colours, io::stderr).with_filter(filter)).try_init()?;

@@ -1,5 +1,6 @@
 //! What operators see: metrics, logs, health, and what the service manager is told.
 
+pub mod admin;
 mod foreign;
 mod health;
 pub mod logs;

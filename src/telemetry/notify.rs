@@ -25,6 +25,7 @@ pub struct Notify {
 impl Notify {
     /// As the process environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
     pub fn from_process() -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "the service manager's own way, no setting (sd_notify(3))")]
         Self::to(std::env::var_os("NOTIFY_SOCKET").as_deref(), sd_notify::watchdog_enabled())
     }
 

@@ -4,11 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backfill;
+mod hold;
 mod rest;
 mod webhook;
 mod websocket;
 
-use pepay_relay::legs::{Delivery, IntakeReceiver, Leg, Outcome};
+use pepay_relay::legs::progress::Note;
+use pepay_relay::legs::{Arrival, Delivery, IntakeReceiver, Leg, Outcome};
 use pepay_relay::telemetry::Metrics;
 use std::time::Duration;
 
@@ -20,11 +23,30 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it comes soon")
 }
 
-/// The next delivery out of the intake.
-async fn next(receiver: &mut IntakeReceiver) -> Delivery {
+/// The next arrival out of the intake.
+async fn arrival(receiver: &mut IntakeReceiver) -> Arrival {
     let mut batch = Vec::new();
     assert_eq!(soon(receiver.recv_many(&mut batch, 1)).await, 1, "the intake is open");
     batch.remove(0)
+}
+
+/// The next delivery, past what legs tell.
+async fn next(receiver: &mut IntakeReceiver) -> Delivery {
+    loop {
+        if let Arrival::Delivery(delivery) = arrival(receiver).await {
+            return delivery;
+        }
+    }
+}
+
+/// The next thing that a leg tells, past its deliveries, which count as published.
+async fn told(receiver: &mut IntakeReceiver, metrics: &Metrics) -> Note {
+    loop {
+        match arrival(receiver).await {
+            Arrival::Delivery(delivery) => settle(metrics, delivery, Outcome::Published),
+            Arrival::Note(note) => return note,
+        }
+    }
 }
 
 /// Settles a delivery as the relay does: counted, then told.

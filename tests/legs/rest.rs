@@ -1,7 +1,9 @@
 use super::soon;
+use pepay_relay::clock::Clock;
 use pepay_relay::provider::rest::{Rest, RestError};
 use pepay_relay::provider::tls;
 use secrecy::{ExposeSecret, SecretString};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -9,6 +11,10 @@ use tokio::sync::watch;
 
 /// A client, and a provider that gives one answer and returns what it was asked.
 async fn rig(key: &str, answer: &str) -> (Rest, tokio::task::JoinHandle<String>) {
+    clocked(key, answer, Arc::default()).await
+}
+
+async fn clocked(key: &str, answer: &str, clock: Arc<Clock>) -> (Rest, tokio::task::JoinHandle<String>) {
     let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}/", provider.local_addr().unwrap());
     let answer = answer.to_owned();
@@ -24,7 +30,7 @@ async fn rig(key: &str, answer: &str) -> (Rest, tokio::task::JoinHandle<String>)
     });
     let (_, api_key) = watch::channel(SecretString::from(key));
     let tls = tls::client_config().unwrap();
-    (Rest::new(&base, Duration::from_secs(5), api_key, &tls).unwrap(), asked)
+    (Rest::new(&base, Duration::from_secs(5), api_key, &tls, clock).unwrap(), asked)
 }
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
@@ -53,12 +59,13 @@ async fn a_token_in_both_forms() {
 async fn the_status_and_the_clock() {
     let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     let body = include_str!("../fixtures/rest/commerce-status.response.json");
-    let (rest, _asked) = rig("ck_test", &answer("200 OK", date, body)).await;
-    assert_eq!(rest.provider_clock_offset_ms(), 0);
+    let clock = Arc::new(Clock::default());
+    let (rest, _asked) = clocked("ck_test", &answer("200 OK", date, body), Arc::clone(&clock)).await;
+    assert_eq!(clock.provider_ahead_ms(), 0);
     let status = soon(rest.commerce_status()).await.unwrap();
     assert_eq!((status.status.as_str(), status.features["orders"]), ("available", true));
     assert_eq!(status.escrow_balance.unwrap().get(), "50");
-    let years = rest.provider_clock_offset_ms() / 1000 / 86_400 / 365;
+    let years = clock.provider_ahead_ms() / 1000 / 86_400 / 365;
     assert!(years < -25, "{years}");
 }
 
@@ -66,7 +73,7 @@ async fn the_status_and_the_clock() {
 async fn a_page_of_events_as_it_came() {
     let body = include_str!("../fixtures/rest/events-list.newest.limit3.json");
     let (rest, asked) = rig("ck_test", &answer("200 OK", "", body)).await;
-    assert_eq!(soon(rest.newest_events(3)).await.unwrap(), body);
+    assert_eq!(soon(rest.events(None, 3)).await.unwrap(), body);
     assert!(asked.await.unwrap().starts_with("GET /api/v1/events?limit=3 HTTP/1.1\r\n"));
 }
 
@@ -84,7 +91,7 @@ async fn every_error_envelope_and_retry_after() {
     ];
     for (body, code, message) in cases {
         let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "retry-after: 30\r\n", body)).await;
-        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.newest_events(1)).await else {
+        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.events(None, 1)).await else {
             panic!("a status")
         };
         assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message));
@@ -92,7 +99,7 @@ async fn every_error_envelope_and_retry_after() {
     }
     let hint = include_str!("../fixtures/errors/429.rate-limit.json");
     let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "", hint)).await;
-    let answer = soon(rest.newest_events(1)).await;
+    let answer = soon(rest.events(None, 1)).await;
     assert!(
         matches!(answer, Err(RestError::Status { retry_after: Some(wait), .. }) if wait == Duration::from_mins(15))
     );
@@ -102,23 +109,23 @@ async fn every_error_envelope_and_retry_after() {
 async fn hostile_answers_are_errors() {
     let location = "location: http://127.0.0.1:1/\r\n";
     let (rest, _asked) = rig("ck_test", &answer("307 Temporary Redirect", location, "")).await;
-    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::Status { status: 307, .. })));
+    assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::Status { status: 307, .. })));
 
     let huge = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n";
     let (rest, _asked) = rig("ck_test", huge).await;
-    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::TooLarge(_))));
+    assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::TooLarge(_))));
 
     let endless = format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{}", "x".repeat(9 << 20));
     let (rest, _asked) = rig("ck_test", &endless).await;
-    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::TooLarge(_))));
+    assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::TooLarge(_))));
 
     let (rest, _asked) = rig("ck_test", &answer("200 OK", "", "[]")).await;
     assert!(matches!(soon(rest.mint_ws_token()).await, Err(RestError::Malformed(_))));
 
     let (rest, _asked) = rig("ck_test", "").await;
-    assert!(matches!(soon(rest.newest_events(1)).await, Err(RestError::Unreachable(_))));
+    assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::Unreachable(_))));
 
     let (rest, asked) = rig("ck\ntest", "").await;
-    assert_eq!(soon(rest.newest_events(1)).await, Err(RestError::KeyNotAHeader));
+    assert_eq!(soon(rest.events(None, 1)).await, Err(RestError::KeyNotAHeader));
     asked.abort();
 }

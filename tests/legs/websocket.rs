@@ -1,8 +1,11 @@
-use super::{assert_books_balance, next, settle, soon};
+use super::{arrival, assert_books_balance, next, settle, soon, told};
 use futures::{SinkExt, StreamExt};
+use pepay_relay::clock::Clock;
 use pepay_relay::config::{Stream, StreamAuth};
-use pepay_relay::legs::websocket::{SessionEvent, Websocket};
-use pepay_relay::legs::{Cause, Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::legs::backfill::Walks;
+use pepay_relay::legs::progress::{Note, Position};
+use pepay_relay::legs::websocket::{Dialer, Websocket};
+use pepay_relay::legs::{Arrival, Cause, Intake, IntakeReceiver, Leg, Outcome};
 use pepay_relay::provider::{EventId, rest::Rest, tls};
 use pepay_relay::telemetry::{Health, LegState, Metrics};
 use secrecy::SecretString;
@@ -10,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -20,28 +23,28 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use tokio_util::sync::CancellationToken;
 
 const EVENT: &str = include_str!("../fixtures/ws/event.commerce.order.updated.json");
-const FRAME_BYTES_MAX: usize = 256 << 10;
+pub(crate) const FRAME_BYTES_MAX: usize = 256 << 10;
 
 /// The leg, and the provider's listener that it connects to.
-struct Rig {
+pub(crate) struct Rig {
     provider: TcpListener,
-    receiver: IntakeReceiver,
-    events: mpsc::Receiver<SessionEvent>,
+    pub(crate) receiver: IntakeReceiver,
     health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     key: watch::Sender<SecretString>,
-    cursor: watch::Sender<Option<EventId>>,
-    stop: CancellationToken,
+    position: watch::Sender<Position>,
+    pub(crate) walks: Walks,
+    pub(crate) stop: CancellationToken,
     leg: JoinHandle<()>,
 }
 
 /// A connection as the provider sees it.
-struct Peer {
-    stream: WebSocketStream<TcpStream>,
+pub(crate) struct Peer {
+    pub(crate) stream: WebSocketStream<TcpStream>,
     request: Request,
 }
 
-fn settings() -> Stream {
+pub(crate) fn settings() -> Stream {
     Stream {
         enabled: true,
         types: vec!["commerce.order.*".into(), "invoice.*".into()],
@@ -60,35 +63,44 @@ impl Rig {
     }
 
     async fn with_intake(settings: Stream, intake_bytes_max: usize) -> Self {
+        Self::holding(settings, intake_bytes_max, Duration::ZERO).await
+    }
+
+    pub(crate) async fn holding(settings: Stream, intake_bytes_max: usize, hold_max: Duration) -> Self {
         let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = provider.local_addr().unwrap();
         let (intake, receiver) = Intake::new(intake_bytes_max);
-        let (sender, events) = mpsc::channel(64);
         let (key, api_key) = watch::channel(SecretString::from("ck_test"));
-        let (cursor, cursor_receiver) = watch::channel(None);
+        let (position, position_receiver) = watch::channel(Position::default());
+        let (walks, clock) = (Walks::default(), Arc::new(Clock::default()));
         let (health, metrics, stop) =
             (Arc::<Health>::default(), Arc::new(Metrics::new("test")), CancellationToken::new());
         let tls = tls::client_config().unwrap();
-        let rest = Rest::new(&format!("http://{address}"), Duration::from_secs(5), api_key.clone(), &tls).unwrap();
+        let (base, timeout) = (format!("http://{address}"), Duration::from_secs(5));
+        let rest = Rest::new(&base, timeout, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket = Websocket {
-            stream_url: format!("ws://{address}/ws/commerce/events"),
-            settings,
-            api_key,
-            rest: Arc::new(rest),
-            tls,
-            cursor: cursor_receiver,
+            dialer: Dialer {
+                stream_url: format!("ws://{address}/ws/commerce/events"),
+                settings,
+                api_key,
+                rest: Arc::new(rest),
+                tls,
+            },
+            hold_max,
+            position: position_receiver,
+            walks: walks.clone(),
+            clock,
             intake,
-            events: sender,
             health: Arc::clone(&health),
             metrics: Arc::clone(&metrics),
             stop: stop.clone(),
         };
         let leg = tokio::spawn(websocket.run());
-        Self { provider, receiver, events, health, metrics, key, cursor, stop, leg }
+        Self { provider, receiver, health, metrics, key, position, walks, stop, leg }
     }
 
     #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
-    async fn accept(&self) -> Peer {
+    pub(crate) async fn accept(&self) -> Peer {
         let (socket, _) = soon(self.provider.accept()).await.unwrap();
         let mut request = None;
         let seen = |asked: &Request, response: Response| {
@@ -115,16 +127,33 @@ impl Rig {
         String::from_utf8(request).unwrap()
     }
 
-    async fn event(&mut self) -> SessionEvent {
-        soon(self.events.recv()).await.expect("the leg runs")
+    /// The leg tells next that its stream is up.
+    pub(crate) async fn up(&mut self) {
+        let note = told(&mut self.receiver, &self.metrics).await;
+        assert!(matches!(note, Note::StreamUp { .. }), "{note:?}");
     }
 
-    async fn until(&self, state: LegState) {
+    /// The leg tells next that its stream is down; why.
+    pub(crate) async fn down(&mut self) -> Cause {
+        match told(&mut self.receiver, &self.metrics).await {
+            Note::StreamDown { cause, .. } => cause,
+            note => panic!("{note:?}"),
+        }
+    }
+
+    /// Nothing has arrived since.
+    pub(crate) fn assert_nothing_arrived(&mut self) {
+        let mut arrived = Vec::new();
+        self.receiver.drain(&mut arrived);
+        assert!(arrived.is_empty(), "{arrived:?}");
+    }
+
+    pub(crate) async fn until(&self, state: LegState) {
         let mut snapshots = self.health.subscribe();
         soon(snapshots.wait_for(|snapshot| snapshot.legs[Leg::Websocket as usize].0 == state)).await.unwrap();
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.stop.cancel();
         soon(self.leg).await.unwrap();
         assert_books_balance(&self.metrics);
@@ -132,7 +161,7 @@ impl Rig {
 }
 
 impl Peer {
-    async fn send(&mut self, message: impl Into<Message>) {
+    pub(crate) async fn send(&mut self, message: impl Into<Message>) {
         self.stream.send(message.into()).await.unwrap();
     }
 
@@ -157,18 +186,18 @@ async fn the_key_goes_in_one_header_and_the_cursor_in_the_query_of_the_next_conn
     assert_eq!(peer.request.headers()["x-commerce-api-key"], "ck_test");
     assert_eq!(peer.request.uri().path(), "/ws/commerce/events");
     assert_eq!(peer.query(), "types=commerce.order.*%2Cinvoice.*&format=event_v1");
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    rig.up().await;
     peer.send(EVENT).await;
     let delivery = next(&mut rig.receiver).await;
     assert_eq!((delivery.leg, delivery.bytes.as_ref()), (Leg::Websocket, EVENT.as_bytes()));
     settle(&rig.metrics, delivery, Outcome::Published);
     let cursor: EventId = "evt_1768472100655-0".parse().unwrap();
-    rig.cursor.send(Some(cursor)).unwrap();
+    rig.position.send(Position { cursor: Some(cursor), walk_from_ms: None }).unwrap();
     peer.stream.close(Some(CloseFrame { code: CloseCode::Restart, reason: "bye\n".into() })).await.unwrap();
     let again = rig.accept().await;
     assert!(again.query().ends_with("&since=evt_1768472100655-0"), "{}", again.query());
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ServerError });
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: Some(cursor) });
+    assert_eq!(rig.down().await, Cause::ServerError);
+    rig.up().await;
     assert_eq!(rig.metrics.reconnects(Cause::ServerError), 1);
     rig.finish().await;
 }
@@ -184,9 +213,9 @@ async fn a_token_is_minted_for_each_connection_and_replaces_the_key() {
         let mut peer = rig.accept().await;
         assert!(peer.query().ends_with(&format!("&token={token}")), "{}", peer.query());
         assert!(!peer.request.headers().contains_key("x-commerce-api-key"));
-        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        rig.up().await;
         peer.stream.close(None).await.unwrap();
-        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+        assert_eq!(rig.down().await, Cause::Closed);
     }
     rig.finish().await;
 }
@@ -195,8 +224,8 @@ async fn a_token_is_minted_for_each_connection_and_replaces_the_key() {
 async fn a_refused_key_is_tried_again_on_a_nudge() {
     let mut rig = Rig::start(settings()).await;
     rig.answer("401 Unauthorized", "", include_str!("../fixtures/errors/401.api-key-invalid.json")).await;
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Refused });
     rig.until(LegState::Refused).await;
+    rig.assert_nothing_arrived();
     rig.key.send(SecretString::from("ck_new")).unwrap();
     let peer = rig.accept().await;
     assert_eq!(peer.request.headers()["x-commerce-api-key"], "ck_new");
@@ -206,11 +235,11 @@ async fn a_refused_key_is_tried_again_on_a_nudge() {
 
 #[tokio::test]
 async fn retry_after_wins_over_the_backoff() {
-    let mut rig = Rig::start(settings()).await;
+    let rig = Rig::start(settings()).await;
     let asked = std::time::Instant::now();
     rig.answer("429 Too Many Requests", "retry-after: 1\r\n", "{}").await;
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::RateLimited });
     let _peer = rig.accept().await;
+    assert_eq!(rig.metrics.reconnects(Cause::RateLimited), 1);
     // The backoff of these settings is at most 5 ms.
     assert!(asked.elapsed() >= Duration::from_secs(1));
     rig.finish().await;
@@ -218,13 +247,13 @@ async fn retry_after_wins_over_the_backoff() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let mut rig = Rig::start(settings()).await;
+    let rig = Rig::start(settings()).await;
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let location = format!("location: http://{}/\r\n", elsewhere.local_addr().unwrap());
     rig.answer("302 Found", &location, "").await;
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ConnectFailed });
     // The next attempt comes back here, and nothing went there.
     let _peer = rig.accept().await;
+    assert_eq!(rig.metrics.reconnects(Cause::ConnectFailed), 1);
     assert!(tokio::time::timeout(Duration::ZERO, elsewhere.accept()).await.is_err());
     rig.finish().await;
 }
@@ -234,9 +263,9 @@ async fn a_peer_that_accepts_and_closes_is_announced_each_time_and_backed_off_fu
     let mut rig = Rig::start(settings()).await;
     for _ in 0..5 {
         let mut peer = rig.accept().await;
-        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        rig.up().await;
         peer.stream.close(None).await.unwrap();
-        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+        assert_eq!(rig.down().await, Cause::Closed);
     }
     let _peer = rig.accept().await;
     assert_eq!(rig.metrics.reconnects(Cause::Closed), 5);
@@ -246,12 +275,14 @@ async fn a_peer_that_accepts_and_closes_is_announced_each_time_and_backed_off_fu
 #[tokio::test]
 async fn an_outage_is_announced_once() {
     let mut rig = Rig::start(settings()).await;
+    drop(rig.accept().await);
     for _ in 0..4 {
         rig.answer("503 Service Unavailable", "", "").await;
     }
     let _peer = rig.accept().await;
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::ServerError });
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    rig.up().await;
+    assert_eq!(rig.down().await, Cause::Reset);
+    rig.up().await;
     assert_eq!(rig.metrics.reconnects(Cause::ServerError), 4);
     rig.finish().await;
 }
@@ -274,18 +305,26 @@ async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() 
     }
     peer.send(Message::Binary(vec![0xff, 0xfe, 0x00].into())).await;
     peer.send(Message::Binary(EVENT.as_bytes().to_vec().into())).await;
-    let wanted = garbage.map(str::as_bytes).into_iter().chain([&[0xff, 0xfe, 0x00][..], EVENT.as_bytes()]);
-    for bytes in wanted {
-        let delivery = next(&mut rig.receiver).await;
-        assert_eq!(delivery.bytes.as_ref(), bytes);
-        settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    rig.up().await;
+    for bytes in garbage.map(str::as_bytes) {
+        taken(&mut rig, bytes).await;
     }
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
-    assert_eq!(rig.event().await, SessionEvent::Resync { why: "resync_required".into() });
-    assert_eq!(rig.event().await, SessionEvent::Resync { why: "some_future_hint".into() });
+    let hint = arrival(&mut rig.receiver).await;
+    assert!(matches!(hint, Arrival::Note(Note::Resync { .. })), "{hint:?}");
+    taken(&mut rig, &[0xff, 0xfe, 0x00]).await;
+    // The second hint is taken together with the first: nothing is told of it before this delivery.
+    taken(&mut rig, EVENT.as_bytes()).await;
+    assert_eq!(rig.walks.ask(), 3, "one walk for the connection, one for both hints");
     assert_eq!(rig.metrics.deliveries(Leg::Websocket), 8);
     assert_eq!(rig.health.leg(Leg::Websocket), LegState::Connected);
     rig.finish().await;
+}
+
+/// The next arrival is a delivery of these bytes.
+async fn taken(rig: &mut Rig, bytes: &[u8]) {
+    let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("{bytes:?} comes next") };
+    assert_eq!(delivery.bytes.as_ref(), bytes);
+    settle(&rig.metrics, delivery, Outcome::DeadLettered);
 }
 
 #[tokio::test]
@@ -298,11 +337,11 @@ async fn a_ws_error_ends_the_connection_as_its_code_says() {
     for (error, cause, state) in cases {
         let mut rig = Rig::start(settings()).await;
         let mut peer = rig.accept().await;
-        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        rig.up().await;
         peer.send(error).await;
         assert_eq!(peer.close_code().await, CloseCode::Normal);
         drop(peer);
-        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause });
+        assert_eq!(rig.down().await, cause);
         let _again = match state {
             LegState::Connected => Some(rig.accept().await),
             _ => None,
@@ -319,7 +358,7 @@ async fn a_frame_over_the_limit_closes_with_1009_whether_or_not_it_is_fragmented
     for fragmented in [false, true] {
         let mut rig = Rig::start(settings()).await;
         let mut peer = rig.accept().await;
-        assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+        rig.up().await;
         let part = || "x".repeat(FRAME_BYTES_MAX / 2 + 1).into_bytes();
         if fragmented {
             peer.send(Message::Frame(Frame::message(part(), OpCode::Data(Data::Text), false))).await;
@@ -329,7 +368,7 @@ async fn a_frame_over_the_limit_closes_with_1009_whether_or_not_it_is_fragmented
         }
         assert_eq!(peer.close_code().await, CloseCode::Size);
         drop(peer);
-        assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::TooLarge });
+        assert_eq!(rig.down().await, Cause::TooLarge);
         rig.finish().await;
     }
 }
@@ -349,9 +388,9 @@ async fn a_frame_at_the_limit_is_taken() {
 async fn a_connection_that_breaks_is_a_reset() {
     let mut rig = Rig::start(settings()).await;
     let peer = rig.accept().await;
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    rig.up().await;
     drop(peer);
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Reset });
+    assert_eq!(rig.down().await, Cause::Reset);
     rig.finish().await;
 }
 
@@ -359,7 +398,7 @@ async fn a_connection_that_breaks_is_a_reset() {
 async fn pings_are_answered_and_sent() {
     let mut rig = Rig::start(Stream { ping_interval: Duration::from_millis(20), ..settings() }).await;
     let mut peer = rig.accept().await;
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    rig.up().await;
     peer.send(Message::Ping("are you there".into())).await;
     let (mut pinged, mut answered) = (false, false);
     while !(pinged && answered) {
@@ -393,7 +432,7 @@ async fn a_full_intake_pauses_the_leg_and_room_ends_the_pause() {
 async fn a_leg_that_is_paused_too_long_closes_keeps_its_delivery_and_comes_back() {
     let mut rig = Rig::with_intake(Stream { idle_timeout: Duration::from_millis(400), ..settings() }, 1024).await;
     let mut peer = rig.accept().await;
-    assert_eq!(rig.event().await, SessionEvent::Connected { since: None });
+    rig.up().await;
     for _ in 0..3 {
         peer.send("x".repeat(600)).await;
     }
@@ -403,7 +442,7 @@ async fn a_leg_that_is_paused_too_long_closes_keeps_its_delivery_and_comes_back(
         let delivery = next(&mut rig.receiver).await;
         settle(&rig.metrics, delivery, Outcome::DeadLettered);
     }
-    assert_eq!(rig.event().await, SessionEvent::Disconnected { cause: Cause::Closed });
+    assert_eq!(rig.down().await, Cause::Closed);
     let _again = rig.accept().await;
     rig.finish().await;
 }

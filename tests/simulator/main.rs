@@ -1,6 +1,7 @@
 //! The simulator over real HTTP and WebSocket: what a client of the provider would see.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "the peer is the simulator, whose bodies need no bound")]
 
 mod receiver;
 mod rest;

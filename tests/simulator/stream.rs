@@ -70,12 +70,14 @@ async fn replay_goes_over_into_live_without_gap_or_duplicate() {
     let simulator = Arc::new(start().await);
     deliver(&simulator);
     let since = ids(&simulator)[2].clone();
+    // Publishing keeps step with reading: an order for every frame that is read, so that both go on side by side.
+    let (read, publish) = std::sync::mpsc::channel();
     let publisher = {
         let simulator = Arc::clone(&simulator);
         std::thread::spawn(move || {
             for _ in 0..60 {
+                publish.recv().unwrap();
                 deliver(&simulator);
-                std::thread::sleep(Duration::from_millis(1));
             }
         })
     };
@@ -85,6 +87,8 @@ async fn replay_goes_over_into_live_without_gap_or_duplicate() {
         let mut seen = Vec::new();
         while seen.len() < 607 {
             let frame = json(&mut socket).await;
+            // Nobody listens any more when everything is published.
+            let _ = read.send(());
             if frame["object"] == "event" {
                 seen.push(frame["id"].as_str().unwrap().to_owned());
             }

@@ -54,6 +54,7 @@ impl Broker {
     /// The broker that tests of this binary share; each has its own topics.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
+        #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
         SHARED.get_or_init(|| match std::env::var("PEPAY_RELAY_TEST_KAFKA") {
             Ok(bootstrap) => Self { bootstrap, secured: None, dir: None, process: None },
             Err(_) => Self::start(),
@@ -113,6 +114,7 @@ impl Broker {
         let began = Instant::now();
         while is_alive(process.pid) {
             assert!(began.elapsed() < READY_MAX, "the broker does not stop");
+            #[expect(clippy::disallowed_methods, reason = "no child of ours: nobody tells when it is gone")]
             std::thread::sleep(Duration::from_millis(10));
         }
         // A line instead of the end of input: the data stay.

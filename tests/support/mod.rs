@@ -1,4 +1,7 @@
 //! What the integration tests share.
 
 pub mod kafka;
+pub mod process;
+pub mod records;
+pub mod relay;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! The life of one connection: frames in, pings out, silence noticed, and a polite end.
 
 use super::dial::Pulse;
-use super::{Ended, Websocket};
+use super::{Dialer, Ended, Websocket};
 use crate::clock::now_ms;
 use crate::legs::hold::Hold;
 use crate::legs::progress::Note;
@@ -69,7 +69,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// Lives until the peer, silence, a frame over the limit or the leg ends it.
     pub(super) async fn live(&mut self) -> Finished {
-        let mut ping = pings(self.leg.settings.ping_interval);
+        let mut ping = pings(self.leg.dialer.settings.ping_interval);
         let stop = &self.leg.stop;
         self.pulse.beat();
         loop {
@@ -137,7 +137,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     fn silent_at(&self) -> Instant {
-        self.pulse.last() + self.leg.settings.idle_timeout
+        self.pulse.last() + self.leg.dialer.settings.idle_timeout
     }
 
     /// The time is over; the pulse says whether part of a frame was heard meanwhile.
@@ -215,7 +215,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     /// A wait beyond `stream.idle_timeout` closes the connection on purpose, since an unread one would be cut by
     /// the peer anyway; the delivery in hand still waits for its room, and the next connection waits behind it.
     async fn deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
-        let Websocket { intake, metrics, health, stop, settings, .. } = self.leg;
+        let Websocket { dialer: Dialer { settings, .. }, intake, metrics, health, stop, .. } = self.leg;
         metrics.delivery(Leg::Websocket);
         let offer = intake.offer(Leg::Websocket, bytes, received_at_ms);
         tokio::pin!(offer);
@@ -336,14 +336,17 @@ mod tests {
 
     use super::super::dial::Heard;
     use super::*;
+    use crate::clock::Clock;
     use crate::config::{Stream, StreamAuth};
     use crate::legs::Intake;
+    use crate::legs::backfill::Walks;
+    use crate::legs::progress::Position;
     use crate::provider::{rest::Rest, tls};
     use crate::telemetry::{Health, Metrics};
     use secrecy::SecretString;
     use std::sync::Arc;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::watch;
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_util::sync::CancellationToken;
 
@@ -361,16 +364,16 @@ mod tests {
             frame_bytes_max: 1024,
         };
         let api_key = watch::channel(SecretString::from("ck_test")).1;
-        let tls = tls::client_config().unwrap();
+        let (tls, clock) = (tls::client_config().unwrap(), Arc::new(Clock::default()));
+        let rest = Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
+        let stream_url = "ws://127.0.0.1:1/".to_owned();
         Websocket {
-            stream_url: "ws://127.0.0.1:1/".to_owned(),
-            settings,
-            rest: Arc::new(Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls).unwrap()),
-            api_key,
-            tls,
-            cursor: watch::channel(None).1,
+            dialer: Dialer { stream_url, settings, rest: Arc::new(rest), api_key, tls },
+            hold_max: Duration::ZERO,
+            position: watch::channel(Position::default()).1,
+            walks: Walks::default(),
+            clock,
             intake: Intake::new(4096).0,
-            events: mpsc::channel(1).0,
             health: Arc::<Health>::default(),
             metrics: Arc::new(Metrics::new("test")),
             stop: CancellationToken::new(),
@@ -385,7 +388,7 @@ mod tests {
         let pulse = heard.pulse.clone();
         let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
         let started = Instant::now();
-        let live = async { (Connection::new(stream, pulse, &leg).live().await, started.elapsed()) };
+        let live = async { (Connection::new(stream, pulse, &leg, 1).live().await, started.elapsed()) };
         let peer = async {
             // What it returns is kept, so that its end of the connection stays open.
             let _kept = peer(theirs).await;

@@ -1,6 +1,6 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
-use super::{Ended, Websocket};
+use super::{Dialer, Ended};
 use crate::clock::now_ms;
 use crate::config::StreamAuth;
 use crate::legs::session::End;
@@ -29,10 +29,10 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async
 /// address which swallows packets does not cost more than a long backoff.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A connection as [`Websocket::dial`] makes it.
+/// A connection as [`Dialer::dial`] makes it.
 pub(super) type Stream = WebSocketStream<MaybeTlsStream<Heard<TcpStream>>>;
 
-impl Websocket {
+impl Dialer {
     /// Connects and upgrades, asking for what came after `since`. Redirects are not followed: a key would follow.
     pub(super) async fn dial(&mut self, since: Option<EventId>) -> Result<(Stream, Pulse), Ended> {
         let key = self.api_key.borrow_and_update().clone();

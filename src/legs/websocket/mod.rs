@@ -27,16 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// The leg and all that it works with.
 #[derive(Debug)]
 pub struct Websocket {
-    /// The stream's address, `ws` or `wss`.
-    pub stream_url: String,
-    /// `[stream]`
-    pub settings: Stream,
-    /// The commerce key. Each send is a nudge: it ends the wait after a refusal, whether or not the key changed.
-    pub api_key: watch::Receiver<SecretString>,
-    /// Mints tokens when `stream.auth` is `token`.
-    pub rest: Arc<Rest>,
-    /// For `wss`.
-    pub tls: Arc<rustls::ClientConfig>,
+    /// Makes its connections.
+    pub dialer: Dialer,
     /// How long live frames wait at most for a walk to fill the gap before them (`backfill.hold_max`).
     pub hold_max: Duration,
     /// Where the relay is: the provider is asked for what came after its cursor.
@@ -53,6 +45,21 @@ pub struct Websocket {
     pub metrics: Arc<Metrics>,
     /// Ends the leg.
     pub stop: CancellationToken,
+}
+
+/// What it takes to connect.
+#[derive(Debug)]
+pub struct Dialer {
+    /// The stream's address, `ws` or `wss`.
+    pub stream_url: String,
+    /// `[stream]`
+    pub settings: Stream,
+    /// The commerce key. Each send is a nudge: it ends the wait after a refusal, whether or not the key changed.
+    pub api_key: watch::Receiver<SecretString>,
+    /// Mints tokens when `stream.auth` is `token`.
+    pub rest: Arc<Rest>,
+    /// For `wss`.
+    pub tls: Arc<rustls::ClientConfig>,
 }
 
 /// A connection's end, and what is known about it for the log.
@@ -77,10 +84,24 @@ impl Ended {
     }
 }
 
+impl Dialer {
+    /// Connects once and leaves: whether the provider lets us in. The error says why not.
+    pub async fn probe(mut self) -> Result<(), String> {
+        match self.dial(None).await {
+            Ok((mut stream, _)) => {
+                // The upgrade was the question; how the peer takes the goodbye is no part of the answer.
+                let _ = stream.close(None).await;
+                Ok(())
+            }
+            Err(ended) => Err(ended.detail),
+        }
+    }
+}
+
 impl Websocket {
     /// Runs until `stop` is cancelled or the intake closes. Nothing that the provider does ends it.
     pub async fn run(mut self) {
-        let Stream { backoff_min, backoff_max, auth, .. } = self.settings;
+        let Stream { backoff_min, backoff_max, auth, .. } = self.dialer.settings;
         let started = Instant::now().into_std();
         let mut session = Session::new(backoff_min, backoff_max, auth == StreamAuth::Token, started);
         let mut down = None;
@@ -100,18 +121,6 @@ impl Websocket {
         self.metrics.leg_connected(Leg::Websocket, false);
     }
 
-    /// Connects once and leaves: whether the provider lets us in. The error says why not.
-    pub async fn probe(mut self) -> Result<(), String> {
-        match self.dial(None).await {
-            Ok((mut stream, _)) => {
-                // The upgrade was the question; how the peer takes the goodbye is no part of the answer.
-                let _ = stream.close(None).await;
-                Ok(())
-            }
-            Err(ended) => Err(ended.detail),
-        }
-    }
-
     /// One connection from its making to its end, and how it stood if it came about; `None` when the leg is to stop.
     async fn attempt(
         &mut self,
@@ -123,7 +132,7 @@ impl Websocket {
         let dialled = tokio::select! {
             biased;
             () = stop.cancelled() => return None,
-            dialled = self.dial(since) => dialled,
+            dialled = self.dialer.dial(since) => dialled,
         };
         let (stream, pulse) = match dialled {
             Ok(made) => made,
@@ -146,6 +155,7 @@ impl Websocket {
         match finished {
             Finished::Stopped => None,
             Finished::Ended(ended) => {
+                self.metrics.leg_connected(Leg::Websocket, false);
                 connection.leave().await;
                 Some((ended, Some(Stood { lived, heard_at_ms })))
             }
@@ -177,7 +187,7 @@ impl Websocket {
     async fn wait(&mut self, retry: Retry) {
         let nudged = async {
             // A sender that is gone sends nothing more, and is no nudge.
-            if !retry.refused || self.api_key.changed().await.is_err() {
+            if !retry.refused || self.dialer.api_key.changed().await.is_err() {
                 std::future::pending::<()>().await;
             }
         };

@@ -3,7 +3,7 @@ use super::*;
 use crate::config::Environment;
 use crate::kafka::{Record, Topic};
 use crate::legs::progress::Progress;
-use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Leg, Outcome};
+use crate::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
 use crate::normalize;
 use crate::relay::core::Settings;
 use crate::relay::{Versions, Window};
@@ -118,10 +118,10 @@ fn a_copy_in_the_same_and_in_the_next_batch_follows_the_first() {
 #[test]
 fn a_refused_batch_loses_only_the_record_at_fault() {
     let mut bench = Bench::new();
-    bench.record_bytes_max = 400;
+    bench.record_bytes_max = 4_000;
     for index in 0..1000 {
         let order = if index == 617 { "x".repeat(250) } else { format!("order-{index}") };
-        let padding = if index == 617 { "y".repeat(400) } else { String::new() };
+        let padding = if index == 617 { "y".repeat(4_000) } else { String::new() };
         bench.arrive(Leg::Websocket, event(&format!("evt_{index}-0"), &order).replace("placed", &padding));
     }
     let first = bench.send().unwrap();

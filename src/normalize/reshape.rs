@@ -1,4 +1,4 @@
-//! The walk through one object of the provider's that writes one of ours, and keeps what has no place in it.
+//! The reshaping of one object of the provider's into one of ours: writes it, and keeps what has no place in it.
 //!
 //! Each object's members are sorted into slots, one for each spelling that a table knows; then the table's members
 //! are written in order, each from the first of its slots that holds a value of the right kind. What is left over,
@@ -22,7 +22,7 @@ const _: () = assert!(2 * table::sources(super::invoice::INVOICE) <= SLOTS_MAX);
 const ABSENT: At = ROOT;
 
 /// One object being rewritten.
-pub(super) struct Walk<'a, 'w> {
+pub(super) struct Reshape<'a, 'w> {
     tape: &'w Tape<'a>,
     table: Table,
     /// Names of members of `table` that are left out.
@@ -59,14 +59,14 @@ enum Path<'p> {
     Item(&'p Path<'p>, usize),
 }
 
-impl<'a, 'w> Walk<'a, 'w> {
+impl<'a, 'w> Reshape<'a, 'w> {
     /// Sorts the members of the object at the root of `tape`.
     pub(super) fn new(tape: &'w Tape<'a>, table: Table, dropped: &'w [String]) -> Self {
-        let mut walk =
+        let mut reshape =
             Self { tape, table, dropped, slots: [ABSENT; SLOTS_MAX], terms: Terms::default(), extra: Vec::new() };
-        walk.slots = walk.sort(table, ROOT, &Path::Top);
-        walk.terms = walk.terms();
-        walk
+        reshape.slots = reshape.sort(table, ROOT, &Path::Top);
+        reshape.terms = reshape.terms();
+        reshape
     }
 
     /// The member of ours called `name` as text, where it is text.
@@ -89,7 +89,7 @@ impl<'a, 'w> Walk<'a, 'w> {
         self.members(self.table, &slots, &Path::Top, out);
         self.settle_terms();
         if !self.dropped.iter().any(|name| name == "extra") {
-            write::name("extra", out);
+            write::own_name("extra", out);
             self.write_extra(out);
         }
         out.push(b'}');
@@ -133,7 +133,7 @@ impl<'a, 'w> Walk<'a, 'w> {
                 continue;
             }
             let start = out.len();
-            write::name(member.name, out);
+            write::own_name(member.name, out);
             self.member(member, own, path, out);
             if member.hidden {
                 out.truncate(start);
@@ -174,14 +174,14 @@ impl<'a, 'w> Walk<'a, 'w> {
                 }
             }
         }
-        if won.is_none() && !self.from_beside(member, beside, path, out) {
+        if won.is_none() && !self.only_beside(member, beside, path, out) {
             let list = member.sources.iter().any(|source| lists(source.shape));
             out.extend_from_slice(if list && !refused { b"[]" } else { b"null" });
         }
     }
 
     /// Where there is no object, appends one that has only the text which stands beside it.
-    fn from_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
+    fn only_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
         let table = member.sources.iter().find_map(|source| match source.shape {
             Shape::Object(table) => Some(table),
             _ => None,

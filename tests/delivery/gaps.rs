@@ -1,0 +1,137 @@
+//! Cuts, silence and dropped frames: the event log brings what the socket missed, and each gap closes.
+
+use crate::support::kafka::Broker;
+use crate::support::records::committed;
+use crate::support::relay::{LIFE, Rig, drain, until};
+use pepay_relay::daemon::Daemon;
+use pepay_relay::kafka::Topic;
+use pepay_relay::legs::{Cause, Leg, Outcome};
+use pepay_relay::simulator::faults::Since;
+use pepay_relay::simulator::{Answer, Cut};
+use serde_json::Value;
+
+fn live(rig: &Rig) {
+    let order = rig.simulator.create_order().unwrap();
+    LIFE.iter().for_each(|step| rig.simulator.simulate(&order, *step).unwrap());
+}
+
+/// Waits until the control topic holds a closed gap of this cause, and no gap is open.
+async fn closed(rig: &Rig, cause: &str) -> Value {
+    let began = std::time::Instant::now();
+    let prefix = format!("{}/gap/", rig.config.name);
+    loop {
+        let gaps = committed(&rig.config, Topic::Control).await;
+        let mut gaps = gaps.iter().rev().filter(|record| record.key.starts_with(&prefix)).map(|record| record.json());
+        let gap = gaps.find(|gap| gap["cause"] == cause);
+        let open = rig.checkpoint().await["gaps"].as_array().unwrap().iter().any(|gap| gap["closed_at"].is_null());
+        match gap {
+            Some(gap) if !open => return gap,
+            _ => assert!(began.elapsed() < crate::support::relay::PATIENCE, "{cause} closes"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
+/// Nothing is missing, nothing stands twice, and the cursor is at the newest event.
+async fn finish(rig: &Rig, daemon: Daemon) {
+    rig.until_delivered().await;
+    drain(daemon).await;
+    rig.assert_delivered().await;
+    let newest = rig.simulator.events().last().unwrap().id.clone();
+    assert_eq!(rig.checkpoint().await["cursor"], newest.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "cut").await;
+    let daemon = rig.daemon().await;
+    live(&rig);
+    rig.until_delivered().await;
+    closed(&rig, "first_start").await;
+    let faults = rig.simulator.faults();
+    faults.set(|faults| {
+        faults.stream.refuse = Some(Answer::status(503));
+        faults.rest.refuse = Some(Answer::status(503));
+    });
+    faults.cut_sockets(&Cut::Abrupt);
+    until("the cut", || daemon.metrics.reconnects(Cause::ServerError) > 0).await;
+    live(&rig);
+    // The socket is back before the log is, and does not know of what it missed.
+    faults.set(|faults| {
+        faults.stream.refuse = None;
+        faults.stream.since = Since::Ignored;
+        faults.stream.replay_missing = true;
+    });
+    rig.simulator.wait_for_connections(1).await;
+    live(&rig);
+    faults.clear();
+    let gap = closed(&rig, "reset").await;
+    assert_eq!(gap["closed_by"], "backfill");
+    assert!(gap["recovered"].as_u64().unwrap() > 0, "{gap}");
+    assert!(daemon.metrics.outcomes(Leg::Backfill, Outcome::Published) > 0);
+    finish(&rig, daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_noticed_and_what_was_said_meanwhile_is_resumed() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "silence").await;
+    let daemon = rig.daemon().await;
+    live(&rig);
+    rig.until_delivered().await;
+    let faults = rig.simulator.faults();
+    faults.set(|faults| faults.stream.silent = true);
+    live(&rig);
+    until("the silence is noticed", || daemon.metrics.reconnects(Cause::Silence) > 0).await;
+    faults.clear();
+    closed(&rig, "silence").await;
+    finish(&rig, daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_dropped_without_a_word_are_found_by_the_walk_of_the_timer() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "dropped").await;
+    let daemon = rig.daemon().await;
+    live(&rig);
+    rig.until_delivered().await;
+    rig.simulator.faults().set(|faults| faults.stream.drop_next = 3);
+    live(&rig);
+    rig.until_delivered().await;
+    assert!(daemon.metrics.outcomes(Leg::Backfill, Outcome::Published) >= 1);
+    assert_eq!(rig.simulator.connections_made(), 1, "the socket never noticed");
+    finish(&rig, daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_that_the_log_shows_late_are_found() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "late").await;
+    let daemon = rig.daemon().await;
+    live(&rig);
+    rig.until_delivered().await;
+    let faults = rig.simulator.faults();
+    // Less than `overlap`, as the settings promise it of the provider.
+    faults.set(|faults| {
+        faults.rest.log_visible_after = std::time::Duration::from_millis(700);
+        faults.stream.refuse = Some(Answer::status(503));
+    });
+    faults.cut_sockets(&Cut::Close(1012));
+    until("the cut", || daemon.metrics.reconnects(Cause::ServerError) > 1).await;
+    live(&rig);
+    faults.set(|faults| {
+        faults.stream.refuse = None;
+        faults.stream.since = Since::Ignored;
+    });
+    closed(&rig, "server_error").await;
+    finish(&rig, daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "overflow").await;
+    let daemon = rig.daemon().await;
+    // More than the simulator buffers for a reader, at once.
+    let orders: Vec<_> = (0..600).map(|_| rig.simulator.create_order().unwrap()).collect();
+    for step in LIFE {
+        orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());
+    }
+    finish(&rig, daemon).await;
+}

@@ -1,0 +1,204 @@
+//! The backfill leg against a provider that says what the test wrote down for it, one answer a request.
+
+use super::{arrival, assert_books_balance, settle, soon};
+use pepay_relay::clock::Clock;
+use pepay_relay::config;
+use pepay_relay::legs::backfill::{Backfill, Walks};
+use pepay_relay::legs::progress::{Note, Position};
+use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::provider::{rest::Rest, tls};
+use pepay_relay::telemetry::{Health, LegState, Metrics};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const MARK_MS: i64 = 3_000;
+const LONG: Duration = Duration::from_secs(600);
+
+/// The leg, asked for one walk, and the provider that it asks.
+struct Rig {
+    provider: TcpListener,
+    receiver: IntakeReceiver,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    leg: JoinHandle<()>,
+    walks: Walks,
+    ticket: u64,
+}
+
+/// A request that waits for its answer.
+struct Asked {
+    socket: TcpStream,
+    target: String,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", provider.local_addr().unwrap());
+        let (clock, api_key) = (Arc::new(Clock::default()), watch::channel("ck_test".into()).1);
+        let rest = Rest::new(&base, LONG, api_key, &tls::client_config().unwrap(), Arc::clone(&clock)).unwrap();
+        let (intake, receiver) = Intake::new(1 << 20);
+        let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
+        let (stop, walks) = (CancellationToken::new(), Walks::default());
+        let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, first_start: LONG };
+        let backfill = Backfill {
+            settings,
+            rest: Arc::new(rest),
+            intake,
+            clock,
+            position: watch::channel(Position { cursor: None, walk_from_ms: Some(MARK_MS) }).1,
+            walks: walks.clone(),
+            metrics: Arc::clone(&metrics),
+            health: Arc::clone(&health),
+            stop: stop.clone(),
+        };
+        let ticket = walks.ask();
+        Self { provider, receiver, health, metrics, stop, leg: tokio::spawn(backfill.run()), walks, ticket }
+    }
+
+    async fn asked(&self) -> Asked {
+        let (mut socket, _) = soon(self.provider.accept()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(soon(socket.read_buf(&mut head)).await.unwrap(), 0);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let target = head.strip_prefix("GET /api/v1/events?").unwrap().split(' ').next().unwrap().to_owned();
+        Asked { socket, target }
+    }
+
+    /// Answers the next request, which must be this one.
+    async fn answer(&self, target: &str, answer: &str) {
+        let mut asked = self.asked().await;
+        assert_eq!(asked.target, target);
+        // A client that has read enough may have gone.
+        let _ = asked.socket.write_all(answer.as_bytes()).await;
+    }
+
+    /// These events arrive next, and then the end of the walk.
+    async fn walked(&mut self, ids: &[&str]) {
+        for id in ids {
+            let Arrival::Delivery(delivery) = arrival(&mut self.receiver).await else { panic!("{id} comes next") };
+            assert_eq!((delivery.leg, delivery.bytes.as_ref()), (Leg::Backfill, event(id).as_bytes()));
+            settle(&self.metrics, delivery, Outcome::Published);
+        }
+        let end = arrival(&mut self.receiver).await;
+        assert!(matches!(end, Arrival::Note(Note::WalkDone { .. })), "{end:?}");
+        soon(self.walks.wait(self.ticket)).await;
+        assert_eq!(self.health.leg(Leg::Backfill), LegState::Connected);
+    }
+
+    async fn until(&self, state: LegState) {
+        let mut snapshots = self.health.subscribe();
+        soon(snapshots.wait_for(|snapshot| snapshot.legs[Leg::Backfill as usize].0 == state)).await.unwrap();
+    }
+
+    async fn finish(self) {
+        self.stop.cancel();
+        soon(self.leg).await.unwrap();
+        assert_books_balance(&self.metrics);
+    }
+}
+
+fn event(id: &str) -> String {
+    format!(r#"{{"object":"event","id":"{id}"}}"#)
+}
+
+fn says(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+}
+
+fn page(ids: &[&str], has_more: bool) -> String {
+    let events = ids.iter().map(|id| event(id)).collect::<Vec<_>>().join(",");
+    says("200 OK", "", &format!(r#"{{"success":true,"data":{{"data":[{events}],"has_more":{has_more}}}}}"#))
+}
+
+#[tokio::test]
+async fn down_to_the_mark_and_then_out_oldest_first() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-1", "evt_9000-0"], true)).await;
+    rig.answer("limit=100&starting_after=evt_9000-0", &page(&["evt_5000-0", "evt_3000-0", "evt_2999-9"], true)).await;
+    rig.walked(&["evt_3000-0", "evt_5000-0", "evt_9000-0", "evt_9000-1"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_reach_back_to_the_mark_ends_the_walk_with_what_there_is() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
+    rig.answer("limit=100&starting_after=evt_9000-0", &page(&[], false)).await;
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_retry_after_is_waited_for() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &says("429 Too Many Requests", "retry-after: 2\r\n", "{}")).await;
+    let began = Instant::now();
+    rig.until(LegState::BackingOff).await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], true)).await;
+    // Without it the wait is at most a second.
+    assert!(began.elapsed() > Duration::from_millis(1_900), "{:?}", began.elapsed());
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_page_is_asked_for_until_it_is_there() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &says("503 Service Unavailable", "", "<html>")).await;
+    rig.until(LegState::BackingOff).await;
+    rig.answer("limit=100", &says("200 OK", "", "[]")).await;
+    rig.answer("limit=100", &page(&["evt_1-0"], true)).await;
+    rig.walked(&[]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_cursor_that_the_provider_has_lost_begins_the_walk_anew() {
+    for status in ["400 Bad Request", "404 Not Found"] {
+        let mut rig = Rig::start().await;
+        rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
+        let lost = says(status, "", include_str!("../fixtures/errors/404.not-found.json"));
+        rig.answer("limit=100&starting_after=evt_9000-0", &lost).await;
+        rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], true)).await;
+        rig.walked(&["evt_9000-0"]).await;
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_too_large_is_asked_for_in_halves() {
+    let mut rig = Rig::start().await;
+    let huge = "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
+    rig.answer("limit=100", huge).await;
+    rig.answer("limit=50", huge).await;
+    rig.answer("limit=25", &page(&["evt_9000-0"], true)).await;
+    // The next page is tried whole again.
+    rig.answer("limit=100&starting_after=evt_9000-0", &page(&["evt_1-0"], true)).await;
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn refused_credentials_are_a_state_and_no_hurry() {
+    let rig = Rig::start().await;
+    rig.answer("limit=100", &says("401 Unauthorized", "", include_str!("../fixtures/errors/401.api-key-invalid.json")))
+        .await;
+    rig.until(LegState::Refused).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_a_walk_that_waits_for_an_answer() {
+    let rig = Rig::start().await;
+    let _unanswered = rig.asked().await;
+    rig.finish().await;
+}

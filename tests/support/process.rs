@@ -1,0 +1,139 @@
+//! The real binary: started with a settings file, watched by its log lines, ended by signals.
+
+use super::relay::{PATIENCE, Rig};
+use pepay_relay::config::Config;
+use serde_json::Value;
+use std::process::Stdio;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+
+/// A running `pepay-relay run`; killed when dropped.
+pub struct Process {
+    child: Child,
+    pid: u32,
+    lines: watch::Receiver<Vec<Value>>,
+    _dir: TempDir,
+}
+
+impl Process {
+    /// Starts it; [`Process::ready`] waits.
+    pub fn start(rig: &Rig) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("relay.toml");
+        std::fs::write(&file, settings(&rig.config)).expect("settings");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+        command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").env_clear();
+        command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
+        command
+            .env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+        if let Some(password) = &rig.secrets.kafka_password {
+            command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("the binary");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let (sender, lines) = watch::channel(Vec::new());
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = stderr.next_line().await {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                sender.send_modify(|lines| lines.push(line));
+            }
+        });
+        Self { pid: child.id().expect("running"), child, lines, _dir: dir }
+    }
+
+    /// Starts it and waits until it relays.
+    pub async fn ready(rig: &Rig) -> Self {
+        let mut process = Self::start(rig);
+        process.line("relay ready").await;
+        process
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The first log line with this message, waited for.
+    pub async fn line(&mut self, message: &str) -> Value {
+        let said = |lines: &Vec<Value>| lines.iter().find(|line| line["message"] == message).cloned();
+        let waited = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| said(lines).is_some())).await;
+        let found = waited.ok().and_then(Result::ok).and_then(|lines| said(&lines));
+        found.unwrap_or_else(|| panic!("never said {message:?}:\n{}", self.said()))
+    }
+
+    /// Everything said so far.
+    pub fn said(&self) -> String {
+        self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Sends a signal: `TERM`, `KILL`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = std::process::Command::new("kill").args([&format!("-{name}"), &self.pid.to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Its exit status, waited for; `None` when a signal ended it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        self.ended_within(PATIENCE).await
+    }
+
+    pub async fn ended_within(&mut self, time: Duration) -> Option<i32> {
+        let ended = tokio::time::timeout(time, self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("still running after {time:?}:\n{}", self.said())).expect("wait");
+        // The last lines are read once its end of the pipe is closed.
+        let _ = tokio::time::timeout(PATIENCE, async { while self.lines.changed().await.is_ok() {} }).await;
+        status.code()
+    }
+
+    /// SIGTERM: everything is settled, and it says so.
+    pub async fn stop(mut self) {
+        self.signal("TERM");
+        assert_eq!(self.ended().await, Some(0), "{}", self.said());
+        self.line("stopped").await;
+    }
+}
+
+fn expose(secret: &secrecy::SecretString) -> &str {
+    secrecy::ExposeSecret::expose_secret(secret)
+}
+
+/// The settings as a file.
+fn settings(config: &Config) -> String {
+    let Config { name, provider, stream, webhook, backfill, kafka, admin, .. } = config;
+    let ms = Duration::as_millis;
+    let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
+    let mut text = format!(
+        "name = \"{name}\"\n\
+         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n\
+         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\n\
+         [webhook]\nlisten = \"{}\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
+         [admin]\nlisten = \"{}\"\n\
+         [kafka]\nbootstrap_servers = \"{}\"\n",
+        ms(&stream.ping_interval),
+        ms(&stream.idle_timeout),
+        ms(&stream.backoff_min),
+        ms(&stream.backoff_max),
+        webhook.listen,
+        ms(&webhook.body_timeout),
+        ms(&webhook.answer_within),
+        ms(&backfill.every),
+        ms(&backfill.overlap),
+        ms(&backfill.hold_max),
+        ms(&backfill.first_start),
+        admin.listen,
+        kafka.bootstrap_servers,
+    );
+    if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {
+        let file = file.display();
+        text +=
+            &format!("tls = true\nca_file = \"{file}\"\nusername = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
+    }
+    text + &format!(
+        "[kafka.topics]\norders = \"{}\"\norders_latest = \"{}\"\ninvoices = \"{}\"\ndead_letter = \"{}\"\ncontrol = \"{}\"\n",
+        topics.orders, topics.orders_latest, topics.invoices, topics.dead_letter, topics.control
+    )
+}

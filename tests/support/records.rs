@@ -1,0 +1,111 @@
+//! What a consumer sees that reads only committed records.
+
+use pepay_relay::config::Config;
+use pepay_relay::kafka::Topic;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// Reading a few thousand records takes a second; a broker that has just come back takes longer.
+const READ_MAX: Duration = Duration::from_secs(60);
+
+/// A record as it stands in Kafka.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub partition: i32,
+    pub key: String,
+    pub value: Option<Vec<u8>>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Record {
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    pub fn is_stale(&self) -> bool {
+        self.header("relay_stale") == "true"
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(self.value.as_ref().expect("no tombstone")).expect("JSON")
+    }
+}
+
+/// Every record of `topic` that is committed by now, in order within a partition.
+pub async fn committed(config: &Config, topic: Topic) -> Vec<Record> {
+    let bootstrap = config.kafka.bootstrap_servers.clone();
+    let topic = config.kafka.topics.name(topic).expect("turned on").to_owned();
+    tokio::task::spawn_blocking(move || read(&bootstrap, &topic)).await.expect("reading")
+}
+
+fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "nobody")
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.queue.backoff.ms", "1")
+        .set("fetch.wait.max.ms", "50")
+        .set("reconnect.backoff.max.ms", "100")
+        .set("log_level", "0")
+        .create()
+        .expect("a client");
+    let metadata = consumer.fetch_metadata(Some(topic), READ_MAX).expect("metadata");
+    let mut waiting: BTreeSet<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+    assert!(!waiting.is_empty(), "{topic} exists");
+    let mut list = TopicPartitionList::new();
+    for partition in &waiting {
+        list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+    }
+    consumer.assign(&list).expect("assigned");
+    let (mut records, began) = (Vec::new(), Instant::now());
+    while !waiting.is_empty() {
+        assert!(began.elapsed() < READ_MAX, "{topic} cannot be read to its end");
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(message)) => records.push(record(&message)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(waiting.remove(&partition)),
+            _ => {}
+        }
+    }
+    records
+}
+
+fn record(message: &BorrowedMessage<'_>) -> Record {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    Record {
+        partition: message.partition(),
+        key: text(message.key().unwrap_or_default()),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers.map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect(),
+    }
+}
+
+/// The partition that Java's default partitioner gives a key: `toPositive(murmur2(key)) % partitions`, written from
+/// the description of MurmurHash2 (seed 0x9747b28c), not from librdkafka's.
+pub fn java_partition(key: &[u8], partitions: i32) -> i32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut hash = 0x9747_b28c_u32 ^ u32::try_from(key.len()).expect("short");
+    let words = key.chunks_exact(4);
+    let rest = words.remainder();
+    for word in words {
+        let mut k = u32::from_le_bytes(word.try_into().expect("four bytes")).wrapping_mul(M);
+        k = (k ^ (k >> 24)).wrapping_mul(M);
+        hash = hash.wrapping_mul(M) ^ k;
+    }
+    if !rest.is_empty() {
+        for (index, byte) in rest.iter().enumerate() {
+            hash ^= u32::from(*byte) << (8 * index);
+        }
+        hash = hash.wrapping_mul(M);
+    }
+    hash = (hash ^ (hash >> 13)).wrapping_mul(M);
+    hash ^= hash >> 15;
+    i32::try_from(hash & 0x7fff_ffff).expect("positive") % partitions
+}
