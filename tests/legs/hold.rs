@@ -104,13 +104,14 @@ async fn sixteen_mebibytes_of_frames_are_held_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_held_goes_on_before_the_end_of_its_connection_is_told() {
+async fn what_is_held_waits_beyond_the_end_of_its_connection_which_is_told_behind_it() {
     let mut rig = Rig::holding(settings(), ROOM, LONG).await;
     let mut peer = rig.accept().await;
     rig.up().await;
     peer.send("1").await;
     peer.stream.close(None).await.unwrap();
-    // Still behind the walk: what it finds came before.
+    while soon(peer.stream.next()).await.is_some() {}
+    rig.assert_nothing_arrived();
     let backfill = tokio::spawn(walk_at_once(rig.walks.clone(), rig.stop.clone()).run());
     let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("the frame comes first") };
     settle(&rig.metrics, delivery, Outcome::Published);

@@ -162,6 +162,7 @@ impl Websocket {
         match finished {
             Finished::Stopped => None,
             Finished::Ended(ended) => {
+                self.metrics.leg_connected(Leg::Websocket, false);
                 connection.leave().await;
                 Some((ended, Some(Stood { lived, heard_at_ms })))
             }
