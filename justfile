@@ -32,4 +32,4 @@ demo:
     cargo run --locked --release -- demo
 
 # What must pass before a change is taken
-ci: fmt lint test
+ci: fmt lint test deny

@@ -18,7 +18,7 @@ use crate::kafka::topics;
 use crate::kafka::{Broker, Publisher, Stop};
 use crate::legs::backfill::{Backfill, Walks};
 use crate::legs::progress::{Note, Position};
-use crate::legs::webhook::{Listening, Webhook};
+use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
 use crate::legs::websocket::{Dialer, Websocket};
 use crate::legs::{Intake, IntakeReceiver, Leg};
 use crate::normalize;
@@ -72,6 +72,7 @@ pub struct Daemon {
     /// Where health and metrics are served.
     pub admin: SocketAddr,
     secrets: SecretChannels,
+    certificates: Option<Certificates>,
     stop: CancellationToken,
     running: JoinHandle<Result<(), Exit>>,
     /// The admin listener serves to the very end.
@@ -157,12 +158,12 @@ impl Daemon {
                     stop: stop.clone(),
                 }
                 .bind()
-                .await
-                .map_err(|error| Exit::failed(error.to_string()))?,
+                .await?,
             ),
             false => None,
         };
         let webhook = listening.as_ref().map(Listening::local_addr);
+        let certificates = listening.as_ref().map(Listening::certificates);
         let listen = config.admin.listen;
         let admin = Admin::bind(listen)
             .await
@@ -181,7 +182,17 @@ impl Daemon {
         };
         let running = tokio::spawn(shared.run(receiver, listening));
         let observers = observers.drop_guard();
-        Ok(Self { metrics, health, webhook, admin: admin_address, secrets, stop, running, _observers: observers })
+        Ok(Self {
+            metrics,
+            health,
+            webhook,
+            admin: admin_address,
+            secrets,
+            certificates,
+            stop,
+            running,
+            _observers: observers,
+        })
     }
 
     /// Begins to drain; [`Daemon::ended`] tells when it is done.
@@ -190,10 +201,13 @@ impl Daemon {
         self.stop.cancel();
     }
 
-    /// Takes new secrets into use, without touching a delivery.
-    pub fn renew(&self, secrets: &Secrets) {
+    /// Takes new secrets and the certificates' files as they are now into use, without touching a delivery. When the
+    /// certificates are wrong everything stays as it was.
+    pub fn renew(&self, secrets: &Secrets) -> Result<(), TlsError> {
+        self.certificates.as_ref().map_or(Ok(()), Certificates::renew)?;
         self.secrets.api_key.send_replace(secrets.api_key.clone());
         self.secrets.webhook.send_replace(secrets.webhook.clone());
+        Ok(())
     }
 
     /// Waits until everything has ended. Cancel safe.

@@ -103,7 +103,11 @@ fn reload(
     notify.inspect(|notify| notify.reloading());
     match config::reload(config, sources) {
         Ok(reloaded) => {
-            daemon.renew(&reloaded.secrets);
+            if let Err(error) = daemon.renew(&reloaded.secrets) {
+                error!("not reloaded, everything stays as it was: {error}");
+                notify.inspect(|notify| notify.ready());
+                return;
+            }
             if let Err(error) = logs.set_level(&reloaded.config.log.level) {
                 error!(%error, "log.level cannot be changed");
             }
