@@ -38,13 +38,15 @@ use std::time::Instant;
 /// Seeds of one run.
 const SEEDS: u64 = 20_000;
 
+#[expect(clippy::disallowed_methods, reason = "which seeds to run is no setting of the relay")]
 fn wanted(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 /// Runs one seed; what panics has failed too.
 fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, bug))).unwrap_or_else(|_| Err("it panicked".to_owned()))
+    let trace = wanted("SIMULATION_TRACE").is_some();
+    catch_unwind(AssertUnwindSafe(|| world::run(seed, bug, trace))).unwrap_or_else(|_| Err("it panicked".to_owned()))
 }
 
 /// The first seed found to fail, if any; and how many steps were taken.

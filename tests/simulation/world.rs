@@ -85,8 +85,8 @@ pub struct World {
 /// A hundred times what a seed takes; beyond it something goes round in circles.
 const STEPS_MAX: u64 = 200_000;
 
-/// Runs one seed; the error says what is wrong.
-pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
+/// Runs one seed, telling each step if `trace`; the error says what is wrong.
+pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<u64, String> {
     let mut rng = Rng::new(seed);
     let scenario = Scenario::draw(&mut rng, bug);
     let mut world = World {
@@ -103,7 +103,6 @@ pub fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
         agenda: BTreeMap::new(),
     };
     world.plan();
-    let trace = std::env::var_os("SIMULATION_TRACE").is_some();
     let end = world.scenario.active_until() + QUIET_MS;
     while let Some(((at, _), what)) = world.agenda.pop_first() {
         if at > end {
