@@ -20,8 +20,8 @@ const LINES_MAX: usize = 500;
 const MAY_KNOW: [(&str, &[&str]); 13] = [
     ("clock", &[]),
     ("provider", &["clock"]),
-    // Kafka's reasons not to start have statuses of their own.
-    ("exit", &["kafka::errors"]),
+    // The reasons not to start, each of which has its status.
+    ("exit", &["kafka::errors", "legs::webhook"]),
     // The key of a topic, which the settings name.
     ("config", &["kafka::Topic"]),
     // The vocabulary of labels: a metric must not be able to take any other value.

@@ -175,7 +175,7 @@ mod tests {
                     out.extend(page.iter().rev().filter(|event| **event >= mark));
                 }
                 Step::Done { reached } => return (out, reached, asked),
-                Step::Broken => panic!("a log that leads on never breaks off"),
+                Step::Broken => unreachable!("a log that leads on never breaks off"),
             }
         }
     }
