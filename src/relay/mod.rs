@@ -81,7 +81,11 @@ impl Relay {
                 (busy, unsaved) = (true, false);
                 tick.reset();
             }
-            if !busy && !open && waiting.is_empty() && self.engine.inside() == 0 {
+            if !busy && !waiting.is_empty() {
+                // Everything planned was settled without a transaction, so there is room for what waits.
+                continue;
+            }
+            if !busy && !open && self.engine.inside() == 0 {
                 if !unsaved {
                     break None;
                 }

@@ -234,6 +234,22 @@ async fn a_refused_key_is_tried_again_on_a_nudge() {
 }
 
 #[tokio::test]
+async fn a_cursor_that_may_be_the_mistake_is_left_out_once() {
+    let rig = Rig::start(settings()).await;
+    let mut peer = rig.accept().await;
+    rig.position.send_modify(|position| position.cursor = Some("evt_1768472100655-0".parse().unwrap()));
+    peer.stream.close(None).await.unwrap();
+    let asked = rig.answer("400 Bad Request", "", include_str!("../fixtures/errors/400.validation.json")).await;
+    assert!(asked.contains("&since=evt_1768472100655-0"), "{asked}");
+    // At once: the wait after a refusal would be 5 minutes.
+    let mut without = rig.accept().await;
+    assert!(!without.query().contains("since"), "{}", without.query());
+    without.stream.close(None).await.unwrap();
+    assert!(rig.accept().await.query().contains("&since="));
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn retry_after_wins_over_the_backoff() {
     let rig = Rig::start(settings()).await;
     let asked = std::time::Instant::now();
