@@ -27,6 +27,7 @@ pub struct Metrics {
     leg_connected: Family<Labels<1>, Gauge>,
     reconnects: Family<Labels<1>, Counter>,
     webhook_responses: Family<Labels<1>, Counter>,
+    certificate_expires: Gauge,
     records: Family<Labels<1>, Counter>,
     gaps_open: Gauge,
     gaps: Counter,
@@ -89,6 +90,7 @@ impl Metrics {
             leg_connected: Family::default(),
             reconnects: Family::default(),
             webhook_responses: Family::default(),
+            certificate_expires: Gauge::default(),
             records: Family::default(),
             gaps_open: Gauge::default(),
             gaps: Counter::default(),
@@ -142,6 +144,11 @@ impl Metrics {
         r.register("leg_connected", "1 while the leg has its connection or listener", self.leg_connected.clone());
         r.register("reconnects", "WebSocket connections that ended, by cause", self.reconnects.clone());
         r.register("webhook_responses", "Answers to webhooks, by HTTP status", self.webhook_responses.clone());
+        r.register(
+            "webhook_certificate_expires_timestamp_seconds",
+            "When the webhook listener's certificate chain expires, in Unix time; 0 without TLS",
+            self.certificate_expires.clone(),
+        );
         r.register("records", "Records committed, by topic", self.records.clone());
         r.register("gaps_open", "Gaps that are not closed yet", self.gaps_open.clone());
         r.register("gaps", "Gaps that were opened", self.gaps.clone());
@@ -218,6 +225,11 @@ impl Metrics {
         }
     }
 
+    /// The webhook listener's certificate chain expires at this Unix time, in seconds.
+    pub fn certificate_expires(&self, unix_seconds: u64) {
+        self.certificate_expires.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
+    }
+
     /// `count` records were committed to `topic`.
     pub fn records(&self, topic: Topic, count: u64) {
         self.records.get_or_create(&[("topic", topic.as_str())]).inc_by(count);
@@ -284,7 +296,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 20] = [
+    const CONTRACT: [(&str, &[&str], usize); 21] = [
         ("deliveries_total", &["leg"], 4),
         ("outcomes_total", &["leg", "outcome"], 24),
         ("in_flight", &["leg"], 4),
@@ -296,6 +308,7 @@ mod tests {
         ("leg_connected", &["leg"], 4),
         ("reconnects_total", &["cause"], 8),
         ("webhook_responses_total", &["code"], 8),
+        ("webhook_certificate_expires_timestamp_seconds", &[], 1),
         ("records_total", &["topic"], 5),
         ("gaps_open", &[], 1),
         ("gaps_total", &[], 1),
@@ -364,6 +377,7 @@ mod tests {
         metrics.intake_bytes(usize::MAX);
         metrics.webhook_response(503);
         metrics.webhook_response(418);
+        metrics.certificate_expires(1_800_000_000);
         metrics.records(Topic::OrdersLatest, 2);
         metrics.reconnect(Cause::Silence);
         metrics.dedup_ids(7);
@@ -396,6 +410,7 @@ mod tests {
                 "reconnects_total{cause=\"silence\"} 1",
                 "records_total{topic=\"orders_latest\"} 2",
                 "recovered_total{leg=\"backfill\"} 3",
+                "webhook_certificate_expires_timestamp_seconds 1800000000",
                 "webhook_responses_total{code=\"503\"} 1",
             ]
         );

@@ -1,6 +1,8 @@
+mod tls;
+
 use super::{assert_books_balance, next, settle, soon};
 use pepay_relay::config;
-use pepay_relay::legs::webhook::{BindError, Webhook};
+use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
 use pepay_relay::legs::{Intake, IntakeReceiver, Leg, Outcome};
 use pepay_relay::provider::signature::{SIGNATURE, SIGNATURE_PREVIOUS, TIMESTAMP, sign};
 use pepay_relay::telemetry::{Health, Metrics, Phase};
@@ -23,6 +25,7 @@ struct Rig {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     secrets: watch::Sender<Vec<SecretString>>,
+    certificates: Certificates,
     stop: CancellationToken,
     leg: JoinHandle<()>,
 }
@@ -74,8 +77,8 @@ impl Rig {
         let (webhook, receiver, secrets) = webhook(settings, intake_bytes_max);
         let (health, metrics, stop) = (Arc::clone(&webhook.health), Arc::clone(&webhook.metrics), webhook.stop.clone());
         let listening = webhook.bind().await.unwrap();
-        let address = listening.local_addr();
-        Self { address, receiver, health, metrics, secrets, stop, leg: tokio::spawn(listening.serve()) }
+        let (address, certificates) = (listening.local_addr(), listening.certificates());
+        Self { address, receiver, health, metrics, secrets, certificates, stop, leg: tokio::spawn(listening.serve()) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -447,51 +450,4 @@ async fn a_taken_port_is_named_with_a_remedy() {
     assert!(matches!(error, BindError::InUse(address) if address == rig.address));
     assert!(error.to_string().contains("stop the process"), "{error}");
     rig.finish().await;
-}
-
-fn fixture(name: &str) -> Option<std::path::PathBuf> {
-    Some(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
-}
-
-fn with_tls(cert: &str, key: &str) -> config::Webhook {
-    config::Webhook { tls_cert_file: fixture(cert), tls_key_file: fixture(key), ..settings() }
-}
-
-#[tokio::test]
-async fn tls_serves_the_same_answers() {
-    use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
-    let mut rig = Rig::start(with_tls("tls/localhost.cert.pem", "tls/localhost.key.pem")).await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(fixture("tls/localhost.cert.pem").unwrap()).unwrap()).unwrap();
-    let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
-    let socket = rig.connect().await;
-    let mut stream = soon(connector.connect(ServerName::try_from("localhost").unwrap(), socket)).await.unwrap();
-    stream.write_all(&signed(BODY)).await.unwrap();
-    rig.settle_next(Outcome::Published).await;
-    check(&read_answer(&mut stream).await, 200, r#"{"ok":true}"#);
-    // Plain HTTP on the TLS port is no crash and no answer.
-    let mut plain = rig.connect().await;
-    plain.write_all(&signed(BODY)).await.unwrap();
-    let mut rest = Vec::new();
-    let _ = soon(plain.read_to_end(&mut rest)).await;
-    assert!(!rest.starts_with(b"HTTP"));
-    rig.finish().await;
-}
-
-#[tokio::test]
-async fn wrong_certificates_are_named() {
-    for (cert, key, setting) in [
-        ("tls/none.pem", "tls/localhost.key.pem", "webhook.tls_cert_file"),
-        ("tls/localhost.key.pem", "tls/localhost.key.pem", "webhook.tls_cert_file"),
-        ("tls/localhost.cert.pem", "tls/localhost.cert.pem", "webhook.tls_key_file"),
-    ] {
-        let (webhook, ..) = webhook(with_tls(cert, key), 4096);
-        let error = webhook.bind().await.unwrap_err();
-        assert!(error.to_string().starts_with(setting), "{error}");
-    }
 }

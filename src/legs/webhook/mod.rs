@@ -84,7 +84,7 @@ impl Webhook {
     /// Takes the address and reads certificate and key, if both are set.
     pub async fn bind(self) -> Result<Listening, BindError> {
         let Self { settings, secrets, intake, health, metrics, stop } = self;
-        let certificates = Certificates::read(&settings)?;
+        let certificates = Certificates::read(&settings, Arc::clone(&metrics))?;
         let wanted = settings.listen;
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse(wanted),

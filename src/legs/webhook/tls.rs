@@ -1,6 +1,7 @@
 //! TLS for the webhook listener, where no proxy stands before it.
 
 use crate::config;
+use crate::telemetry::Metrics;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -8,6 +9,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// Why certificate and key cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +39,15 @@ pub enum TlsError {
 #[derive(Clone, Debug)]
 pub struct Certificates {
     files: Option<(PathBuf, PathBuf)>,
+    metrics: Arc<Metrics>,
     current: watch::Sender<Option<Arc<ServerConfig>>>,
 }
 
 impl Certificates {
     /// Reads `webhook.tls_cert_file` and `webhook.tls_key_file`, if both are set.
-    pub(super) fn read(settings: &config::Webhook) -> Result<Self, TlsError> {
+    pub(super) fn read(settings: &config::Webhook, metrics: Arc<Metrics>) -> Result<Self, TlsError> {
         let files = settings.tls_cert_file.clone().zip(settings.tls_key_file.clone());
-        let this = Self { files, current: watch::Sender::new(None) };
+        let this = Self { files, metrics, current: watch::Sender::new(None) };
         this.renew()?;
         Ok(this)
     }
@@ -51,7 +55,9 @@ impl Certificates {
     /// Reads both files anew, for connections from now on. On an error the old ones stay in use.
     pub fn renew(&self) -> Result<(), TlsError> {
         if let Some((cert_file, key_file)) = &self.files {
-            self.current.send_replace(Some(server_config(cert_file, key_file)?));
+            let (server, expires_at) = server_config(cert_file, key_file)?;
+            self.metrics.certificate_expires(expires_at);
+            self.current.send_replace(Some(server));
         }
         Ok(())
     }
@@ -62,8 +68,9 @@ impl Certificates {
     }
 }
 
-/// A server configuration with the certificate chain (leaf first) and key of two PEM files.
-pub(super) fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+/// A server configuration with the certificate chain (leaf first) and key of two PEM files, and when the first of the
+/// chain's certificates expires, in Unix seconds.
+fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>, u64), TlsError> {
     let wrong =
         |key, file: &Path, wanted, reason: String| TlsError::File { key, file: file.to_owned(), wanted, reason };
     let wrong_cert = |reason| wrong("webhook.tls_cert_file", cert_file, "a certificate chain, leaf first", reason);
@@ -73,6 +80,8 @@ pub(super) fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<Ser
     if chain.is_empty() {
         return Err(wrong_cert("no certificate in it".to_owned()));
     }
+    let expiries = chain.iter().map(|certificate| Certificate::from_der(certificate).map(|read| expires_at(&read)));
+    let expiries = expiries.collect::<Result<Vec<_>, _>>().map_err(|error| wrong_cert(error.to_string()))?;
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| wrong("webhook.tls_key_file", key_file, "a private key", error.to_string()))?;
     let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -80,5 +89,10 @@ pub(super) fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<Ser
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(server))
+    Ok((Arc::new(server), expiries.into_iter().min().unwrap_or_default()))
+}
+
+/// The end of a certificate's validity (RFC 5280, section 4.1.2.5), in Unix seconds.
+fn expires_at(certificate: &Certificate) -> u64 {
+    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
 }
