@@ -15,6 +15,10 @@ lint:
 test:
     cargo test --locked
 
+# Units, alerts and metrics, judged by the system's own tools (needs Debian's systemd and prometheus)
+system:
+    cargo test --locked --test system
+
 # Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
