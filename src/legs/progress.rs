@@ -191,10 +191,15 @@ impl Progress {
     /// would keep the socket from resuming anywhere. What the walk brings makes a new one.
     pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64) -> Gap {
         self.verified_ms = Some(from_ms.saturating_add(self.overlap_ms).min(now_ms));
-        self.began_ms = self.cursor.is_none().then_some(now_ms);
         let gap = self.open(cause, from_ms);
         self.cursor = None;
         gap
+    }
+
+    /// A first relay begins, or one whose predecessor came no further than to say at `began_ms` that it runs: a log that
+    /// does not reach back behind that time is nothing to be told of.
+    pub fn began(&mut self, began_ms: i64) {
+        self.began_ms = Some(began_ms);
     }
 
     /// The relay runs again: since its last checkpoint at `last_ms` the socket has missed whatever there was.
@@ -379,6 +384,7 @@ mod tests {
     fn what_a_first_start_wants_was_never_promised_and_what_is_wanted_again_was() {
         let mut first = Progress::resume(None, None, Vec::new(), OVERLAP);
         first.begin_at(GapCause::FirstStart, 1_000_000, 90_000_000);
+        first.began(90_000_000);
         assert_eq!(first.position().proven_ms, Some(90_000_000));
         first.note(Note::WalkDone { started_ms: 95_000_000 });
         assert_eq!(first.position().proven_ms, Some(94_940_000));
