@@ -56,6 +56,9 @@ fn wrong_usage_is_status_2() {
         &[][..],
         &["fly"],
         &["run", "--fast"],
+        &["run", "--from"],
+        &["run", "--from", "soon"],
+        &["run", "--from", "9000-01-01T00:00:00Z"],
         &["tail", "--topic", "pepay.orders"],
         &["tail", "--from", "yesterday"],
         &["tail", "--count", "0"],
@@ -69,6 +72,15 @@ fn wrong_usage_is_status_2() {
         assert_eq!(status, 2, "{arguments:?}");
         assert_eq!(stdout, "", "{arguments:?}");
         assert!(stderr.contains("Usage:") || stderr.contains("--help"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn a_beginning_that_is_none_is_told_in_a_sentence() {
+    for (from, sentence) in [("soon", "expected a duration such as `36h`"), ("9000-01-01T00:00:00Z", "in the future")] {
+        let (status, _, stderr) = run(&["run", "--from", from]);
+        assert_eq!(status, 2);
+        assert!(stderr.contains(sentence), "{stderr}");
     }
 }
 

@@ -20,6 +20,8 @@ mod bench;
 mod both_legs;
 #[path = "delivery/gaps.rs"]
 mod gaps;
+#[path = "delivery/history.rs"]
+mod history;
 #[path = "delivery/publish.rs"]
 mod publish;
 #[path = "delivery/restarts.rs"]

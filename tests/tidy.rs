@@ -52,7 +52,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 25] = [
+const PURE: [&str; 27] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -60,6 +60,7 @@ const PURE: [&str; 25] = [
     "src/kafka/wanted.rs",
     "src/legs/hold.rs",
     "src/legs/progress.rs",
+    "src/legs/reconcile.rs",
     "src/legs/session.rs",
     "src/legs/walk.rs",
     "src/normalize/",
@@ -68,6 +69,7 @@ const PURE: [&str; 25] = [
     "src/provider/event_id.rs",
     "src/provider/frame.rs",
     "src/provider/json.rs",
+    "src/provider/order_list.rs",
     "src/provider/page.rs",
     "src/provider/signature.rs",
     "src/relay/core.rs",

@@ -2,6 +2,7 @@
 //!
 //! The names are a contract with scripts (README, "Commands"). Wrong usage is judged here, before anything is read.
 
+use crate::clock::now_ms;
 use crate::config::LogFormat;
 use crate::kafka::Topic;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -90,8 +91,9 @@ impl LogLevel {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Relay until SIGTERM or SIGINT
-    #[command(after_help = "Example:\n  pepay-relay run --config ./pepay-relay.toml")]
-    Run,
+    #[command(after_help = "Examples:\n  pepay-relay run --config ./pepay-relay.toml\n  \
+        pepay-relay run --from 36h     once, by hand: forget the cursor and fetch again what is so old")]
+    Run(Run),
     /// Watch the whole at work: simulated provider, Kafka and relay in one process
     #[command(
         long_about = "Watch the whole at work: simulated provider, Kafka and relay in one process.\n\n\
@@ -129,6 +131,17 @@ pub enum Command {
     Man(Man),
 }
 
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Forget the cursor, and begin so long ago (`36h`) or at that time (RFC 3339)
+    ///
+    /// For a cursor gone wrong, once: from there on the first walk fetches all that the provider's log holds. What
+    /// stands in Kafka is not published again.
+    #[arg(long, value_name = "TIME", value_parser = parse_past)]
+    pub from: Option<Moment>,
+}
+
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct Demo {
@@ -159,7 +172,7 @@ pub struct Tail {
     /// Which topic: a key of `[kafka.topics]`
     #[arg(long, value_name = "TOPIC", default_value = Topic::Orders.as_str(), value_parser = topic_parser())]
     pub topic: Topic,
-    /// Where to begin: `beginning`, `end`, or so long ago, such as `15m`
+    /// Where to begin: `beginning`, `end`, so long ago (`15m`), or a time (RFC 3339)
     #[arg(long, value_name = "PLACE", default_value = "end", value_parser = parse_from)]
     pub from: From,
     /// Only records of this order
@@ -177,8 +190,27 @@ pub enum From {
     Beginning,
     /// What is published from now on.
     End,
-    /// Records published since this long ago.
+    /// Records published since then.
+    Since(Moment),
+}
+
+/// A moment as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// This long before now.
     Ago(Duration),
+    /// This time, in Unix milliseconds.
+    At(i64),
+}
+
+impl Moment {
+    /// In Unix milliseconds; 0 where that was before 1970, when there was neither record nor event.
+    pub fn unix_ms(self, now_ms: i64) -> i64 {
+        match self {
+            Self::Ago(ago) => now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0),
+            Self::At(ms) => ms.max(0),
+        }
+    }
 }
 
 /// Arguments of `simulator`.
@@ -224,10 +256,26 @@ fn parse_from(text: &str) -> Result<From, String> {
     match text {
         "beginning" => Ok(From::Beginning),
         "end" => Ok(From::End),
-        _ => humantime::parse_duration(text)
-            .map(From::Ago)
-            .map_err(|_| "expected `beginning`, `end` or a duration such as `15m`".to_owned()),
+        _ => moment(text).map(From::Since).ok_or_else(|| {
+            "expected `beginning`, `end`, a duration such as `15m`, or a time such as `2026-01-15T10:00:00Z`".to_owned()
+        }),
     }
+}
+
+/// A moment that has been.
+fn parse_past(text: &str) -> Result<Moment, String> {
+    let moment = moment(text)
+        .ok_or_else(|| "expected a duration such as `36h`, or a time such as `2026-01-15T10:00:00Z`".to_owned())?;
+    let now_ms = now_ms();
+    if moment.unix_ms(now_ms) > now_ms {
+        return Err("lies in the future; nothing can be fetched from there".to_owned());
+    }
+    Ok(moment)
+}
+
+fn moment(text: &str) -> Option<Moment> {
+    let at = || text.parse().ok().map(|at: jiff::Timestamp| Moment::At(at.as_millisecond()));
+    humantime::parse_duration(text).ok().map(Moment::Ago).or_else(at)
 }
 
 /// A step each millisecond at most: more than one machine's tests can look at.
@@ -263,14 +311,38 @@ mod tests {
         for (text, from) in [
             ("beginning", From::Beginning),
             ("end", From::End),
-            ("15m", From::Ago(Duration::from_secs(900))),
-            ("1h 30m", From::Ago(Duration::from_secs(5400))),
+            ("15m", From::Since(Moment::Ago(Duration::from_secs(900)))),
+            ("1h 30m", From::Since(Moment::Ago(Duration::from_secs(5400)))),
+            ("2026-01-15T10:15:00.655Z", From::Since(Moment::At(1_768_472_100_655))),
         ] {
             assert_eq!(tail(&["--from", text]).unwrap().from, from, "{text}");
         }
         assert_eq!(tail(&[]).unwrap().from, From::End);
         for wrong in ["", "now", "15", "-5m", "99999999999999999999y"] {
             assert!(tail(&["--from", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn run_begins_in_the_past_alone() {
+        assert_eq!(parse_past("36h"), Ok(Moment::Ago(Duration::from_secs(36 * 3600))));
+        assert_eq!(parse_past("2026-01-15T12:15:00.655+02:00"), Ok(Moment::At(1_768_472_100_655)));
+        for wrong in ["", "soon", "1768472100", "-5m", "2026-01-15", "2026-01-15T10:15:00"] {
+            assert!(parse_past(wrong).unwrap_err().contains("expected"), "{wrong}");
+        }
+        assert!(parse_past("9000-01-01T00:00:00Z").unwrap_err().contains("future"));
+    }
+
+    #[test]
+    fn a_moment_is_a_time() {
+        for (moment, ms) in [
+            (Moment::Ago(Duration::from_secs(900)), 100_000),
+            (Moment::Ago(Duration::from_secs(1_001)), 0),
+            (Moment::Ago(Duration::MAX), 0),
+            (Moment::At(7), 7),
+            (Moment::At(-7), 0),
+        ] {
+            assert_eq!(moment.unix_ms(1_000_000), ms, "{moment:?}");
         }
     }
 

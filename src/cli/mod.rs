@@ -34,7 +34,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
     let Cli { global, command } = cli;
     let output = Output::stdout(global.output);
     match command {
-        Command::Run => run::run(settings(&global)?),
+        Command::Run(arguments) => run::run(&arguments, settings(&global)?),
         Command::Demo(arguments) => wait_for(demo::run(&arguments, output)),
         Command::Check(arguments) => check::run(&arguments, &global, output),
         Command::Topics(arguments) => {

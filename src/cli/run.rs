@@ -1,6 +1,6 @@
 //! `run`: the daemon, and the signals and the service manager around it.
 
-use super::Settings;
+use super::{Settings, args};
 use crate::clock::now_ms;
 use crate::config;
 use crate::daemon::{Daemon, Setup};
@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 /// # Errors
 ///
 /// Status 78 with every mistake of the settings; else what ended the relay.
-pub(super) fn run(settings: Settings) -> Result<(), Exit> {
+pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit> {
     let log = &settings.config.log;
     let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -26,18 +26,19 @@ pub(super) fn run(settings: Settings) -> Result<(), Exit> {
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?
-        .block_on(serve(settings, &logs))
+        .block_on(serve(arguments, settings, &logs))
 }
 
-async fn serve(settings: Settings, logs: &Logs) -> Result<(), Exit> {
+async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {
     let Settings { mut config, secrets, sources, .. } = settings;
     let listen =
         |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));
     let (mut term, mut int, mut hup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     let notify = Notify::from_process().map_err(|error| Exit::failed(format!("NOTIFY_SOCKET: {error}")))?;
+    let from_ms = arguments.from.map(|from| from.unix_ms(now_ms()));
     let setup =
-        Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms: None };
+        Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms };
     let mut daemon = Daemon::start(setup).await?;
     let mut health = daemon.health.subscribe();
     let mut watchdog = notify.watchdog_every().map(interval);

@@ -4,11 +4,11 @@ use super::args;
 use super::line::{LineInput, render};
 use super::output::Output;
 use super::{Settings, interrupted};
+use crate::clock::now_ms;
 use crate::exit::Exit;
 use crate::kafka::consume::{Consumed, Follow, From};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
 ///
@@ -26,7 +26,7 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
     let from = match arguments.from {
         args::From::Beginning => From::Beginning,
         args::From::End => From::End,
-        args::From::Ago(ago) => From::Time(ms_before(SystemTime::now(), ago)),
+        args::From::Since(moment) => From::Time(moment.unix_ms(now_ms())),
     };
     let mut follow = Follow::start(config, secrets, topic, from).await?;
     let mut left = arguments.count;
@@ -59,12 +59,6 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
         left = left.map(|left| left - 1);
     }
     Ok(())
-}
-
-/// Unix milliseconds of the time so long before `now`; 0 where that was before 1970, when there was no record.
-fn ms_before(now: SystemTime, ago: Duration) -> i64 {
-    let then = now.checked_sub(ago).and_then(|then| then.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
-    i64::try_from(then.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Whether a record is about this order: by its key, or on the topic of invoices by the member that names it.
@@ -213,14 +207,6 @@ mod tests {
         assert!(is_of(&record(Some("inv-1"), Some(br#"{"order_id":"order-1"}"#)), "order-1"));
         assert!(!is_of(&record(Some("order-10"), Some(br#"{"order_id":null}"#)), "order-1"));
         assert!(!is_of(&record(None, Some(b"order-1")), "order-1"));
-    }
-
-    #[test]
-    fn so_long_ago_is_a_time() {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        assert_eq!(ms_before(now, Duration::from_secs(900)), 100_000);
-        assert_eq!(ms_before(now, Duration::from_secs(1_001)), 0);
-        assert_eq!(ms_before(now, Duration::MAX), 0);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::Setup;
 use crate::config::{Config, Secrets};
 use crate::kafka::errors::StartError;
-use crate::kafka::recover::{self, Progress as Reading};
+use crate::kafka::recover::{self, CLOCKS_DISAGREE_MS, Progress as Reading};
 use crate::kafka::{Broker, Checkpoint};
 use crate::legs::progress::{GapCause, Progress};
 use crate::provider::EventId;
@@ -52,10 +52,15 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
     };
     progress.never_after(now_ms);
     let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
-    let opened = match (setup.from_ms, progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
+    let last_ms = predecessor.and_then(Checkpoint::at_ms);
+    let opened = match (setup.from_ms, progress.verified_ms(), last_ms) {
         (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),
         (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
-        _ => progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms),
+        _ => {
+            // A predecessor that came no further than to claim the name told the time by its own clock.
+            progress.began(last_ms.map_or(now_ms, |last_ms| last_ms.saturating_sub(CLOCKS_DISAGREE_MS)));
+            progress.begin_at(GapCause::FirstStart, now_ms.saturating_sub(first_start_ms), now_ms)
+        }
     };
     relay::opened(metrics, &opened);
     progress

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 /// First wait after a page that could not be had; it doubles up to [`RETRY_MAX`].
-const RETRY_MIN: Duration = Duration::from_secs(1);
+pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
 
 /// Longest wait between two tries of a page, unless the provider asks for more (`Retry-After`).
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -98,7 +98,7 @@ pub struct Backfill {
 }
 
 /// What ends a walk early.
-enum Interrupted {
+pub(super) enum Interrupted {
     Stopped,
     /// A cursor of this walk led nowhere: the walk begins anew.
     Lost,
@@ -118,6 +118,8 @@ impl Backfill {
         // A walk that fills a gap is confirmed by another one, `overlap` after it.
         let mut confirm_at = None;
         let mut wait = RETRY_MIN;
+        // The end of the last time that was told to be unproven.
+        let mut told_to_ms = None;
         loop {
             let timer = Instant::now() + self.settings.every;
             let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
@@ -132,7 +134,7 @@ impl Backfill {
             let ticket = *asked.borrow_and_update();
             let fills = ticket > *self.walks.done.borrow();
             let began = Instant::now();
-            match self.walk(fills).await {
+            match self.walk(fills, &mut told_to_ms).await {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
                     confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
@@ -153,14 +155,15 @@ impl Backfill {
     }
 
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
-    async fn walk(&self, fills: bool) -> Result<(), Interrupted> {
-        let Position { cursor, walk_from_ms } = *self.position.borrow();
+    async fn walk(&self, fills: bool, told_to_ms: &mut Option<i64>) -> Result<(), Interrupted> {
+        let Position { cursor, walk_from_ms, proven_ms } = *self.position.borrow();
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
         let mut walk = Walk::new();
         let mut kept = HashMap::<usize, Page>::new();
         let mut started_ms = None;
         let (mut pages, mut events) = (0u64, 0u64);
         let mut oldest_ms = None;
+        let mut lowest = None;
         let began = Instant::now();
         let mut say_at = began + PROGRESS_EVERY;
         let reached = loop {
@@ -173,6 +176,9 @@ impl Backfill {
                     started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms().min(0)));
                     pages += 1;
                     oldest_ms = page.events.iter().filter_map(|event| event.occurred_at_ms).chain(oldest_ms).min();
+                    if !page.events.is_empty() {
+                        lowest = Some(page.clone());
+                    }
                     let number = walk.depth();
                     if walk.page(PageFacts::of(&page, bytes, mark_ms)) {
                         kept.insert(number, page);
@@ -193,12 +199,16 @@ impl Backfill {
                 Step::Broken => return Err(Interrupted::Lost),
             }
         };
-        let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
-        if !reached && cursor_ms.is_some_and(|known| oldest_ms.is_none_or(|oldest| oldest > known)) {
-            // The log does not reach back to what the relay had seen: what lies between cannot be proven.
-            warn!(from_ms = cursor_ms, to_ms = oldest_ms, "history does not reach back: events may be missing");
-        }
         let started_ms = started_ms.unwrap_or(mark_ms);
+        let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
+        let known = (proven_ms.unwrap_or(mark_ms), cursor_ms);
+        let end = self.log_end(known, oldest_ms, started_ms, *told_to_ms);
+        if let Some(period) = end.unproven().filter(|_| !reached) {
+            // Before the end of the walk, which moves the mark past it: a relay that dies in between tells it again.
+            self.tell_unproven(period, lowest).await?;
+            *told_to_ms = Some(period.to_ms);
+            self.intake.note(Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms })?;
+        }
         self.intake.note(Note::WalkDone { started_ms })?;
         self.until_noted(started_ms, mark_ms).await;
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -69,6 +69,14 @@ pub enum Note {
         /// When that was told.
         at_ms: i64,
     },
+    /// A walk found that the provider's log no longer reaches back: in this time events may be missing that nobody can
+    /// fetch any more. Told before the end of that walk.
+    Unproven {
+        /// Up to then nothing is missing.
+        from_ms: i64,
+        /// From then on the log is complete.
+        to_ms: i64,
+    },
     /// A walk has handed on all it found.
     WalkDone {
         /// When its first page was asked for.
@@ -93,6 +101,8 @@ pub struct Gap {
     pub closed_ms: Option<i64>,
     /// Events that occurred inside it and were published.
     pub recovered: u64,
+    /// The log no longer reached back over all of it: it closes, but nobody knows whether anything is missing.
+    pub unproven: bool,
 }
 
 /// What the legs have to know of it.
@@ -102,6 +112,8 @@ pub struct Position {
     pub cursor: Option<EventId>,
     /// Where every walk begins.
     pub walk_from_ms: Option<i64>,
+    /// Up to when nothing is missing; a log that does not reach back to it has to be told of.
+    pub proven_ms: Option<i64>,
 }
 
 /// Cursor, verified mark and open gaps.
@@ -109,6 +121,8 @@ pub struct Position {
 pub struct Progress {
     cursor: Option<EventId>,
     verified_ms: Option<i64>,
+    /// When the first relay of this name began: history from before it is wanted, but was never promised.
+    began_ms: Option<i64>,
     /// Open ones, oldest first.
     gaps: Vec<Gap>,
     /// The one that closed last: a checkpoint keeps it, so that numbers go on after a restart.
@@ -124,7 +138,8 @@ impl Progress {
         let (closed, mut gaps): (Vec<_>, Vec<_>) = gaps.into_iter().partition(|gap| gap.closed_ms.is_some());
         gaps.iter_mut().for_each(|gap| gap.end_ms = None);
         let overlap_ms = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
-        Self { cursor, verified_ms, gaps, closed: closed.into_iter().max_by_key(|gap| gap.id), overlap_ms }
+        let closed = closed.into_iter().max_by_key(|gap| gap.id);
+        Self { cursor, verified_ms, began_ms: None, gaps, closed, overlap_ms }
     }
 
     /// Where the socket resumes.
@@ -150,7 +165,8 @@ impl Progress {
 
     /// What the legs have to know.
     pub fn position(&self) -> Position {
-        Position { cursor: self.cursor, walk_from_ms: self.walk_from_ms() }
+        let proven_ms = self.verified_ms.map(|verified| verified.max(self.began_ms.unwrap_or(verified)));
+        Position { cursor: self.cursor, walk_from_ms: self.walk_from_ms(), proven_ms }
     }
 
     /// Gaps that are open, oldest first.
@@ -170,9 +186,20 @@ impl Progress {
     }
 
     /// Sets the mark from which the first walk begins, and opens the gap that it fills.
+    ///
+    /// A cursor that there was is forgotten, and stands in the gap: it may be what is wrong, and one that lies ahead
+    /// would keep the socket from resuming anywhere. What the walk brings makes a new one.
     pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64) -> Gap {
         self.verified_ms = Some(from_ms.saturating_add(self.overlap_ms).min(now_ms));
-        self.open(cause, from_ms)
+        let gap = self.open(cause, from_ms);
+        self.cursor = None;
+        gap
+    }
+
+    /// A first relay begins, or one whose predecessor came no further than to say at `began_ms` that it runs: a log that
+    /// does not reach back behind that time is nothing to be told of.
+    pub fn began(&mut self, began_ms: i64) {
+        self.began_ms = Some(began_ms);
     }
 
     /// The relay runs again: since its last checkpoint at `last_ms` the socket has missed whatever there was.
@@ -217,8 +244,27 @@ impl Progress {
                 }
                 (opened, Vec::new())
             }
+            Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms), Vec::new()),
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
         }
+    }
+
+    /// What was open in that time closes without proof; where nothing was, a gap of its own is opened and tells it.
+    fn unproven(&mut self, from_ms: i64, to_ms: i64) -> Option<Gap> {
+        let within = |gap: &&mut Gap| gap.opened_ms <= to_ms && gap.end_ms.is_none_or(|end| end >= from_ms);
+        let mut known = false;
+        for gap in self.gaps.iter_mut().filter(within) {
+            (gap.unproven, known) = (true, true);
+        }
+        if known {
+            return None;
+        }
+        let mut opened = self.opened(GapCause::Resync, from_ms);
+        if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
+            (kept.end_ms, kept.unproven) = (Some(to_ms), true);
+            gap.clone_from(kept);
+        }
+        opened
     }
 
     /// Everything that the walk found is settled, so everything that the log could show by then is.
@@ -249,7 +295,16 @@ impl Progress {
             return last.clone();
         }
         let id = self.gaps.iter().chain(&self.closed).map(|gap| gap.id + 1).max().unwrap_or_default();
-        let gap = Gap { id, cause, from: self.cursor, opened_ms, end_ms: None, closed_ms: None, recovered: 0 };
+        let gap = Gap {
+            id,
+            cause,
+            from: self.cursor,
+            opened_ms,
+            end_ms: None,
+            closed_ms: None,
+            recovered: 0,
+            unproven: false,
+        };
         self.gaps.push(gap.clone());
         gap
     }
@@ -323,6 +378,43 @@ mod tests {
         progress.begin_at(GapCause::FirstStart, 1_000_000, 90_000_000);
         assert_eq!(progress.walk_from_ms(), Some(1_000_000));
         assert_eq!(open(&progress), ["first_start"]);
+    }
+
+    #[test]
+    fn what_a_first_start_wants_was_never_promised_and_what_is_wanted_again_was() {
+        let mut first = Progress::resume(None, None, Vec::new(), OVERLAP);
+        first.begin_at(GapCause::FirstStart, 1_000_000, 90_000_000);
+        first.began(90_000_000);
+        assert_eq!(first.position().proven_ms, Some(90_000_000));
+        first.note(Note::WalkDone { started_ms: 95_000_000 });
+        assert_eq!(first.position().proven_ms, Some(94_940_000));
+        let mut again = fresh();
+        let gap = again.begin_at(GapCause::FirstStart, 500_000, 90_000_000);
+        assert_eq!((gap.from, gap.opened_ms), (Some(EventId { ms: 1_000_000, seq: 0 }), 500_000));
+        let expected = Position { cursor: None, walk_from_ms: Some(500_000), proven_ms: Some(560_000) };
+        assert_eq!((again.position(), again.again_from_ms()), (expected, Some(500_000)));
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_proven_marks_the_gaps_it_touches() {
+        let mut progress = fresh();
+        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_100_000 });
+        progress.note(Note::StreamUp { at_ms: 1_110_000 });
+        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_200_000 });
+        progress.note(Note::StreamUp { at_ms: 1_210_000 });
+        assert_eq!(progress.note(Note::Unproven { from_ms: 1_000_000, to_ms: 1_105_000 }), (None, Vec::new()));
+        let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_300_000 });
+        assert_eq!(closed.iter().map(|gap| gap.unproven).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_proven_and_was_no_gap_becomes_one_and_closes() {
+        let mut progress = fresh();
+        let (opened, _) = progress.note(Note::Unproven { from_ms: 1_000_000, to_ms: 1_105_000 });
+        let told = opened.map(|gap| (gap.cause, gap.opened_ms, gap.end_ms, gap.unproven));
+        assert_eq!(told, Some((GapCause::Resync, 1_000_000, Some(1_105_000), true)));
+        let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_200_000 });
+        assert_eq!(closed.iter().map(|gap| gap.unproven).collect::<Vec<_>>(), [true]);
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn control() -> Value {
             "from": {"type": ["string", "null"], "description": "Where the gap begins: everything before was seen."},
             "opened_at": time("When it opened.", false),
             "closed_at": time("When the event log had filled it; `null` while it is open.", true),
-            "closed_by": {"type": ["string", "null"], "description": "What closed it."},
+            "closed_by": {"type": ["string", "null"], "description": "`backfill`; `unproven` where the provider's log no longer reached back over all of it."},
             "recovered": {"type": "integer", "minimum": 0, "description": "Events that only the event log brought."},
         })),
         vec!["id", "cause", "from", "opened_at", "closed_at", "closed_by", "recovered"],

@@ -174,6 +174,13 @@ impl Rest {
         self.call(Method::GET, "api/v1/events", &query, None).await
     }
 
+    /// A page of the merchant's orders as it came: `GET /api/commerce/merchant/orders`, `limit` of them behind the
+    /// first `offset` (`api-reference/orders/list-merchant-scoped-orders`). Their order is not documented.
+    pub async fn orders_page(&self, offset: usize, limit: usize) -> Result<Bytes, RestError> {
+        let query = [("limit", limit.to_string()), ("offset", offset.to_string())];
+        self.call(Method::GET, "api/commerce/merchant/orders", &query, None).await
+    }
+
     async fn call(
         &self,
         method: Method,

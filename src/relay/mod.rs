@@ -10,6 +10,7 @@ mod records;
 mod versions;
 mod window;
 
+use records::gap_closed_by;
 pub use records::resume;
 pub use versions::{Version, Versions};
 pub use window::{Claim, Ticket, Window};
@@ -203,7 +204,7 @@ fn tell(metrics: &Metrics, now_ms: i64, told: Told<'_>) {
     match told {
         Told::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
         Told::GapOpened(gap) => opened(metrics, &gap),
-        Told::GapClosed(gap) => info!(gap = gap.id, recovered = gap.recovered, by = "backfill", "gap closed"),
+        Told::GapClosed(gap) => info!(gap = gap.id, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed"),
     }
 }
 

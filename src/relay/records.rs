@@ -16,6 +16,9 @@ const DETAIL_BYTES_MAX: usize = 512;
 /// Closed gaps that the control topic keeps: a ring, so that compaction bounds it.
 const GAP_RING: u64 = 1000;
 
+/// What stands in a gap's `closed_by` where the provider's log no longer reached back over all of it.
+const UNPROVEN: &str = "unproven";
+
 /// The headers of an event's record: CloudEvents 1.0 in Kafka's binary mode, and the relay's own.
 pub(super) fn write_headers(
     batch: &mut Batch,
@@ -97,11 +100,17 @@ fn gap_of(value: &Value) -> Option<Gap> {
         end_ms: None,
         closed_ms: value["closed_at"].as_str().and_then(unix_ms),
         recovered: value["recovered"].as_u64().unwrap_or_default(),
+        unproven: value["closed_by"] == UNPROVEN,
     })
 }
 
 fn unix_ms(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond())
+}
+
+/// What closed a gap, or will: the walk that found everything, or nobody where the log no longer reaches back.
+pub(super) const fn gap_closed_by(gap: &Gap) -> &'static str {
+    if gap.unproven { UNPROVEN } else { "backfill" }
 }
 
 fn gap_value(gap: &Gap) -> Value {
@@ -111,7 +120,8 @@ fn gap_value(gap: &Gap) -> Value {
         "from": gap.from.map(|id| id.to_string()),
         "opened_at": rfc3339(gap.opened_ms),
         "closed_at": gap.closed_ms.map(rfc3339),
-        "closed_by": gap.closed_ms.map(|_| "backfill"),
+        // An open gap that nobody can prove says so already, so that a restart knows of it.
+        "closed_by": (gap.closed_ms.is_some() || gap.unproven).then(|| gap_closed_by(gap)),
         "recovered": gap.recovered,
     })
 }
@@ -145,6 +155,8 @@ mod tests {
         progress.note(Note::WalkDone { started_ms: 1_768_000_200_000 });
         progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_768_000_300_000 });
         progress.recovers(1_768_000_300_001);
+        progress.note(Note::Unproven { from_ms: 1_768_000_290_000, to_ms: 1_768_000_310_000 });
+        assert!(progress.gaps()[0].unproven);
         assert_eq!((progress.gaps().len(), progress.closed().map(|gap| gap.id)), (1, Some(0)));
         let resumed = resume(&marks(&progress), overlap);
         assert_eq!(resumed.gaps(), progress.gaps());

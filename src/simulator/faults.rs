@@ -65,6 +65,9 @@ pub struct RestFaults {
     pub delay: Duration,
     /// The Events API shows an event only so long after the other channels had it.
     pub log_visible_after: Duration,
+    /// The event log keeps so many of its newest events at most, for the socket's replay as well; what it forgets once
+    /// it does not get back.
+    pub history_events: Option<usize>,
     /// A well-formed cursor that was never issued, or is forgotten, gets `400`; else it counts by its place in time.
     pub unknown_cursor_refused: bool,
 }

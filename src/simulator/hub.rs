@@ -149,6 +149,8 @@ impl Hub {
         change(&mut world.faults);
         let delay_ms = i64::try_from(world.faults.rest.log_visible_after.as_millis()).unwrap_or(i64::MAX);
         world.model.set_log_delay(delay_ms);
+        let keep = world.faults.rest.history_events.unwrap_or(usize::MAX).min(self.options.keep_events);
+        world.model.keep_events(keep, now_ms());
         if let Some(event) = world.held.take_if(|_| !world.faults.stream.swap) {
             world.send(&event);
         }

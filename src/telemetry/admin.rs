@@ -3,7 +3,7 @@
 //! Bound to loopback, a request whose `Host` is not loopback is refused: a web page in an operator's browser could
 //! otherwise reach it through a name that it points here (DNS rebinding). Bound elsewhere, any `Host` is served.
 
-use super::{Health, Metrics, Phase};
+use super::{Health, Metrics, Phase, Unproven};
 use crate::clock::now_ms;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -87,10 +87,19 @@ async fn readyz(State(shown): State<Shown>) -> Response {
         Phase::Stopping => &["stopped"],
     };
     if waiting_for.is_empty() {
-        return axum::Json(json!({ "ready": true })).into_response();
+        let mut body = json!({ "ready": true });
+        if let Some(Unproven { from_ms, to_ms, orders }) = shown.health.unproven() {
+            body["unproven"] = json!({ "from": rfc3339(from_ms), "to": rfc3339(to_ms), "orders": orders });
+        }
+        return axum::Json(body).into_response();
     }
     let body = json!({ "ready": false, "waiting_for": waiting_for });
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
+}
+
+/// What no calendar has is null.
+fn rfc3339(ms: i64) -> Option<String> {
+    jiff::Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {
@@ -155,6 +164,15 @@ mod tests {
         check(Phase::Ready, 200, r#"{"ready":true}"#).await;
         check(Phase::KafkaUnavailable, 503, r#"{"ready":false,"waiting_for":["kafka"]}"#).await;
         check(Phase::Stopping, 503, r#"{"ready":false,"waiting_for":["stopped"]}"#).await;
+    }
+
+    #[tokio::test]
+    async fn a_time_that_cannot_be_proven_is_shown_and_no_reason_to_be_unready() {
+        let shown = shown();
+        shown.health.set_phase(Phase::Ready);
+        shown.health.set_unproven(Unproven { from_ms: 1_768_472_100_655, to_ms: 1_768_472_200_000, orders: Some(2) });
+        let expected = r#"{"ready":true,"unproven":{"from":"2026-01-15T10:15:00.655Z","orders":2,"to":"2026-01-15T10:16:40.000Z"}}"#;
+        assert_eq!(ask(&routes(shown, true), "/readyz", "localhost").await, (StatusCode::OK, expected.to_owned()));
     }
 
     #[tokio::test]

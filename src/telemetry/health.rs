@@ -59,6 +59,19 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Each leg's state and since when, in the order of [`Leg::ALL`].
     pub legs: [(LegState, Instant); Leg::ALL.len()],
+    /// The last time in which events may be missing that nobody can fetch any more, if there was one.
+    pub unproven: Option<Unproven>,
+}
+
+/// A time over which the provider's log no longer reached back, in Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// Up to then nothing is missing.
+    pub from_ms: i64,
+    /// From then on nothing is missing.
+    pub to_ms: i64,
+    /// Orders that last changed in it; `None` when the provider could not list them all.
+    pub orders: Option<u64>,
 }
 
 /// The one place where parts say what state they are in.
@@ -72,7 +85,7 @@ impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
         let turned_ms = AtomicI64::new(0);
-        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs }) }
+        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None }) }
     }
 }
 
@@ -100,6 +113,11 @@ impl Health {
         });
     }
 
+    /// The provider's log did not reach back over this time. It stays told until the relay ends, or a later one is.
+    pub fn set_unproven(&self, unproven: Unproven) {
+        self.snapshot.send_modify(|snapshot| snapshot.unproven = Some(unproven));
+    }
+
     /// The state now, and each later one.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.snapshot.subscribe()
@@ -120,6 +138,11 @@ impl Health {
     /// Where the relay stands now.
     pub fn phase(&self) -> Phase {
         self.snapshot.borrow().phase
+    }
+
+    /// The last time that cannot be proven, if there was one.
+    pub fn unproven(&self) -> Option<Unproven> {
+        self.snapshot.borrow().unproven
     }
 
     /// Where `leg` stands now.

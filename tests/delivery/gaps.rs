@@ -1,10 +1,9 @@
 //! Cuts, silence and dropped frames: the event log brings what the socket missed, and each gap closes.
 
 use crate::support::kafka::Broker;
-use crate::support::records::committed;
+use crate::support::records::{Record, control_until};
 use crate::support::relay::{LIFE, Rig, drain, until};
 use pepay_relay::daemon::Daemon;
-use pepay_relay::kafka::Topic;
 use pepay_relay::legs::{Cause, Leg, Outcome};
 use pepay_relay::simulator::faults::Since;
 use pepay_relay::simulator::{Answer, Cut};
@@ -16,20 +15,19 @@ fn live(rig: &Rig) {
 }
 
 /// Waits until the control topic holds a closed gap of this cause, and no gap is open.
-async fn closed(rig: &Rig, cause: &str) -> Value {
-    let began = std::time::Instant::now();
-    let prefix = format!("{}/gap/", rig.config.name);
-    loop {
-        let gaps = committed(&rig.config, Topic::Control).await;
-        let mut gaps = gaps.iter().rev().filter(|record| record.key.starts_with(&prefix)).map(|record| record.json());
-        let gap = gaps.find(|gap| gap["cause"] == cause);
-        let open = rig.checkpoint().await["gaps"].as_array().unwrap().iter().any(|gap| gap["closed_at"].is_null());
-        match gap {
-            Some(gap) if !open => return gap,
-            _ => assert!(began.elapsed() < crate::support::relay::PATIENCE, "{cause} closes"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    }
+async fn closed(rig: &Rig, cause: &'static str) -> Value {
+    let name = rig.config.name.clone();
+    let found = move |records: &[Record]| {
+        let newest = |prefix: String| {
+            let records = records.iter().rev().filter(move |record| record.key.starts_with(&prefix));
+            records.map(Record::json)
+        };
+        let gap = newest(format!("{name}/gap/")).find(|gap| gap["cause"] == cause);
+        let checkpoint = newest(format!("{name}/checkpoint")).next()?;
+        let open = checkpoint["gaps"].as_array()?.iter().any(|gap| gap["closed_at"].is_null());
+        gap.filter(|_| !open)
+    };
+    control_until(&rig.config, found).await.unwrap_or_else(|| panic!("{cause} closes"))
 }
 
 /// Nothing is missing, nothing stands twice, and the cursor is at the newest event.

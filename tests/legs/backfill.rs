@@ -7,7 +7,7 @@ use pepay_relay::legs::backfill::{Backfill, Walks};
 use pepay_relay::legs::progress::{Note, Position};
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
 use pepay_relay::provider::{rest::Rest, tls};
-use pepay_relay::telemetry::{Health, LegState, Metrics};
+use pepay_relay::telemetry::{Health, LegState, Metrics, Unproven};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,7 +52,7 @@ impl Rig {
             rest: Arc::new(rest),
             intake,
             clock,
-            position: watch::channel(Position { cursor: None, walk_from_ms: Some(MARK_MS) }).1,
+            position: watch::channel(Position { walk_from_ms: Some(MARK_MS), ..Position::default() }).1,
             walks: walks.clone(),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
@@ -69,7 +69,8 @@ impl Rig {
             assert_ne!(soon(socket.read_buf(&mut head)).await.unwrap(), 0);
         }
         let head = String::from_utf8(head).unwrap();
-        let target = head.strip_prefix("GET /api/v1/events?").unwrap().split(' ').next().unwrap().to_owned();
+        let path = head.strip_prefix("GET /").unwrap().split(' ').next().unwrap();
+        let target = path.strip_prefix("api/v1/events?").unwrap_or(path).to_owned();
         Asked { socket, target }
     }
 
@@ -81,13 +82,28 @@ impl Rig {
         let _ = asked.socket.write_all(answer.as_bytes()).await;
     }
 
-    /// These events arrive next, and then the end of the walk.
-    async fn walked(&mut self, ids: &[&str]) {
+    /// These events arrive next.
+    async fn arrived(&mut self, ids: &[&str]) {
         for id in ids {
             let Arrival::Delivery(delivery) = arrival(&mut self.receiver).await else { panic!("{id} comes next") };
             assert_eq!((delivery.leg, delivery.bytes.as_ref()), (Leg::Backfill, event(id).as_bytes()));
             settle(&self.metrics, delivery, Outcome::Published);
         }
+    }
+
+    /// These events arrive next, then that history since the mark is lost up to the time `to_ms`, and the end.
+    async fn walked_without_proof(&mut self, ids: &[&str], to_ms: i64, orders: Option<u64>) {
+        self.arrived(ids).await;
+        let told = arrival(&mut self.receiver).await;
+        let expected = Note::Unproven { from_ms: MARK_MS, to_ms };
+        assert!(matches!(told, Arrival::Note(note) if note == expected), "{told:?}");
+        assert_eq!(self.health.unproven(), Some(Unproven { from_ms: MARK_MS, to_ms, orders }));
+        self.walked(&[]).await;
+    }
+
+    /// These events arrive next, and then the end of the walk.
+    async fn walked(&mut self, ids: &[&str]) {
+        self.arrived(ids).await;
         let end = arrival(&mut self.receiver).await;
         assert!(matches!(end, Arrival::Note(Note::WalkDone { .. })), "{end:?}");
         soon(self.walks.wait(self.ticket)).await;
@@ -128,12 +144,75 @@ async fn down_to_the_mark_and_then_out_oldest_first() {
     rig.finish().await;
 }
 
+/// A page of the list of orders: ids, and when they last changed.
+fn orders(rows: &[(&str, i64)], limit: usize) -> String {
+    let rows = rows.iter().map(|(id, ms)| {
+        let at = jiff::Timestamp::from_millisecond(*ms).unwrap();
+        format!(r#"{{"orderId":"{id}","createdAt":0,"updatedAt":"{at}"}}"#)
+    });
+    let rows = rows.collect::<Vec<_>>().join(",");
+    says(
+        "200 OK",
+        "",
+        &format!(r#"{{"success":true,"data":{{"orders":[{rows}],"pagination":{{"limit":{limit},"offset":0}}}}}}"#),
+    )
+}
+
 #[tokio::test]
-async fn a_log_that_does_not_reach_back_to_the_mark_ends_the_walk_with_what_there_is() {
+async fn a_log_that_does_not_reach_back_to_the_mark_is_told_with_the_orders_that_changed_meanwhile() {
     let mut rig = Rig::start().await;
     rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
     rig.answer("limit=100&starting_after=evt_9000-0", &page(&[], false)).await;
+    let list = "api/commerce/merchant/orders?limit=100&offset=";
+    // The provider takes a limit of 2, whatever was asked for.
+    rig.answer(&format!("{list}0"), &orders(&[("before", 1_500), ("inside", 4_500)], 2)).await;
+    rig.answer(&format!("{list}2"), &orders(&[("also inside", 8_999), ("after", 9_001)], 2)).await;
+    rig.answer(&format!("{list}4"), &orders(&[], 2)).await;
+    rig.walked_without_proof(&["evt_9000-0"], 9_000, Some(2)).await;
+    // The relay of this test never moves the mark; it is told once all the same.
+    rig.ticket = rig.walks.ask();
+    rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
     rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn orders_that_cannot_be_listed_hold_no_walk_up() {
+    let refusal = include_str!("../fixtures/errors/404.not-found.json");
+    for answer in [
+        says("404 Not Found", "", refusal),
+        says("403 Forbidden", "", "<html>"),
+        // Longer than all pages may take.
+        says("429 Too Many Requests", "retry-after: 300\r\n", "{}"),
+    ] {
+        let mut rig = Rig::start().await;
+        rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
+        rig.answer("api/commerce/merchant/orders?limit=100&offset=0", &answer).await;
+        rig.walked_without_proof(&["evt_9000-0"], 9_000, None).await;
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_orders_is_tried_three_times_and_in_halves() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
+    let huge = "HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\nconnection: close\r\n\r\n";
+    rig.answer("api/commerce/merchant/orders?limit=100&offset=0", huge).await;
+    for answer in [says("503 Service Unavailable", "", ""), says("200 OK", "", "[]")] {
+        rig.answer("api/commerce/merchant/orders?limit=50&offset=0", &answer).await;
+    }
+    rig.answer("api/commerce/merchant/orders?limit=50&offset=0", &orders(&[("inside", 4_500)], 50)).await;
+    rig.walked_without_proof(&["evt_9000-0"], 9_000, Some(1)).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn stopping_ends_a_walk_that_waits_for_orders() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
+    let _unanswered = rig.asked().await;
+    rig.arrived(&["evt_9000-0"]).await;
     rig.finish().await;
 }
 

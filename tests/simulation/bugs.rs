@@ -27,10 +27,12 @@ pub enum Bug {
     StaleCheckOff,
     /// Live frames do not wait for the walk.
     HoldDropped,
+    /// A log that no longer reaches back is taken for all there is.
+    LossUnsaid,
 }
 
 impl Bug {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -43,5 +45,6 @@ impl Bug {
         Self::ReleaseForgotten,
         Self::StaleCheckOff,
         Self::HoldDropped,
+        Self::LossUnsaid,
     ];
 }

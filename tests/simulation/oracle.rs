@@ -1,10 +1,11 @@
 //! What must hold: judged at every commit by what the transaction makes visible, and at the end by what is there.
 
 use crate::kafka::{Record, State};
-use crate::provider::{Fate, HISTORY_MS};
+use crate::provider::{Fate, HISTORY_MS, Provider};
 use crate::scenario::{OVERLAP_MS, START_MS};
 use crate::world::World;
 use pepay_relay::kafka::Topic;
+use pepay_relay::legs::reconcile::Period;
 use pepay_relay::relay::{Version, resume};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub struct Oracle {
     /// Events that were answered 2xx.
     pub accepted: HashSet<usize>,
     closed_gaps: HashSet<u64>,
+    /// Times of which a relay said that they cannot be proven: losses are borne there alone.
+    unproven: Vec<Period>,
     /// The hold ended before its walk: events may be stale.
     pub hold_was_over: bool,
 }
@@ -29,6 +32,10 @@ pub struct Oracle {
 impl Oracle {
     pub fn fail(&mut self, failure: impl Into<String>) {
         self.failure.get_or_insert(failure.into());
+    }
+
+    fn bears_loss_at(&self, ms: i64) -> bool {
+        self.unproven.iter().any(|period| (period.from_ms..=period.to_ms).contains(&ms))
     }
 
     /// Whether the event stands where it belongs, or as a dead letter.
@@ -68,7 +75,8 @@ impl World {
         let Some(mark) = mark else { return };
         for (number, event) in self.provider.events.iter().enumerate() {
             let logged = event.visible_ms.is_some_and(|ms| ms <= self.now);
-            if logged && (HISTORY_MS..mark).contains(&event.ms) && !self.oracle.has(number) && !event.future {
+            let awaited = !self.oracle.has(number) && !event.future && !self.oracle.bears_loss_at(event.ms);
+            if logged && (HISTORY_MS..mark).contains(&event.ms) && awaited {
                 let ms = event.ms - START_MS;
                 self.oracle.fail(format!("P1: event {number} of {ms} ms is behind the mark and does not stand"));
                 return;
@@ -109,6 +117,20 @@ impl World {
         }
     }
 
+    /// A relay says that the log does not reach back over this time, by a walk that began at `began_ms`.
+    pub fn judge_unproven(&mut self, period: Period, began_ms: i64) {
+        let Period { from_ms, to_ms } = period;
+        let held = self.provider.events.iter().position(|event| {
+            event.visible_ms.is_some_and(|ms| ms <= began_ms)
+                && Provider::shows(&self.scenario, event, self.now)
+                && (from_ms + 1..to_ms - 1000).contains(&event.ms)
+        });
+        if let Some(number) = held {
+            self.oracle.fail(format!("{period:?} is said to be unproven, and the log holds event {number} of it"));
+        }
+        self.oracle.unproven.push(period);
+    }
+
     /// A webhook was answered 2xx.
     pub fn judge_answer(&mut self, event: usize) {
         if self.provider.events[event].fate == Fate::Ignored {
@@ -122,7 +144,7 @@ impl World {
     /// Everything has been calm for a while.
     pub fn judge_end(&mut self) -> Result<(), String> {
         for (number, event) in self.provider.events.iter().enumerate() {
-            if event.visible_ms.is_some() && !self.oracle.has(number) {
+            if event.visible_ms.is_some() && !self.oracle.has(number) && !self.oracle.bears_loss_at(event.ms) {
                 return Err(format!("P1: event {number} of {} ms is lost", event.ms - START_MS));
             }
             if self.oracle.accepted.contains(&number)

@@ -108,6 +108,11 @@ impl Provider {
         number
     }
 
+    /// Whether the log shows the event.
+    pub fn shows(scenario: &Scenario, event: &Event, now_ms: i64) -> bool {
+        event.visible_ms.is_some_and(|ms| ms <= now_ms) && event.ms >= now_ms.saturating_sub(scenario.retention_ms)
+    }
+
     /// Events that a connection with `since` is told first.
     pub fn replay(&self, scenario: &Scenario, since: Option<EventId>, now_ms: i64) -> Vec<usize> {
         let Some(since) = since else { return Vec::new() };
@@ -116,7 +121,7 @@ impl Provider {
             Since::Inclusive => id >= since,
             Since::Ignored => false,
         };
-        let shown = |event: &Event| event.visible_ms.is_some_and(|ms| ms <= now_ms) && event.id.is_some_and(after);
+        let shown = |event: &Event| Self::shows(scenario, event, now_ms) && event.id.is_some_and(after);
         let mut events: Vec<_> = (0..self.events.len()).filter(|&number| shown(&self.events[number])).collect();
         events.sort_by_key(|&number| self.events[number].id);
         events
@@ -124,8 +129,7 @@ impl Provider {
 
     /// A page of the log; `None` when the cursor is not known.
     pub fn page(&self, scenario: &Scenario, starting_after: Option<&str>, limit: usize, now_ms: i64) -> Option<Page> {
-        let mut shown: Vec<&Event> =
-            self.events.iter().filter(|event| event.visible_ms.is_some_and(|ms| ms <= now_ms)).collect();
+        let mut shown: Vec<&Event> = self.events.iter().filter(|event| Self::shows(scenario, event, now_ms)).collect();
         if scenario.log_by_visibility {
             shown.sort_by_key(|event| std::cmp::Reverse(event.visible_ms));
         } else {

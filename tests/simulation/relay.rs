@@ -10,6 +10,7 @@ use crate::walks::Walker;
 use crate::world::{Step, World};
 use futures::FutureExt;
 use pepay_relay::config::Environment;
+use pepay_relay::kafka::recover::CLOCKS_DISAGREE_MS;
 use pepay_relay::kafka::{Batch, Checkpoint, Marks, Topic};
 use pepay_relay::legs::progress::{GapCause, Position, Progress};
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver, Outcome};
@@ -416,7 +417,10 @@ fn progress(predecessor: Option<&Checkpoint>, now_ms: i64) -> Progress {
     };
     match (progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
         (Some(_), Some(last_ms)) => progress.restarted(last_ms),
-        _ => progress.begin_at(GapCause::FirstStart, HISTORY_MS, now_ms),
+        (_, last_ms) => {
+            progress.began(last_ms.map_or(now_ms, |last_ms| last_ms - CLOCKS_DISAGREE_MS));
+            progress.begin_at(GapCause::FirstStart, HISTORY_MS, now_ms)
+        }
     };
     progress
 }

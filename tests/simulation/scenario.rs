@@ -104,6 +104,8 @@ pub struct Scenario {
     pub freezes: i64,
     pub foreign: i64,
     pub clock_off: bool,
+    /// The log and the replay forget events that are older.
+    pub retention_ms: i64,
     /// The relay is away from then on for so long.
     pub absence: Option<(i64, i64)>,
 }
@@ -154,6 +156,7 @@ impl Scenario {
             freezes,
             foreign,
             clock_off: rng.chance(300),
+            retention_ms: if rng.chance(400) { 60_000 * rng.range(12, 60) } else { i64::MAX },
             absence,
         }
     }

@@ -6,12 +6,15 @@ use crate::world::{Step, World};
 use futures::FutureExt;
 use pepay_relay::legs::Leg;
 use pepay_relay::legs::progress::Note;
+use pepay_relay::legs::reconcile::LogEnd;
 use pepay_relay::legs::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step as Next, Walk};
 use pepay_relay::provider::page::{Listed, Page};
 use std::collections::{HashMap, VecDeque};
 
 const RETRY_MIN_MS: i64 = 1000;
 const RETRY_MAX_MS: i64 = 60_000;
+/// As the leg reckons it, from `every` and `overlap`.
+const STEADY_MS: i64 = 2 * (EVERY_MS + OVERLAP_MS);
 /// The relay takes a note within this time, mostly.
 const NOTED_MS: i64 = 5000;
 
@@ -24,6 +27,7 @@ pub struct Walker {
     /// Names the walk or the wait that is under way.
     token: u64,
     confirm_at: Option<i64>,
+    told_to_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -32,6 +36,9 @@ struct Walking {
     ticket: u64,
     fills: bool,
     mark_ms: i64,
+    /// What was proven and seen when it began.
+    known: (i64, Option<i64>),
+    oldest_ms: Option<i64>,
     began_ms: i64,
     /// When the page that is waited for was asked for, by our clock.
     asked_ms: i64,
@@ -102,6 +109,8 @@ impl World {
         {
             mark_ms = cursor.ms as i64 - OVERLAP_MS;
         }
+        let cursor_ms = relay.position.cursor.map(|cursor| cursor.ms as i64);
+        let known = (relay.position.proven_ms.unwrap_or(mark_ms), cursor_ms);
         let walker = &mut relay.walker;
         let ticket = walker.asked;
         walker.walking = Some(Walking {
@@ -109,6 +118,8 @@ impl World {
             ticket,
             fills: ticket > walker.done,
             mark_ms,
+            known,
+            oldest_ms: None,
             began_ms: now,
             asked_ms: 0,
             started_ms: None,
@@ -150,9 +161,21 @@ impl World {
                     }
                 },
                 Next::Broken => unreachable!("a page of the model leads on"),
-                Next::Done { .. } => {
+                Next::Done { reached } => {
                     walking.noting = true;
                     let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
+                    let began_ms = walking.began_ms;
+                    let ((proven_ms, cursor_ms), oldest_ms) = (walking.known, walking.oldest_ms);
+                    let told_to_ms = relay.walker.told_to_ms;
+                    let end = LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms: STEADY_MS };
+                    let unsaid = reached || self.scenario.has(Bug::LossUnsaid);
+                    if let Some(period) = end.unproven().filter(|_| !unsaid) {
+                        relay.walker.told_to_ms = Some(period.to_ms);
+                        let note = Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms };
+                        relay.intake.note(note).unwrap_or_default();
+                        self.judge_unproven(period, began_ms);
+                    }
+                    let relay = &mut self.relays[number];
                     if !self.scenario.has(Bug::GapClosedBeforeSettled) {
                         relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
                     }
@@ -206,6 +229,8 @@ impl World {
                 let asked_ms = walking.asked_ms;
                 walking.started_ms.get_or_insert(asked_ms + ahead_ms);
                 let depth = walking.walk.depth();
+                let times = page.events.iter().filter_map(|event| event.occurred_at_ms);
+                walking.oldest_ms = times.chain(walking.oldest_ms).min();
                 let facts = PageFacts::of(&page, page_bytes, walking.mark_ms);
                 if walking.walk.page(facts) {
                     walking.kept.insert(depth, page);

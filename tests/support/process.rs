@@ -21,11 +21,16 @@ pub struct Process {
 impl Process {
     /// Starts it; [`Process::ready`] waits.
     pub fn start(rig: &Rig) -> Self {
+        Self::start_with(rig, &[])
+    }
+
+    /// The same with arguments of `run`.
+    pub fn start_with(rig: &Rig, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("relay.toml");
         std::fs::write(&file, settings(&rig.config)).expect("settings");
         let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
-        command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").env_clear();
+        command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").args(arguments).env_clear();
         command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
         command
             .env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
@@ -58,7 +63,16 @@ impl Process {
 
     /// The first log line with this message, waited for.
     pub async fn line(&mut self, message: &str) -> Value {
-        let said = |lines: &Vec<Value>| lines.iter().find(|line| line["message"] == message).cloned();
+        self.line_that(message, |said| said == message).await
+    }
+
+    /// The first log line whose message begins so, waited for.
+    pub async fn line_of(&mut self, message: &str) -> Value {
+        self.line_that(message, |said| said.starts_with(message)).await
+    }
+
+    async fn line_that(&mut self, message: &str, is_it: impl Fn(&str) -> bool) -> Value {
+        let said = |lines: &Vec<Value>| lines.iter().find(|line| line["message"].as_str().is_some_and(&is_it)).cloned();
         let waited = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| said(lines).is_some())).await;
         let found = waited.ok().and_then(Result::ok).and_then(|lines| said(&lines));
         found.unwrap_or_else(|| panic!("never said {message:?}:\n{}", self.said()))

@@ -6,6 +6,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -43,7 +44,45 @@ pub async fn committed(config: &Config, topic: Topic) -> Vec<Record> {
     tokio::task::spawn_blocking(move || read(&bootstrap, &topic)).await.expect("reading")
 }
 
-fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+/// Writes a record into partition 0, outside of any transaction; it stands when this returns.
+pub async fn write(config: &Config, topic: &str, key: &str, value: &[u8]) {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config.kafka.bootstrap_servers)
+        .set("log_level", "0")
+        .create()
+        .expect("a client");
+    producer.send(BaseRecord::to(topic).partition(0).key(key).payload(value)).expect("queued");
+    tokio::task::spawn_blocking(move || producer.flush(READ_MAX)).await.expect("joined").expect("written");
+}
+
+/// Reads the control topic on until `found` gives something of what is committed by then, and gives that; every time
+/// that it has come to the end it asks. What stands only in the past is thus not mistaken for the present.
+pub async fn control_until<T: Send + 'static>(
+    config: &Config,
+    mut found: impl FnMut(&[Record]) -> Option<T> + Send + 'static,
+) -> Option<T> {
+    let bootstrap = config.kafka.bootstrap_servers.clone();
+    let topic = config.kafka.topics.name(Topic::Control).expect("turned on").to_owned();
+    let read_on = move || {
+        let (consumer, _) = open(&bootstrap, &topic);
+        let (mut records, began) = (Vec::new(), Instant::now());
+        while began.elapsed() < READ_MAX {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => records.push(record(&message)),
+                Some(Err(KafkaError::PartitionEOF(_))) => match found(&records) {
+                    None => {}
+                    found => return found,
+                },
+                _ => {}
+            }
+        }
+        None
+    };
+    tokio::task::spawn_blocking(read_on).await.expect("reading")
+}
+
+/// A consumer at the beginning of `topic`, and its partitions.
+fn open(bootstrap: &str, topic: &str) -> (BaseConsumer, BTreeSet<i32>) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("group.id", "nobody")
@@ -57,13 +96,18 @@ fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
         .create()
         .expect("a client");
     let metadata = consumer.fetch_metadata(Some(topic), READ_MAX).expect("metadata");
-    let mut waiting: BTreeSet<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
-    assert!(!waiting.is_empty(), "{topic} exists");
+    let partitions: BTreeSet<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+    assert!(!partitions.is_empty(), "{topic} exists");
     let mut list = TopicPartitionList::new();
-    for partition in &waiting {
+    for partition in &partitions {
         list.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
     }
     consumer.assign(&list).expect("assigned");
+    (consumer, partitions)
+}
+
+fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
+    let (consumer, mut waiting) = open(bootstrap, topic);
     let (mut records, began) = (Vec::new(), Instant::now());
     while !waiting.is_empty() {
         assert!(began.elapsed() < READ_MAX, "{topic} cannot be read to its end");

@@ -1,6 +1,6 @@
 //! A simulated provider, the settings of a relay between it and Kafka, and what must hold in the end.
 
-use super::records::{Record, committed, java_partition};
+use super::records::{Record, committed, java_partition, write};
 use super::settings::config;
 use pepay_relay::clock::now_ms;
 use pepay_relay::config::{Config, Secrets};
@@ -130,8 +130,14 @@ impl Rig {
 
     /// Waits until everything that the provider issued stands in Kafka.
     pub async fn until_delivered(&self) {
+        self.until_delivered_but(&BTreeSet::new()).await;
+    }
+
+    /// The same without these events, which nobody can fetch any more.
+    pub async fn until_delivered_but(&self, lost: &BTreeSet<String>) {
         let began = Instant::now();
-        let wanted: BTreeSet<String> = self.simulator.events().iter().map(|event| event.id.clone()).collect();
+        let issued = self.simulator.events();
+        let wanted: BTreeSet<_> = issued.iter().map(|event| event.id.clone()).filter(|id| !lost.contains(id)).collect();
         loop {
             let mut found = BTreeSet::new();
             for topic in [Topic::Orders, Topic::Invoices] {
@@ -200,6 +206,12 @@ impl Rig {
             Wanted { kind: normalized.kind, key: normalized.key.into_owned(), value }
         };
         self.simulator.events().iter().map(|event| (event.id.clone(), wanted(&event.bytes))).collect()
+    }
+
+    /// Writes a checkpoint as somebody might who should not; no relay may be running.
+    pub async fn write_checkpoint(&self, value: &Value) {
+        let topic = self.config.kafka.topics.name(Topic::Control).expect("turned on");
+        write(&self.config, topic, &format!("{}/checkpoint", self.config.name), value.to_string().as_bytes()).await;
     }
 
     /// The newest checkpoint.

@@ -97,6 +97,12 @@ impl Log {
         self.expire(now_ms);
     }
 
+    /// Keeps `count` events at most from now on.
+    pub fn keep_events(&mut self, count: usize, now_ms: i64) {
+        self.keep_events = count;
+        self.expire(now_ms);
+    }
+
     /// Forgets what is past retention.
     pub fn expire(&mut self, now_ms: i64) {
         let oldest_kept = now_ms.saturating_sub(self.keep_ms);
@@ -253,6 +259,15 @@ mod tests {
         assert_eq!(log.after(between, false).count(), 3);
         assert_eq!(log.list(&Query { starting_after: Some(between), ..query(9) }, 100).events.len(), 3);
         assert_eq!(log.after(EventId { ms: 100, seq: 2 }, true).count(), 4);
+    }
+
+    #[test]
+    fn a_shorter_history_forgets_at_once_and_does_not_get_it_back() {
+        let mut log = log_of(6, 100);
+        log.keep_events(2, 100);
+        log.keep_events(100, 100);
+        assert_eq!(log.all().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["evt_101-1", "evt_101-2"]);
+        assert!(log.is_too_old(EventId { ms: 100, seq: 0 }));
     }
 
     #[test]

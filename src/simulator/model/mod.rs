@@ -122,6 +122,11 @@ impl Model {
         self.log_delay_ms = delay_ms;
     }
 
+    /// From now on the log keeps `count` events at most.
+    pub fn keep_events(&mut self, count: usize, now_ms: i64) {
+        self.log.keep_events(count, now_ms);
+    }
+
     /// Forgets the events that are past retention.
     pub fn expire_log(&mut self, now_ms: i64) {
         self.log.expire(now_ms);

@@ -1,0 +1,124 @@
+//! What the backfill leg does when the provider's log no longer reaches back: it asks for the list of orders, and says
+//! loudly which time cannot be proven and which orders that may concern.
+//!
+//! It publishes nothing: an order's state is no event. It is bounded in pages, tries and time, and whatever the
+//! provider answers, the walk goes on behind it.
+
+use super::backfill::{Backfill, Interrupted, RETRY_MIN};
+use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation, rfc3339};
+use crate::provider::order_list::{decode_order_list, order_of_event};
+use crate::provider::page::Page;
+use crate::provider::rest::RestError;
+use crate::telemetry::Unproven;
+use std::collections::HashSet;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, warn};
+
+/// Longest time for all pages of orders. The walk waits for it, and with it the mark; live frames wait no longer than
+/// `backfill.hold_max`. It is time for thousands of orders, and no provider can hold the relay up for longer.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// Tries of one page: what fails three times in a row is not about to work within the time that is left.
+const TRIES_MAX: usize = 3;
+
+/// No log is taken to forget events that are younger than this without showing it. Walks in a row are closer together
+/// unless the settings, or a provider that is away, pull them apart.
+const STEADY_MAX: Duration = Duration::from_secs(3600);
+
+/// What a person can do about it.
+const REMEDY: &str = "`pepay-relay orders get ORDER` shows an order as it is: take that as the truth";
+
+impl Backfill {
+    /// What is judged when a walk that began at `started_ms` has come to the end of the log.
+    pub(super) fn log_end(
+        &self,
+        (proven_ms, cursor_ms): (i64, Option<i64>),
+        oldest_ms: Option<i64>,
+        started_ms: i64,
+        told_to_ms: Option<i64>,
+    ) -> LogEnd {
+        let steady = self.settings.every.saturating_add(self.settings.overlap).saturating_mul(2).min(STEADY_MAX);
+        let steady_ms = i64::try_from(steady.as_millis()).unwrap_or(i64::MAX);
+        LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms }
+    }
+
+    /// Lists the orders, and says what cannot be proven. `oldest` is the lowest page of the log that holds events.
+    pub(super) async fn tell_unproven(&self, period: Period, oldest: Option<Page>) -> Result<(), Interrupted> {
+        let events = oldest.into_iter().flat_map(|page| page.events);
+        let shown: HashSet<String> = events.filter_map(|event| order_of_event(&event.bytes)).collect();
+        let mut reconciliation = Reconciliation::new(period, shown);
+        let listed = tokio::select! {
+            () = self.stop.cancelled() => return Err(Interrupted::Stopped),
+            listed = self.list_orders(&mut reconciliation) => listed,
+        };
+        let (orders, later) = (reconciliation.inside(), reconciliation.after());
+        let Period { from_ms, to_ms } = period;
+        let (from, to) = (rfc3339(from_ms), rfc3339(to_ms));
+        match &listed {
+            Ok(true) if orders == 0 => {
+                warn!(%from, %to, orders, later, "history does not reach back: no order last changed in the time that cannot be proven");
+            }
+            Ok(complete) => {
+                error!(%from, %to, orders, later, complete, remedy = REMEDY, "history does not reach back: consumers may hold an older state of the orders that last changed in the time that cannot be proven");
+            }
+            Err(error) => {
+                error!(%from, %to, orders, later, complete = false, %error, remedy = REMEDY, "history does not reach back, and the orders could not be listed: nobody knows which changed in the time that cannot be proven");
+            }
+        }
+        for row in reconciliation.named() {
+            let order_id = row.order_id.as_deref().unwrap_or_default();
+            let updated_at = row.updated_ms.map(rfc3339);
+            error!(order_id, updated_at, remedy = REMEDY, "order may be out of date");
+        }
+        let more = orders.saturating_sub(reconciliation.named().len() as u64);
+        if more > 0 {
+            error!(more, remedy = "`pepay-relay orders list` shows them all", "further orders may be out of date");
+        }
+        self.health.set_unproven(Unproven {
+            from_ms,
+            to_ms,
+            orders: listed.is_ok_and(|complete| complete).then_some(orders),
+        });
+        Ok(())
+    }
+
+    /// Asks page by page; whether every order was seen.
+    async fn list_orders(&self, reconciliation: &mut Reconciliation) -> Result<bool, RestError> {
+        let deadline = Instant::now() + WITHIN;
+        let (mut limit, mut tries, mut wait) = (PAGE_ORDERS_MAX, 0, RETRY_MIN);
+        loop {
+            let offset = match reconciliation.next() {
+                Next::Ask { offset } => offset,
+                Next::Done { complete } => return Ok(complete),
+            };
+            let Ok(answer) = timeout_at(deadline, self.rest.orders_page(offset, limit)).await else {
+                return Err(RestError::TimedOut);
+            };
+            let error = match answer.and_then(|body| decode_order_list(&body).map_err(RestError::Malformed)) {
+                Ok(list) => {
+                    reconciliation.page(list, limit);
+                    (tries, wait) = (0, RETRY_MIN);
+                    continue;
+                }
+                Err(RestError::TooLarge(_)) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(error) => error,
+            };
+            tries += 1;
+            let pause = match &error {
+                RestError::Status { status: 429 | 500.., retry_after, .. } => retry_after.unwrap_or(wait).max(wait),
+                RestError::Unreachable(_) | RestError::TimedOut | RestError::Malformed(_) => wait,
+                // Refused, or a route that this provider does not have: it will say the same again.
+                _ => return Err(error),
+            };
+            if tries >= TRIES_MAX || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            wait *= 2;
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
