@@ -52,7 +52,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 25] = [
+const PURE: [&str; 29] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -69,6 +69,10 @@ const PURE: [&str; 25] = [
     "src/provider/frame.rs",
     "src/provider/json.rs",
     "src/provider/page.rs",
+    "src/provider/rest/answer.rs",
+    "src/provider/rest/error.rs",
+    "src/provider/rest/order.rs",
+    "src/provider/rest/retry.rs",
     "src/provider/signature.rs",
     "src/relay/core.rs",
     "src/relay/engine.rs",

@@ -62,7 +62,7 @@ async fn the_status_and_the_clock() {
     let clock = Arc::new(Clock::default());
     let (rest, _asked) = clocked("ck_test", &answer("200 OK", date, body), Arc::clone(&clock)).await;
     assert_eq!(clock.provider_ahead_ms(), 0);
-    let status = soon(rest.commerce_status()).await.unwrap();
+    let status = soon(rest.commerce_status()).await.unwrap().view;
     assert_eq!((status.status.as_str(), status.features["orders"]), ("available", true));
     assert_eq!(status.escrow_balance.unwrap().get(), "50");
     let years = clock.provider_ahead_ms() / 1000 / 86_400 / 365;
@@ -91,7 +91,7 @@ async fn every_error_envelope_and_retry_after() {
     ];
     for (body, code, message) in cases {
         let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "retry-after: 30\r\n", body)).await;
-        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.events(None, 1)).await else {
+        let Err(RestError::Status { status: 429, error, retry_after, .. }) = soon(rest.events(None, 1)).await else {
             panic!("a status")
         };
         assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message));
