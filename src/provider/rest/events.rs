@@ -150,7 +150,7 @@ mod tests {
             ("ending_before.cursor", 2, false),
             ("newest.limit3", 3, true),
             ("starting_after.page2", 3, true),
-            ("starting_after.last-page", 2, false),
+            ("starting_after.last-page", 3, false),
         ] {
             let path = format!("{}/tests/fixtures/rest/events-list.{name}.json", env!("CARGO_MANIFEST_DIR"));
             let page = decode_page(&std::fs::read(path).unwrap().into()).unwrap();
