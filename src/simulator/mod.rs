@@ -295,6 +295,11 @@ impl Simulator {
         self.hub.world().connections_made
     }
 
+    /// HTTP requests that ever came, the upgrades among them.
+    pub fn requests(&self) -> u64 {
+        self.hub.world().requests
+    }
+
     /// Waits until no webhook is queued, under way, or waiting for another attempt.
     pub async fn wait_for_webhooks(&self) {
         // As above.
