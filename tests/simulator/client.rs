@@ -323,7 +323,7 @@ async fn only_what_is_safe_is_asked_again() {
         let before = simulator.requests();
         let (_, status) = match what {
             "read" => ((), rest.order(&order_id).await.unwrap_err().status()),
-            "bulk" => ((), rest.payment_statuses(&[order_id.clone()]).await.unwrap_err().status()),
+            "bulk" => ((), rest.payment_statuses(std::slice::from_ref(&order_id)).await.unwrap_err().status()),
             "keyed" => ((), rest.cancel(&order_id, None, &IdempotencyKey::random()).await.unwrap_err().status()),
             _ => ((), simulate(&rest, &order_id, "payment_confirmed").await.unwrap_err().status()),
         };
