@@ -52,7 +52,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 27] = [
+const PURE: [&str; 31] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -71,6 +71,10 @@ const PURE: [&str; 27] = [
     "src/provider/json.rs",
     "src/provider/order_list.rs",
     "src/provider/page.rs",
+    "src/provider/rest/answer.rs",
+    "src/provider/rest/error.rs",
+    "src/provider/rest/order.rs",
+    "src/provider/rest/retry.rs",
     "src/provider/signature.rs",
     "src/relay/core.rs",
     "src/relay/engine.rs",

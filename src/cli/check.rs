@@ -108,10 +108,10 @@ impl Report {
         let Settings { config, secrets, .. } = settings;
         let reach = daemon::Reach::new(config, secrets)?;
         let availability = match reach.rest.commerce_status().await {
-            Ok(answer) if answer.status == "available" => Finding::ok("availability", &config.provider.api_url),
+            Ok(answer) if answer.view.status == "available" => Finding::ok("availability", &config.provider.api_url),
             Ok(answer) => Finding::warning(
                 "availability",
-                format!("{}: the provider says `{}`", config.provider.api_url, foreign(&answer.status)),
+                format!("{}: the provider says `{}`", config.provider.api_url, foreign(&answer.view.status)),
             ),
             Err(error) => Finding::wrong("availability", error, REMEDY_PROVIDER),
         };

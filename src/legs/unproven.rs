@@ -6,9 +6,9 @@
 
 use super::backfill::{Backfill, Interrupted, RETRY_MIN};
 use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation, rfc3339};
-use crate::provider::order_list::{decode_order_list, order_of_event};
+use crate::provider::order_list::{OrderList, decode_order_list, order_of_event};
 use crate::provider::page::Page;
-use crate::provider::rest::RestError;
+use crate::provider::rest::{OrderFilter, RestError};
 use crate::telemetry::Unproven;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -83,6 +83,12 @@ impl Backfill {
         Ok(())
     }
 
+    async fn orders_page(&self, offset: usize, limit: usize) -> Result<OrderList, RestError> {
+        let (offset, limit) = (offset as u64, u32::try_from(limit).unwrap_or(u32::MAX));
+        let answer = self.rest.orders(&OrderFilter::default(), offset, limit).await?;
+        decode_order_list(answer.raw.get().as_bytes()).map_err(RestError::Malformed)
+    }
+
     /// Asks page by page; whether every order was seen.
     async fn list_orders(&self, reconciliation: &mut Reconciliation) -> Result<bool, RestError> {
         let deadline = Instant::now() + WITHIN;
@@ -92,10 +98,10 @@ impl Backfill {
                 Next::Ask { offset } => offset,
                 Next::Done { complete } => return Ok(complete),
             };
-            let Ok(answer) = timeout_at(deadline, self.rest.orders_page(offset, limit)).await else {
+            let Ok(answer) = timeout_at(deadline, self.orders_page(offset, limit)).await else {
                 return Err(RestError::TimedOut);
             };
-            let error = match answer.and_then(|body| decode_order_list(&body).map_err(RestError::Malformed)) {
+            let error = match answer {
                 Ok(list) => {
                     reconciliation.page(list, limit);
                     (tries, wait) = (0, RETRY_MIN);

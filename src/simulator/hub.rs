@@ -61,6 +61,7 @@ impl Hub {
             invoice_lifetime_s: i64::try_from(options.invoice_lifetime.as_secs()).unwrap_or(i64::MAX),
             keep_ms: i64::try_from(options.keep_events_for.as_millis()).unwrap_or(i64::MAX),
             keep_events: options.keep_events,
+            requests_per_minute: options.requests_per_minute,
         };
         let world = World {
             model: Model::new(settings),

@@ -63,6 +63,8 @@ pub struct Options {
     pub keep_events_for: Duration,
     /// … and by number.
     pub keep_events: usize,
+    /// Requests that the key may make a minute; any number without. The provider gives no figure.
+    pub requests_per_minute: Option<u32>,
     /// Time between the pings of the WebSocket.
     pub ping_interval: Duration,
     /// Waits before the second, third, … attempt of a webhook.
@@ -89,6 +91,7 @@ impl Default for Options {
             invoice_lifetime: Duration::from_secs(30 * 60),
             keep_events_for: Duration::from_secs(24 * 3600),
             keep_events: 10_000,
+            requests_per_minute: None,
             ping_interval: Duration::from_secs(30),
             webhook_retries: vec![Duration::from_secs(10), Duration::from_secs(60)],
             remember_events: true,
@@ -248,6 +251,11 @@ impl Simulator {
         self.hub.change(|model, _, now| model.expire_invoice(order_id, now))
     }
 
+    /// Turns commerce off, as an empty escrow does, or on again: availability, search and checkout answer 503 meanwhile.
+    pub fn set_available(&self, available: bool) {
+        self.hub.world().model.set_available(available);
+    }
+
     /// Issues an event as it stands, on every channel; members that make it an event are filled in where missing.
     ///
     /// # Errors
@@ -285,6 +293,11 @@ impl Simulator {
     /// Sockets that were ever accepted.
     pub fn connections_made(&self) -> u64 {
         self.hub.world().connections_made
+    }
+
+    /// HTTP requests that ever came, the upgrades among them.
+    pub fn requests(&self) -> u64 {
+        self.hub.world().requests
     }
 
     /// Waits until no webhook is queued, under way, or waiting for another attempt.

@@ -1,6 +1,6 @@
 use super::soon;
 use pepay_relay::clock::Clock;
-use pepay_relay::provider::rest::{BODY_BYTES_MAX, Rest, RestError};
+use pepay_relay::provider::rest::{BODY_BYTES_MAX, IdempotencyKey, Rest, RestError};
 use pepay_relay::provider::tls;
 use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
@@ -62,7 +62,7 @@ async fn the_status_and_the_clock() {
     let clock = Arc::new(Clock::default());
     let (rest, _asked) = clocked("ck_test", &answer("200 OK", date, body), Arc::clone(&clock)).await;
     assert_eq!(clock.provider_ahead_ms(), 0);
-    let status = soon(rest.commerce_status()).await.unwrap();
+    let status = soon(rest.commerce_status()).await.unwrap().view;
     assert_eq!((status.status.as_str(), status.features["orders"]), ("available", true));
     assert_eq!(status.escrow_balance.unwrap().get(), "50");
     let years = clock.provider_ahead_ms() / 1000 / 86_400 / 365;
@@ -91,7 +91,7 @@ async fn every_error_envelope_and_retry_after() {
     ];
     for (body, code, message) in cases {
         let (rest, _asked) = rig("ck_test", &answer("429 Too Many Requests", "retry-after: 30\r\n", body)).await;
-        let Err(RestError::Status { status: 429, error, retry_after }) = soon(rest.events(None, 1)).await else {
+        let Err(RestError::Status { status: 429, error, retry_after, .. }) = soon(rest.events(None, 1)).await else {
             panic!("a status")
         };
         assert_eq!((error.code.as_deref(), error.message.as_str()), (code, message));
@@ -128,4 +128,35 @@ async fn hostile_answers_are_errors() {
     let (rest, asked) = rig("ck\ntest", "").await;
     assert_eq!(soon(rest.events(None, 1)).await, Err(RestError::KeyNotAHeader));
     asked.abort();
+}
+
+#[tokio::test]
+async fn a_keyed_write_whose_connection_broke_is_made_again_with_its_key() {
+    let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", provider.local_addr().unwrap());
+    let (_, api_key) = watch::channel(SecretString::from("pk_test"));
+    let tls = tls::client_config().unwrap();
+    let rest = Rest::new(&base, Duration::from_secs(15), api_key, &tls, Arc::default()).unwrap().with_retries();
+    let body = include_str!("../fixtures/rest/order-cancel.response.json");
+    let asked = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for answer in [String::new(), answer("200 OK", "", body)] {
+            let (mut socket, _) = provider.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"{}") {
+                assert_ne!(socket.read_buf(&mut request).await.unwrap(), 0);
+            }
+            socket.write_all(answer.as_bytes()).await.unwrap();
+            asked.push(String::from_utf8(request).unwrap());
+        }
+        asked
+    });
+    let key = IdempotencyKey::random();
+    let cancelled = soon(rest.cancel("a/b", None, &key)).await.unwrap();
+    assert_eq!(cancelled.view.status.as_deref(), Some("placed"));
+    let asked = asked.await.unwrap();
+    assert_eq!(asked[0], asked[1], "one request, twice");
+    assert!(asked[0].starts_with("POST /api/commerce/merchant/orders/a%2Fb/cancel HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(asked[0].contains(&format!("idempotency-key: {key}\r\n")), "{}", asked[0]);
+    assert!(asked[0].contains("x-api-key: pk_test\r\n") && !asked[0].contains("x-commerce-api-key"), "{}", asked[0]);
 }

@@ -4,7 +4,7 @@ use super::{Dialer, Ended};
 use crate::clock::now_ms;
 use crate::config::StreamAuth;
 use crate::legs::session::End;
-use crate::provider::rest::{API_KEY, RestError, foreign};
+use crate::provider::rest::{RestError, foreign, key_header};
 use crate::provider::{EventId, errors, http_time};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -116,7 +116,7 @@ fn request(url: &Url, key: Option<&SecretString>) -> Result<Request, Ended> {
             Ended::new(End::Http { status: 401, retry_after: None }, RestError::KeyNotAHeader.to_string())
         })?;
         value.set_sensitive(true);
-        request.headers_mut().insert(API_KEY, value);
+        request.headers_mut().insert(key_header(key.expose_secret()), value);
     }
     Ok(request)
 }
@@ -259,6 +259,7 @@ mod tests {
 
     #[test]
     fn a_key_stands_in_one_header_and_a_token_in_none() {
+        const API_KEY: &str = "x-commerce-api-key";
         let url = Url::parse(STREAM).unwrap();
         let key = SecretString::from("ck_test");
         let with_key = request(&url, Some(&key)).unwrap();

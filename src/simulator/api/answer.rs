@@ -89,6 +89,7 @@ impl From<Refused> for Error {
             Refused::NotFound(_) => Self::not_found(&message),
             Refused::Invalid(_) => Self::invalid(&message),
             Refused::Forbidden(_) => Self::forbidden(&message),
+            Refused::Unavailable => Self::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", &message),
             Refused::Conflict => Self::new(StatusCode::CONFLICT, "IDEMPOTENCY_CONFLICT", &message),
         }
     }

@@ -4,34 +4,62 @@ use super::Params;
 use super::answer::{Error, body, success};
 use super::events::limit;
 use super::orders::{idempotency_key, once};
+use crate::clock::now_ms;
 use crate::simulator::hub::Hub;
-use crate::simulator::model::{Cents, Customer, Estimate, EstimateItem, Refused, is_evm_address, products};
-use axum::extract::State;
+use crate::simulator::model::{
+    Cents, Customer, Estimate, EstimateItem, Product, Refused, find_product, is_evm_address, on_sale,
+};
+use axum::Json;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) async fn status() -> Response {
+/// Available with everything but a cart: no documented call fills one.
+pub(super) async fn status(State(hub): State<Arc<Hub>>) -> Result<Response, Error> {
+    hub.world().model.need_available()?;
     let features = json!({ "search": true, "cart": false, "checkout": true, "orders": true });
-    success(json!({ "status": "available", "escrowBalance": 50, "minimumRequired": 50, "features": features }))
+    Ok(success(json!({ "status": "available", "escrowBalance": 50, "minimumRequired": 50, "features": features })))
 }
 
 /// Products whose title or id has `q` in it; all of them without `q`.
-pub(super) async fn search(params: Params) -> Result<Response, Error> {
+pub(super) async fn search(State(hub): State<Arc<Hub>>, params: Params) -> Result<Response, Error> {
+    hub.world().model.need_available()?;
     let wanted = params.get("q").map(|text| text.to_lowercase()).unwrap_or_default();
     let limit = limit(&params, 10, 100)?;
-    let hits = products().iter().filter(|product| {
+    let hits = on_sale().filter(|product| {
         product.title.to_lowercase().contains(&wanted) || product.id.to_lowercase().contains(&wanted)
     });
-    let rows = hits.take(limit).map(|product| {
-        json!({
-            "productId": product.id, "title": product.title, "price": product.price.number(), "image": product.image(),
-        })
+    Ok(success(json!({ "products": hits.take(limit).map(found).collect::<Vec<_>>() })))
+}
+
+fn found(product: &Product) -> Value {
+    json!({
+        "productId": product.id, "title": product.title, "price": product.price.number(), "image": product.image(),
+    })
+}
+
+pub(super) async fn product(Path(product_id): Path<String>) -> Result<Response, Error> {
+    let product = find_product(&product_id).ok_or(Refused::NotFound("Product"))?;
+    Ok(success(found(product)))
+}
+
+/// The one offer of a product. Its zip code changes nothing: the simulated retailer sends everywhere for one price.
+pub(super) async fn offers(Path(product_id): Path<String>) -> Result<Response, Error> {
+    let product = find_product(&product_id).ok_or(Refused::NotFound("Product"))?;
+    let (shipping, (min, max)) = (Cents(299), product.handling_days);
+    let offer = json!({
+        "offerId": format!("offer_{}", product.id), "sellerId": "seller_1", "sellerName": "Example Store",
+        "price": product.price.number(), "shipping": shipping.number(),
+        "totalCost": Cents(product.price.0 + shipping.0).number(), "prime": true, "primeOnly": false,
+        "condition": "New", "handlingDays": { "min": min, "max": max }, "international": false, "available": true,
     });
-    Ok(success(json!({ "products": rows.collect::<Vec<_>>() })))
+    let meta = json!({ "timestamp": now_ms().div_euclid(1000) });
+    let data = json!({ "productId": product.id, "offers": [offer] });
+    Ok(Json(json!({ "success": true, "data": data, "meta": meta })).into_response())
 }
 
 #[derive(Deserialize)]
@@ -55,7 +83,9 @@ impl Identification {
 struct EstimateRequest {
     #[serde(flatten)]
     who: Identification,
-    items: Vec<Item>,
+    items: Option<Vec<Item>>,
+    #[serde(default, rename = "useCart")]
+    use_cart: bool,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +100,12 @@ struct Item {
 pub(super) async fn estimate(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
     let request: EstimateRequest = body(&bytes)?;
     let customer = request.who.customer()?;
-    let items = request.items.into_iter().map(|item| EstimateItem {
+    let items = match (request.items, request.use_cart) {
+        (Some(items), false) => items,
+        (None, true) => return Err(Error::invalid("the cart is empty")),
+        _ => return Err(Error::invalid("either items or useCart is required")),
+    };
+    let items = items.into_iter().map(|item| EstimateItem {
         product_id: item.product_id,
         retailer: item.retailer,
         quantity: item.quantity,
@@ -97,7 +132,7 @@ fn render(estimate: &Estimate) -> Value {
     let invalid = estimate
         .invalid
         .iter()
-        .map(|item| json!({ "productId": item.product_id, "retailer": item.retailer, "error": "no eligible offer" }));
+        .map(|item| json!({ "productId": item.product_id, "retailer": item.retailer, "error": item.error }));
     let extras = Cents(estimate.shipping.0 + estimate.fee.0);
     json!({
         "estimateId": estimate.id, "customerId": estimate.customer.customer_id,
@@ -142,6 +177,11 @@ pub(super) async fn address(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result
     })))
 }
 
+/// Where this request came to, for addresses that lead back here.
+pub(super) fn host(headers: &HeaderMap) -> &str {
+    headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1")
+}
+
 #[derive(Deserialize)]
 struct InvoiceRequest {
     #[serde(flatten)]
@@ -154,13 +194,14 @@ struct InvoiceRequest {
     destination: Option<String>,
 }
 
-/// Makes the order. `expiresAt` is in Unix seconds here in both renderings of the documentation.
+/// Makes the order; it is paid at the simulator's own page. `expiresAt` is in Unix seconds here in both renderings of the documentation.
 pub(super) async fn invoice(State(hub): State<Arc<Hub>>, headers: HeaderMap, bytes: Bytes) -> Result<Response, Error> {
     let request: InvoiceRequest = body(&bytes)?;
     let customer = request.who.customer()?;
     if request.destination.as_deref().is_some_and(|address| !is_evm_address(address)) {
         return Err(Error::invalid("refundDestinationWalletAddressBsc must be a valid BSC address"));
     }
+    let host = host(&headers);
     let data = once(&hub, idempotency_key(&headers)?, &bytes, || {
         hub.change(|model, chance, now| {
             let placed = model.checkout(
@@ -177,7 +218,7 @@ pub(super) async fn invoice(State(hub): State<Arc<Hub>>, headers: HeaderMap, byt
             let path = format!("/api/commerce/merchant/orders/{}", placed.order_id);
             Ok(json!({
                 "orderId": snapshot.order_id, "invoiceId": snapshot.invoice_id,
-                "invoiceUrl": format!("https://pay.example.com/pay?session={session}&signature={signature}"),
+                "invoiceUrl": format!("http://{host}/?session={session}&signature={signature}#{}", placed.order_id),
                 "session": session, "signature": signature,
                 "payment_session_headers": { "x-session-token": session, "x-signature": signature },
                 "merchantId": snapshot.merchant_id, "networkEnvironment": snapshot.network_environment,

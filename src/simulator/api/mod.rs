@@ -4,9 +4,12 @@ mod answer;
 mod checkout;
 mod events;
 mod orders;
+mod page;
+mod payments;
 mod stream;
 
 use super::hub::Hub;
+use crate::clock::now_ms;
 use answer::Error;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -31,17 +34,24 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
         .route("/api/v1/ws/token", post(stream::mint_token))
         .route("/api/commerce/status", get(checkout::status))
         .route("/api/commerce/search", get(checkout::search))
+        .route("/api/commerce/products/{product_id}", get(checkout::product))
+        .route("/api/commerce/products/{product_id}/offers", get(checkout::offers))
         .route("/api/commerce/merchant/checkout/estimate", post(checkout::estimate))
         .route("/api/commerce/merchant/checkout/address", post(checkout::address))
         .route("/api/commerce/merchant/checkout/invoice", post(checkout::invoice))
         .route("/api/commerce/merchant/orders", get(orders::list))
         .route("/api/commerce/merchant/orders/{order_id}", get(orders::get))
         .route("/api/commerce/merchant/orders/{order_id}/cancel", post(orders::cancel))
+        .route("/api/commerce/merchant/payments/{order_id}/status", get(payments::status))
+        .route("/api/commerce/merchant/payments/bulk-status", post(payments::bulk))
+        .route("/api/commerce/merchant/invoices/{invoice_id}/status", get(payments::order_by_invoice))
+        .route("/api/v1/invoices/{invoice_id}/status", get(payments::invoice))
         .route("/api/commerce/devnet/orders/{order_id}/simulate", post(orders::simulate))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authenticate))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), misbehave));
     Router::new()
         .merge(keyed)
+        .merge(page::routes())
         .route("/ws/commerce/events", get(stream::connect))
         .fallback(async || Error::not_found("Route not found"))
         .method_not_allowed_fallback(async || Error::method_not_allowed())
@@ -53,10 +63,14 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
 /// Whether the headers carry the commerce key, in either spelling.
 ///
 /// # Errors
-/// 401 for no key or an unknown one, 403 for the merchant's key, which has another scope.
+/// 400 for both headers at once, which the provider's SDK never sends; 401 for no key or an unknown one, 403 for the
+/// merchant's key, which has another scope.
 fn check_key(hub: &Hub, headers: &HeaderMap) -> Result<(), Error> {
-    let key = headers.get("x-commerce-api-key").or_else(|| headers.get("x-api-key"));
-    match key.map(HeaderValue::as_bytes) {
+    let (commerce, newer) = (headers.get("x-commerce-api-key"), headers.get("x-api-key"));
+    if commerce.is_some() && newer.is_some() {
+        return Err(Error::invalid("x-commerce-api-key and x-api-key exclude each other"));
+    }
+    match commerce.or(newer).map(HeaderValue::as_bytes) {
         Some(key) if key == hub.options.api_key.as_bytes() => Ok(()),
         Some(key) if key == hub.options.merchant_key.as_bytes() => {
             Err(Error::forbidden("Key lacks the required scope"))
@@ -66,9 +80,13 @@ fn check_key(hub: &Hub, headers: &HeaderMap) -> Result<(), Error> {
 }
 
 async fn authenticate(State(hub): State<Arc<Hub>>, request: Request, next: Next) -> Response {
-    match check_key(&hub, request.headers()) {
+    if let Err(error) = check_key(&hub, request.headers()) {
+        return error.into_response();
+    }
+    let admitted = hub.world().model.admit(now_ms());
+    match admitted {
         Ok(()) => next.run(request).await,
-        Err(error) => error.into_response(),
+        Err(wait_s) => Error::rate_limited(Some(wait_s)).into_response(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way onto the WebSocket: tokens, the query, refusals, and replay without a gap.
 
 use super::answer::{Error, body, success};
+use super::checkout::host;
 use super::events::{check_environment, cursor, scope, types};
 use super::{Params, check_key};
 use crate::clock::now_ms;
@@ -54,7 +55,7 @@ pub(super) async fn mint_token(
         format!("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.{}.{}", part(world.chance.uuid()), part(world.chance.uuid()));
     world.tokens.insert(token.clone(), now + ttl * 1000);
     let settings = world.model.settings();
-    let host = headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1");
+    let host = host(&headers);
     Ok(success(json!({
         "token": token, "scope": "commerce", "merchant_id": settings.merchant_id,
         "network_environment": settings.environment(), "expires_at": Stamp::at(now, settings.times).plus(ttl),

@@ -1,6 +1,6 @@
 //! Checkout: estimate, address, invoice; the last makes the order (`api-spec/commerce/checkout`).
 
-use super::catalogue::find_product;
+use super::catalogue::{Product, find_product};
 use super::values::{Cents, Chance, Stamp};
 use super::{Model, NewOrder, Refused};
 use std::collections::VecDeque;
@@ -13,6 +13,8 @@ const ESTIMATE_LIFETIME_S: i64 = 15 * 60;
 const KEPT_MAX: usize = 1_000;
 /// Most lines of an estimate, and most pieces of a line.
 const ITEMS_MAX: usize = 100;
+/// The longest an offer may take to be sent, in days (`api-spec/commerce/products`).
+const HANDLING_DAYS_MAX: u32 = 10;
 const SHIPPING: Cents = Cents(299);
 const FEE: Cents = Cents(300);
 
@@ -45,6 +47,15 @@ pub struct EstimateItem {
     pub quantity: u64,
 }
 
+/// One line that cannot be bought, and why.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct InvalidItem {
+    pub product_id: String,
+    pub retailer: String,
+    pub error: &'static str,
+}
+
 /// A priced cart.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the provider's members, under the provider's names")]
@@ -52,7 +63,7 @@ pub struct Estimate {
     pub id: String,
     pub customer: Customer,
     pub valid: Vec<Line>,
-    pub invalid: Vec<EstimateItem>,
+    pub invalid: Vec<InvalidItem>,
     pub subtotal: Cents,
     pub shipping: Cents,
     pub fee: Cents,
@@ -79,7 +90,7 @@ impl Model {
     /// Prices a cart. Items that the retailer doesn't have are answered as invalid and left out.
     ///
     /// # Errors
-    /// When there are no items or too many, or the order is dearer than 2,500 USD.
+    /// When commerce is off, there are no items or too many, or the order is dearer than 2,500 USD.
     pub fn estimate(
         &mut self,
         customer: Customer,
@@ -87,21 +98,24 @@ impl Model {
         now_ms: i64,
         chance: &mut dyn Chance,
     ) -> Result<Estimate, Refused> {
+        self.need_available()?;
         let pieces = |item: &EstimateItem| (1..=ITEMS_MAX as u64).contains(&item.quantity);
         if items.is_empty() || items.len() > ITEMS_MAX || !items.iter().all(pieces) {
             return Err(Refused::Invalid("items must hold 1 to 100 items of quantity 1 to 100".into()));
         }
         let (mut valid, mut invalid) = (Vec::new(), Vec::new());
         for item in items {
-            match find_product(&item.product_id).filter(|_| item.retailer == "amazon") {
-                Some(product) => valid.push(Line {
+            match offered(&item) {
+                Ok(product) => valid.push(Line {
                     product_id: item.product_id,
                     title: product.title.into(),
                     image: product.image(),
                     quantity: item.quantity,
                     price: product.price,
                 }),
-                None => invalid.push(item),
+                Err(error) => {
+                    invalid.push(InvalidItem { product_id: item.product_id, retailer: item.retailer, error });
+                }
             }
         }
         let subtotal = Cents(valid.iter().map(|line| line.price.times(line.quantity).0).sum());
@@ -147,7 +161,8 @@ impl Model {
     /// Makes the order and its invoice.
     ///
     /// # Errors
-    /// When the estimate or address is unknown, over, or another customer's, or nothing in it can be bought.
+    /// When commerce is off, the estimate or address is unknown, over, or another customer's, or nothing in it can be
+    /// bought.
     pub fn checkout(
         &mut self,
         customer: &Customer,
@@ -157,6 +172,7 @@ impl Model {
         now_ms: i64,
         chance: &mut dyn Chance,
     ) -> Result<Placed, Refused> {
+        self.need_available()?;
         let estimate = self.live_estimate(customer, estimate_id, now_ms)?.clone();
         if !self.checkout.addresses.iter().any(|(id, of)| id == address_id && of == estimate_id) {
             return Err(Refused::NotFound("Address"));
@@ -181,6 +197,18 @@ impl Model {
         }
         Ok(estimate)
     }
+}
+
+/// The product that a line is about, or why it cannot be bought. The first reason is the provider's sample's.
+fn offered(item: &EstimateItem) -> Result<&'static Product, &'static str> {
+    if item.retailer != "amazon" {
+        return Err("retailer is not supported");
+    }
+    let product = find_product(&item.product_id).ok_or("no eligible offer")?;
+    if product.handling_days.1 > HANDLING_DAYS_MAX {
+        return Err("not deliverable within 10 days");
+    }
+    Ok(product)
 }
 
 fn keep<T>(kept: &mut VecDeque<T>, value: T) {

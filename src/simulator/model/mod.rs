@@ -5,8 +5,10 @@
 
 mod catalogue;
 mod checkout;
+mod choice;
 mod endpoints;
 mod filter;
+mod limit;
 mod log;
 mod new_order;
 mod order;
@@ -16,8 +18,9 @@ mod story;
 mod transitions;
 mod values;
 
-pub use catalogue::{Product, find_product, products};
-pub use checkout::{Customer, Estimate, EstimateItem, Line, Placed};
+pub use catalogue::{Product, find_product, on_sale, products};
+pub use checkout::{Customer, Estimate, EstimateItem, InvalidItem, Line, Placed};
+pub use choice::Choice;
 pub use endpoints::Endpoint;
 pub use filter::{Scope, Types};
 pub use log::{Event, Log, Page, Query};
@@ -50,6 +53,8 @@ pub struct Settings {
     pub keep_ms: i64,
     /// Number of events that the log keeps.
     pub keep_events: usize,
+    /// Requests that a key may make a minute; any number without.
+    pub requests_per_minute: Option<u32>,
 }
 
 impl Settings {
@@ -71,6 +76,9 @@ pub enum Refused {
     /// Not with this key or in this environment; 403.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// Commerce is turned off; 503.
+    #[error("Commerce is temporarily unavailable")]
+    Unavailable,
     /// The idempotency key was used for another request; 409.
     #[error("Key already used with a different request")]
     Conflict,
@@ -88,12 +96,15 @@ pub struct Model {
     checkout: checkout::Checkout,
     endpoints: Vec<Endpoint>,
     log_delay_ms: i64,
+    limit: limit::Limit,
+    unavailable: bool,
 }
 
 impl Model {
     /// A provider without orders.
     pub fn new(settings: Settings) -> Self {
         let log = Log::new(settings.keep_ms, settings.keep_events);
+        let limit = limit::Limit::new(settings.requests_per_minute);
         Self {
             settings,
             orders: BTreeMap::new(),
@@ -104,6 +115,8 @@ impl Model {
             checkout: checkout::Checkout::default(),
             endpoints: Vec::new(),
             log_delay_ms: 0,
+            limit,
+            unavailable: false,
         }
     }
 
@@ -127,6 +140,27 @@ impl Model {
         self.log.keep_events(count, now_ms);
     }
 
+    /// Takes a request of the key's, or says in how many seconds it may come again.
+    ///
+    /// # Errors
+    /// With that number, when the key has made its requests of this minute.
+    pub fn admit(&mut self, now_ms: i64) -> Result<(), u32> {
+        self.limit.take(now_ms)
+    }
+
+    /// Turns commerce off, as an empty escrow does, or on again.
+    pub const fn set_available(&mut self, available: bool) {
+        self.unavailable = !available;
+    }
+
+    /// That commerce is on.
+    ///
+    /// # Errors
+    /// [`Refused::Unavailable`] when it is off.
+    pub const fn need_available(&self) -> Result<(), Refused> {
+        if self.unavailable { Err(Refused::Unavailable) } else { Ok(()) }
+    }
+
     /// Forgets the events that are past retention.
     pub fn expire_log(&mut self, now_ms: i64) {
         self.log.expire(now_ms);
@@ -140,6 +174,11 @@ impl Model {
     /// One order.
     pub fn order(&self, order_id: &str) -> Option<&Order> {
         self.orders.get(self.by_id.get(order_id)?)
+    }
+
+    /// The order of an invoice.
+    pub fn order_of_invoice(&self, invoice_id: &str) -> Option<&Order> {
+        self.orders.values().find(|order| order.invoice.id == invoice_id)
     }
 
     /// Every order, newest first.

@@ -66,6 +66,7 @@ impl Story {
             invoice_lifetime_s: 1800,
             keep_ms: i64::MAX,
             keep_events: 100,
+            requests_per_minute: None,
         };
         let mut model = Model::new(settings);
         model.add_endpoint("http://127.0.0.1:1/", Types::commerce(), "secret").unwrap();

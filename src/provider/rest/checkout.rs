@@ -1,0 +1,313 @@
+//! The three steps of checkout: estimate, address, invoice (`api-spec/commerce/checkout`).
+//!
+//! An estimate holds 15 minutes in the provider's sample, an invoice about 30; an order is worth at most 2,500 USD.
+
+use super::answer::{Moment, Spelled, lenient};
+use super::call::{Call, IdempotencyKey};
+use super::{Answer, Rest, RestError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Who buys, in exactly one of the two documented ways (`api-reference/merchant-checkout/step-1--create-checkout-estimate-enhanced`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Customer {
+    /// The merchant's own id of the customer.
+    Id(String),
+    /// A wallet.
+    Wallet {
+        /// Its address.
+        address: String,
+        /// Its network: `bsc`, `solana`, `base`, `ethereum` are printed.
+        network: String,
+    },
+}
+
+impl Customer {
+    /// `request` with the members that name the customer.
+    fn named_in(&self, mut request: Value) -> Value {
+        match self {
+            Self::Id(id) => request["customer_id"] = id.as_str().into(),
+            Self::Wallet { address, network } => {
+                request["wallet_address"] = address.as_str().into();
+                request["wallet_network"] = network.as_str().into();
+            }
+        }
+        request
+    }
+}
+
+/// One line to be bought.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Item {
+    /// The retailer's id.
+    pub product_id: String,
+    /// `amazon` is the one that is printed.
+    pub retailer: String,
+    /// How many pieces.
+    pub quantity: u32,
+    /// The title as it was found, if known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The price of one as it was found, in USD, if known; the provider's own price counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<serde_json::Number>,
+}
+
+/// Where the goods go (`api-reference/merchant-checkout/step-2--set-shipping-address`), under the provider's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Address {
+    pub first_name: String,
+    pub last_name: String,
+    pub street_address: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_line2: Option<String>,
+    pub city: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    pub zip_code: String,
+    pub country: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+}
+
+/// A priced cart. Amounts are in USD, as spelled.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Estimate {
+    /// Its id, for the next two steps.
+    #[serde(deserialize_with = "lenient")]
+    pub estimate_id: Option<String>,
+    /// What can be bought; only this enters the order.
+    #[serde(deserialize_with = "lenient")]
+    pub valid_items: Vec<ValidItem>,
+    /// What cannot, with the reason.
+    #[serde(deserialize_with = "lenient")]
+    pub invalid_items: Vec<InvalidItem>,
+    /// The sums.
+    #[serde(deserialize_with = "lenient")]
+    pub pricing: Pricing,
+    /// When it was made.
+    #[serde(deserialize_with = "lenient")]
+    pub created_at: Option<Moment>,
+    /// Until when it holds.
+    #[serde(deserialize_with = "lenient")]
+    pub expires_at: Option<Moment>,
+}
+
+/// A line that can be bought.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct ValidItem {
+    #[serde(deserialize_with = "lenient")]
+    pub product_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub retailer: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub title: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub quantity: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
+    pub price: Option<Spelled>,
+    #[serde(deserialize_with = "lenient")]
+    pub total_price: Option<Spelled>,
+}
+
+/// A line that cannot be bought.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct InvalidItem {
+    #[serde(deserialize_with = "lenient")]
+    pub product_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub retailer: Option<String>,
+    /// Why not.
+    #[serde(deserialize_with = "lenient")]
+    pub error: Option<String>,
+}
+
+/// The sums of an estimate.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Pricing {
+    #[serde(deserialize_with = "lenient")]
+    pub subtotal: Option<Spelled>,
+    #[serde(deserialize_with = "lenient")]
+    pub shipping: Option<Spelled>,
+    #[serde(deserialize_with = "lenient")]
+    pub tax: Option<Spelled>,
+    #[serde(deserialize_with = "lenient")]
+    pub fees: Fees,
+    #[serde(deserialize_with = "lenient")]
+    pub total: Option<Spelled>,
+}
+
+/// The provider's fees in an estimate.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Fees {
+    /// All of them together.
+    #[serde(deserialize_with = "lenient")]
+    pub total: Option<Spelled>,
+}
+
+/// What the provider makes of an address.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AddressAnswer {
+    /// Its id, for the next step.
+    #[serde(deserialize_with = "lenient")]
+    pub address_id: Option<String>,
+    /// Whether the address exists.
+    #[serde(deserialize_with = "lenient")]
+    pub validated: Option<bool>,
+    /// The address as the carrier writes it.
+    #[serde(deserialize_with = "lenient")]
+    pub standardized: Option<serde_json::Map<String, Value>>,
+    /// How the goods can be sent.
+    #[serde(deserialize_with = "lenient")]
+    pub shipping_options: Vec<ShippingOption>,
+}
+
+/// One way to send the goods.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct ShippingOption {
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub name: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub price: Option<Spelled>,
+    /// A text: `5-7 business days`.
+    #[serde(deserialize_with = "lenient")]
+    pub estimated_days: Option<String>,
+}
+
+/// The order that checkout made, and where it is paid.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct InvoiceAnswer {
+    /// The order.
+    #[serde(deserialize_with = "lenient")]
+    pub order_id: Option<String>,
+    /// Its invoice.
+    #[serde(deserialize_with = "lenient")]
+    pub invoice_id: Option<String>,
+    /// The page where the customer pays.
+    #[serde(deserialize_with = "lenient")]
+    pub invoice_url: Option<String>,
+    /// What is to be paid, in USD.
+    #[serde(deserialize_with = "lenient")]
+    pub amount: Option<Spelled>,
+    /// `unpaid`.
+    #[serde(deserialize_with = "lenient")]
+    pub status: Option<String>,
+    /// Until when it can be paid.
+    #[serde(deserialize_with = "lenient")]
+    pub expires_at: Option<Moment>,
+}
+
+const CHECKOUT: [&str; 4] = ["api", "commerce", "merchant", "checkout"];
+
+impl Rest {
+    /// Step 1, prices a cart: `POST …/checkout/estimate`. What cannot be bought is listed, and left out of the order.
+    pub async fn estimate(&self, customer: &Customer, items: &[Item]) -> Result<Answer<Estimate>, RestError> {
+        let request = customer.named_in(json!({ "items": items }));
+        Answer::object(&self.call(Call::post(&step("estimate"), request)).await?)
+    }
+
+    /// Step 2, where it goes: `POST …/checkout/address`.
+    pub async fn address(
+        &self,
+        customer: &Customer,
+        estimate_id: &str,
+        address: &Address,
+    ) -> Result<Answer<AddressAnswer>, RestError> {
+        let request = customer.named_in(json!({ "estimateId": estimate_id, "address": address }));
+        Answer::object(&self.call(Call::post(&step("address"), request)).await?)
+    }
+
+    /// Step 3, makes the order and its invoice: `POST …/checkout/invoice`, once for `key`.
+    ///
+    /// `refund_destination` is a BSC address to which a refund may go; without one an order that was not paid from
+    /// BSC cannot be refunded.
+    pub async fn invoice(
+        &self,
+        customer: &Customer,
+        estimate_id: &str,
+        address_id: &str,
+        refund_destination: Option<&str>,
+        key: &IdempotencyKey,
+    ) -> Result<Answer<InvoiceAnswer>, RestError> {
+        let mut request = customer.named_in(json!({ "estimateId": estimate_id, "addressId": address_id }));
+        if let Some(address) = refund_destination {
+            request["refundDestinationWalletAddressBsc"] = address.into();
+        }
+        Answer::object(&self.call(Call::post(&step("invoice"), request).keyed(key)).await?)
+    }
+}
+
+const fn step(name: &str) -> [&str; 5] {
+    let [api, commerce, merchant, checkout] = CHECKOUT;
+    [api, commerce, merchant, checkout, name]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        std::fs::read(format!("{}/tests/fixtures/rest/{name}.json", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    fn text(value: Option<&Spelled>) -> &str {
+        value.map_or("", |value| value.0.as_str())
+    }
+
+    #[test]
+    fn the_requests_are_the_examples() {
+        let json = |name: &str| serde_json::from_slice::<Value>(&fixture(name)).unwrap();
+        let customer = Customer::Id("cust_8842".to_owned());
+        let wanted = json("checkout-estimate.request");
+        let items: Vec<Item> = serde_json::from_value(wanted["items"].clone()).unwrap();
+        assert_eq!(customer.named_in(json!({ "items": items })), wanted);
+        let wanted = json("checkout-address.request");
+        let address: Address = serde_json::from_value(wanted["address"].clone()).unwrap();
+        let estimate_id = &wanted["estimateId"];
+        assert_eq!(customer.named_in(json!({ "estimateId": estimate_id, "address": address })), wanted);
+        let wallet = Customer::Wallet { address: "0x1".to_owned(), network: "bsc".to_owned() };
+        assert_eq!(wallet.named_in(json!({})), json!({ "wallet_address": "0x1", "wallet_network": "bsc" }));
+    }
+
+    #[test]
+    fn the_answers_of_the_examples_are_read() {
+        let estimate: Answer<Estimate> = Answer::object(&fixture("checkout-estimate.response")).unwrap();
+        let view = estimate.view;
+        assert_eq!((view.valid_items.len(), view.invalid_items[0].error.as_deref()), (1, Some("no eligible offer")));
+        assert_eq!(text(view.valid_items[0].total_price.as_ref()), "22.98");
+        assert_eq!((text(view.pricing.total.as_ref()), text(view.pricing.fees.total.as_ref())), ("28.97", "3"));
+        let lives = view.expires_at.unwrap().0.duration_since(view.created_at.unwrap().0);
+        assert_eq!(lives.as_secs(), 900);
+
+        let address: Answer<AddressAnswer> = Answer::object(&fixture("checkout-address.response")).unwrap();
+        assert_eq!(address.view.validated, Some(true));
+        assert_eq!(address.view.standardized.unwrap()["city"], "Miami");
+        assert_eq!(address.view.shipping_options[0].estimated_days.as_deref(), Some("5-7 business days"));
+
+        let invoice: Answer<InvoiceAnswer> = Answer::object(&fixture("checkout-invoice.response")).unwrap();
+        assert_eq!((text(invoice.view.amount.as_ref()), invoice.view.status.as_deref()), ("28.97", Some("unpaid")));
+        assert!(invoice.view.invoice_url.unwrap().starts_with("https://pay.example.com/"));
+        assert!(invoice.raw.get().contains("payment_session_headers"), "what no view names is still there");
+    }
+}

@@ -1,0 +1,308 @@
+//! Orders: list, get, by invoice, cancel (`api-spec/commerce/orders`), and the devnet simulation of their life.
+
+use super::answer::{Moment, Spelled, lenient};
+use super::call::{Call, IdempotencyKey};
+use super::order::{Actions, Order};
+use super::{Answer, Rest, RestError};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Pages of a list at most; with 100 orders each a million, and a provider that never ends one is not believed.
+const PAGES_MAX: usize = 10_000;
+
+/// Which orders are wanted (`api-reference/orders/list-merchant-scoped-orders`); all of them by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Of this customer.
+    pub customer_id: Option<String>,
+    /// Of this wallet: its address and network, the second required with the first.
+    pub wallet: Option<(String, String)>,
+    /// In this state, as the provider spells it.
+    pub status: Option<String>,
+    /// At this retailer.
+    pub retailer: Option<String>,
+    /// Made at this time or later, in Unix seconds.
+    pub created_from: Option<i64>,
+    /// Made at this time or earlier, in Unix seconds.
+    pub created_to: Option<i64>,
+}
+
+/// A page of the list.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct OrdersPage {
+    /// Its rows, in the order of the page.
+    pub orders: Vec<OrderRow>,
+    /// How the provider counted.
+    #[serde(deserialize_with = "lenient")]
+    pub pagination: Pagination,
+}
+
+/// The page's place. Whether its undocumented `count` is of the page or of all is open, so that nothing rests on it.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Pagination {
+    /// Rows of a full page, which may be fewer than were asked for.
+    #[serde(deserialize_with = "lenient")]
+    pub limit: Option<u64>,
+}
+
+impl OrdersPage {
+    /// Whether there may be more after a page for which `limit` rows were asked: a short page is the last.
+    pub fn is_full(&self, limit: u32) -> bool {
+        let full = self.pagination.limit.map_or(u64::from(limit), |limit_of_page| limit_of_page.min(limit.into()));
+        !self.orders.is_empty() && self.orders.len() as u64 >= full
+    }
+}
+
+/// A row of the list; smaller than the order.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct OrderRow {
+    #[serde(deserialize_with = "lenient")]
+    pub order_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub invoice_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub status: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub substatus: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub actions: Actions,
+    #[serde(deserialize_with = "lenient")]
+    pub retailer: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub customer_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub wallet_address: Option<String>,
+    /// USD.
+    #[serde(deserialize_with = "lenient")]
+    pub total: Option<Spelled>,
+    #[serde(deserialize_with = "lenient")]
+    pub created_at: Option<Moment>,
+    #[serde(deserialize_with = "lenient")]
+    pub updated_at: Option<Moment>,
+    #[serde(deserialize_with = "lenient")]
+    pub item_count: Option<u64>,
+}
+
+/// What became of a cancel request; its outcome comes later, as events.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Cancellation {
+    #[serde(deserialize_with = "lenient")]
+    pub order_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub status: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub substatus: Option<String>,
+}
+
+/// The order of an invoice (`api-reference/orders/resolve-a-commerce-order-by-invoice-id-merchant-scoped`).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct OrderByInvoice {
+    /// The invoice.
+    #[serde(deserialize_with = "lenient")]
+    pub invoice_id: Option<String>,
+    /// Its order.
+    #[serde(deserialize_with = "lenient")]
+    pub order_id: Option<String>,
+    /// A small view of the order.
+    #[serde(deserialize_with = "lenient")]
+    pub order: Order,
+}
+
+/// A step to be simulated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Simulation {
+    /// One of the eight documented transitions, as the provider spells it.
+    pub transition_to: String,
+    /// The payer's network, for the payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet_network: Option<String>,
+    /// The payer's address, for the payment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet_address: Option<String>,
+    /// The parcel, for `shipped` and `delivery_confirmed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
+}
+
+/// A parcel to be simulated. Its members are not documented: these are a shipment's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Tracking {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carrier: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking_number: Option<String>,
+}
+
+/// An order after a simulated step.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Simulated {
+    /// As it is now.
+    #[serde(deserialize_with = "lenient")]
+    pub order: Order,
+}
+
+const ORDERS: [&str; 4] = ["api", "commerce", "merchant", "orders"];
+
+impl Rest {
+    /// A page of orders, newest first as far as is known: `GET …/orders`.
+    ///
+    /// `limit` is 1 to 100: the default of 20 is documented, the maximum is not.
+    pub async fn orders(&self, filter: &OrderFilter, offset: u64, limit: u32) -> Result<Answer<OrdersPage>, RestError> {
+        let (wallet, network) = filter.wallet.as_ref().map(|(wallet, network)| (wallet, network)).unzip();
+        let call = Call::get(&ORDERS)
+            .with("customer_id", filter.customer_id.as_ref())
+            .with("wallet", wallet)
+            .with("walletNetwork", network)
+            .with("status", filter.status.as_ref())
+            .with("retailer", filter.retailer.as_ref())
+            .with("createdFrom", filter.created_from)
+            .with("createdTo", filter.created_to)
+            .with("limit", Some(limit))
+            .with("offset", Some(offset));
+        Answer::object(&self.call(call).await?)
+    }
+
+    /// Every page of orders from `offset` on, asked for one after the other as they are taken, up to the first short
+    /// one. An order that is made meanwhile moves the rest on by a place: a row may come twice, and none is missed.
+    pub fn order_pages<'a>(
+        &'a self,
+        filter: &'a OrderFilter,
+        offset: u64,
+        limit: u32,
+    ) -> impl Stream<Item = Result<Answer<OrdersPage>, RestError>> + 'a {
+        futures::stream::try_unfold(Some((offset, 0_usize)), move |next| async move {
+            let Some((offset, pages)) = next else { return Ok(None) };
+            if pages >= PAGES_MAX {
+                return Err(RestError::Endless(PAGES_MAX));
+            }
+            let page = self.orders(filter, offset, limit).await?;
+            let behind = offset.saturating_add(page.view.orders.len() as u64);
+            let next = page.view.is_full(limit).then_some((behind, pages + 1));
+            Ok(Some((page, next)))
+        })
+    }
+
+    /// One order: `GET …/orders/{orderId}`.
+    pub async fn order(&self, order_id: &str) -> Result<Answer<Order>, RestError> {
+        let [api, commerce, merchant, orders] = ORDERS;
+        Answer::object(&self.call(Call::get(&[api, commerce, merchant, orders, order_id])).await?)
+    }
+
+    /// The order of an invoice: `GET /api/commerce/merchant/invoices/{invoiceId}/status`.
+    pub async fn order_by_invoice(&self, invoice_id: &str) -> Result<Answer<OrderByInvoice>, RestError> {
+        let path = ["api", "commerce", "merchant", "invoices", invoice_id, "status"];
+        Answer::object(&self.call(Call::get(&path)).await?)
+    }
+
+    /// Asks for an order to be cancelled: `POST …/orders/{orderId}/cancel`, once for `key`, which is required.
+    pub async fn cancel(
+        &self,
+        order_id: &str,
+        refund_destination: Option<&str>,
+        key: &IdempotencyKey,
+    ) -> Result<Answer<Cancellation>, RestError> {
+        let [api, commerce, merchant, orders] = ORDERS;
+        let request = match refund_destination {
+            Some(address) => json!({ "refundDestinationWalletAddressBsc": address }),
+            None => json!({}),
+        };
+        let call = Call::post(&[api, commerce, merchant, orders, order_id, "cancel"], request).keyed(key);
+        Answer::object(&self.call(call).await?)
+    }
+
+    /// Takes a step of an order's life on devnet: `POST /api/commerce/devnet/orders/{orderId}/simulate`.
+    pub async fn simulate(&self, order_id: &str, simulation: &Simulation) -> Result<Answer<Simulated>, RestError> {
+        let path = ["api", "commerce", "devnet", "orders", order_id, "simulate"];
+        Answer::object(&self.call(Call::post(&path, json!(simulation))).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+    use serde::de::DeserializeOwned;
+
+    fn fixture<T: DeserializeOwned>(name: &str) -> Answer<T> {
+        let path = format!("{}/tests/fixtures/rest/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        Answer::object(&std::fs::read(path).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_short_page_is_the_last() {
+        let page = |rows: usize, limit: Option<u64>| OrdersPage {
+            orders: vec![OrderRow::default(); rows],
+            pagination: Pagination { limit },
+        };
+        assert!(page(20, Some(20)).is_full(20) && page(20, None).is_full(20));
+        assert!(page(50, Some(50)).is_full(100), "the provider gives fewer than were asked for");
+        assert!(!page(19, Some(20)).is_full(20) && !page(19, None).is_full(20));
+        assert!(!page(0, Some(0)).is_full(0) && !page(0, None).is_full(20));
+        assert!(page(20, Some(100)).is_full(20), "a limit that nobody asked for is not believed");
+    }
+
+    #[test]
+    fn the_lists_of_the_examples_are_read_in_both_forms_of_time() {
+        assert!(fixture::<OrdersPage>("orders-list.empty").view.orders.is_empty());
+        let [seconds, iso] = ["orders-list", "orders-list.iso-variant"].map(|name| {
+            let mut page = fixture::<OrdersPage>(name).view;
+            assert_eq!((page.orders.len(), page.pagination.limit), (1, Some(20)));
+            page.orders.remove(0)
+        });
+        assert_eq!(seconds.created_at, iso.created_at);
+        assert_eq!(seconds.created_at.unwrap().0.as_second(), 1_768_471_200);
+        assert_eq!((seconds.total.unwrap().0.as_str(), seconds.actions.can_cancel), ("28.97", Some(false)));
+    }
+
+    #[test]
+    fn what_is_answered_about_one_order_is_read() {
+        let cancelled = fixture::<Cancellation>("order-cancel.response").view;
+        assert_eq!(cancelled.substatus.as_deref(), Some("CANCELLATION_REQUESTED"));
+        let found = fixture::<OrderByInvoice>("order-by-invoice.response").view;
+        assert_eq!(
+            (found.order_id.as_deref(), found.order.status.as_deref()),
+            (Some("7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11"), Some("processing"))
+        );
+    }
+
+    #[test]
+    fn every_simulation_of_the_examples_is_written_and_read() {
+        let wallet = Simulation {
+            wallet_network: Some("bsc".to_owned()),
+            wallet_address: Some("0x52908400098527886E0F7030069857D2E4169EE7".to_owned()),
+            ..Simulation::default()
+        };
+        let tracking =
+            Tracking { carrier: Some("UPS".to_owned()), tracking_number: Some("1Z999AA10123456784".to_owned()) };
+        let parcel = Simulation { tracking: Some(tracking), ..Simulation::default() };
+        for (name, status, with) in [
+            ("payment_confirmed", "processing", wallet),
+            ("payment_settled", "processing", Simulation::default()),
+            ("placed", "placed", Simulation::default()),
+            ("shipped", "shipped", parcel),
+            ("delivery_confirmed", "delivered", Simulation::default()),
+            ("failed", "failed", Simulation::default()),
+            ("cancelled", "cancelled", Simulation::default()),
+            ("refunded", "cancelled", Simulation::default()),
+        ] {
+            let path = format!("{}/tests/fixtures/rest/simulate.{name}.request.json", env!("CARGO_MANIFEST_DIR"));
+            let wanted: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            assert_eq!(json!(Simulation { transition_to: name.to_owned(), ..with }), wanted, "{name}");
+            let order = fixture::<Simulated>(&format!("simulate.{name}.response")).view.order;
+            assert_eq!(order.status.as_deref(), Some(status), "{name}");
+        }
+    }
+}
