@@ -28,7 +28,7 @@ use crate::relay::core::{Core, Settings};
 use crate::relay::engine::Engine;
 use crate::relay::{Ended, Relay};
 use crate::telemetry::admin::Admin;
-use crate::telemetry::{Health, LegState, Metrics, Phase};
+use crate::telemetry::{Board, Health, LegState, Metrics, Phase};
 use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,6 +93,7 @@ struct Shared {
     reach: Arc<Reach>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    board: Arc<Board>,
     intake: Intake,
     position: watch::Sender<Position>,
     /// Ends the legs.
@@ -170,11 +171,13 @@ impl Daemon {
             .map_err(|error| Exit::failed(format!("admin.listen: {listen}: {error}; choose another address")))?;
         let admin_address = admin.local_addr();
         let observers = CancellationToken::new();
-        tokio::spawn(admin.serve(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
+        let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
+        tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
+            board,
             intake,
             position: watch::Sender::new(Position::default()),
             stop: stop.clone(),
@@ -309,10 +312,12 @@ impl Shared {
             clock: Arc::clone(&self.reach.clock),
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
+            board: Arc::clone(&self.board),
             position: self.position.clone(),
             close_deadline: CLOSE_DEADLINE,
         };
         relay.tell_position();
+        relay.tell_board();
         let (sender, ended) = oneshot::channel();
         let abandon = abandon.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -114,6 +114,10 @@ pub enum Command {
         pepay-relay tail --topic dead_letter --from beginning --count 10 --output json\n  \
         pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
     Tail(Tail),
+    /// Show what the running relay says of itself
+    #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
+        Asks the relay at `admin.listen`; status 1 when none answers there.")]
+    Status,
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = "Example:\n  \
         pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay")]

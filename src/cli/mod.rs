@@ -12,6 +12,7 @@ mod packaging;
 mod run;
 mod schema;
 mod simulator;
+mod status;
 mod tail;
 mod topics;
 
@@ -45,6 +46,10 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             let settings = settings_for_command(&global)?;
             wait_for(tail::run(&arguments, &settings, output))
         }
+        Command::Status => {
+            let config = config_for_command(&global)?;
+            wait_for(status::run(&config, output))
+        }
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
             wait_for(simulator::run(&arguments, output))
@@ -68,12 +73,8 @@ pub(crate) struct Settings {
     pub(crate) sources: Sources,
 }
 
-/// Reads the settings.
-///
-/// # Errors
-///
-/// Status 78 and every mistake at once.
-fn settings(global: &Global) -> Result<Settings, Exit> {
+/// What the settings are read from: the file, the environment, and the command line over both.
+fn sources(global: &Global) -> Sources {
     let mut sources = Sources::from_process(global.config.clone());
     if let Some(level) = global.log_level {
         sources.flags.insert("log.level", level.as_str().to_owned());
@@ -81,6 +82,23 @@ fn settings(global: &Global) -> Result<Settings, Exit> {
     if let Some(format) = global.log_format.and_then(|format| format.to_possible_value()) {
         sources.flags.insert("log.format", format.get_name().to_owned());
     }
+    sources
+}
+
+/// The settings for a command that needs no secret, so that whoever may not read one can run it.
+fn config_for_command(global: &Global) -> Result<Config, Exit> {
+    let (config, _) = config::settings(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
+    Ok(config)
+}
+
+/// Reads the settings.
+///
+/// # Errors
+///
+/// Status 78 and every mistake at once.
+fn settings(global: &Global) -> Result<Settings, Exit> {
+    let sources = sources(global);
     let Loaded { config, secrets, warnings } =
         config::load(&sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     Ok(Settings { config, secrets, warnings, sources })

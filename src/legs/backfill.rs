@@ -267,6 +267,7 @@ impl Backfill {
                 match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
                     Ok(page) => {
                         self.health.set_leg(Leg::Backfill, LegState::Connected);
+                        self.health.heard(Leg::Backfill, now_ms());
                         self.metrics.leg_connected(Leg::Backfill, true);
                         return Ok(page);
                     }

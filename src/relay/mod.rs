@@ -7,6 +7,7 @@ pub mod core;
 pub mod engine;
 mod lru;
 mod records;
+mod shown;
 mod versions;
 mod window;
 
@@ -21,7 +22,7 @@ use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
 use crate::legs::progress::{Gap, Position};
 use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
-use crate::telemetry::{Health, Metrics, Phase};
+use crate::telemetry::{Board, Health, Metrics, Phase};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub struct Relay {
     pub metrics: Arc<Metrics>,
     /// Told of every turn.
     pub health: Arc<Health>,
+    /// What operators see of it.
+    pub board: Arc<Board>,
     /// Tells the legs where the socket resumes and where walks begin.
     pub position: watch::Sender<Position>,
     /// How long Kafka may take for what is under way when the loop has to leave.
@@ -136,6 +139,15 @@ impl Relay {
         self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
     }
 
+    /// Shows operators what was read back, before the first batch.
+    pub fn tell_board(&self) {
+        let core = self.engine.core();
+        self.board.update(|inside| {
+            inside.open = core.progress().gaps().iter().map(shown::story).collect();
+            shown::look(inside, core, now_ms());
+        });
+    }
+
     /// Plans what arrived, as far as there is room.
     fn take(&mut self, waiting: &mut VecDeque<Arrival>) {
         let now = self.now();
@@ -143,16 +155,19 @@ impl Relay {
             && let Some(arrival) = waiting.pop_front()
         {
             let item = match arrival {
-                Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
+                Arrival::Delivery(delivery) => {
+                    self.health.event(delivery.leg, delivery.received_at_ms);
+                    Item::Delivery(delivery, None)
+                }
                 Arrival::Note(note) => Item::Note(note),
             };
-            self.engine.add(item, now, &mut |told| tell(&self.metrics, now.ms, told));
+            self.engine.add(item, now, &mut |told| tell(&self.metrics, &self.board, now.ms, told));
         }
     }
 
     fn next(&mut self) -> Option<(Batch, Marks)> {
         let now = self.now();
-        self.engine.next(now, &mut |told| tell(&self.metrics, now.ms, told))
+        self.engine.next(now, &mut |told| tell(&self.metrics, &self.board, now.ms, told))
     }
 
     /// A transaction of nothing but the checkpoint.
@@ -163,12 +178,18 @@ impl Relay {
     fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<(), Stop> {
         match verdict? {
             Verdict::Committed { at_ms } => {
-                self.engine.committed(batch, at_ms, &mut |told| tell(&self.metrics, at_ms, told));
+                let latest = shown::latest(&batch);
+                self.engine.committed(batch, at_ms, &mut |told| tell(&self.metrics, &self.board, at_ms, told));
                 let early = self.engine.expire(at_ms);
                 if early > 0 {
                     self.metrics.dedup_evicted_early(early);
                     warn!(ids = early, "event ids forgotten before their time: raise dedup.ids_max");
                 }
+                self.board.update(|inside| {
+                    inside.committed_ms = Some(at_ms);
+                    latest.into_iter().for_each(|latest| inside.order(latest));
+                    shown::look(inside, self.engine.core(), at_ms);
+                });
                 Ok(())
             }
             Verdict::Refused { detail } => {
@@ -200,11 +221,17 @@ impl Relay {
 }
 
 /// Counts, logs and answers what is done.
-fn tell(metrics: &Metrics, now_ms: i64, told: Told<'_>) {
+fn tell(metrics: &Metrics, board: &Board, now_ms: i64, told: Told<'_>) {
     match told {
         Told::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
-        Told::GapOpened(gap) => opened(metrics, &gap),
-        Told::GapClosed(gap) => info!(gap = gap.id, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed"),
+        Told::GapOpened(gap) => {
+            opened(metrics, &gap);
+            board.update(|inside| inside.open.push(shown::story(&gap)));
+        }
+        Told::GapClosed(gap) => {
+            info!(gap = gap.id, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed");
+            board.update(|inside| inside.close(shown::story(&gap)));
+        }
     }
 }
 

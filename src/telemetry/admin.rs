@@ -1,9 +1,11 @@
-//! The admin listener: is it alive, is it ready, and every metric. Only reading routes.
+//! The admin listener: is it alive, is it ready, every metric, the status and the page. Only reading routes.
 //!
 //! Bound to loopback, a request whose `Host` is not loopback is refused: a web page in an operator's browser could
 //! otherwise reach it through a name that it points here (DNS rebinding). Bound elsewhere, any `Host` is served.
 
-use super::{Health, Metrics, Phase, Unproven};
+use super::history::History;
+use super::patience::Patient;
+use super::{Board, Health, Metrics, Phase, Unproven, page};
 use crate::clock::now_ms;
 use axum::Router;
 use axum::extract::{Request, State};
@@ -45,11 +47,13 @@ impl Admin {
     }
 
     /// Serves until `stop` is cancelled. Requests are small and answered from memory, so nothing is drained.
-    pub async fn serve(self, health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) {
-        let routes = routes(Shown { health, metrics }, self.address.ip().is_loopback());
+    pub async fn serve(self, board: Arc<Board>, stop: CancellationToken) {
+        let history = Arc::new(History::new(Arc::clone(&board)));
+        let routes = routes(board, Arc::clone(&history), self.address.ip().is_loopback());
         tokio::select! {
             () = stop.cancelled() => {}
-            served = axum::serve(self.listener, routes) => {
+            () = history.run() => {}
+            served = axum::serve(Patient(self.listener), routes) => {
                 if let Err(error) = served {
                     tracing::error!(%error, "admin listener failed");
                 }
@@ -58,12 +62,14 @@ impl Admin {
     }
 }
 
-fn routes(shown: Shown, loopback: bool) -> Router {
+fn routes(board: Arc<Board>, history: Arc<History>, loopback: bool) -> Router {
+    let shown = Shown { health: Arc::clone(&board.health), metrics: Arc::clone(&board.metrics) };
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(shown)
+        .merge(page::routes(board, history))
         .layer(from_fn_with_state(loopback, only_loopback_hosts))
         .layer(map_response(|mut response: Response| async move {
             response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
@@ -134,6 +140,7 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::{Config, Environment};
     use axum::body::{Body, to_bytes};
     use tower::ServiceExt;
 
@@ -145,14 +152,19 @@ mod tests {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    fn shown() -> Shown {
-        Shown { health: Arc::new(Health::default()), metrics: Arc::new(Metrics::new("0.0.0")) }
+    fn board() -> Arc<Board> {
+        let config = Config::minimal(Environment::Devnet, "");
+        Arc::new(Board::new(&config, Arc::new(Health::default()), Arc::new(Metrics::new("0.0.0"))))
+    }
+
+    fn routes(board: &Arc<Board>, loopback: bool) -> Router {
+        super::routes(Arc::clone(board), Arc::new(History::new(Arc::clone(board))), loopback)
     }
 
     #[tokio::test]
     async fn ready_only_while_events_are_committed() {
-        let shown = shown();
-        let routes = routes(shown.clone(), true);
+        let shown = board();
+        let routes = routes(&shown, true);
         let check = async |phase, status: u16, body: &str| {
             shown.health.set_phase(phase);
             assert_eq!(
@@ -168,17 +180,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_time_that_cannot_be_proven_is_shown_and_no_reason_to_be_unready() {
-        let shown = shown();
+        let shown = board();
         shown.health.set_phase(Phase::Ready);
         shown.health.set_unproven(Unproven { from_ms: 1_768_472_100_655, to_ms: 1_768_472_200_000, orders: Some(2) });
         let expected = r#"{"ready":true,"unproven":{"from":"2026-01-15T10:15:00.655Z","orders":2,"to":"2026-01-15T10:16:40.000Z"}}"#;
-        assert_eq!(ask(&routes(shown, true), "/readyz", "localhost").await, (StatusCode::OK, expected.to_owned()));
+        assert_eq!(ask(&routes(&shown, true), "/readyz", "localhost").await, (StatusCode::OK, expected.to_owned()));
     }
 
     #[tokio::test]
     async fn alive_while_the_loop_turns() {
-        let shown = shown();
-        let routes = routes(shown.clone(), true);
+        let shown = board();
+        let routes = routes(&shown, true);
         assert_eq!(ask(&routes, "/livez", "localhost").await.0, StatusCode::OK);
         shown.health.turned(now_ms() - 60_000);
         assert_eq!(ask(&routes, "/livez", "localhost").await.0, StatusCode::SERVICE_UNAVAILABLE);
@@ -188,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_metric_is_served_from_the_start() {
-        let (status, text) = ask(&routes(shown(), true), "/metrics", "[::1]:9464").await;
+        let (status, text) = ask(&routes(&board(), true), "/metrics", "[::1]:9464").await;
         assert_eq!(status, StatusCode::OK);
         assert!(
             text.contains("pepay_relay_deliveries_total{leg=\"webhook\"} 0") && text.ends_with("# EOF\n"),
@@ -198,13 +210,58 @@ mod tests {
 
     #[tokio::test]
     async fn on_loopback_a_foreign_host_is_refused() {
-        let inside = routes(shown(), true);
+        let inside = routes(&board(), true);
         for host in ["evil.example", "evil.example:9464", "127.0.0.1.evil.example", "", "10.0.0.1"] {
             assert_eq!(ask(&inside, "/metrics", host).await.0, StatusCode::FORBIDDEN, "{host}");
+        }
+        for path in ["/", "/status", "/status/events"] {
+            assert_eq!(ask(&inside, path, "evil.example").await.0, StatusCode::FORBIDDEN, "{path}");
         }
         for host in ["127.0.0.1:9464", "127.9.9.9", "LOCALHOST:1", "[::1]"] {
             assert_eq!(ask(&inside, "/metrics", host).await.0, StatusCode::OK, "{host}");
         }
-        assert_eq!(ask(&routes(shown(), false), "/metrics", "relay.internal").await.0, StatusCode::OK);
+        assert_eq!(ask(&routes(&board(), false), "/metrics", "relay.internal").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn only_get_is_served() {
+        let routes = routes(&board(), true);
+        for path in ["/", "/status", "/status/events", "/metrics", "/livez", "/readyz"] {
+            let request = Request::post(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
+            let status = routes.clone().oneshot(request).await.unwrap().status();
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_page_allows_its_own_script_and_nothing_else() {
+        let request = Request::get("/").header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        let response = routes(&board(), true).oneshot(request).await.unwrap();
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let policy = header("content-security-policy").to_owned();
+        assert!(policy.starts_with("default-src 'none'; script-src 'nonce-"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("cache-control"), "no-store");
+        let nonce = policy.split("'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        let page = String::from_utf8(body.to_vec()).unwrap();
+        assert_eq!(page.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
+    }
+
+    #[tokio::test]
+    async fn the_status_is_json_and_its_events_begin_with_all_there_is() {
+        let routes = routes(&board(), true);
+        let (status, body) = ask(&routes, "/status", "localhost").await;
+        let object: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &object["ready"]), (StatusCode::OK, &false.into()));
+        let request = Request::get("/status/events").header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        let response = routes.oneshot(request).await.unwrap();
+        assert_eq!(response.headers()[header::CONTENT_TYPE], "text/event-stream");
+        let mut body = response.into_body().into_data_stream();
+        let first = futures::StreamExt::next(&mut body).await.unwrap().unwrap();
+        let first: serde_json::Value = serde_json::from_slice(first.strip_prefix(b"data: ").unwrap()).unwrap();
+        assert_eq!(first["shown"]["status"]["name"], "pepay-relay");
     }
 }

@@ -1,5 +1,6 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
+use crate::clock::now_ms;
 use crate::legs::Leg;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -79,13 +80,23 @@ pub struct Unproven {
 pub struct Health {
     snapshot: watch::Sender<Snapshot>,
     turned_ms: AtomicI64,
+    /// When the process began to keep it, by both clocks: an `Instant` alone cannot be shown to anybody.
+    began: (Instant, i64),
+    /// When each leg brought an event, and when its peer was last heard, in Unix milliseconds; 0: never.
+    events_ms: [AtomicI64; Leg::ALL.len()],
+    heard_ms: [AtomicI64; Leg::ALL.len()],
 }
 
 impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
-        let turned_ms = AtomicI64::new(0);
-        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None }) }
+        Self {
+            snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None }),
+            turned_ms: AtomicI64::new(0),
+            began: (Instant::now(), now_ms()),
+            events_ms: Default::default(),
+            heard_ms: Default::default(),
+        }
     }
 }
 
@@ -135,6 +146,34 @@ impl Health {
         turned_ms == 0 || u128::from(now_ms.abs_diff(turned_ms)) <= TURN_WITHIN.as_millis()
     }
 
+    /// `leg` brought an event that arrived at `at_ms`; one relaxed store, since it is said of every delivery.
+    pub fn event(&self, leg: Leg, at_ms: i64) {
+        self.events_ms[leg as usize].store(at_ms, Ordering::Relaxed);
+        self.heard(leg, at_ms);
+    }
+
+    /// The peer of `leg` showed at `at_ms` that it is there: any bytes of the socket, a signed webhook, a page.
+    pub fn heard(&self, leg: Leg, at_ms: i64) {
+        self.heard_ms[leg as usize].fetch_max(at_ms, Ordering::Relaxed);
+    }
+
+    /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds.
+    pub fn last(&self, leg: Leg) -> (Option<i64>, Option<i64>) {
+        let told = |of: &[AtomicI64]| Some(of[leg as usize].load(Ordering::Relaxed)).filter(|ms| *ms > 0);
+        (told(&self.events_ms), told(&self.heard_ms))
+    }
+
+    /// How long the relay has been running.
+    pub fn uptime(&self) -> Duration {
+        self.began.0.elapsed()
+    }
+
+    /// `at` in Unix milliseconds: the same for the same moment, whatever happens to the wall clock later.
+    pub fn unix_ms(&self, at: Instant) -> i64 {
+        let since = at.saturating_duration_since(self.began.0);
+        self.began.1.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
     /// Where the relay stands now.
     pub fn phase(&self) -> Phase {
         self.snapshot.borrow().phase
@@ -167,6 +206,25 @@ mod tests {
         assert!(reader.has_changed().is_ok_and(|changed| !changed));
         assert_eq!(reader.borrow().legs[Leg::Webhook as usize].1, since);
         assert_eq!((health.leg(Leg::Webhook), health.leg(Leg::Backfill)), (LegState::Connected, LegState::Disabled));
+    }
+
+    #[test]
+    fn signs_of_life_are_kept_a_leg_and_an_event_is_one() {
+        let health = Health::default();
+        assert_eq!(health.last(Leg::Websocket), (None, None));
+        health.heard(Leg::Websocket, 7_000);
+        health.event(Leg::Websocket, 5_000);
+        health.event(Leg::Webhook, 9_000);
+        assert_eq!(health.last(Leg::Websocket), (Some(5_000), Some(7_000)));
+        assert_eq!(health.last(Leg::Webhook), (Some(9_000), Some(9_000)));
+    }
+
+    #[test]
+    fn a_moment_is_shown_as_the_same_time_each_time() {
+        let health = Health::default();
+        let at = health.began.0 + Duration::from_millis(1_500);
+        assert_eq!(health.unix_ms(at), health.began.1 + 1_500);
+        assert_eq!(health.unix_ms(health.began.0), health.began.1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Names and labels are the contract with dashboards (README, "Metrics"). Labels come from enums only, and every
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
+use super::meter::Meter;
 use crate::kafka::Topic;
 use crate::legs::{Cause, Leg, Outcome};
 use prometheus_client::encoding::text::encode;
@@ -36,6 +37,9 @@ pub struct Metrics {
     dedup_evicted_early: Counter,
     kafka_errors: Family<Labels<1>, Counter>,
     ready: Gauge,
+    /// What the page plots a second, which a histogram does not give back.
+    pub(super) lag: Meter,
+    pub(super) commit: Meter,
 }
 
 /// How Kafka trouble was answered; the label `kind` of `kafka_errors_total`.
@@ -99,6 +103,8 @@ impl Metrics {
             dedup_evicted_early: Counter::default(),
             kafka_errors: Family::default(),
             ready: Gauge::default(),
+            lag: Meter::default(),
+            commit: Meter::default(),
         };
         metrics.create_every_series();
         metrics.registered(version)
@@ -196,11 +202,16 @@ impl Metrics {
     /// Seconds from the event's time to its arrival by `leg`.
     pub fn event_lag(&self, leg: Leg, seconds: f64) {
         self.event_lag.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+        // What a walk finds is late by its nature; the page shows how late the world is told.
+        if matches!(leg, Leg::Websocket | Leg::Webhook) {
+            self.lag.observe(seconds);
+        }
     }
 
     /// Seconds from arrival by `leg` to commit.
     pub fn publish_duration(&self, leg: Leg, seconds: f64) {
         self.publish_duration.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+        self.commit.observe(seconds);
     }
 
     /// Whether `leg` has its connection (a webhook: its listener).
@@ -248,6 +259,11 @@ impl Metrics {
     /// `leg` brought `count` events of a gap.
     pub fn recovered(&self, leg: Leg, count: u64) {
         self.recovered.get_or_create(&[("leg", leg.as_str())]).inc_by(count);
+    }
+
+    /// How many ids were forgotten before their time.
+    pub fn evicted_early(&self) -> u64 {
+        self.dedup_evicted_early.get()
     }
 
     /// Ids in the dedup window.

@@ -1,13 +1,19 @@
 //! What operators see: metrics, logs, health, and what the service manager is told.
 
 pub mod admin;
+mod board;
 mod foreign;
 mod health;
+mod history;
 pub mod logs;
+mod meter;
 mod metrics;
 mod notify;
+mod page;
+mod patience;
 mod rate;
 
+pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
 pub use foreign::foreign;
 pub use health::{Health, LegState, Phase, Snapshot, Unproven};
 pub use metrics::{KafkaErrorKind, Metrics};

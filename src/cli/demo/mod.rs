@@ -139,6 +139,7 @@ impl Stage {
             ("API key", self.simulator.api_key().to_owned()),
             ("webhook secret", secret),
             ("Kafka", self.kafka.bootstrap_servers().to_owned()),
+            ("page", format!("http://{}/", self.daemon.admin)),
             ("metrics", format!("http://{}/metrics", self.daemon.admin)),
         ] {
             self.output.line(format!("  {name:15} {value}"))?;

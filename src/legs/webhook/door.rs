@@ -94,6 +94,7 @@ impl Door {
     /// committed, or in flight.
     async fn settled(&self, verified: Verified) -> Answer {
         let received_at_ms = now_ms();
+        self.health.heard(Leg::Webhook, received_at_ms);
         let bytes = verified.into_bytes();
         let room = match self.intake.try_reserve(bytes.len()) {
             Ok(room) => room,

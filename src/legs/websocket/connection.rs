@@ -170,6 +170,9 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     async fn heard(&mut self, message: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
+        if let Some(Ok(_)) = message {
+            self.leg.health.heard(Leg::Websocket, now_ms());
+        }
         match message {
             Some(Ok(Message::Text(text))) => self.frame(text.into()).await,
             Some(Ok(Message::Binary(bytes))) => self.frame(bytes).await,

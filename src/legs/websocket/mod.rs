@@ -11,7 +11,7 @@ use super::backfill::Walks;
 use super::progress::{Note, Position};
 use super::session::{End, Retry, Session};
 use super::{Cause, Intake, Leg};
-use crate::clock::Clock;
+use crate::clock::{Clock, now_ms};
 use crate::config::{Stream, StreamAuth};
 use crate::provider::EventId;
 use crate::provider::rest::Rest;
@@ -147,6 +147,7 @@ impl Websocket {
         };
         let connected_at = Instant::now();
         self.health.set_leg(Leg::Websocket, LegState::Connected);
+        self.health.heard(Leg::Websocket, now_ms());
         self.metrics.leg_connected(Leg::Websocket, true);
         let attempt = session.attempt();
         tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");

@@ -1,0 +1,174 @@
+//! `status`: what the running relay says of itself, asked at `admin.listen`.
+
+use super::output::{Output, table};
+use crate::config::Config;
+use crate::exit::Exit;
+use comfy_table::CellAlignment;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+/// The answer comes from memory; a relay that takes longer is stuck or not there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Largest answer: gaps are what grows, 120 of them at most, some 250 bytes each.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Asks and shows; status 1 when nobody answers.
+pub(super) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
+    let status = ask(reachable(config.admin.listen)).await?;
+    if output.is_json() {
+        return Ok(output.json(&status)?);
+    }
+    for line in summary(&status) {
+        output.line(line)?;
+    }
+    output.line("")?;
+    let mut legs = table(["leg", "state", "since", "last event", "sign of life", "reconnects"]);
+    for (name, leg) in members(&status["legs"]) {
+        let cells = ["state", "since", "last_event_at", "last_sign_of_life_at", "reconnects"];
+        legs.add_row([name.to_owned()].into_iter().chain(cells.map(|cell| text(&leg[cell]))));
+    }
+    output.table(&legs)?;
+    output.line("")?;
+    let mut counts = table(["leg", "published", "duplicate", "ignored", "dead-lettered", "rejected", "failed"]);
+    for (name, leg) in members(&status["counts"]) {
+        let cells = ["published", "duplicate", "ignored", "dead_lettered", "rejected", "failed"];
+        counts.add_row([name.to_owned()].into_iter().chain(cells.map(|cell| text(&leg[cell]))));
+    }
+    for column in counts.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    output.table(&counts)?;
+    let gaps = status["gaps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !gaps.is_empty() {
+        output.line("")?;
+        let mut table = table(["gap", "cause", "from", "opened", "ended", "closed", "recovered"]);
+        for gap in gaps {
+            let cells = ["id", "cause", "from", "opened_at", "ended_at", "closed_at", "recovered"];
+            table.add_row(cells.map(|cell| text(&gap[cell])));
+        }
+        output.table(&table)?;
+    }
+    Ok(())
+}
+
+async fn ask(address: SocketAddr) -> Result<Value, Exit> {
+    let silent = |why: &dyn std::fmt::Display| {
+        Exit::failed(format!(
+            "no relay answers at {address} ({why}); start one with `pepay-relay run`, or name its settings with --config"
+        ))
+    };
+    if address.port() == 0 {
+        return Err(Exit::failed("admin.listen has port 0, which nobody can ask at; set one and restart the relay"));
+    }
+    // Only the first provider of a process counts. The answer comes without TLS, yet the client wants to be built.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .timeout(ANSWERS_WITHIN)
+        .build()
+        .map_err(|error| Exit::failed(format!("cannot ask: {error}")))?;
+    let sent = client.get(format!("http://{address}/status")).send().await;
+    let mut answer = sent.map_err(|error| silent(&if error.is_timeout() { "no answer in 5 s" } else { "refused" }))?;
+    if !answer.status().is_success() {
+        return Err(silent(&format!("somebody else does, with {}", answer.status())));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|_| silent(&"the answer broke off"))? {
+        if body.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(silent(&"somebody else does, at length"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|_| silent(&"somebody else does, without JSON"))
+}
+
+/// Where a relay that listens there can be asked from here: one that is bound to every address, at the loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn summary(status: &Value) -> Vec<String> {
+    let degraded: Vec<String> = status["degraded"].as_array().into_iter().flatten().map(text).collect();
+    let ready = match (status["ready"] == true, degraded.is_empty()) {
+        (true, true) => "ready".to_owned(),
+        (true, false) => format!("ready, degraded: {}", degraded.join(", ")),
+        (false, _) => "not ready".to_owned(),
+    };
+    let uptime = Duration::from_secs(status["uptime_seconds"].as_u64().unwrap_or_default());
+    let (kafka, dedup) = (&status["kafka"], &status["dedup"]);
+    let age = dedup["oldest_age_seconds"].as_u64().map(Duration::from_secs);
+    let age = age.map_or_else(String::new, |age| format!(", the oldest {}", humantime::format_duration(age)));
+    let early = text(&dedup["evicted_early"]);
+    [
+        ("relay", format!("{} {}", text(&status["name"]), text(&status["version"]))),
+        ("state", format!("{ready}, up {}", humantime::format_duration(uptime))),
+        ("Kafka", format!("{}, last commit {}", text(&kafka["state"]), text(&kafka["last_commit_at"]))),
+        ("window", format!("{} ids{age}, {early} forgotten early", text(&dedup["ids"]))),
+        ("cursor", text(&status["cursor"])),
+    ]
+    .map(|(name, what)| format!("{name:7} {what}"))
+    .into()
+}
+
+fn members(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    // In the order of every other table; a member that is not there has no row.
+    ["websocket", "webhook", "backfill"].into_iter().filter_map(|name| Some((name, object.get(name)?)))
+}
+
+/// A value as a cell; foreign text keeps no control character.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "–".to_owned(),
+        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_relay_on_every_address_is_asked_at_the_loopback() {
+        for (listen, asked) in [
+            ("0.0.0.0:9464", "127.0.0.1:9464"),
+            ("[::]:9464", "[::1]:9464"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("10.0.0.7:9464", "10.0.0.7:9464"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()), asked.parse().unwrap());
+        }
+    }
+
+    #[test]
+    fn the_summary_is_five_lines_and_bears_what_is_missing() {
+        let status = json!({
+            "name": "shop\u{1b}", "version": "0.1.0", "ready": true, "degraded": ["webhook"], "uptime_seconds": 3700,
+            "kafka": { "state": "connected", "last_commit_at": null }, "cursor": "evt_1-0",
+            "dedup": { "ids": 7, "oldest_age_seconds": 61, "evicted_early": 0 },
+        });
+        let lines = summary(&status);
+        assert_eq!(
+            lines,
+            [
+                "relay   shop 0.1.0",
+                "state   ready, degraded: webhook, up 1h 1m 40s",
+                "Kafka   connected, last commit –",
+                "window  7 ids, the oldest 1m 1s, 0 forgotten early",
+                "cursor  evt_1-0",
+            ]
+        );
+        assert_eq!(summary(&Value::Null)[1], "state   not ready, up 0s");
+    }
+}

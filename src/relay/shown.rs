@@ -1,0 +1,119 @@
+//! What the loop shows operators: handed over once a batch, and when a gap opens or closes.
+//!
+//! The work of it is bounded by what is shown, not by what a batch holds: of the orders in it only the last ones are
+//! looked at.
+
+use super::core::Core;
+use crate::kafka::{Batch, Record, Topic};
+use crate::legs::progress::Gap;
+use crate::telemetry::{self, Inside, LATEST_MAX, Latest};
+use serde::Deserialize;
+use std::borrow::Cow;
+
+/// What is shown of an order event's value; the rest is passed over.
+#[derive(Deserialize)]
+struct Value<'v> {
+    #[serde(borrow)]
+    event_type: Cow<'v, str>,
+    #[serde(borrow)]
+    occurred_at: Cow<'v, str>,
+    #[serde(borrow)]
+    order_id: Cow<'v, str>,
+    #[serde(borrow)]
+    status: Option<Cow<'v, str>>,
+}
+
+/// The newest orders of a batch that was committed, oldest first.
+pub(super) fn latest(batch: &Batch) -> Vec<Latest> {
+    let from_last = (0..batch.len()).rev().filter_map(|index| batch.get(index));
+    let orders =
+        from_last.filter(|record| record.topic() == Topic::Orders && header(*record, "relay_stale").is_empty());
+    let mut latest: Vec<_> = orders.take(LATEST_MAX).filter_map(shown).collect();
+    latest.reverse();
+    latest
+}
+
+fn shown(record: Record<'_>) -> Option<Latest> {
+    let value: Value<'_> = serde_json::from_slice(record.value()?).ok()?;
+    Some(Latest {
+        order_id: value.order_id.into_owned(),
+        status: value.status.map(Cow::into_owned),
+        event_type: value.event_type.into_owned(),
+        occurred_at: value.occurred_at.into_owned(),
+        leg: header(record, "relay_leg").into_owned(),
+    })
+}
+
+fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
+    let value = record.headers().find(|(header, _)| *header == name).map_or(&b""[..], |(_, value)| value);
+    String::from_utf8_lossy(value)
+}
+
+/// What the core knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
+pub(super) fn look(inside: &mut Inside, core: &Core, now_ms: i64) {
+    let (window, progress) = (core.window(), core.progress());
+    inside.cursor = progress.cursor().map(|id| id.to_string());
+    inside.ids = window.len();
+    inside.oldest_ms = window.oldest_age_ms(now_ms).map(|age_ms| now_ms.saturating_sub(age_ms));
+    for open in &mut inside.open {
+        if let Some(gap) = progress.gaps().iter().find(|gap| gap.id == open.id) {
+            (open.end_ms, open.recovered) = (gap.end_ms, gap.recovered);
+        }
+    }
+}
+
+/// A gap as it is shown.
+pub(super) fn story(gap: &Gap) -> telemetry::Gap {
+    telemetry::Gap {
+        id: gap.id,
+        cause: gap.cause.as_str(),
+        from: gap.from.map(|id| id.to_string()),
+        opened_ms: gap.opened_ms,
+        end_ms: gap.end_ms,
+        closed_ms: gap.closed_ms,
+        recovered: gap.recovered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn order(batch: &mut Batch, id: usize, status: &str, stale: bool) {
+        let value = format!(
+            r#"{{"event_id":"e","event_type":"commerce.order.updated","occurred_at":"t","order_id":"{id}","status":{status},"order":{{"status":"inner"}}}}"#
+        );
+        batch.record(Topic::Orders, id.to_string().as_bytes(), value.as_bytes());
+        batch.header("relay_leg", b"webhook");
+        if stale {
+            batch.header("relay_stale", b"true");
+        } else {
+            batch.repeat_last(Topic::OrdersLatest);
+        }
+    }
+
+    fn ids(batch: &Batch) -> Vec<String> {
+        latest(batch).into_iter().map(|latest| latest.order_id).collect()
+    }
+
+    #[test]
+    fn the_last_orders_of_a_batch_are_shown_without_what_is_stale() {
+        let mut batch = Batch::default();
+        assert_eq!(ids(&batch), [""; 0]);
+        (0..100).for_each(|id| order(&mut batch, id, "\"placed\"", id == 99));
+        batch.record(Topic::DeadLetter, b"x", b"no JSON");
+        let expected: Vec<_> = (99 - LATEST_MAX..99).map(|id| id.to_string()).collect();
+        assert_eq!(ids(&batch), expected);
+        let shown = latest(&batch).pop().unwrap();
+        assert_eq!((shown.status.as_deref(), shown.leg.as_str()), (Some("placed"), "webhook"));
+    }
+
+    #[test]
+    fn a_value_that_says_less_is_borne() {
+        let mut batch = Batch::default();
+        order(&mut batch, 1, "null", false);
+        batch.record(Topic::Orders, b"2", b"{}");
+        assert_eq!(latest(&batch).iter().map(|latest| latest.status.clone()).collect::<Vec<_>>(), [None]);
+    }
+}

@@ -1,0 +1,362 @@
+//! What `/status` and the page show, gathered from where it is known: health, metrics, and what the relay's loop hands
+//! over once a batch.
+//!
+//! It is there from the first moment to the last: before the loop runs and while the relay drains it shows what is
+//! known so far. Nothing here is on the way of an event; readers copy what they show and then write it out.
+
+use super::{Health, LegState, Metrics, Phase};
+use crate::config::Config;
+use crate::legs::{Cause, Leg, Outcome};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Closed gaps whose story is kept; older ones stand in the control topic and in the log.
+const CLOSED_MAX: usize = 20;
+
+/// Orders shown, the one with the newest event first: what fits a page without scrolling.
+pub const LATEST_MAX: usize = 12;
+
+/// The legs of a running relay; replays are a command of their own.
+const LEGS: [Leg; 3] = [Leg::Websocket, Leg::Webhook, Leg::Backfill];
+
+/// A gap and its story. Times are Unix milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Its number.
+    pub id: u64,
+    /// Why it opened.
+    pub cause: &'static str,
+    /// The cursor at that time.
+    pub from: Option<String>,
+    /// When it opened.
+    pub opened_ms: i64,
+    /// Up to when the socket may have missed something; `None` while it is down.
+    pub end_ms: Option<i64>,
+    /// When the walk that confirmed it began; `None` while it is open.
+    pub closed_ms: Option<i64>,
+    /// Events that occurred inside it and were published.
+    pub recovered: u64,
+}
+
+/// The newest state of an order: nothing of it but its id and its states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Latest {
+    /// The order's id.
+    pub order_id: String,
+    /// Its status, as the provider spells it.
+    pub status: Option<String>,
+    /// The type of its newest event.
+    pub event_type: String,
+    /// When that occurred, RFC 3339.
+    pub occurred_at: String,
+    /// The leg that brought it first.
+    pub leg: String,
+}
+
+/// What only the relay's loop knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inside {
+    /// Where the socket resumes: an event id.
+    pub cursor: Option<String>,
+    /// When the last transaction was committed, in Unix milliseconds.
+    pub committed_ms: Option<i64>,
+    /// Event ids in the window.
+    pub ids: usize,
+    /// When the least recently seen of them was seen, in Unix milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// Gaps that are open, oldest first.
+    pub open: Vec<Gap>,
+    /// Gaps that closed, newest last.
+    closed: VecDeque<Gap>,
+    latest: VecDeque<Latest>,
+}
+
+impl Inside {
+    /// A gap is closed.
+    pub fn close(&mut self, gap: Gap) {
+        self.open.retain(|open| open.id != gap.id);
+        self.closed.push_back(gap);
+        if self.closed.len() > CLOSED_MAX {
+            self.closed.pop_front();
+        }
+    }
+
+    /// An order has a new state; to be told in the order of the records.
+    pub fn order(&mut self, latest: Latest) {
+        self.latest.retain(|known| known.order_id != latest.order_id);
+        self.latest.push_front(latest);
+        self.latest.truncate(LATEST_MAX);
+    }
+}
+
+/// Everything that is shown of a running relay.
+#[derive(Debug)]
+pub struct Board {
+    name: String,
+    environment: &'static str,
+    window: Duration,
+    ids_max: usize,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
+    inside: watch::Sender<Inside>,
+}
+
+impl Board {
+    /// Of a relay with these settings, of which nothing is known yet.
+    pub fn new(config: &Config, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
+        Self {
+            name: config.name.clone(),
+            environment: config.provider.environment.as_str(),
+            window: config.dedup.window,
+            ids_max: config.dedup.ids_max,
+            health,
+            metrics,
+            inside: watch::Sender::new(Inside::default()),
+        }
+    }
+
+    /// The loop tells what changed: once a batch, and when a gap opens or closes.
+    pub fn update(&self, change: impl FnOnce(&mut Inside)) {
+        self.inside.send_modify(change);
+    }
+
+    /// The object of `/status` at `now_ms`.
+    pub fn status(&self, now_ms: i64) -> Value {
+        let inside = self.inside.borrow().clone();
+        self.status_of(&inside, now_ms)
+    }
+
+    /// What the page shows: the object of `/status`, and what it has no member for.
+    pub(super) fn shown(&self, now_ms: i64) -> Value {
+        let inside = self.inside.borrow().clone();
+        let status = self.status_of(&inside, now_ms);
+        let books = |of: &dyn Fn(Leg) -> Value| -> Map<String, Value> {
+            LEGS.into_iter().map(|leg| (leg.as_str().to_owned(), of(leg))).collect()
+        };
+        json!({
+            "at": rfc3339(now_ms),
+            "status": status,
+            "environment": self.environment,
+            "deliveries": books(&|leg| self.metrics.deliveries(leg).into()),
+            "in_flight": books(&|leg| self.metrics.in_flight(leg).into()),
+            "window": { "seconds": self.window.as_secs(), "ids_max": self.ids_max },
+            "latest": inside.latest,
+        })
+    }
+
+    fn status_of(&self, inside: &Inside, now_ms: i64) -> Value {
+        let snapshot = self.health.subscribe().borrow().clone();
+        let phase = snapshot.phase;
+        let (mut legs, mut counts, mut degraded) = (Map::new(), Map::new(), Vec::new());
+        for leg in LEGS {
+            let (state, since) = snapshot.legs[leg as usize];
+            if !matches!(state, LegState::Connected | LegState::Disabled) {
+                degraded.push(leg.as_str());
+            }
+            let (event_ms, heard_ms) = self.health.last(leg);
+            let shown = json!({
+                "state": state.as_str(),
+                "since": rfc3339(self.health.unix_ms(since)),
+                "reconnects": self.reconnects(leg),
+                "last_event_at": event_ms.map(rfc3339),
+                "last_sign_of_life_at": heard_ms.map(rfc3339),
+            });
+            legs.insert(leg.as_str().to_owned(), shown);
+            let outcomes = Outcome::ALL.map(|outcome| (outcome.as_str(), self.metrics.outcomes(leg, outcome)));
+            let outcomes: Map<_, _> =
+                outcomes.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
+            counts.insert(leg.as_str().to_owned(), outcomes.into());
+        }
+        let oldest_age_seconds = inside.oldest_ms.map(|ms| now_ms.saturating_sub(ms).max(0) / 1000);
+        json!({
+            "name": self.name,
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": phase == Phase::Ready,
+            "degraded": degraded,
+            "uptime_seconds": self.health.uptime().as_secs(),
+            "cursor": inside.cursor,
+            "legs": legs,
+            "kafka": { "state": kafka_state(phase), "last_commit_at": inside.committed_ms.map(rfc3339) },
+            "dedup": {
+                "ids": inside.ids,
+                "oldest_age_seconds": oldest_age_seconds,
+                "evicted_early": self.metrics.evicted_early(),
+            },
+            "gaps": inside.closed.iter().chain(&inside.open).map(gap_value).collect::<Vec<_>>(),
+            "counts": counts,
+        })
+    }
+
+    /// Only the socket is connected again and again; a listener and a walk have no connection to lose.
+    fn reconnects(&self, leg: Leg) -> u64 {
+        match leg {
+            Leg::Websocket => Cause::ALL.into_iter().map(|cause| self.metrics.reconnects(cause)).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Deliveries of each leg so far, in the order of the page.
+    pub(super) fn deliveries(&self) -> [u64; LEGS.len()] {
+        LEGS.map(|leg| self.metrics.deliveries(leg))
+    }
+}
+
+fn kafka_state(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Starting => "connecting",
+        Phase::Ready => "connected",
+        Phase::KafkaUnavailable => "unavailable",
+        Phase::Stopping => "closing",
+    }
+}
+
+fn gap_value(gap: &Gap) -> Value {
+    json!({
+        "id": gap.id,
+        "cause": gap.cause,
+        "from": gap.from,
+        "opened_at": rfc3339(gap.opened_ms),
+        "ended_at": gap.end_ms.map(rfc3339),
+        "closed_at": gap.closed_ms.map(rfc3339),
+        "recovered": gap.recovered,
+    })
+}
+
+/// RFC 3339, UTC, milliseconds; a time that no calendar has is the epoch.
+fn rfc3339(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::Environment;
+
+    fn board() -> Board {
+        let config = Config::minimal(Environment::Devnet, "");
+        Board::new(&config, Arc::new(Health::default()), Arc::new(Metrics::new("test")))
+    }
+
+    fn gap(id: u64) -> Gap {
+        let (cause, from) = ("reset", Some("evt_1-0".to_owned()));
+        Gap { id, cause, from, opened_ms: 1_000, end_ms: Some(2_000), closed_ms: None, recovered: 3 }
+    }
+
+    fn latest(order_id: &str, status: &str) -> Latest {
+        Latest {
+            order_id: order_id.to_owned(),
+            status: Some(status.to_owned()),
+            event_type: "commerce.order.updated".to_owned(),
+            occurred_at: "2026-01-15T10:15:00.655Z".to_owned(),
+            leg: "webhook".to_owned(),
+        }
+    }
+
+    fn names(value: &Value) -> Vec<&str> {
+        let mut names: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn the_object_has_the_members_of_the_contract_from_the_start() {
+        let status = board().status(1_000);
+        let members = [
+            "counts",
+            "cursor",
+            "dedup",
+            "degraded",
+            "gaps",
+            "kafka",
+            "legs",
+            "name",
+            "ready",
+            "uptime_seconds",
+            "version",
+        ];
+        assert_eq!(names(&status), members);
+        for leg in ["websocket", "webhook", "backfill"] {
+            let members = ["last_event_at", "last_sign_of_life_at", "reconnects", "since", "state"];
+            assert_eq!(names(&status["legs"][leg]), members);
+            let members = ["dead_lettered", "duplicate", "failed", "ignored", "published", "rejected"];
+            assert_eq!(names(&status["counts"][leg]), members);
+        }
+        assert_eq!(names(&status["legs"]).len(), 3);
+        assert_eq!(status["kafka"], json!({ "state": "connecting", "last_commit_at": null }));
+        assert_eq!(status["dedup"], json!({ "ids": 0, "oldest_age_seconds": null, "evicted_early": 0 }));
+        assert_eq!((&status["ready"], &status["cursor"], &status["gaps"]), (&false.into(), &Value::Null, &json!([])));
+    }
+
+    #[test]
+    fn what_is_told_is_shown() {
+        let board = board();
+        board.health.set_phase(Phase::Ready);
+        board.health.set_leg(Leg::Websocket, LegState::BackingOff);
+        board.health.set_leg(Leg::Webhook, LegState::Connected);
+        board.health.event(Leg::Webhook, 1_768_472_100_655);
+        board.metrics.reconnect(Cause::Reset);
+        board.metrics.reconnect(Cause::Silence);
+        board.metrics.delivery(Leg::Webhook);
+        board.metrics.delivery(Leg::Webhook);
+        board.metrics.outcome(Leg::Webhook, Outcome::Published);
+        board.metrics.dedup_evicted_early(4);
+        board.update(|inside| {
+            inside.cursor = Some("evt_5-1".to_owned());
+            inside.committed_ms = Some(1_768_472_100_700);
+            (inside.ids, inside.oldest_ms) = (7, Some(30_000));
+            inside.open.push(gap(1));
+        });
+        let status = board.status(95_999);
+        assert_eq!(status["ready"], true);
+        assert_eq!(status["degraded"], json!(["websocket"]));
+        assert_eq!(status["legs"]["websocket"]["state"], "backing_off");
+        assert_eq!(status["legs"]["websocket"]["reconnects"], 2);
+        assert_eq!(status["legs"]["webhook"]["last_event_at"], "2026-01-15T10:15:00.655Z");
+        assert_eq!(status["kafka"], json!({ "state": "connected", "last_commit_at": "2026-01-15T10:15:00.700Z" }));
+        assert_eq!(status["dedup"], json!({ "ids": 7, "oldest_age_seconds": 65, "evicted_early": 4 }));
+        assert_eq!(status["cursor"], "evt_5-1");
+        let story = json!({
+            "id": 1, "cause": "reset", "from": "evt_1-0", "recovered": 3, "closed_at": null,
+            "opened_at": "1970-01-01T00:00:01.000Z", "ended_at": "1970-01-01T00:00:02.000Z",
+        });
+        assert_eq!(status["gaps"], json!([story]));
+        assert_eq!(status["counts"]["webhook"]["published"], 1);
+        let shown = board.shown(95_999);
+        assert_eq!((&shown["deliveries"]["webhook"], &shown["in_flight"]["webhook"]), (&2.into(), &1.into()));
+    }
+
+    #[test]
+    fn gaps_and_orders_are_bounded_and_the_newest_stay() {
+        let board = board();
+        let gaps = u64::try_from(CLOSED_MAX).unwrap() + 5;
+        board.update(|inside| {
+            inside.open.extend((0..=gaps).map(gap));
+            (0..gaps).for_each(|id| inside.close(Gap { closed_ms: Some(9_000), ..gap(id) }));
+            (0..2 * LATEST_MAX).for_each(|id| inside.order(latest(&id.to_string(), "placed")));
+            inside.order(latest("20", "shipped"));
+        });
+        let shown = board.shown(9_000);
+        let gaps = shown["status"]["gaps"].as_array().unwrap();
+        assert_eq!(gaps.len(), CLOSED_MAX + 1);
+        assert_eq!((&gaps[0]["id"], &gaps[CLOSED_MAX]["id"]), (&5.into(), &25.into()));
+        assert_eq!(gaps[CLOSED_MAX]["closed_at"], Value::Null);
+        let orders = shown["latest"].as_array().unwrap();
+        assert_eq!(orders.len(), LATEST_MAX);
+        assert_eq!((&orders[0]["order_id"], &orders[0]["status"]), (&"20".into(), &"shipped".into()));
+        assert_eq!(orders.iter().filter(|order| order["order_id"] == "20").count(), 1);
+    }
+
+    #[test]
+    fn it_is_there_while_the_relay_stops() {
+        let board = board();
+        board.health.set_phase(Phase::Stopping);
+        let status = board.status(1);
+        assert_eq!((&status["ready"], &status["kafka"]["state"]), (&false.into(), &"closing".into()));
+    }
+}
