@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use libfuzzer_sys::arbitrary::Arbitrary;
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use pepay_relay::provider::signature::{Headers, Refusal, sign, verify};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
