@@ -126,7 +126,8 @@ fn published(bytes: &Bytes, first: &[Written]) {
 }
 
 fn values(records: &[Written]) -> Vec<(&'static str, String, String)> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // The second reader writes a plus sign into exponents; the relay leaves a number that it does not know as it came.
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace("e+", "e").replace("E+", "E");
     records.iter().map(|record| (record.topic, text(&record.key), text(&record.value))).collect()
 }
 

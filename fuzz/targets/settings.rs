@@ -17,12 +17,15 @@ fn load(text: &[u8], env: BTreeMap<String, OsString>) -> Result<Config, Mistakes
     settings(&Sources { file: Some(FILE.clone()), env, ..Sources::default() }).map(|(config, _)| config)
 }
 
+/// Stand before every file, so that some are accepted; the variables can say otherwise.
+const REQUIRED: &[u8] = b"provider.environment = 'devnet'\nkafka.bootstrap_servers = 'localhost:9092'\n";
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let (text, env) = match bytes.iter().position(|byte| *byte == 0) {
         Some(end) => (&bytes[..end], variables(&bytes[end + 1..])),
         None => (bytes, BTreeMap::new()),
     };
-    match load(text, env.clone()) {
+    match load(&[REQUIRED, text].concat(), env.clone()) {
         Ok(config) => shown_and_read_again(&config),
         Err(mistakes) => told(&mistakes, &env),
     }
