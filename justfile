@@ -23,6 +23,20 @@ system:
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
 
+# Fuzz one TARGET of fuzz/targets for so many MINUTES, guided by coverage; the fixtures are where it begins (needs a C++ compiler)
+fuzz TARGET MINUTES="10":
+    cd fuzz && mkdir -p corpus/{{TARGET}} artifacts/{{TARGET}} && cargo run --locked --release --bin {{TARGET}} -- \
+        -max_total_time=$(({{MINUTES}} * 60)) -rss_limit_mb=1024 -timeout=10 -max_len=16384 -print_final_stats=1 \
+        -artifact_prefix=artifacts/{{TARGET}}/ corpus/{{TARGET}} ../tests/fixtures ../config
+
+# Judge the fuzz targets as the rest is judged
+fuzz-lint:
+    cd fuzz && cargo fmt --check && cargo clippy --locked --all-targets -- --deny warnings
+
+# Change the code of FILE in every way that cargo-mutants knows, and see that a unit test fails each time (needs cargo-mutants)
+mutants FILE="src/provider/signature.rs":
+    cargo mutants --in-place --output target --file {{FILE}} --cargo-arg=--lib
+
 # Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
 deny:
     cargo deny --locked check bans licenses sources

@@ -323,7 +323,7 @@ fn served_metrics(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn no_file_is_too_long() {
-    judge(&rust(&["src", "tests"]), too_long);
+    judge(&rust(&["src", "tests", "fuzz/src", "fuzz/targets"]), too_long);
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn pure_files_are_pure() {
 
 #[test]
 fn nothing_is_half_done() {
-    judge(&rust(&["src", "tests"]), half_done);
+    judge(&rust(&["src", "tests", "fuzz/src", "fuzz/targets"]), half_done);
 }
 
 #[test]
@@ -359,6 +359,9 @@ fn readers_have_everything_that_is_named() {
     let all = [
         "src",
         "tests",
+        "fuzz/src",
+        "fuzz/targets",
+        "fuzz/Cargo.toml",
         "config",
         "systemd",
         ".ci",

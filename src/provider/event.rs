@@ -37,10 +37,15 @@ impl Event<'_> {
 
     /// When it happened, in Unix milliseconds: the id's, else `created`.
     pub fn occurred_at_ms(&self) -> Option<i64> {
-        match self.cursor() {
-            Some(id) => Some(i64::try_from(id.ms).unwrap_or(i64::MAX)),
-            None => self.created.map(|seconds| seconds.saturating_mul(1_000)),
-        }
+        occurred_at_ms(self.cursor(), self.created)
+    }
+}
+
+/// When an event of that id and `created` (Unix seconds) happened, in Unix milliseconds.
+pub(super) fn occurred_at_ms(id: Option<EventId>, created: Option<i64>) -> Option<i64> {
+    match id {
+        Some(id) => Some(i64::try_from(id.ms).unwrap_or(i64::MAX)),
+        None => created.map(|seconds| seconds.saturating_mul(1_000)),
     }
 }
 

@@ -1,10 +1,11 @@
 //! A page of the event log, taken apart without looking into its events.
 
-use super::EventId;
+use super::event::occurred_at_ms;
+use super::json;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 /// A page of `GET /api/v1/events`, newest first (`api-reference/events/list-events`).
 #[derive(Clone, Debug)]
@@ -34,14 +35,6 @@ struct Outer<'b> {
     has_more: Option<bool>,
 }
 
-#[derive(Deserialize)]
-struct Head {
-    #[serde(default)]
-    id: Value,
-    #[serde(default)]
-    created: Value,
-}
-
 /// Takes a page apart. The list may stand in a `{"success":true,"data":…}` or alone, as both are documented
 /// (`api-reference/events/list-events`, `api-spec/pagination`). The error names what is wrong, without the content.
 pub fn decode_page(body: &Bytes) -> Result<Page, String> {
@@ -55,16 +48,14 @@ pub fn decode_page(body: &Bytes) -> Result<Page, String> {
     Ok(Page { events, has_more: outer.has_more })
 }
 
+/// Reads id and time as [`decode`](super::event::decode) does: a walk and the core must not differ on what an event is.
 /// What is no event at all stays in the page: the relay keeps it as a dead letter.
 fn listed(body: &Bytes, slice: &str) -> Listed {
     let bytes = body.slice_ref(slice.as_bytes());
-    let head = serde_json::from_str::<Head>(slice).unwrap_or(Head { id: Value::Null, created: Value::Null });
-    let id = head.id.as_str().map(str::to_owned);
-    let from_id = id.as_deref().and_then(|id| id.parse::<EventId>().ok()).map(|id| id.ms);
-    let occurred_at_ms = match from_id {
-        Some(ms) => i64::try_from(ms).ok(),
-        None => head.created.as_i64().and_then(|seconds| seconds.checked_mul(1000)),
-    };
+    let [id, created] = json::members(slice, &["id", "created"]).ok().flatten().unwrap_or_default();
+    let id = id.and_then(json::string).filter(|id| !id.is_empty()).map(Cow::into_owned);
+    let created = created.and_then(|seconds| seconds.get().parse().ok());
+    let occurred_at_ms = occurred_at_ms(id.as_deref().and_then(|id| id.parse().ok()), created);
     Listed { bytes, id, occurred_at_ms }
 }
 
@@ -72,6 +63,7 @@ fn listed(body: &Bytes, slice: &str) -> Listed {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::provider::event::decode;
 
     fn page(text: &'static str) -> Page {
         decode_page(&Bytes::from_static(text.as_bytes())).unwrap()
@@ -101,6 +93,24 @@ mod tests {
             [&b"7"[..], b"{\"id\":8}", b"null"]
         );
         assert!(page.events.iter().all(|event| event.id.is_none() && event.occurred_at_ms.is_none()));
+    }
+
+    #[test]
+    fn a_listed_event_has_the_id_and_time_that_the_event_has() {
+        for event in [
+            r#"{"id":"evt_1-0","id":"evt_2-0"}"#,
+            r#"{"id":"evt_1-0","created":7,"created":"x"}"#,
+            r#"{"id":"evt_1-0","created":"\ud800"}"#,
+            r#"{"id":"evt_18446744073709551615-0"}"#,
+            r#"{"id":"evt_example","created":9223372036854775807}"#,
+            r#"{"id":"evt_example","created":7}"#,
+        ] {
+            let event = event.replacen('{', r#"{"object":"event","type":"t","data":{"object":{}},"#, 1);
+            let page = decode_page(&Bytes::from(format!(r#"{{"data":[{event}]}}"#))).unwrap();
+            let decoded = decode(event.as_bytes()).unwrap();
+            assert_eq!(page.events[0].id.as_deref(), Some(&*decoded.id), "{event}");
+            assert_eq!(page.events[0].occurred_at_ms, decoded.occurred_at_ms(), "{event}");
+        }
     }
 
     #[test]

@@ -97,7 +97,7 @@ fn decode_hex(text: &[u8]) -> Option<[u8; 32]> {
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
         let high = char::from(pair[0]).to_digit(16)?;
         let low = char::from(pair[1]).to_digit(16)?;
-        *byte = u8::try_from(high << 4 | low).ok()?;
+        *byte = u8::try_from(high * 16 + low).ok()?;
     }
     Some(bytes)
 }
