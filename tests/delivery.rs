@@ -28,5 +28,7 @@ mod restarts;
 mod security;
 #[path = "delivery/topics.rs"]
 mod topics;
+#[path = "delivery/warm.rs"]
+mod warm;
 #[path = "delivery/writers.rs"]
 mod writers;

@@ -59,6 +59,19 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Each leg's state and since when, in the order of [`Leg::ALL`].
     pub legs: [(LegState, Instant); Leg::ALL.len()],
+    /// While the window is read back at start: how far it is.
+    pub reading_back: Option<ReadingBack>,
+}
+
+/// How far a start has come with the records that it reads back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadingBack {
+    /// Offsets done: records, and the marker of each transaction.
+    pub done: u64,
+    /// Offsets in all.
+    pub total: u64,
+    /// What holds it up beside Kafka itself, as a sentence's end: `another writer's transaction on TOPIC[PARTITION], …`.
+    pub waiting_for: Option<String>,
 }
 
 /// The one place where parts say what state they are in.
@@ -72,7 +85,7 @@ impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
         let turned_ms = AtomicI64::new(0);
-        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs }) }
+        Self { turned_ms, snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, reading_back: None }) }
     }
 }
 
@@ -98,6 +111,11 @@ impl Health {
             }
             changed
         });
+    }
+
+    /// The start reads back, or (`None`) has done so. Every call wakes the readers: the caller bounds how often.
+    pub fn set_reading_back(&self, reading_back: Option<ReadingBack>) {
+        self.snapshot.send_modify(|snapshot| snapshot.reading_back = reading_back);
     }
 
     /// The state now, and each later one.

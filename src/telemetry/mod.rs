@@ -9,7 +9,7 @@ mod notify;
 mod rate;
 
 pub use foreign::foreign;
-pub use health::{Health, LegState, Phase, Snapshot};
+pub use health::{Health, LegState, Phase, ReadingBack, Snapshot};
 pub use metrics::{KafkaErrorKind, Metrics};
 pub use notify::Notify;
 pub use rate::RateLimited;

@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub mod foreign;
 pub mod kafka;
 pub mod process;
 pub mod records;
