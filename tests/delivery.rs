@@ -28,6 +28,8 @@ mod restarts;
 mod security;
 #[path = "delivery/topics.rs"]
 mod topics;
+#[path = "delivery/unknown.rs"]
+mod unknown;
 #[path = "delivery/warm.rs"]
 mod warm;
 #[path = "delivery/writers.rs"]

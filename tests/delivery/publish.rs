@@ -58,7 +58,7 @@ pub async fn orders(config: &Config, count: usize) -> Vec<Consumed> {
 }
 
 /// The ids read back, each as often as it is there: complete, because it reads to the high watermark.
-async fn ids(config: &Config) -> Vec<String> {
+pub async fn ids(config: &Config) -> Vec<String> {
     let found = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&found);
     let each = move |read: pepay_relay::kafka::recover::ReadBack<'_>| {

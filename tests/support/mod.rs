@@ -3,6 +3,7 @@
 pub mod foreign;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod relay;
 pub mod settings;
