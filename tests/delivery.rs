@@ -18,6 +18,8 @@ mod bad_input;
 mod bench;
 #[path = "delivery/both_legs.rs"]
 mod both_legs;
+#[path = "delivery/drain.rs"]
+mod drain;
 #[path = "delivery/gaps.rs"]
 mod gaps;
 #[path = "delivery/publish.rs"]
