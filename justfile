@@ -43,7 +43,11 @@ deny:
 
 # The cost of one order event at three sizes of the window
 bench:
-    cargo bench --locked
+    cargo bench --locked --bench pure
+
+# Starting with N events in the window, on a real Kafka (needs Java 17 and Maven)
+bench-warm N="1000000":
+    cargo bench --locked --bench warm_start -- {{N}}
 
 # Watch the whole at work
 demo:

@@ -20,7 +20,7 @@ use crate::legs::backfill::{Backfill, Walks};
 use crate::legs::progress::{Note, Position};
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
 use crate::legs::websocket::{Dialer, Websocket};
-use crate::legs::{Intake, IntakeReceiver, Leg};
+use crate::legs::{Intake, IntakeReceiver, Leg, Outcome};
 use crate::normalize;
 use crate::provider::rest::Rest;
 use crate::provider::tls;
@@ -240,6 +240,7 @@ impl Shared {
                 return why.map_or(Ok(()), Err);
             }
         };
+        self.health.set_reading_back(None);
         self.health.set_phase(Phase::Ready);
         info!("relay ready");
         self.spawn_legs(&mut tasks);
@@ -258,6 +259,7 @@ impl Shared {
         metrics.ready(false);
         stop.cancel();
         let deadline = Instant::now() + setup.config.shutdown.deadline;
+        let metrics = Arc::clone(metrics);
         // The loop ends once the legs, which hold the other ends of the intake, have ended.
         drop(self);
         let ended = match ended {
@@ -268,7 +270,7 @@ impl Shared {
         let goodbyes = async { while tasks.join_next().await.is_some() {} };
         let _ = timeout(GOODBYES_WITHIN, goodbyes).await;
         tasks.shutdown().await;
-        let Ended { left, why } =
+        let Ended { why, .. } =
             ended.unwrap_or(Ended { left: 0, why: Some(Stop::Fatal("the relay's thread failed".into())) });
         let end = match (why, broken) {
             (Some(Stop::Fenced), _) => Err(Exit::fenced(fenced())),
@@ -282,7 +284,7 @@ impl Shared {
             Err(exit) if exit.status() == Exit::FENCED => error!("fenced"),
             _ => {}
         }
-        info!(left, "stopped");
+        info!(left = left(&metrics), "stopped");
         end
     }
 
@@ -303,7 +305,7 @@ impl Shared {
             Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
         let now_ms = now_ms();
         let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
-        let (window, versions) = warm::memory(&self.setup, predecessor.as_ref(), &progress, now_ms).await?;
+        let (window, versions) = warm::memory(self, predecessor.as_ref(), &progress, now_ms).await?;
         let core = Core::new(core_settings(config), window, versions, progress);
         let relay = Relay {
             engine: Engine::new(core),
@@ -390,6 +392,12 @@ async fn drained(
             timeout(CLOSE_DEADLINE + Duration::from_secs(2), relay).await.unwrap_or(Ok(Ended { left: 0, why: None }))
         }
     }
+}
+
+/// Deliveries that are left to the provider, whichever part had them: a delivery fails only when the relay stops.
+fn left(metrics: &Metrics) -> u64 {
+    let inside = |leg| u64::try_from(metrics.in_flight(leg)).unwrap_or_default();
+    Leg::ALL.into_iter().map(|leg| metrics.outcomes(leg, Outcome::Failed) + inside(leg)).sum()
 }
 
 fn core_settings(config: &Config) -> Settings {

@@ -18,6 +18,8 @@ mod bad_input;
 mod bench;
 #[path = "delivery/both_legs.rs"]
 mod both_legs;
+#[path = "delivery/drain.rs"]
+mod drain;
 #[path = "delivery/gaps.rs"]
 mod gaps;
 #[path = "delivery/history.rs"]
@@ -30,5 +32,9 @@ mod restarts;
 mod security;
 #[path = "delivery/topics.rs"]
 mod topics;
+#[path = "delivery/unknown.rs"]
+mod unknown;
+#[path = "delivery/warm.rs"]
+mod warm;
 #[path = "delivery/writers.rs"]
 mod writers;

@@ -22,11 +22,14 @@ pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit>
     let log = &settings.config.log;
     let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Exit::failed(format!("cannot start: {error}")))?
-        .block_on(serve(arguments, settings, &logs))
+        .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(serve(arguments, settings, &logs));
+    // A question to a Kafka that does not answer ends by itself only after 10 s; nothing depends on it any more.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {

@@ -1,15 +1,15 @@
 //! The warm start: what the relay knew before, read back from Kafka after the claim.
 
-use super::Setup;
+use super::{Setup, Shared};
 use crate::config::{Config, Secrets};
 use crate::kafka::errors::StartError;
-use crate::kafka::recover::{self, CLOCKS_DISAGREE_MS, Progress as Reading};
+use crate::kafka::recover::{self, CLOCKS_DISAGREE_MS};
 use crate::kafka::{Broker, Checkpoint};
 use crate::legs::progress::{GapCause, Progress};
 use crate::provider::EventId;
 use crate::relay::core::AHEAD_MAX_MS;
 use crate::relay::{self, Version, Versions, Window, resume};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Health, Metrics, ReadingBack};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,12 +20,12 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Ids and versions as our own topics know them; empty with the embedded Kafka, which cannot be asked.
 pub(super) async fn memory(
-    setup: &Setup,
+    shared: &Shared,
     predecessor: Option<&Checkpoint>,
     progress: &Progress,
     now_ms: i64,
 ) -> Result<(Window, Versions), StartError> {
-    let Setup { config, secrets, broker, .. } = setup;
+    let Setup { config, secrets, broker, .. } = &*shared.setup;
     let seed = [rand::random(), rand::random()];
     let window = Window::new(config.dedup.window, config.dedup.ids_max, seed);
     let mut versions = Versions::new(config.dedup.window, config.dedup.ids_max, seed);
@@ -37,9 +37,15 @@ pub(super) async fn memory(
         // What was published before this time is not known any more; it was not newer than this.
         versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
     }
-    let (mut window, versions) = read_back(config, secrets, from_ms, window, versions).await?;
+    let began = Instant::now();
+    let reading = Reading { health: Arc::clone(&shared.health), told: None, waiting_for: None };
+    let (memory, summary) = read_back(config, secrets, from_ms, Memory { window, versions, early: 0 }, reading).await?;
+    let Memory { mut window, versions, early } = memory;
     window.resume(now_ms);
-    info!(ids = window.len(), "window read back");
+    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let recover::Summary { records, bytes, .. } = summary;
+    info!(ids = window.len(), records, bytes, took_ms, "window read back");
+    relay::forgotten_early(&shared.metrics, early);
     Ok((window, versions))
 }
 
@@ -66,48 +72,74 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
     progress
 }
 
-/// Fills window and versions from the records' headers.
-async fn read_back(
-    config: &Config,
-    secrets: &Secrets,
-    from_ms: i64,
+/// What is filled from the records' headers.
+struct Memory {
     window: Window,
     versions: Versions,
-) -> Result<(Window, Versions), StartError> {
-    let ids_max = config.dedup.ids_max;
-    let memory = Arc::new(Mutex::new((window, versions)));
-    let filling = Arc::clone(&memory);
-    let sink = move |record: recover::ReadBack<'_>| {
-        let mut memory = filling.lock().unwrap_or_else(PoisonError::into_inner);
-        let (window, versions) = &mut *memory;
+    /// Ids that had to make room before their time.
+    early: u64,
+}
+
+impl Memory {
+    fn remember(&mut self, record: recover::ReadBack<'_>, ids_max: usize) {
+        let Self { window, versions, early } = self;
         let Some(id) = record.event_id else { return };
         window.remember(id, record.published_at_ms);
         if window.len() > ids_max {
             // A topic may hold more ids than may be remembered; the oldest make room as they will at every commit.
-            window.expire(record.published_at_ms, None);
+            *early += window.expire(record.published_at_ms, None);
             versions.expire(record.published_at_ms);
         }
         if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
             versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
         }
-    };
-    let said = Mutex::new(Instant::now());
-    let progress = move |reading: Reading<'_>| {
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.elapsed() >= PROGRESS_EVERY {
-            *said = Instant::now();
-            info!(
-                done = reading.done,
-                total = reading.total,
-                waiting_for = reading.waiting_for,
-                "reading the window back"
-            );
+    }
+}
+
+/// Tells how far it is, on the log and in the relay's health.
+struct Reading {
+    health: Arc<Health>,
+    told: Option<Instant>,
+    waiting_for: Option<String>,
+}
+
+impl Reading {
+    /// At most once in [`PROGRESS_EVERY`], but at once when what it waits for changes.
+    fn tell(&mut self, progress: recover::Progress<'_>) {
+        let recover::Progress { done, total, waiting_for } = progress;
+        let same = self.waiting_for.as_deref() == waiting_for;
+        if same && self.told.is_some_and(|told| told.elapsed() < PROGRESS_EVERY) {
+            return;
         }
+        self.told = Some(Instant::now());
+        self.waiting_for = waiting_for.map(str::to_owned);
+        info!(done, total, waiting_for, "reading the window back");
+        let minutes = recover::OPEN_TRANSACTION_MAX.as_secs() / 60;
+        let waiting_for = waiting_for.map(|place| {
+            format!("another writer's transaction on {place} (its transaction.timeout.ms, at most {minutes} minutes)")
+        });
+        self.health.set_reading_back(Some(ReadingBack { done, total, waiting_for }));
+    }
+}
+
+async fn read_back(
+    config: &Config,
+    secrets: &Secrets,
+    from_ms: i64,
+    memory: Memory,
+    mut reading: Reading,
+) -> Result<(Memory, recover::Summary), StartError> {
+    let ids_max = config.dedup.ids_max;
+    let memory = Arc::new(Mutex::new(memory));
+    let filling = Arc::clone(&memory);
+    let sink = move |record: recover::ReadBack<'_>| {
+        filling.lock().unwrap_or_else(PoisonError::into_inner).remember(record, ids_max);
     };
-    recover::read_back(config, secrets, from_ms, sink, progress).await?;
-    let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
-    let empty = || (Window::new(Duration::ZERO, 0, [0; 2]), Versions::new(Duration::ZERO, 0, [0; 2]));
-    Ok(std::mem::replace(&mut *memory, empty()))
+    let summary = recover::read_back(config, secrets, from_ms, sink, move |progress| reading.tell(progress)).await?;
+    // The sink has gone with the thread that called it.
+    let memory = Arc::into_inner(memory).map(|memory| memory.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let memory = memory.ok_or_else(|| StartError::Failed("what was read back is still being read".to_owned()))?;
+    Ok((memory, summary))
 }
 
 /// The version that a record's headers tell.

@@ -4,7 +4,7 @@ use super::Topic;
 use super::cancel::{Cancel, Trouble, blocking};
 use super::checkpoint::Checkpoint;
 use super::errors::StartError;
-use super::scan::{Reader, Stretch};
+use super::scan::{self, Reader, Stretch};
 use crate::config::{Config, Secrets};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
@@ -54,6 +54,8 @@ pub struct Summary {
     pub records: u64,
     /// Offsets read, markers and aborted records among them.
     pub offsets: u64,
+    /// Bytes of the records' keys and values.
+    pub bytes: u64,
 }
 
 /// The newest checkpoint, as it stands in the control topic.
@@ -75,7 +77,7 @@ pub async fn read_back(
     secrets: &Secrets,
     from_ms: i64,
     mut sink: impl FnMut(ReadBack<'_>) + Send + 'static,
-    progress: impl Fn(Progress<'_>) + Send + 'static,
+    mut progress: impl FnMut(Progress<'_>) + Send + 'static,
 ) -> Result<Summary, StartError> {
     let (config, secrets) = (config.clone(), secrets.clone());
     blocking(move |cancel| {
@@ -89,11 +91,12 @@ pub async fn read_back(
             stretches.extend(patiently(cancel, || since(&reader, cancel, name, from_ms))?);
         }
         let total = stretches.iter().map(|stretch| stretch.end.abs_diff(stretch.start)).sum();
-        let mut summary = Summary { records: 0, offsets: total };
+        let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
         let each = |message: &BorrowedMessage<'_>| {
             let topic = topics.iter().find(|(_, name)| name == message.topic());
             if let Some((topic, _)) = topic {
                 summary.records += 1;
+                summary.bytes += (message.key_len() + message.payload_len()) as u64;
                 sink(from_headers(*topic, message));
             }
         };
@@ -104,6 +107,9 @@ pub async fn read_back(
     })
     .await
 }
+
+/// How long another writer's open transaction is waited for; then the start fails and names the command that finds it.
+pub const OPEN_TRANSACTION_MAX: std::time::Duration = scan::OPEN_TRANSACTION_MAX;
 
 /// More than hosts with any time service disagree.
 pub const CLOCKS_DISAGREE_MS: i64 = 3_600_000;

@@ -29,7 +29,7 @@ const STALL_MAX: Duration = Duration::from_secs(8);
 const QUEUED_EVENTS: usize = 64;
 /// A broker aborts a transaction after at most `transaction.max.timeout.ms` (15 minutes unless raised); one that is
 /// open longer hangs, and only an operator can end it.
-const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(16 * 60);
+pub(super) const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(16 * 60);
 
 /// A stretch of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -180,11 +180,7 @@ impl Relay {
             Verdict::Committed { at_ms } => {
                 let latest = shown::latest(&batch);
                 self.engine.committed(batch, at_ms, &mut |told| tell(&self.metrics, &self.board, at_ms, told));
-                let early = self.engine.expire(at_ms);
-                if early > 0 {
-                    self.metrics.dedup_evicted_early(early);
-                    warn!(ids = early, "event ids forgotten before their time: raise dedup.ids_max");
-                }
+                forgotten_early(&self.metrics, self.engine.expire(at_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
@@ -239,6 +235,14 @@ fn tell(metrics: &Metrics, board: &Board, now_ms: i64, told: Told<'_>) {
 pub fn opened(metrics: &Metrics, gap: &Gap) {
     metrics.gap_opened();
     info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened");
+}
+
+/// Counts and warns of ids that had to make room before their time: their events would be published again.
+pub fn forgotten_early(metrics: &Metrics, ids: u64) {
+    if ids > 0 {
+        metrics.dedup_evicted_early(ids);
+        warn!(ids, "event ids forgotten before their time: raise dedup.ids_max");
+    }
 }
 
 fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Fate, record: Option<Record<'_>>) {

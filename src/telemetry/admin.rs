@@ -86,11 +86,13 @@ async fn livez(State(shown): State<Shown>) -> Response {
 
 /// Whether events are being committed. A leg that is down is degraded, not unready: the others still deliver.
 async fn readyz(State(shown): State<Shown>) -> Response {
-    let waiting_for: &[&str] = match shown.health.phase() {
-        Phase::Ready => &[],
-        Phase::Starting => &["kafka", "window"],
-        Phase::KafkaUnavailable => &["kafka"],
-        Phase::Stopping => &["stopped"],
+    let snapshot = shown.health.subscribe().borrow().clone();
+    let waiting_for = match (snapshot.phase, &snapshot.reading_back) {
+        (Phase::Ready, _) => vec![],
+        (Phase::Starting, None) => vec!["kafka", "window"],
+        (Phase::Starting, Some(reading)) => ["window"].into_iter().chain(reading.waiting_for.as_deref()).collect(),
+        (Phase::KafkaUnavailable, _) => vec!["kafka"],
+        (Phase::Stopping, _) => vec!["stopped"],
     };
     if waiting_for.is_empty() {
         let mut body = json!({ "ready": true });

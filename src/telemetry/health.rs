@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub legs: [(LegState, Instant); Leg::ALL.len()],
     /// The last time in which events may be missing that nobody can fetch any more, if there was one.
     pub unproven: Option<Unproven>,
+    /// While the window is read back at start: how far it is.
+    pub reading_back: Option<ReadingBack>,
 }
 
 /// A time over which the provider's log no longer reached back, in Unix milliseconds.
@@ -73,6 +75,17 @@ pub struct Unproven {
     pub to_ms: i64,
     /// Orders that last changed in it; `None` when the provider could not list them all.
     pub orders: Option<u64>,
+}
+
+/// How far a start has come with the records that it reads back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadingBack {
+    /// Offsets done: records, and the marker of each transaction.
+    pub done: u64,
+    /// Offsets in all.
+    pub total: u64,
+    /// What holds it up beside Kafka itself, as a sentence's end: `another writer's transaction on TOPIC[PARTITION], …`.
+    pub waiting_for: Option<String>,
 }
 
 /// The one place where parts say what state they are in.
@@ -91,7 +104,7 @@ impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
         Self {
-            snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None }),
+            snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None, reading_back: None }),
             turned_ms: AtomicI64::new(0),
             began: (Instant::now(), now_ms()),
             events_ms: Default::default(),
@@ -127,6 +140,11 @@ impl Health {
     /// The provider's log did not reach back over this time. It stays told until the relay ends, or a later one is.
     pub fn set_unproven(&self, unproven: Unproven) {
         self.snapshot.send_modify(|snapshot| snapshot.unproven = Some(unproven));
+    }
+
+    /// The start reads back, or (`None`) has done so. Every call wakes the readers: the caller bounds how often.
+    pub fn set_reading_back(&self, reading_back: Option<ReadingBack>) {
+        self.snapshot.send_modify(|snapshot| snapshot.reading_back = reading_back);
     }
 
     /// The state now, and each later one.

@@ -15,7 +15,7 @@ mod rate;
 
 pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
 pub use foreign::foreign;
-pub use health::{Health, LegState, Phase, Snapshot, Unproven};
+pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};
 pub use metrics::{KafkaErrorKind, Metrics};
 pub use notify::Notify;
 pub use rate::RateLimited;

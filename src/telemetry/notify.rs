@@ -3,7 +3,7 @@
 //! Without `NOTIFY_SOCKET` nothing is told. A datagram that cannot be sent is no reason to stop relaying, and the
 //! service manager acts on its absence by itself, so failures are logged and no more.
 
-use super::health::{Phase, Snapshot};
+use super::health::{Phase, ReadingBack, Snapshot};
 use super::{LegState, foreign};
 use crate::legs::Leg;
 use sd_notify::NotifyState;
@@ -96,7 +96,13 @@ impl Notify {
 }
 
 /// `ready: websocket connected, webhook connected, backfill backing_off`; legs that are turned off are left out.
+/// While the window is read back: `reading back: 340000 of 1000000 records`, or what holds it up.
 fn status_line(snapshot: &Snapshot) -> String {
+    if let (Phase::Starting, Some(ReadingBack { done, total, waiting_for })) = (snapshot.phase, &snapshot.reading_back)
+    {
+        let waiting = waiting_for.as_ref().map_or_else(String::new, |what| format!("; waiting for {what}"));
+        return format!("reading back: {done} of {total} records{waiting}");
+    }
     let phase = match snapshot.phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
@@ -188,6 +194,11 @@ mod tests {
         let health = Health::default();
         let line = |health: &Health| status_line(&health.subscribe().borrow());
         assert_eq!(line(&health), "starting");
+        let reading = |done, waiting_for| Some(ReadingBack { done, total: 1_000_000, waiting_for });
+        health.set_reading_back(reading(340_000, None));
+        assert_eq!(line(&health), "reading back: 340000 of 1000000 records");
+        health.set_reading_back(reading(5, Some("another writer".to_owned())));
+        assert_eq!(line(&health), "reading back: 5 of 1000000 records; waiting for another writer");
         health.set_leg(Leg::Websocket, LegState::BackingOff);
         health.set_leg(Leg::Webhook, LegState::Connected);
         health.set_phase(Phase::Ready);

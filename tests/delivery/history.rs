@@ -120,7 +120,7 @@ async fn a_cursor_gone_wrong_is_set_back_once_by_hand() {
     rig.write_checkpoint(&wrong).await;
     paid(&rig.simulator);
 
-    let mut second = Process::start_with(&rig, &["--from", &from.to_string()]);
+    let mut second = Process::start_with(&rig, &["--from", &from.to_string()], &[]);
     second.line("relay ready").await;
     let opened = second.line("gap opened").await;
     assert_eq!(opened["cause"], "first_start");

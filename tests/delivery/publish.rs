@@ -1,5 +1,6 @@
 //! Claim, commit, read back; fencing, time-outs, killed brokers, refused sizes.
 
+use crate::support::foreign::open_transaction;
 use crate::support::kafka::Broker as TestBroker;
 use crate::support::settings::{config, secrets};
 use pepay_relay::config::Config;
@@ -8,6 +9,7 @@ use pepay_relay::kafka::consume::{Consumed, Follow, From};
 use pepay_relay::kafka::recover::{Progress, read_back};
 use pepay_relay::kafka::{Batch, Broker, Checkpoint, Marks, Publisher, Stop, Topic, Verdict, topics};
 use pepay_relay::telemetry::{Health, Metrics, Phase};
+use rdkafka::producer::Producer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,7 +58,7 @@ pub async fn orders(config: &Config, count: usize) -> Vec<Consumed> {
 }
 
 /// The ids read back, each as often as it is there: complete, because it reads to the high watermark.
-async fn ids(config: &Config) -> Vec<String> {
+pub async fn ids(config: &Config) -> Vec<String> {
     let found = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&found);
     let each = move |read: pepay_relay::kafka::recover::ReadBack<'_>| {
@@ -226,21 +228,9 @@ async fn partitions_are_those_of_javas_partitioner() {
 /// A foreign writer's transaction on our topic: reading back waits for its end and says so.
 #[tokio::test]
 async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
     let config = config(TestBroker::shared().bootstrap(), &unique("open"));
     let (mut publisher, _) = start(&config).await;
-    let foreign: BaseProducer = rdkafka::ClientConfig::new()
-        .set("bootstrap.servers", TestBroker::shared().bootstrap())
-        .set("transactional.id", unique("foreign"))
-        .create()
-        .unwrap();
-    foreign.init_transactions(Duration::from_secs(30)).unwrap();
-    foreign.begin_transaction().unwrap();
-    let record = BaseRecord::<str, str>::to(&config.kafka.topics.orders).key("order-7").payload("{}");
-    foreign.send(record.partition(0)).map_err(|(error, _)| error).unwrap();
-    while foreign.in_flight_count() > 0 {
-        foreign.poll(Duration::from_millis(10));
-    }
+    let foreign = open_transaction(TestBroker::shared().bootstrap(), &config.kafka.topics.orders);
     let ours = (0..40).map(|n| format!("{}evt_{n:02}-1", "0".repeat(n)));
     commit(&mut publisher, batch(ours, b"{}"), "a").await.unwrap();
     let ends = Mutex::new(Some(foreign));

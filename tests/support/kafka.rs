@@ -3,6 +3,7 @@
 //! `PEPAY_RELAY_TEST_KAFKA=host:port` uses a given one where tests share a broker; tests that kill theirs start their
 //! own. Without Java or Maven a test fails and says what is missing; nothing is skipped.
 
+use super::proxy::Proxy;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs::{self, File};
@@ -63,12 +64,17 @@ impl Broker {
 
     /// A broker of its own, for a test that stops it.
     pub fn start() -> Self {
-        Self::launch(false)
+        Self::launch(false, None)
     }
 
     /// A broker of its own with a second listener that wants TLS, credentials and permissions.
     pub fn start_secured() -> Self {
-        Self::launch(true)
+        Self::launch(true, None)
+    }
+
+    /// A broker of its own that clients reach through `proxy` alone; [`Broker::bootstrap`] is the way around it.
+    pub fn start_behind(proxy: &Proxy) -> Self {
+        Self::launch(false, Some(proxy))
     }
 
     /// Address of the listener without TLS and credentials.
@@ -122,12 +128,16 @@ impl Broker {
         process.guard.wait().expect("guard");
     }
 
-    fn launch(secured: bool) -> Self {
+    fn launch(secured: bool, proxy: Option<&Proxy>) -> Self {
         let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
         let [plain, controller, sasl] = free_ports();
         let mut settings = settings(dir.path(), plain, controller);
         if secured {
             settings.push_str(&secure(dir.path(), plain, controller, sasl));
+        }
+        if let Some(proxy) = proxy {
+            settings.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", proxy.address()));
+            proxy.towards(([127, 0, 0, 1], plain).into());
         }
         fs::write(dir.path().join("server.properties"), settings).expect("settings");
         format(dir.path(), secured);

@@ -1,7 +1,9 @@
 //! What the integration tests share.
 
+pub mod foreign;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod relay;
 pub mod settings;

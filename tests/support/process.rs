@@ -21,11 +21,11 @@ pub struct Process {
 impl Process {
     /// Starts it; [`Process::ready`] waits.
     pub fn start(rig: &Rig) -> Self {
-        Self::start_with(rig, &[])
+        Self::start_with(rig, &[], &[])
     }
 
-    /// The same with arguments of `run`.
-    pub fn start_with(rig: &Rig, arguments: &[&str]) -> Self {
+    /// The same with further arguments of `run` and more in its environment.
+    pub fn start_with(rig: &Rig, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("relay.toml");
         std::fs::write(&file, settings(&rig.config)).expect("settings");
@@ -34,6 +34,7 @@ impl Process {
         command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
         command
             .env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+        command.envs(environment.iter().copied());
         if let Some(password) = &rig.secrets.kafka_password {
             command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
         }
@@ -116,7 +117,7 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 
 /// The settings as a file.
 fn settings(config: &Config) -> String {
-    let Config { name, provider, stream, webhook, backfill, kafka, admin, .. } = config;
+    let Config { name, provider, stream, webhook, backfill, dedup, kafka, admin, shutdown, .. } = config;
     let ms = Duration::as_millis;
     let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
     let mut text = format!(
@@ -126,6 +127,8 @@ fn settings(config: &Config) -> String {
          [webhook]\nlisten = \"{}\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [admin]\nlisten = \"{}\"\n\
+         [dedup]\nids_max = {}\n\
+         [shutdown]\ndeadline = \"{}ms\"\n\
          [kafka]\nbootstrap_servers = \"{}\"\n",
         ms(&stream.ping_interval),
         ms(&stream.idle_timeout),
@@ -139,6 +142,8 @@ fn settings(config: &Config) -> String {
         ms(&backfill.hold_max),
         ms(&backfill.first_start),
         admin.listen,
+        dedup.ids_max,
+        ms(&shutdown.deadline),
         kafka.bootstrap_servers,
     );
     if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {

@@ -85,6 +85,9 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 () = sleep_until(silent_at) => self.check_silence(),
             };
             if let ControlFlow::Break(finished) = flow {
+                if matches!(finished, Finished::Stopped) {
+                    self.leave_held();
+                }
                 self.close(&finished).await;
                 return finished;
             }
@@ -100,7 +103,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
         tokio::select! {
             biased;
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => self.leave_held(),
             () = over(self.leg, self.held.as_ref()) => {
                 // The leg stops; what found no room stays with the provider.
                 let _ = self.let_go().await;
@@ -112,15 +115,33 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     async fn let_go(&mut self) -> ControlFlow<Finished> {
         let Some(Held { frames, .. }) = self.held.take() else { return ControlFlow::Continue(()) };
         let mut flow = ControlFlow::Continue(());
-        for (bytes, received_at_ms) in frames.release() {
+        let mut frames = frames.release();
+        while let Some((bytes, received_at_ms)) = frames.next() {
             match self.deliver(bytes, received_at_ms).await {
                 ControlFlow::Continue(()) => {}
                 // A connection that ended meanwhile does not unread what was read.
                 ControlFlow::Break(Finished::Ended(ended)) => flow = ControlFlow::Break(Finished::Ended(ended)),
-                stopped => return stopped,
+                stopped => {
+                    self.left(frames.count());
+                    return stopped;
+                }
             }
         }
         flow
+    }
+
+    /// What is held stays with the provider, whose log the next start walks through.
+    fn leave_held(&mut self) {
+        if let Some(Held { frames, .. }) = self.held.take() {
+            self.left(frames.release().count());
+        }
+    }
+
+    fn left(&self, count: usize) {
+        for _ in 0..count {
+            self.leg.metrics.delivery(Leg::Websocket);
+            self.leg.metrics.outcome(Leg::Websocket, Outcome::Failed);
+        }
     }
 
     /// A hint that the stream has a hole: a walk is asked for, at once or together with the hints that follow.

@@ -1,0 +1,133 @@
+//! Commits whose answer is lost: whether they stood or not, nothing is lost and nothing is repeated.
+
+use super::publish::{batch, ids, marks, unique};
+use crate::support::kafka::Broker as TestBroker;
+use crate::support::proxy::{END_TXN, Fault, INIT_PRODUCER_ID, PRODUCE, Proxy};
+use crate::support::settings::{config, secrets};
+use pepay_relay::config::Config;
+use pepay_relay::kafka::client::Tuning;
+use pepay_relay::kafka::{Broker, Publisher, Verdict, topics};
+use pepay_relay::telemetry::{Health, Metrics};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Short, so that a commit of unknown outcome is given up soon.
+const TRANSACTION: Duration = Duration::from_secs(4);
+
+struct Line {
+    proxy: Proxy,
+    broker: TestBroker,
+    config: Config,
+    metrics: Arc<Metrics>,
+    publisher: Publisher,
+}
+
+impl Line {
+    async fn new(test: &str) -> Self {
+        let proxy = Proxy::start();
+        let broker = TestBroker::start_behind(&proxy);
+        let config = config(&proxy.address().to_string(), &unique(test));
+        let secrets = secrets(None);
+        topics::ensure(&config, &secrets).await.unwrap();
+        let tuning = Tuning { transaction_timeout: TRANSACTION, fence_confirm_after: Duration::from_millis(200) };
+        let (metrics, health) = (Arc::new(Metrics::new("test")), Arc::new(Health::default()));
+        let started =
+            Publisher::start_tuned(&config, &secrets, Broker::Configured, Arc::clone(&metrics), health, tuning);
+        let (publisher, _) = started.await.unwrap();
+        let mut line = Self { proxy, broker, config, metrics, publisher };
+        line.submit("evt_1-1");
+        line.stands().await;
+        line
+    }
+
+    fn submit(&mut self, id: &str) {
+        self.publisher.submit(batch([id.to_owned()], b"{}"), marks(id));
+    }
+
+    async fn stands(&mut self) {
+        let waited = tokio::time::timeout(Duration::from_secs(120), self.publisher.verdict()).await;
+        let verdict = waited.expect("a verdict in time").1;
+        assert!(matches!(verdict, Ok(Verdict::Committed { .. })), "{verdict:?}");
+    }
+
+    /// New producers that were needed.
+    fn rebuilds(&self) -> u64 {
+        let text = self.metrics.text().unwrap();
+        let row = "pepay_relay_kafka_errors_total{kind=\"rebuild\"} ";
+        text.lines().find_map(|line| line.strip_prefix(row)).unwrap().parse().unwrap()
+    }
+
+    /// Every record ever written to the orders topic, markers and aborted ones included.
+    fn offsets(&self) -> i64 {
+        ends(self.broker.bootstrap(), &self.config.kafka.topics.orders, self.config.kafka.partitions)
+    }
+}
+
+/// The sum of the partitions' ends.
+fn ends(bootstrap: &str, topic: &str, partitions: i32) -> i64 {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+    let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap().1;
+    (0..partitions).map(end).sum()
+}
+
+/// librdkafka asks again on a new connection, and the coordinator tells it that the commit stands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_lost_with_its_connection_is_asked_for_again() {
+    let mut line = Line::new("cut").await;
+    line.proxy.set(&[Fault::CutAtAnswer(END_TXN)], None);
+    line.submit("evt_2-1");
+    line.stands().await;
+    assert_eq!((line.rebuilds(), line.offsets()), (0, 4), "two records, and a marker behind each");
+    assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1"]);
+}
+
+/// The commit stands and every answer about it is lost: the newest checkpoint tells, and nothing is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_stood_unheard_is_not_sent_again() {
+    let mut line = Line::new("stood").await;
+    line.proxy.set(&[Fault::LoseAnswers(END_TXN)], Some(INIT_PRODUCER_ID));
+    line.submit("evt_2-1");
+    line.stands().await;
+    assert_eq!((line.rebuilds(), line.offsets()), (1, 4), "two records, and a marker behind each");
+    line.submit("evt_3-1");
+    line.stands().await;
+    assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1", "evt_3-1"]);
+}
+
+/// The commit never reached the broker: the newest checkpoint tells, and the batch is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_never_arrived_is_sent_again() {
+    let mut line = Line::new("lost").await;
+    line.proxy.set(&[Fault::LoseRequests(END_TXN)], Some(INIT_PRODUCER_ID));
+    line.submit("evt_2-1");
+    line.stands().await;
+    assert_eq!((line.rebuilds(), line.offsets()), (1, 6), "a record that was aborted, and its marker");
+    assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1"]);
+}
+
+/// The coordinator gives a slow transaction up and then answers as if another relay had taken over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_timed_out_is_told_from_a_second_relay() {
+    let mut line = Line::new("slow").await;
+    // The commit is asked for late in the transaction's life, and reaches the coordinator when that is over; the relay
+    // itself has not given it up by then.
+    line.proxy.set(&[Fault::DelayAnswers(PRODUCE, TRANSACTION * 5 / 8), Fault::HoldRequests(END_TXN)], None);
+    line.submit("evt_2-1");
+    let (proxy, bootstrap, topic) =
+        (line.proxy.clone(), line.broker.bootstrap().to_owned(), line.config.kafka.topics.control.clone());
+    tokio::task::spawn_blocking(move || {
+        proxy.wait_for(END_TXN);
+        let (began, open) = (Instant::now(), ends(&bootstrap, &topic, 1));
+        while ends(&bootstrap, &topic, 1) == open {
+            assert!(began.elapsed() < Duration::from_secs(30), "it is given up");
+        }
+        proxy.clear();
+    })
+    .await
+    .unwrap();
+    line.stands().await;
+    assert!(line.rebuilds() >= 1);
+    assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1"]);
+}

@@ -1,0 +1,146 @@
+//! The warm start: what is read back, what is not, and what an operator sees of it.
+
+use super::publish::{batch, marks, start, unique};
+use crate::support::foreign::{open_transaction, write_at};
+use crate::support::kafka::Broker;
+use crate::support::process::Process;
+use crate::support::relay::{Rig, get, until};
+use crate::support::settings::{config, secrets};
+use pepay_relay::clock::now_ms;
+use pepay_relay::kafka::recover::{Progress, read_back, read_back_from};
+use pepay_relay::kafka::{Topic, Verdict};
+use rdkafka::producer::Producer;
+use serde_json::Value;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+const HOUR_MS: i64 = 3_600_000;
+const WINDOW: Duration = Duration::from_secs(72 * 3600);
+
+/// However long the topics are, what lies before the window is not read. Counted, not timed.
+#[tokio::test]
+async fn records_before_the_window_are_not_read() {
+    const OLD: usize = 30_000;
+    const NEW: usize = 600;
+    let config = config(Broker::shared().bootstrap(), &unique("length"));
+    let (mut publisher, _) = start(&config).await;
+    let (bootstrap, topic) = (config.kafka.bootstrap_servers.clone(), config.kafka.topics.orders.clone());
+    let long_ago = now_ms() - 100 * HOUR_MS;
+    let old = (0..OLD).map(|n| format!("evt_1-{n}"));
+    tokio::task::spawn_blocking(move || write_at(&bootstrap, &topic, long_ago, old)).await.unwrap();
+    let ids = (0..NEW).map(|n| format!("{}evt_2-{n}", "0".repeat(n % 60)));
+    publisher.submit(batch(ids, b"{}"), marks("a"));
+    assert!(matches!(publisher.verdict().await.1, Ok(Verdict::Committed { .. })));
+
+    let read = async |from_ms| read_back(&config, &secrets(None), from_ms, |_| (), |_: Progress<'_>| ()).await.unwrap();
+    let all = read(0).await;
+    assert_eq!(all.records as usize, OLD + NEW);
+    let window = read(read_back_from(now_ms(), None, None, WINDOW)).await;
+    assert_eq!(window.records as usize, NEW);
+    // Beside the records the transaction's marker on each partition.
+    assert!(window.offsets <= NEW as u64 + u64::try_from(config.kafka.partitions).unwrap(), "{window:?}");
+}
+
+/// A service manager's socket.
+fn manager() -> (tempfile::TempDir, UnixDatagram, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    (folder, socket, path.to_str().unwrap().to_owned())
+}
+
+/// Waits for a datagram that begins so.
+async fn told(socket: &UnixDatagram, beginning: &str) -> String {
+    let (mut buffer, mut line) = ([0; 4_096], String::new());
+    until(beginning, || {
+        while let Ok(length) = socket.recv(&mut buffer) {
+            line = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            if line.starts_with(beginning) {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
+    line
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_transaction_that_the_start_waits_for_is_named() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "named").await;
+    // So that the topics are there, with something to read back.
+    let first = Process::ready(&rig).await;
+    rig.simulator.create_order().unwrap();
+    rig.until_delivered().await;
+    first.stop().await;
+    let (bootstrap, orders) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.kafka.topics.orders.clone());
+    let topic = orders.clone();
+    let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
+
+    let (_folder, socket, path) = manager();
+    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", &path)]);
+    let status = told(&socket, "STATUS=reading back: ").await;
+    assert!(status.contains(" of ") && status.contains(" records"), "{status}");
+    let place = format!("another writer's transaction on {orders}[0] (its transaction.timeout.ms, at most 16 minutes)");
+    let ready = format!("http://{}/readyz", rig.config.admin.listen);
+    let began = std::time::Instant::now();
+    let body = loop {
+        let body: Value = serde_json::from_str(&get(&ready).await).unwrap();
+        if body["waiting_for"].as_array().is_some_and(|all| all.len() == 2 && all[0] == "window") {
+            break body;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "never named: {body}\n{}", relay.said());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(body, serde_json::json!({ "ready": false, "waiting_for": ["window", place] }));
+    let named = format!("waiting for {place}\n");
+    let begun = told(&socket, "STATUS=reading back: ").await;
+    assert!(begun.ends_with(&named), "{begun}");
+    let webhook = rig.post(b"{}").await;
+    assert_eq!((webhook.status, webhook.body.as_str()), (503, r#"{"error":"starting"}"#));
+
+    tokio::task::spawn_blocking(move || foreign.abort_transaction(Duration::from_secs(30)).unwrap()).await.unwrap();
+    relay.line("relay ready").await;
+    assert_eq!(serde_json::from_str::<Value>(&get(&ready).await).unwrap(), serde_json::json!({ "ready": true }));
+    told(&socket, "READY=1").await;
+    told(&socket, "STATUS=ready: ").await;
+    relay.stop().await;
+    rig.assert_delivered().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ids_that_had_to_make_room_raise_an_alarm_at_a_start_and_while_running() {
+    const IDS_MAX: usize = 1_000;
+    const MORE: usize = 250;
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "room").await;
+    rig.config.dedup.ids_max = IDS_MAX;
+    let (mut publisher, _) = start(&rig.config).await;
+    publisher.submit(batch((0..IDS_MAX + MORE).map(|n| format!("evt_1-{n}")), b"{}"), marks("evt_1-1"));
+    assert!(matches!(publisher.verdict().await.1, Ok(Verdict::Committed { .. })));
+    assert!(publisher.close(Duration::from_secs(10)).await);
+
+    let mut relay = Process::ready(&rig).await;
+    assert_eq!(relay.line("window read back").await["ids"], IDS_MAX);
+    let alarm = relay.line("event ids forgotten before their time: raise dedup.ids_max").await;
+    assert_eq!((&alarm["ids"], &alarm["level"]), (&MORE.into(), &"WARN".into()));
+    let metrics = format!("http://{}/metrics", rig.config.admin.listen);
+    let early = async || -> u64 {
+        let text = get(&metrics).await;
+        let value = text.lines().find_map(|line| line.strip_prefix("pepay_relay_dedup_evicted_early_total "));
+        value.unwrap().parse().unwrap()
+    };
+    assert_eq!(early().await, MORE as u64);
+    let order = rig.simulator.create_order().unwrap();
+    rig.simulator.simulate(&order, pepay_relay::simulator::Transition::PaymentConfirmed).unwrap();
+    rig.until_delivered().await;
+    let issued = rig.simulator.events().len() as u64;
+    let began = std::time::Instant::now();
+    while early().await < MORE as u64 + issued {
+        assert!(began.elapsed() < Duration::from_secs(30), "every new id needs room: {} {issued}", early().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    relay.stop().await;
+    let records = crate::support::records::committed(&rig.config, Topic::Orders).await;
+    assert!(records.len() > IDS_MAX + MORE);
+}

@@ -1,0 +1,42 @@
+//! Writers that are no relay, on topics of a relay.
+
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::time::Duration;
+
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A transaction with one record on partition 0 of `topic`, left open; the caller ends it.
+pub fn open_transaction(bootstrap: &str, topic: &str) -> BaseProducer {
+    let foreign: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("transactional.id", uuid::Uuid::new_v4().to_string())
+        .create()
+        .expect("a producer");
+    foreign.init_transactions(ANSWERS_WITHIN).expect("initialised");
+    foreign.begin_transaction().expect("begun");
+    let record = BaseRecord::<str, str>::to(topic).key("order-7").payload("{}");
+    foreign.send(record.partition(0)).map_err(|(error, _)| error).expect("queued");
+    written(&foreign);
+    foreign
+}
+
+/// Records on `topic` that say of themselves that they were published at `at_ms`, spread over its partitions.
+pub fn write_at(bootstrap: &str, topic: &str, at_ms: i64, ids: impl Iterator<Item = String>) {
+    use rdkafka::message::{Header, OwnedHeaders};
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("linger.ms", "5").create().expect("a producer");
+    for id in ids {
+        let headers = OwnedHeaders::new().insert(Header { key: "ce_id", value: Some(&id) });
+        let record = BaseRecord::<str, str>::to(topic).key(&id).payload("{}").timestamp(at_ms).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).expect("queued");
+        producer.poll(Duration::ZERO);
+    }
+    written(&producer);
+}
+
+fn written(producer: &BaseProducer) {
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::from_millis(10));
+    }
+}

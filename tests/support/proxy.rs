@@ -1,0 +1,192 @@
+//! A TCP proxy between the relay and its broker that loses, holds and delays requests and answers of one kind.
+//!
+//! The broker says of itself that it lives at the proxy's address, so that every connection of a client passes here.
+//! Requests are told apart by the API key at the head of their frame, and answers by their correlation id (the Kafka
+//! protocol guide, "Protocol Primitives").
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const PRODUCE: i16 = 0;
+pub const INIT_PRODUCER_ID: i16 = 22;
+pub const END_TXN: i16 = 26;
+
+/// Longer than anything that is waited for here.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What is done to requests and answers of an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Requests never reach the broker.
+    LoseRequests(i16),
+    /// Requests reach the broker when the fault is over.
+    HoldRequests(i16),
+    /// The broker obeys, and nobody hears of it.
+    LoseAnswers(i16),
+    /// The same, once: the connection ends instead.
+    CutAtAnswer(i16),
+    /// Answers come so much later.
+    DelayAnswers(i16, Duration),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    broker: Option<SocketAddr>,
+    faults: Vec<Fault>,
+    /// A request of this API key ends all faults, before it goes on.
+    until: Option<i16>,
+    /// Requests of each API key so far.
+    seen: BTreeMap<i16, usize>,
+}
+
+/// The proxy; its connections end with their peers.
+#[derive(Clone)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Proxy {
+    /// Listens; connections wait until the broker is known.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let proxy = Self { address: listener.local_addr().expect("bound"), state: Arc::default() };
+        let accepting = proxy.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let proxy = accepting.clone();
+                thread::spawn(move || proxy.serve(client));
+            }
+        });
+        proxy
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn towards(&self, broker: SocketAddr) {
+        self.change(|state| state.broker = Some(broker));
+    }
+
+    /// From now on these faults, and until a request of API key `until` comes.
+    pub fn set(&self, faults: &[Fault], until: Option<i16>) {
+        self.change(|state| {
+            state.faults = faults.to_vec();
+            state.until = until;
+            state.seen.clear();
+        });
+    }
+
+    pub fn clear(&self) {
+        self.set(&[], None);
+    }
+
+    /// Waits for a request of this API key since the faults were set.
+    pub fn wait_for(&self, api: i16) {
+        let lock = self.state();
+        let waited = self.state.1.wait_timeout_while(lock, PATIENCE, |state| !state.seen.contains_key(&api));
+        assert!(!waited.expect("not poisoned").1.timed_out(), "no request of API {api}");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.0.lock().expect("not poisoned")
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.state.1.notify_all();
+    }
+
+    fn wait_while(&self, condition: impl FnMut(&mut State) -> bool) -> MutexGuard<'_, State> {
+        self.state.1.wait_while(self.state(), condition).expect("not poisoned")
+    }
+
+    fn serve(&self, client: TcpStream) {
+        let Some(broker) = self.wait_while(|state| state.broker.is_none()).broker else { return };
+        let Ok(broker) = TcpStream::connect(broker) else { return };
+        let asked = Arc::new(Mutex::new(BTreeMap::new()));
+        let (proxy, known) = (self.clone(), Arc::clone(&asked));
+        let (from, to) = (client.try_clone().expect("a socket"), broker.try_clone().expect("a socket"));
+        thread::spawn(move || {
+            drop(proxy.requests(&from, &to, &known));
+            end(&from, &to);
+        });
+        drop(self.answers(&broker, &client, &asked));
+        end(&broker, &client);
+    }
+
+    fn requests(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Mutex<BTreeMap<i32, i16>>) -> io::Result<()> {
+        loop {
+            let frame = frame(&mut from)?;
+            let api = i16::from_be_bytes([frame[4], frame[5]]);
+            asked.lock().expect("not poisoned").insert(correlation(&frame[8..]), api);
+            self.change(|state| {
+                *state.seen.entry(api).or_default() += 1;
+                if state.until == Some(api) {
+                    state.faults.clear();
+                }
+            });
+            drop(self.wait_while(|state| state.faults.contains(&Fault::HoldRequests(api))));
+            if !self.state().faults.contains(&Fault::LoseRequests(api)) {
+                to.write_all(&frame)?;
+            }
+        }
+    }
+
+    fn answers(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Mutex<BTreeMap<i32, i16>>) -> io::Result<()> {
+        loop {
+            let frame = frame(&mut from)?;
+            let api = asked.lock().expect("not poisoned").remove(&correlation(&frame[4..]));
+            let faults = self.state().faults.clone();
+            let mut lost = false;
+            for fault in faults {
+                match fault {
+                    Fault::LoseAnswers(which) if Some(which) == api => lost = true,
+                    Fault::CutAtAnswer(which) if Some(which) == api => {
+                        self.change(|state| state.faults.retain(|other| *other != fault));
+                        return Ok(());
+                    }
+                    Fault::DelayAnswers(which, time) if Some(which) == api => self.delay(time),
+                    _ => {}
+                }
+            }
+            if !lost {
+                to.write_all(&frame)?;
+            }
+        }
+    }
+
+    /// Lets the time pass, or the faults end.
+    fn delay(&self, time: Duration) {
+        let due = Instant::now() + time;
+        let state = self.state();
+        let left = due.saturating_duration_since(Instant::now());
+        drop(self.state.1.wait_timeout_while(state, left, |state| !state.faults.is_empty()).expect("not poisoned"));
+    }
+}
+
+/// A frame with its length before it.
+fn frame(from: &mut &TcpStream) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let mut frame = length.to_vec();
+    let count = u64::from(u32::from_be_bytes(length));
+    if from.take(count).read_to_end(&mut frame)? as u64 != count || count < 8 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(frame)
+}
+
+fn correlation(bytes: &[u8]) -> i32 {
+    i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+fn end(one: &TcpStream, other: &TcpStream) {
+    // One of them has ended already.
+    drop((one.shutdown(Shutdown::Both), other.shutdown(Shutdown::Both)));
+}
