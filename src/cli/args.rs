@@ -113,8 +113,16 @@ pub enum Command {
         pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
     Tail(Tail),
     /// Serve the simulated provider, for one's own integration tests
-    #[command(after_help = "Example:\n  \
-        pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay")]
+    #[command(
+        long_about = "Serve the simulated provider, for one's own integration tests.\n\n\
+            Beside the provider's routes it has some of its own, with the same key: `POST /simulator/faults` sets the \
+            faults (`{\"rest\":{\"refuse\":{\"status\":503}},\"stream\":{\"silent\":true},\"webhooks\":{\"delay\":\"2s\"}}`; \
+            `{}` ends them all), `POST /simulator/cut` ends every socket (`\"abrupt\"`, `{\"close\":1001}`), \
+            `POST /simulator/orders` lets orders live at once (`{\"count\":100}`), `POST /simulator/events` issues any \
+            event, and `GET /simulator/events?from=0` tells what was issued.",
+        after_help = "Example:\n  \
+        pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay"
+    )]
     Simulator(Simulator),
     /// Print the JSON Schema of each topic's value, as one JSON object
     #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]
