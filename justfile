@@ -19,6 +19,11 @@ test:
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
 
+# Run N rounds of chaos on the real parts (the tests run 20); the report goes to target/chaos/report.json
+chaos N="1000":
+    mkdir -p target/chaos
+    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos/report.json cargo test --locked --test chaos whatever_fails -- --nocapture
+
 # Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
 deny:
     cargo deny --locked check bans licenses sources

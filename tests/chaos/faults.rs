@@ -149,25 +149,30 @@ impl Fault {
             Self::FencedByNobody => drop(stage.with_producer(&stage.config.name.clone()).await),
             Self::ForeignTransaction => foreign_transaction(stage).await,
             Self::RestDown => {
-                stage.provider.faults(json!({ "rest": { "refuse": { "status": 503 } } })).await;
+                let webhooks = json!({ "paused": stage.at_times() });
+                stage.provider.faults(json!({ "rest": { "refuse": { "status": 503 } }, "webhooks": webhooks })).await;
                 stage.provider.cut().await;
                 stage.some_time(500, 4_000).await;
                 stage.provider.well().await;
             }
             Self::CutSockets => {
+                stage.provider.faults(json!({ "webhooks": { "paused": stage.at_times() } })).await;
                 for _ in 0..3 {
                     stage.provider.cut().await;
                     stage.some_time(50, 700).await;
                 }
+                stage.provider.well().await;
             }
             Self::Flap => {
-                stage.provider.faults(json!({ "stream": { "flap": "abrupt" } })).await;
+                let webhooks = json!({ "paused": stage.at_times() });
+                stage.provider.faults(json!({ "stream": { "flap": "abrupt" }, "webhooks": webhooks })).await;
                 stage.provider.cut().await;
                 stage.some_time(500, 3_000).await;
                 stage.provider.well().await;
             }
             Self::Silence => {
-                stage.provider.faults(json!({ "stream": { "silent": true } })).await;
+                let webhooks = json!({ "paused": stage.at_times() });
+                stage.provider.faults(json!({ "stream": { "silent": true }, "webhooks": webhooks })).await;
                 // From below the relay's patience to beyond it.
                 stage.some_time(1_000, 5_000).await;
                 stage.provider.well().await;
@@ -253,6 +258,11 @@ async fn freeze_beyond(stage: &mut Stage) {
 }
 
 impl Stage {
+    /// Yes or no: webhooks alone would hide what the other legs lose.
+    fn at_times(&mut self) -> bool {
+        self.chance.random_bool(0.5)
+    }
+
     /// A producer with a transactional id, which nobody else has from here on.
     async fn with_producer(&self, id: &str) -> BaseProducer {
         let (bootstrap, id) = (self.broker.bootstrap().to_owned(), id.to_owned());

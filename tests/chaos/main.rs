@@ -52,6 +52,8 @@ async fn whatever_fails_nothing_is_lost_repeated_or_out_of_order() {
     fs::create_dir_all(&dir).expect("target/chaos");
     eprintln!("CHAOS_SEED={seed}: {rounds} rounds, logs in {}", dir.display());
 
+    // The clients of this process have no TLS to speak, and do not start without one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let began = Instant::now();
     let mut stage = Stage::new(seed, &dir, wanted_level.as_deref().unwrap_or(LOG_LEVEL)).await;
     let mut survived = Vec::new();
