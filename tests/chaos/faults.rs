@@ -156,7 +156,8 @@ impl Fault {
                 stage.provider.well().await;
             }
             Self::CutSockets => {
-                stage.provider.faults(json!({ "webhooks": { "paused": stage.at_times() } })).await;
+                let webhooks = json!({ "paused": stage.at_times() });
+                stage.provider.faults(json!({ "webhooks": webhooks })).await;
                 for _ in 0..3 {
                     stage.provider.cut().await;
                     stage.some_time(50, 700).await;
