@@ -31,6 +31,17 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
+const SIMULATOR_ROUTES: &str = r#"Routes of its own, with the provider's key:
+  POST /simulator/faults         the faults from now on; {} ends them all, {"stream":{"silent":true},
+                                 "rest":{"refuse":{"status":503}},"webhooks":{"delay":"2s"}} starts three
+  POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
+  POST /simulator/orders         lets orders live their whole life at once: {"count":100}
+  POST /simulator/events         issues any event
+  GET  /simulator/events?from=0  what was issued, from a number on
+
+Example:
+  pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay"#;
+
 /// Options that every command takes.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
@@ -113,16 +124,7 @@ pub enum Command {
         pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
     Tail(Tail),
     /// Serve the simulated provider, for one's own integration tests
-    #[command(
-        long_about = "Serve the simulated provider, for one's own integration tests.\n\n\
-            Beside the provider's routes it has some of its own, with the same key: `POST /simulator/faults` sets the \
-            faults (`{\"rest\":{\"refuse\":{\"status\":503}},\"stream\":{\"silent\":true},\"webhooks\":{\"delay\":\"2s\"}}`; \
-            `{}` ends them all), `POST /simulator/cut` ends every socket (`\"abrupt\"`, `{\"close\":1001}`), \
-            `POST /simulator/orders` lets orders live at once (`{\"count\":100}`), `POST /simulator/events` issues any \
-            event, and `GET /simulator/events?from=0` tells what was issued.",
-        after_help = "Example:\n  \
-        pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay"
-    )]
+    #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),
     /// Print the JSON Schema of each topic's value, as one JSON object
     #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_methods, reason = "the peer is the simulator, whose bodies need no bound")]
 
+mod control;
 mod receiver;
 mod rest;
 mod stream;
