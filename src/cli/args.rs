@@ -32,8 +32,9 @@ Examples:
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
 const SIMULATOR_ROUTES: &str = r#"Routes of its own, with the provider's key:
-  POST /simulator/faults         the faults from now on; {} ends them all, {"stream":{"silent":true},
-                                 "rest":{"refuse":{"status":503}},"webhooks":{"delay":"2s"}} starts three
+  POST /simulator/faults         the faults from now on, by channel; {} ends them all:
+                                 {"stream":{"silent":true}}, {"webhooks":{"delay":"2s"}},
+                                 {"rest":{"refuse":{"status":503}}}
   POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
   POST /simulator/orders         lets orders live their whole life at once: {"count":100}
   POST /simulator/events         issues any event

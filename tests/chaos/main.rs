@@ -56,25 +56,34 @@ async fn whatever_fails_nothing_is_lost_repeated_or_out_of_order() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let began = Instant::now();
     let mut stage = Stage::new(seed, &dir, wanted_level.as_deref().unwrap_or(LOG_LEVEL)).await;
-    let mut survived = Vec::new();
+    let (mut survived, mut failure) = (Vec::new(), None);
     for (fault, number) in Fault::rounds(rounds, &mut StdRng::seed_from_u64(seed)).into_iter().zip(1..) {
         stage.mark().await;
         stage.some_time(0, BETWEEN_MS).await;
         fault.strike(&mut stage).await;
-        let recovery = stage.recovered().await.unwrap_or_else(|failure| {
-            panic!("CHAOS_SEED={seed}, round {number}, {}: {failure}\nlogs: {}", fault.name(), dir.display())
-        });
-        eprintln!("{number:>5}/{rounds} {:32} {:>7.2} s", fault.name(), recovery.as_secs_f64());
-        survived.push((fault, recovery));
+        match stage.recovered().await {
+            Ok(recovery) => {
+                eprintln!("{number:>5}/{rounds} {:32} {:>7.2} s", fault.name(), recovery.as_secs_f64());
+                survived.push((fault, recovery));
+            }
+            Err(why) => {
+                failure = Some(format!("round {number}, {}, {why}", fault.name()));
+                break;
+            }
+        }
     }
     let secrets = stage.secrets();
-    let report = Report { seed, rounds: survived, outcome: stage.finish().await, took: began.elapsed() };
+    let outcome = if failure.is_some() { stage.outcome() } else { stage.finish().await };
+    let report = Report { seed, rounds: survived, outcome, took: began.elapsed() };
     println!("{}", report.table());
     if let Some(path) = variable("CHAOS_REPORT").map(PathBuf::from) {
         fs::write(path, format!("{:#}\n", report.json())).expect("the report");
     }
     let verdict = &report.outcome.verdict;
-    assert!(verdict.is_clean(), "CHAOS_SEED={seed}:\n{verdict}logs: {}", dir.display());
+    let failure = failure.or_else(|| Some(verdict.to_string()).filter(|_| !verdict.is_clean()));
+    if let Some(failure) = failure {
+        panic!("CHAOS_SEED={seed}, {failure}logs in {}", dir.display());
+    }
     for log in ["relay.log", "simulator.log"] {
         let log = dir.join(log);
         let told = first_with(BufReader::new(File::open(&log).expect("a log")), &secrets);

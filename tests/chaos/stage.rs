@@ -153,16 +153,24 @@ impl Stage {
         self.reader.until(deadline, |oracle| oracle.waiting(issued) == 0 && oracle.latest_is_whole()).await;
         // Those that were issued while it drained.
         self.tell().await;
-        let oracle = self.reader.oracle();
-        let mut anew = oracle.again();
+        let mut anew = self.reader.oracle().again();
         tokio::task::block_in_place(|| read_anew(&self.config, &mut anew));
-        let verdict = Some(oracle.verdict(issued)).filter(|verdict| !verdict.is_clean());
-        Outcome {
-            verdict: verdict.unwrap_or_else(|| anew.verdict(issued)),
-            events: oracle.issued(),
-            records: oracle.records,
-            stale: oracle.stale,
+        let mut outcome = self.outcome_of(issued);
+        if outcome.verdict.is_clean() {
+            outcome.verdict = anew.verdict(issued);
         }
+        outcome
+    }
+
+    /// What the oracle found so far, for a run that failed.
+    pub fn outcome(&self) -> Outcome {
+        self.outcome_of(self.told)
+    }
+
+    fn outcome_of(&self, issued: u64) -> Outcome {
+        let oracle = self.reader.oracle();
+        let verdict = oracle.verdict(issued);
+        Outcome { verdict, events: oracle.issued(), records: oracle.records, stale: oracle.stale }
     }
 
     /// What must not be in any log.
