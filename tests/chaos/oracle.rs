@@ -177,10 +177,16 @@ impl Oracle {
         &self.found
     }
 
-    /// What is wrong when all of the first `issued` events should stand and nobody writes any more.
-    pub fn verdict(&self, issued: u64) -> Verdict {
+    /// What is wrong while others are still at work, when the first `issued` events should stand.
+    pub fn interim(&self, issued: u64) -> Verdict {
         let mut verdict = self.found.clone();
         self.waiting.range(..issued).for_each(|(number, id)| verdict.lost.add(format!("{id}, number {number}")));
+        verdict
+    }
+
+    /// The same when nobody writes any more and every event that was issued is known.
+    pub fn verdict(&self, issued: u64) -> Verdict {
+        let mut verdict = self.interim(issued);
         let unknown = self.standing.iter().filter(|(_, id)| !self.known.contains(id));
         unknown.for_each(|(topic, id)| verdict.unexplained.add(format!("{} holds {id}, never issued", topic.as_str())));
         self.latest_due.iter().for_each(|id| verdict.lost.add(format!("{id} in {}", Topic::OrdersLatest.as_str())));
@@ -279,6 +285,7 @@ mod tests {
     fn records_may_be_read_before_the_provider_was_asked() {
         let mut oracle = Oracle::default();
         oracle.read(record(Orders, "k", "evt_1-0", true));
+        assert!(oracle.interim(0).is_clean() && !oracle.verdict(0).is_clean());
         oracle.issue("evt_1-0", ORDER);
         oracle.issue("evt_2-0", ORDER);
         assert_eq!((oracle.issued(), oracle.waiting(1), oracle.waiting(2)), (2, 0, 1));

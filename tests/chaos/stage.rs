@@ -141,7 +141,7 @@ impl Stage {
             return Ok(began.elapsed());
         }
         let waited = began.elapsed();
-        Err(format!("ready: {ready}, after {waited:?} of {issued} events:\n{}", oracle.verdict(issued)))
+        Err(format!("ready: {ready}, after {waited:?} of {issued} events:\n{}", oracle.interim(issued)))
     }
 
     /// Drains the relay, and judges once more by what a new consumer reads.
@@ -155,21 +155,17 @@ impl Stage {
         self.tell().await;
         let mut anew = self.reader.oracle().again();
         tokio::task::block_in_place(|| read_anew(&self.config, &mut anew));
-        let mut outcome = self.outcome_of(issued);
-        if outcome.verdict.is_clean() {
-            outcome.verdict = anew.verdict(issued);
-        }
+        let mut outcome = self.outcome();
+        outcome.verdict = Some(self.reader.oracle().verdict(issued))
+            .filter(|verdict| !verdict.is_clean())
+            .unwrap_or_else(|| anew.verdict(issued));
         outcome
     }
 
     /// What the oracle found so far, for a run that failed.
     pub fn outcome(&self) -> Outcome {
-        self.outcome_of(self.told)
-    }
-
-    fn outcome_of(&self, issued: u64) -> Outcome {
         let oracle = self.reader.oracle();
-        let verdict = oracle.verdict(issued);
+        let verdict = oracle.interim(self.told);
         Outcome { verdict, events: oracle.issued(), records: oracle.records, stale: oracle.stale }
     }
 
