@@ -32,6 +32,18 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
+const SIMULATOR_ROUTES: &str = r#"Routes of its own, with the provider's key:
+  POST /simulator/faults         the faults from now on, by channel; {} ends them all:
+                                 {"stream":{"silent":true}}, {"webhooks":{"delay":"2s"}},
+                                 {"rest":{"refuse":{"status":503}}}
+  POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
+  POST /simulator/orders         lets orders live their whole life at once: {"count":100}
+  POST /simulator/events         issues any event
+  GET  /simulator/events?from=0  what was issued, from a number on
+
+Example:
+  pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay"#;
+
 /// Options that every command takes.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
@@ -119,8 +131,7 @@ pub enum Command {
         Asks the relay at `admin.listen`; status 1 when none answers there.")]
     Status,
     /// Serve the simulated provider, for one's own integration tests
-    #[command(after_help = "Example:\n  \
-        pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay")]
+    #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),
     /// Print the JSON Schema of each topic's value, as one JSON object
     #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]

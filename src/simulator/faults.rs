@@ -1,16 +1,19 @@
 //! Faults that can be switched on while the simulator runs, channel by channel. Everything is off by default.
 //!
 //! [`Faults`] is the state; [`FaultSwitch`] changes it at run time, and does what is an act and not a state:
-//! cutting sockets and sending raw frames.
+//! cutting sockets and sending raw frames. As JSON (`POST /simulator/faults`) it has the same members, times as
+//! `"500ms"`.
 
 use super::hub::Hub;
 use axum::extract::ws::Message;
 use bytes::Bytes;
+use serde::{Deserialize, Deserializer};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Every fault that lasts.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// On the WebSocket.
     pub stream: StreamFaults,
@@ -21,7 +24,8 @@ pub struct Faults {
 }
 
 /// Faults of the WebSocket.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct StreamFaults {
     /// Answers every upgrade with this status.
     pub refuse: Option<Answer>,
@@ -44,26 +48,32 @@ pub struct StreamFaults {
 }
 
 /// Faults of the webhook sender.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WebhookFaults {
     /// Nothing is sent; it gathers.
     pub paused: bool,
     /// Each first attempt waits so long.
+    #[serde(deserialize_with = "duration")]
     pub delay: Duration,
     /// And up to so long more, by chance: what shuffles them.
+    #[serde(deserialize_with = "duration")]
     pub jitter: Duration,
     /// Percent of deliveries that are made twice.
     pub duplicate_percent: u8,
 }
 
 /// Faults of the REST calls.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RestFaults {
     /// Answers every call with this status.
     pub refuse: Option<Answer>,
     /// Answers so much later.
+    #[serde(deserialize_with = "duration")]
     pub delay: Duration,
     /// The Events API shows an event only so long after the other channels had it.
+    #[serde(deserialize_with = "duration")]
     pub log_visible_after: Duration,
     /// The event log keeps so many of its newest events at most, for the socket's replay as well; what it forgets once
     /// it does not get back.
@@ -73,11 +83,13 @@ pub struct RestFaults {
 }
 
 /// An answer instead of the right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// `Retry-After`, in seconds.
+    #[serde(default)]
     pub retry_after_s: Option<u32>,
 }
 
@@ -89,7 +101,8 @@ impl Answer {
 }
 
 /// How a connection ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cut {
     /// Without a close frame.
     Abrupt,
@@ -100,7 +113,8 @@ pub enum Cut {
 }
 
 /// How `since` is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Since {
     /// What came after it; the reading of the documentation.
     #[default]
@@ -112,7 +126,8 @@ pub enum Since {
 }
 
 /// The words of control frames, of which the documentation says nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Controls {
     /// `replay_started` and so on.
     #[default]
@@ -121,6 +136,12 @@ pub enum Controls {
     Other,
     /// None are sent.
     None,
+}
+
+/// A time as the settings write it.
+fn duration<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(json)?;
+    humantime::parse_duration(&text).map_err(serde::de::Error::custom)
 }
 
 /// Changes the faults of a running simulator.

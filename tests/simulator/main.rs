@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "the peer is the simulator, whose bodies need no bound")]
 
 mod client;
+mod control;
 mod page;
 mod receiver;
 mod rest;

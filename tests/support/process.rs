@@ -1,8 +1,11 @@
 //! The real binary: started with a settings file, watched by its log lines, ended by signals.
 
 use super::relay::{PATIENCE, Rig};
-use pepay_relay::config::Config;
+use pepay_relay::config::{Config, Secrets};
 use serde_json::Value;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -26,26 +29,51 @@ impl Process {
 
     /// The same with further arguments of `run` and more in its environment.
     pub fn start_with(rig: &Rig, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::spawn(&rig.config, &rig.secrets, None, arguments, environment)
+    }
+
+    /// The same without a rig; `log` takes its lines from a level on, at the end of a file. Only those that are no
+    /// detail are remembered as well.
+    pub fn launch(config: &Config, secrets: &Secrets, log: Option<(&str, &Path)>) -> Self {
+        Self::spawn(config, secrets, log, &[], &[])
+    }
+
+    fn spawn(
+        config: &Config,
+        secrets: &Secrets,
+        log: Option<(&str, &Path)>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let file = dir.path().join("relay.toml");
-        std::fs::write(&file, settings(&rig.config)).expect("settings");
+        std::fs::write(&file, settings(config)).expect("settings");
         let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
         command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").args(arguments).env_clear();
-        command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
-        command
-            .env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+        if let Some((level, _)) = log {
+            command.args(["--log-level", level]);
+        }
+        command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
+        command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
         command.envs(environment.iter().copied());
-        if let Some(password) = &rig.secrets.kafka_password {
+        if let Some(password) = &secrets.kafka_password {
             command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
         let (sender, lines) = watch::channel(Vec::new());
+        let mut log =
+            log.map(|(_, path)| OpenOptions::new().create(true).append(true).open(path).expect("the log's file"));
         tokio::spawn(async move {
             while let Ok(Some(line)) = stderr.next_line().await {
+                if let Some(log) = &mut log {
+                    writeln!(log, "{line}").expect("the log's file");
+                }
                 let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
-                sender.send_modify(|lines| lines.push(line));
+                if line["level"] != "DEBUG" && line["level"] != "TRACE" {
+                    sender.send_modify(|lines| lines.push(line));
+                }
             }
         });
         Self { pid: child.id().expect("running"), child, lines, _dir: dir }

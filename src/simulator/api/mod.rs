@@ -2,6 +2,7 @@
 
 mod answer;
 mod checkout;
+mod control;
 mod events;
 mod orders;
 mod page;
@@ -49,9 +50,11 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
         .route("/api/commerce/devnet/orders/{order_id}/simulate", post(orders::simulate))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authenticate))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&hub), misbehave));
+    let control = control::router().route_layer(middleware::from_fn_with_state(Arc::clone(&hub), authenticate));
     Router::new()
         .merge(keyed)
         .merge(page::routes())
+        .merge(control)
         .route("/ws/commerce/events", get(stream::connect))
         .fallback(async || Error::not_found("Route not found"))
         .method_not_allowed_fallback(async || Error::method_not_allowed())

@@ -40,6 +40,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Log {
     entries: VecDeque<Entry>,
+    appended: u64,
     last: Option<EventId>,
     forgotten: Option<EventId>,
     keep_ms: i64,
@@ -77,7 +78,7 @@ pub struct Page {
 impl Log {
     /// An empty log that keeps events for `keep_ms` and at most `keep_events` of them.
     pub const fn new(keep_ms: i64, keep_events: usize) -> Self {
-        Self { entries: VecDeque::new(), last: None, forgotten: None, keep_ms, keep_events }
+        Self { entries: VecDeque::new(), appended: 0, last: None, forgotten: None, keep_ms, keep_events }
     }
 
     /// The next id: `now_ms`, or the last id's time if the clock went back; strictly above every id before.
@@ -93,6 +94,7 @@ impl Log {
 
     /// Writes `event` down, to be shown by the Events API from `visible_from_ms` on.
     pub fn append(&mut self, event: Arc<Event>, now_ms: i64, visible_from_ms: i64) {
+        self.appended += 1;
         self.entries.push_back(Entry { event, issued_at_ms: now_ms, visible_from_ms });
         self.expire(now_ms);
     }
@@ -157,6 +159,11 @@ impl Log {
     /// Whether events after `cursor` have been forgotten.
     pub fn is_too_old(&self, cursor: EventId) -> bool {
         self.forgotten.is_some_and(|forgotten| cursor < forgotten)
+    }
+
+    /// Events that were ever written down, those forgotten since included.
+    pub const fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// Every event after `cursor` (or from it on, when `inclusive`), oldest first.
@@ -273,7 +280,7 @@ mod tests {
     #[test]
     fn what_is_past_retention_is_forgotten_and_known_to_be() {
         let mut log = log_of(6, 4);
-        assert_eq!(log.all().count(), 4);
+        assert_eq!((log.all().count(), log.appended()), (4, 6));
         assert!(log.is_too_old(EventId { ms: 100, seq: 0 }));
         assert!(!log.is_too_old(EventId { ms: 100, seq: 1 }), "everything after the last forgotten one is held");
         log.expire(1_101);
