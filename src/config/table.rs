@@ -201,7 +201,7 @@ pub static SETTINGS: &[Setting] = {
 
         setting!("admin.listen", admin.listen, Is(r#""127.0.0.1:9464""#), "Address of the admin listener: health, metrics, status."),
 
-        setting!("log.level", log.level, Is(r#""info""#), "error, warn, info, debug, trace or off; also by target: \"info,rdkafka=warn\". Read anew on reload."),
+        setting!("log.level", log.level, Is(r#""info""#), "error, warn, info, debug, trace or off; also by target: \"info,rdkafka=warn\". Libraries say no more than info, since their details hold keys and payloads. Read anew on reload."),
         setting!("log.format", log.format, Is(r#""auto""#), "text, json, or auto: text, coloured only on a terminal."),
 
         setting!("shutdown.deadline", shutdown.deadline, Is(r#""20s""#), SECOND, 10 * MINUTE, "Time to finish what is inside; the rest is left to the provider, which still holds it."),

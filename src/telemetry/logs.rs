@@ -11,7 +11,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
@@ -86,8 +86,24 @@ fn parse_level(level: &str) -> Result<Targets, LogError> {
         return Err(LogError::Level);
     }
     let parts: Vec<&str> = level.split(',').map(str::trim).collect();
-    parts.join(",").parse().map_err(|_| LogError::Level)
+    let asked: Targets = parts.join(",").parse().map_err(|_| LogError::Level)?;
+    Ok(without_foreign_detail(&asked))
 }
+
+/// Below INFO, libraries write what no log may hold: tungstenite the request with its key, and every frame. So details
+/// are for our own targets, where we know what is in them.
+fn without_foreign_detail(asked: &Targets) -> Targets {
+    let default = asked.default_level().unwrap_or(LevelFilter::OFF);
+    let own = OWN_TARGETS.into_iter().map(|target| (target.to_owned(), default));
+    let named = asked.iter().map(|(target, level)| {
+        let is_own = OWN_TARGETS.into_iter().any(|own| target.starts_with(own));
+        (target.to_owned(), if is_own { level } else { level.min(LevelFilter::INFO) })
+    });
+    Targets::new().with_default(default.min(LevelFilter::INFO)).with_targets(own).with_targets(named)
+}
+
+/// Targets whose details may be written: ours, and what librdkafka says through ours (it names no payload).
+const OWN_TARGETS: [&str; 2] = ["pepay_relay", "rdkafka"];
 
 type Filter = reload::Layer<Targets, Registry>;
 
@@ -222,6 +238,21 @@ mod tests {
 
     fn hostile() {
         tracing::info!(display = %HOSTILE, debug = ?HOSTILE, text = HOSTILE, "message {HOSTILE}");
+    }
+
+    #[test]
+    fn details_of_libraries_are_never_written_whatever_is_asked_for() {
+        let text = leveled("trace,tungstenite=trace,hyper=off,pepay_relay::legs=warn", LogFormat::Text, false, |_| {
+            tracing::trace!(target: "tungstenite::handshake::client", "x-commerce-api-key: ck_1");
+            tracing::debug!(target: "reqwest", "a library's detail");
+            tracing::info!(target: "tungstenite", "a library's news");
+            tracing::error!(target: "hyper", "turned off");
+            tracing::trace!(target: "pepay_relay::relay", "our detail");
+            tracing::info!(target: "pepay_relay::legs", "turned down");
+            tracing::trace!(target: "rdkafka", "librdkafka's detail");
+        });
+        let said: Vec<_> = text.lines().filter_map(|line| line.split_once(": ")).map(|(_, said)| said).collect();
+        assert_eq!(said, ["a library's news", "our detail", "librdkafka's detail"], "{text}");
     }
 
     #[test]
