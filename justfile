@@ -23,9 +23,13 @@ simulate N="1000000":
 deny:
     cargo deny --locked check bans licenses sources
 
-# The cost of one order event at three sizes of the window
-bench:
-    cargo bench --locked
+# The real binary beside a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
+bench *ARGUMENTS:
+    cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
+
+# The cost of one order event without Kafka, at three sizes of the window
+bench-pure:
+    cargo bench --locked --bench pure
 
 # Watch the whole at work
 demo:
