@@ -93,8 +93,11 @@ fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
         }
     }
     // Committing would wait for the records too, in slices of 100 ms.
+    // A poll of a millisecond would spin.
+    let began = Instant::now();
     while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(1));
+        pause((began.elapsed() / 16).clamp(Duration::from_micros(50), Duration::from_micros(250)));
+        producer.poll(Duration::ZERO);
     }
     producer.commit_transaction(Duration::from_secs(60)).expect("committed");
 }
