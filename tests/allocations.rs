@@ -5,7 +5,8 @@
 //!
 //! One test alone, in a program of its own: other threads would be counted too.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failed test may panic")]
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+#![allow(clippy::print_stdout, clippy::cast_precision_loss, reason = "figures")]
 
 use bytes::Bytes;
 use futures::FutureExt;
