@@ -15,9 +15,9 @@ lint:
 test:
     cargo test --locked
 
-# Units, alerts and metrics, judged by the system's own tools (needs Debian's systemd and prometheus)
+# Units, alerts and the page, judged by systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
 system:
-    cargo test --locked --test system
+    cargo test --locked --test system --test page
 
 # Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
 simulate N="1000000":
@@ -46,8 +46,12 @@ chaos N="1000":
 deny:
     cargo deny --locked check bans licenses sources
 
-# The cost of one order event at three sizes of the window
-bench:
+# The real binary beside a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
+bench *ARGUMENTS:
+    cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
+
+# The cost of one order event without Kafka, at three sizes of the window
+bench-pure:
     cargo bench --locked --bench pure
 
 # Starting with N events in the window, on a real Kafka (needs Java 17 and Maven)

@@ -47,7 +47,13 @@ pub struct StreamError {
 }
 
 /// Tells what a text message is. Never fails: what cannot be read is [`Frame::Other`].
+///
+/// An event is told by the first member that is called `object`, without a look at what follows: whether that is
+/// well-formed is found out where events are decoded.
 pub fn classify(text: &str) -> Frame {
+    if json::first_member(text, "object") == Some("\"event\"") {
+        return Frame::Event;
+    }
     let object = match json::members(text, &["object"]) {
         Ok(Some([Some(object)])) => json::string(object),
         _ => None,
@@ -100,7 +106,9 @@ mod tests {
     #[test]
     fn frames_are_told_apart_by_object() {
         assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
-        for other in ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"event""#]
+        assert_eq!(classify(r#"{"data":{"object":"ws_error"},"object":"event","data":"#), Frame::Event, "judged later");
+        for other in
+            ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"ws_error""#]
         {
             assert_eq!(classify(other), Frame::Other, "{other}");
         }

@@ -29,6 +29,17 @@ pub(crate) fn members<'a, const N: usize>(
     Ok(found)
 }
 
+/// The first member called `name` of the object that `text` begins with, as it came. Nothing behind it is read.
+pub(crate) fn first_member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    let mut found = None;
+    let object = text.trim_start_matches([' ', '\t', '\n', '\r']).starts_with('{');
+    if object {
+        // The visitor ends the reading with an error once it has what it wants.
+        let _ = serde_json::Deserializer::from_str(text).deserialize_map(First(&[name], &mut found));
+    }
+    found.map(RawValue::get)
+}
+
 /// The text of a JSON string; `None` for another kind of value, and for half a surrogate pair, which is no text.
 pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
@@ -94,6 +105,28 @@ impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
             }
         }
         Ok(found)
+    }
+}
+
+/// Finds the first member of a name, and then stops.
+struct First<'n, 'a>(&'n [&'n str; 1], &'n mut Option<&'a RawValue>);
+
+impl<'de> Visitor<'de> for First<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(name) = object.next_key_seed(Position(self.0))? {
+            if name.is_some() {
+                *self.1 = Some(object.next_value()?);
+                return Err(serde::de::Error::custom("found"));
+            }
+            object.next_value::<IgnoredAny>()?;
+        }
+        Ok(())
     }
 }
 

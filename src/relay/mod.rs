@@ -27,12 +27,29 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 /// How often an idle relay commits a checkpoint: often enough to notice within 15 s that another relay took over.
 pub const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// After a commit that answered webhooks, the next batch waits this fraction of the commit's time at most for as many
+/// new deliveries as were answered: their senders are free again and about to send. Without it they split into two
+/// groups that take turns, each waiting for the other's commit: transactions half as large, and answers twice as late.
+const GATHER_FRACTION: u32 = 4;
+
+/// The longest such wait: a commit that Kafka delayed says nothing about how long senders take.
+const GATHER_MAX: Duration = Duration::from_millis(4);
+
+/// The wait for senders that are free again.
+#[derive(Clone, Copy, Debug)]
+struct Gather {
+    /// New deliveries that end it.
+    wanted: usize,
+    /// When it ends without them.
+    until: Instant,
+}
 
 /// The loop and all that it holds.
 #[derive(Debug)]
@@ -78,14 +95,20 @@ impl Relay {
         let mut busy = false;
         let mut open = true;
         let mut unsaved = false;
+        let mut sent_at = Instant::now();
+        let mut gather: Option<Gather> = None;
         let why = loop {
             self.take(&mut waiting);
-            if !busy && let Some((batch, marks)) = self.next() {
+            gather.take_if(|gather| gather.wanted == 0 || !open || self.engine.room() == 0);
+            if !busy
+                && gather.is_none()
+                && let Some((batch, marks)) = self.next()
+            {
                 self.publisher.submit(batch, marks);
-                (busy, unsaved) = (true, false);
+                (busy, unsaved, sent_at) = (true, false, Instant::now());
                 tick.reset();
             }
-            if !busy && !waiting.is_empty() {
+            if !busy && gather.is_none() && !waiting.is_empty() {
                 // Everything planned was settled without a transaction, so there is room for what waits.
                 continue;
             }
@@ -109,13 +132,17 @@ impl Relay {
                 (batch, verdict) = self.publisher.verdict(), if busy => {
                     busy = false;
                     match self.judge(batch, verdict) {
-                        Ok(()) => {}
+                        Ok(answered) => gather = Gather::after(answered, sent_at.elapsed()),
                         Err(why) => break Some(why),
                     }
                 }
+                () = gathered(gather) => gather = None,
                 count = self.intake.recv_many(&mut arrived, room), if open && room > 0 => {
                     open = count > 0;
                     unsaved |= open;
+                    if let Some(gather) = &mut gather {
+                        gather.wanted = gather.wanted.saturating_sub(count);
+                    }
                     waiting.extend(arrived.drain(..));
                 }
                 _ = tick.tick() => {
@@ -175,22 +202,28 @@ impl Relay {
         self.publisher.submit(Batch::default(), self.engine.core().marks());
     }
 
-    fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<(), Stop> {
+    /// Settles or halves the batch; how many webhooks were answered.
+    fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<usize, Stop> {
         match verdict? {
             Verdict::Committed { at_ms } => {
                 let latest = shown::latest(&batch);
-                self.engine.committed(batch, at_ms, &mut |told| tell(&self.metrics, &self.board, at_ms, told));
+                let mut answered = 0;
+                self.engine.committed(batch, at_ms, &mut |told| {
+                    answered += usize::from(matches!(&told, Told::Delivery(delivery, ..) if delivery.reply.is_some()));
+                    tell(&self.metrics, &self.board, at_ms, told);
+                });
                 forgotten_early(&self.metrics, self.engine.expire(at_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
                     shown::look(inside, self.engine.core(), at_ms);
                 });
-                Ok(())
+                Ok(answered)
             }
             Verdict::Refused { detail } => {
                 info!(detail, deliveries = self.engine.inside(), "batch refused: sending it again in halves");
-                self.engine.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))
+                self.engine.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
+                Ok(0)
             }
         }
     }
@@ -213,6 +246,22 @@ impl Relay {
 
     fn now(&self) -> Now {
         Now { ms: now_ms(), provider_ms: self.clock.provider_ms() }
+    }
+}
+
+impl Gather {
+    /// The wait after a commit that took `took` and answered so many; none where nobody was answered.
+    fn after(answered: usize, took: Duration) -> Option<Self> {
+        let until = Instant::now() + (took / GATHER_FRACTION).min(GATHER_MAX);
+        (answered > 0).then_some(Self { wanted: answered, until })
+    }
+}
+
+/// Until the wait is over; never without one.
+async fn gathered(gather: Option<Gather>) {
+    match gather {
+        Some(gather) => sleep_until(gather.until).await,
+        None => std::future::pending().await,
     }
 }
 

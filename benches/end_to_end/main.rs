@@ -1,0 +1,85 @@
+//! The whole relay, measured: `just bench`, or `cargo bench --bench end_to_end -- --help`.
+//!
+//! The real binary stands between a provider that plays prepared frames and prepared signed requests, and a real
+//! Kafka. In turn with it runs the *base*: a bare transactional librdkafka producer, a process of its own, that writes
+//! the same normalized records with the same headers over as many partitions in transactions of as many. Machines
+//! differ and drift; so every target is a ratio of the two in one run, pair by pair.
+//!
+//! The generator does next to nothing while it is measured: frames and requests are bytes that are only written.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench may stop")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints")]
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures")]
+#![allow(unreachable_pub, missing_docs, dead_code, reason = "a program of its own, which shares files with the tests")]
+
+mod base;
+mod figures;
+#[path = "../../tests/support/kafka.rs"]
+mod kafka;
+mod load;
+mod parts;
+mod process;
+mod provider;
+mod receive;
+mod webhooks;
+
+use clap::Parser;
+use figures::Report;
+use parts::Bench;
+use std::path::PathBuf;
+
+/// Measures the real binary beside a bare transactional producer, on a real Kafka.
+#[derive(Parser, Debug)]
+struct Arguments {
+    /// Parts to measure, with commas between: websocket, webhook, quiet, idle.
+    #[arg(long, value_delimiter = ',', default_value = "websocket,webhook,quiet,idle")]
+    only: Vec<String>,
+    /// Different events of a run of the WebSocket; the other parts take shares of it.
+    #[arg(long, default_value_t = 200_000)]
+    events: usize,
+    /// Counted runs of each, after one that is not.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Connections that send webhooks, with commas between.
+    #[arg(long, value_delimiter = ',', default_value = "64,256,1024")]
+    connections: Vec<usize>,
+    /// An earlier build of the binary, measured in turn with this one.
+    #[arg(long)]
+    against: Option<PathBuf>,
+    /// Where the figures go as JSON.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench/end_to_end.json"))]
+    json: PathBuf,
+    /// What this process is when the bench has started itself: the base, with its task as JSON.
+    #[arg(long, hide = true)]
+    base: Option<String>,
+    /// `cargo bench` says it to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Some(task) = &arguments.base {
+        println!("{}", base::run(&serde_json::from_str(task).expect("a task")));
+        return;
+    }
+    let broker = kafka::Broker::shared();
+    let mut report = Report::default();
+    let bench = Bench::new(broker.bootstrap(), arguments.against.clone(), arguments.events, arguments.runs);
+    for part in &arguments.only {
+        match part.as_str() {
+            "websocket" => {
+                bench.websocket(false, &mut report);
+                bench.websocket(true, &mut report);
+            }
+            "webhook" => arguments.connections.iter().for_each(|count| bench.webhook(*count, &mut report)),
+            "quiet" => bench.quiet(&mut report),
+            "idle" => bench.idle(&mut report),
+            other => panic!("no part is called {other:?}"),
+        }
+    }
+    println!("{}", report.table());
+    std::fs::create_dir_all(arguments.json.parent().expect("a directory")).expect("a directory");
+    std::fs::write(&arguments.json, report.json().to_string()).expect("figures");
+    println!("written: {}", arguments.json.display());
+}

@@ -1,0 +1,205 @@
+//! What is measured: the socket's and the webhooks' throughput, the latency of a quiet hour, and the cost of none.
+
+use super::base::Task;
+use super::figures::{BASE, Figures, Report, latencies};
+use super::load::Events;
+use super::process::{Relay, pause};
+use super::provider::Provider;
+use super::receive::{Receiver, create_topic, now_us};
+use super::webhooks;
+use serde_json::Value;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Of a run's events, the share that comes before the clock starts, as a divisor.
+const WARM_UP: usize = 10;
+
+/// The pace of a quiet hour.
+const QUIET_EVERY_MS: u64 = 10;
+
+/// How long an idle relay is watched: longer than the 10 s after which it commits a checkpoint.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Contenders, and how much they have to do.
+pub struct Bench {
+    bootstrap: String,
+    provider: Provider,
+    /// Builds of the relay, with their names.
+    builds: Vec<(&'static str, PathBuf)>,
+    events: usize,
+    runs: usize,
+    /// Relays and topics made so far: each has names of its own.
+    made: Cell<usize>,
+}
+
+impl Bench {
+    pub fn new(bootstrap: &str, against: Option<PathBuf>, events: usize, runs: usize) -> Self {
+        let mut builds = vec![("relay", PathBuf::from(env!("CARGO_BIN_EXE_pepay-relay")))];
+        builds.extend(against.map(|path| ("earlier", path)));
+        let (bootstrap, provider, made) = (bootstrap.to_owned(), Provider::start(), Cell::new(0));
+        Self { bootstrap, provider, builds, events, runs, made }
+    }
+
+    /// Frames as fast as the relay takes them, a tenth of them repeats.
+    pub fn websocket(&self, latest: bool, report: &mut Report) {
+        let part = if latest { "websocket, latest" } else { "websocket" };
+        self.in_turn(part, report, |build| {
+            let mut relay = self.start(build, latest);
+            let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
+            let all = warm + self.events as u64;
+            let [first, then] = [events.frames(0..warm, true), events.frames(warm..all, true)];
+            self.provider.play(first.bytes());
+            relay.until_published("websocket", warm as usize);
+            let (cpu, transactions, began) = (relay.cpu_seconds(), relay.transactions(), Instant::now());
+            self.provider.play(then.bytes());
+            relay.until_published("websocket", all as usize);
+            let seconds = began.elapsed().as_secs_f64();
+            let cpu = relay.cpu_seconds() - cpu;
+            let transaction = self.events as f64 / (relay.transactions() - transactions).max(1.0);
+            let mut figures = throughput(self.events as f64, seconds, cpu, transaction);
+            figures.push(("peak RSS MiB", relay.peak_mib()));
+            drop(relay);
+            let task = self.task(latest, all, transaction.round() as usize, 0);
+            (figures, Task { began_ms: events.began_ms(), ..task })
+        });
+    }
+
+    /// Signed requests on so many connections, each of which sends the next one when it has its answer.
+    pub fn webhook(&self, connections: usize, report: &mut Report) {
+        // More connections are faster: 20 thousand requests at 64, 80 thousand at 1,024, unless told otherwise.
+        let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
+        self.in_turn(&format!("webhook, {connections}"), report, |build| {
+            let relay = self.start(build, false);
+            let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
+            let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
+            webhooks::send(relay.webhook(), &first, connections);
+            let (cpu, transactions, began) = (relay.cpu_seconds(), relay.transactions(), Instant::now());
+            let times = webhooks::send(relay.webhook(), &then, connections);
+            let seconds = began.elapsed().as_secs_f64();
+            let cpu = relay.cpu_seconds() - cpu;
+            let transaction = count as f64 / (relay.transactions() - transactions).max(1.0);
+            let mut figures = throughput(count as f64, seconds, cpu, transaction);
+            figures.extend(latencies(times));
+            figures.push(("peak RSS MiB", relay.peak_mib()));
+            drop(relay);
+            let task = self.task(false, warm + count, transaction.round() as usize, 0);
+            (figures, Task { began_ms: events.began_ms(), ..task })
+        });
+    }
+
+    /// One event every 10 ms: from when it is due at the provider to when a consumer of committed records has it.
+    pub fn quiet(&self, report: &mut Report) {
+        let count = (self.events / 200).max(100) as u64;
+        let warm = count / WARM_UP as u64;
+        let part = "quiet";
+        for run in 0..=self.runs {
+            for (name, build) in &self.builds {
+                let mut relay = self.start(build, false);
+                let receiver = Receiver::start(&self.bootstrap, &relay.topic("orders"));
+                let frames = Events::of_now().frames(0..warm + count, false);
+                let (began, began_us) = (Instant::now(), now_us());
+                for index in 0..frames.len() {
+                    let due = Duration::from_millis(index as u64 * QUIET_EVERY_MS);
+                    pause(due.saturating_sub(began.elapsed()));
+                    self.provider.play(frames.get(index));
+                }
+                relay.until_published("websocket", frames.len());
+                let arrived = receiver.stop();
+                let times = (warm..warm + count)
+                    .map(|number| (arrived[&number] - began_us - (number * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3);
+                if run > 0 {
+                    report.add(part, name, latencies(times.collect()).to_vec());
+                }
+            }
+            let mut task = self.task(false, warm + count, 1, QUIET_EVERY_MS);
+            task.warm_up = warm as usize;
+            let receiver = Receiver::start(&self.bootstrap, &task.orders);
+            let told = base(&task);
+            let arrived = receiver.stop();
+            let began_us = told["began_us"].as_i64().expect("a time");
+            let times = (warm..warm + count).map(|number| {
+                (arrived[&number] - began_us - ((number - warm) * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
+            });
+            if run > 0 {
+                report.add(part, BASE, latencies(times.collect()).to_vec());
+            }
+        }
+    }
+
+    /// Nothing happens: what the relay costs nevertheless.
+    pub fn idle(&self, report: &mut Report) {
+        for (name, build) in &self.builds {
+            let relay = self.start(build, true);
+            pause(Duration::from_secs(5));
+            let (cpu, began) = (relay.cpu_seconds(), Instant::now());
+            pause(IDLE);
+            let share = 100.0 * (relay.cpu_seconds() - cpu) / began.elapsed().as_secs_f64();
+            report.add("idle", name, vec![("% of a core", share), ("RSS MiB", relay.resident_mib())]);
+        }
+    }
+
+    /// Each build and then the base, in turn, the first time without counting. The base writes what the first build
+    /// wrote, in transactions of as many.
+    fn in_turn(&self, part: &str, report: &mut Report, run: impl Fn(&Path) -> (Figures, Task)) {
+        for number in 0..=self.runs {
+            let mut task = None;
+            for (name, build) in &self.builds {
+                let (figures, told) = run(build);
+                task.get_or_insert(told);
+                if number > 0 {
+                    report.add(part, name, figures);
+                }
+            }
+            let told = base(&task.expect("a build"));
+            let figure = |name: &str| told[name].as_f64().expect("a number");
+            let cycles: Vec<f64> = serde_json::from_value(told["cycles_ms"].clone()).expect("times");
+            let (events, transactions) = (figure("events"), cycles.len() as f64);
+            let mut figures = throughput(events, figure("seconds"), figure("cpu"), events / transactions);
+            figures.extend(latencies(cycles));
+            if number > 0 {
+                report.add(part, BASE, figures);
+            }
+        }
+    }
+
+    fn start(&self, build: &Path, latest: bool) -> Relay {
+        Relay::start(build, &self.name(), &self.bootstrap, self.provider.address(), latest)
+    }
+
+    fn task(&self, latest: bool, events: u64, transaction: usize, every_ms: u64) -> Task {
+        let transaction = transaction.max(1);
+        let (name, warm_up) = (self.name(), (events as usize / (WARM_UP + 1) / transaction).max(1));
+        let topic = |kind: &str| {
+            let topic = format!("{name}.{kind}");
+            create_topic(&self.bootstrap, &topic);
+            topic
+        };
+        let (orders, latest) = (topic("orders"), latest.then(|| topic("orders.latest")));
+        let bootstrap = self.bootstrap.clone();
+        let began_ms = Events::of_now().began_ms();
+        Task { bootstrap, orders, latest, began_ms, events, transaction, every_ms, warm_up }
+    }
+
+    fn name(&self) -> String {
+        self.made.set(self.made.get() + 1);
+        format!("bench-{}-{}", std::process::id(), self.made.get())
+    }
+}
+
+fn throughput(events: f64, seconds: f64, cpu: f64, transaction: f64) -> Figures {
+    vec![("events/s", events / seconds), ("CPU s a million", cpu / events * 1e6), ("a transaction", transaction)]
+}
+
+/// Runs the base as a process of its own.
+fn base(task: &Task) -> Value {
+    let task = serde_json::to_string(task).expect("a task");
+    let done = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--base", &task])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("this program");
+    assert!(done.status.success(), "the base failed");
+    serde_json::from_slice(&done.stdout).expect("figures")
+}
