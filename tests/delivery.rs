@@ -18,8 +18,12 @@ mod bad_input;
 mod bench;
 #[path = "delivery/both_legs.rs"]
 mod both_legs;
+#[path = "delivery/flood.rs"]
+mod flood;
 #[path = "delivery/gaps.rs"]
 mod gaps;
+#[path = "delivery/pressure.rs"]
+mod pressure;
 #[path = "delivery/publish.rs"]
 mod publish;
 #[path = "delivery/restarts.rs"]

@@ -5,6 +5,7 @@
 
 use super::{Health, Metrics, Phase};
 use crate::clock::now_ms;
+use crate::legs::Leg;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -78,8 +79,11 @@ async fn livez(State(shown): State<Shown>) -> Response {
     (status, axum::Json(json!({ "alive": alive }))).into_response()
 }
 
-/// Whether events are being committed. A leg that is down is degraded, not unready: the others still deliver.
+/// Whether events are being committed, and where each leg stands. A leg that is down or paused is degraded, not
+/// unready: the others still deliver.
 async fn readyz(State(shown): State<Shown>) -> Response {
+    let state = |leg: Leg| (leg.as_str().to_owned(), shown.health.leg(leg).as_str().into());
+    let legs: serde_json::Map<_, _> = [Leg::Websocket, Leg::Webhook, Leg::Backfill].into_iter().map(state).collect();
     let waiting_for: &[&str] = match shown.health.phase() {
         Phase::Ready => &[],
         Phase::Starting => &["kafka", "window"],
@@ -87,9 +91,9 @@ async fn readyz(State(shown): State<Shown>) -> Response {
         Phase::Stopping => &["stopped"],
     };
     if waiting_for.is_empty() {
-        return axum::Json(json!({ "ready": true })).into_response();
+        return axum::Json(json!({ "ready": true, "legs": legs })).into_response();
     }
-    let body = json!({ "ready": false, "waiting_for": waiting_for });
+    let body = json!({ "ready": false, "waiting_for": waiting_for, "legs": legs });
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
 }
 
@@ -125,6 +129,7 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::telemetry::LegState;
     use axum::body::{Body, to_bytes};
     use tower::ServiceExt;
 
@@ -144,17 +149,19 @@ mod tests {
     async fn ready_only_while_events_are_committed() {
         let shown = shown();
         let routes = routes(shown.clone(), true);
-        let check = async |phase, status: u16, body: &str| {
+        shown.health.set_leg(Leg::Webhook, LegState::Connected);
+        shown.health.set_leg(Leg::Websocket, LegState::Paused);
+        let legs = json!({"websocket": "paused", "webhook": "connected", "backfill": "disabled"});
+        let check = async |phase, status: u16, mut body: serde_json::Value| {
             shown.health.set_phase(phase);
-            assert_eq!(
-                ask(&routes, "/readyz", "localhost").await,
-                (StatusCode::from_u16(status).unwrap(), body.to_owned())
-            );
+            body["legs"] = legs.clone();
+            let (said, text) = ask(&routes, "/readyz", "localhost").await;
+            assert_eq!((said.as_u16(), serde_json::from_str(&text).ok()), (status, Some(body)));
         };
-        check(Phase::Starting, 503, r#"{"ready":false,"waiting_for":["kafka","window"]}"#).await;
-        check(Phase::Ready, 200, r#"{"ready":true}"#).await;
-        check(Phase::KafkaUnavailable, 503, r#"{"ready":false,"waiting_for":["kafka"]}"#).await;
-        check(Phase::Stopping, 503, r#"{"ready":false,"waiting_for":["stopped"]}"#).await;
+        check(Phase::Starting, 503, json!({"ready": false, "waiting_for": ["kafka", "window"]})).await;
+        check(Phase::Ready, 200, json!({"ready": true})).await;
+        check(Phase::KafkaUnavailable, 503, json!({"ready": false, "waiting_for": ["kafka"]})).await;
+        check(Phase::Stopping, 503, json!({"ready": false, "waiting_for": ["stopped"]})).await;
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ fn live(rig: &Rig) {
 }
 
 /// Waits until the control topic holds a closed gap of this cause, and no gap is open.
-async fn closed(rig: &Rig, cause: &str) -> Value {
+pub async fn closed(rig: &Rig, cause: &str) -> Value {
     let began = std::time::Instant::now();
     let prefix = format!("{}/gap/", rig.config.name);
     loop {

@@ -1,7 +1,10 @@
 //! What the integration tests share.
 
+pub mod acl;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 pub mod records;
 pub mod relay;
 pub mod settings;
+pub mod watch;

@@ -64,6 +64,11 @@ impl Process {
         found.unwrap_or_else(|| panic!("never said {message:?}:\n{}", self.said()))
     }
 
+    /// How many log lines so far have this message.
+    pub fn count(&self, message: &str) -> usize {
+        self.lines.borrow().iter().filter(|line| line["message"] == message).count()
+    }
+
     /// Everything said so far.
     pub fn said(&self) -> String {
         self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
@@ -102,7 +107,7 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 
 /// The settings as a file.
 fn settings(config: &Config) -> String {
-    let Config { name, provider, stream, webhook, backfill, kafka, admin, .. } = config;
+    let Config { name, provider, stream, webhook, backfill, intake, kafka, admin, .. } = config;
     let ms = Duration::as_millis;
     let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
     let mut text = format!(
@@ -111,6 +116,7 @@ fn settings(config: &Config) -> String {
          [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\n\
          [webhook]\nlisten = \"{}\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
+         [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
          [kafka]\nbootstrap_servers = \"{}\"\n",
         ms(&stream.ping_interval),
@@ -124,6 +130,7 @@ fn settings(config: &Config) -> String {
         ms(&backfill.overlap),
         ms(&backfill.hold_max),
         ms(&backfill.first_start),
+        intake.bytes_max >> 10,
         admin.listen,
         kafka.bootstrap_servers,
     );
