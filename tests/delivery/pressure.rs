@@ -11,7 +11,7 @@ use crate::support::relay::{LIFE, Rig, event_id, order_event, post};
 use crate::support::watch::{eventually, leg, memory, metric, published};
 use pepay_relay::kafka::Topic;
 use pepay_relay::simulator::Answer;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Some hundred events, so that it is soon full.
-const SMALL_INTAKE: usize = 512 << 10;
+const SMALL_INTAKE: usize = 1 << 20;
 
 /// `count` orders that live side by side: eleven events each, of 1 to 2 kB.
 pub fn live(rig: &Rig, count: usize) {
@@ -145,30 +145,25 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_topic_cannot_take_for_want_of_replicas_is_held_and_arrives_afterwards() {
+async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_back() {
     let broker = Broker::start();
-    let rig = Rig::new(broker.bootstrap(), "replicas").await;
+    let rig = Rig::new(broker.bootstrap(), "gone").await;
     let mut relay = Process::ready(&rig).await;
-    live(&rig, 1);
-    rig.until_delivered().await;
-    in_sync(&rig, 2).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
+    let topic = rig.config.kafka.topics.invoices.as_str();
+    // Nothing was in it.
+    let done = admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
     live(&rig, 5);
     relay.line("kafka unavailable").await;
     eventually("it is not ready", async || metric(&rig, "ready").await == 0).await;
-    in_sync(&rig, 1).await;
-    relay.line("kafka recovered").await;
-    finish(&rig, relay).await;
-}
-
-/// Sets `min.insync.replicas` of the orders topic.
-async fn in_sync(rig: &Rig, replicas: u32) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &rig.config.kafka.bootstrap_servers).create().unwrap();
-    let replicas = replicas.to_string();
-    let topic = ResourceSpecifier::Topic(&rig.config.kafka.topics.orders);
-    let change = AlterConfig::new(topic).set("min.insync.replicas", &replicas);
-    let done = admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    let topic = NewTopic::new(topic, rig.config.kafka.partitions, TopicReplication::Fixed(1));
+    let done = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(done.iter().all(Result::is_ok), "{done:?}");
+    relay.line("kafka recovered").await;
+    assert_eq!(relay.count("kafka unavailable"), 1, "{}", relay.said());
+    finish(&rig, relay).await;
 }
 
 /// The relay logs in as somebody with permissions of his own; the tests read without any.
