@@ -145,6 +145,11 @@ impl Work<'_> {
             }
         }
         match self.refusal() {
+            // Records that were purged are a consequence, and the transaction knows of what.
+            Some((Class::Abort, detail)) => {
+                let doomed = self.fatal().or_else(|| self.doomed());
+                Err(doomed.unwrap_or(Failure::Aborted { class: Class::Abort, detail }))
+            }
             Some((class, detail)) => Err(self.fatal().unwrap_or(Failure::Aborted { class, detail })),
             None => Ok(()),
         }

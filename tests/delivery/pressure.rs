@@ -58,6 +58,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
     let mut broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
+    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     rig.config.webhook.answer_within = Duration::from_secs(2);
     let mut relay = Process::ready(&rig).await;
     live(&rig, 1);
@@ -98,6 +99,7 @@ async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_commit
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "full").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
+    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let relay = Process::ready(&rig).await;
     broker.freeze();
@@ -125,6 +127,7 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "slow").await.with_webhooks();
     rig.config.intake.bytes_max = SMALL_INTAKE;
+    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     let relay = Process::ready(&rig).await;
     let load = rig.load();
     let (mut most, began) = (0, Instant::now());

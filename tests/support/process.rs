@@ -113,8 +113,8 @@ fn settings(config: &Config) -> String {
     let mut text = format!(
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n\
-         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\n\
-         [webhook]\nlisten = \"{}\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
+         [webhook]\nlisten = \"{}\"\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
@@ -123,7 +123,9 @@ fn settings(config: &Config) -> String {
         ms(&stream.idle_timeout),
         ms(&stream.backoff_min),
         ms(&stream.backoff_max),
+        stream.frame_bytes_max >> 10,
         webhook.listen,
+        webhook.body_bytes_max >> 10,
         ms(&webhook.body_timeout),
         ms(&webhook.answer_within),
         ms(&backfill.every),
