@@ -20,10 +20,14 @@ mod bench;
 mod both_legs;
 #[path = "delivery/drain.rs"]
 mod drain;
+#[path = "delivery/flood.rs"]
+mod flood;
 #[path = "delivery/gaps.rs"]
 mod gaps;
 #[path = "delivery/history.rs"]
 mod history;
+#[path = "delivery/pressure.rs"]
+mod pressure;
 #[path = "delivery/publish.rs"]
 mod publish;
 #[path = "delivery/restarts.rs"]

@@ -20,6 +20,8 @@ mod load;
 mod parts;
 mod process;
 mod provider;
+#[path = "../../tests/support/proxy.rs"]
+mod proxy;
 mod receive;
 mod webhooks;
 

@@ -153,11 +153,9 @@ impl Report {
                 false => topic(report),
             })
         })?;
-        let permissions = match kafka::probe::transactions(config, secrets).await {
-            Ok(()) => Finding::ok(
-                "permissions",
-                "transactions allowed; whether topics may be written shows with the first record",
-            ),
+        let existing = reports.iter().filter(|report| report.actual.is_some()).map(|report| report.name.clone());
+        let permissions = match kafka::probe::permissions(config, secrets, existing.collect()).await {
+            Ok(()) => Finding::ok("permissions", "every topic that exists may be written to in transactions"),
             Err(error) => Finding::wrong("permissions", error, ""),
         };
         self.tell(&permissions)

@@ -194,7 +194,7 @@ impl Context {
 
     /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
     /// consequence of another failure decides nothing; else the first failure does.
-    fn failed(&self, code: Code) {
+    pub(super) fn failed(&self, code: Code) {
         let weight = |code| match errors::classify(code) {
             Class::Record => 2,
             Class::Abort => 0,

@@ -1,43 +1,76 @@
-//! Whether this user may write transactions, for `check`: asked under a name of its own, so that nobody is fenced.
+//! Whether this user may write to the topics in transactions, for `check`: asked under a name of its own, so that nobody is fenced.
 
-use super::cancel::blocking;
+use super::cancel::{Cancel, blocking};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
+use super::transaction::Work;
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::Duration;
 
 /// A coordinator that has not answered by then is not there.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// Opens and aborts an empty transaction as `NAME.check`.
-///
-/// Whether the topics may be written to shows only with the first record, which a check does not write.
-pub async fn transactions(config: &Config, secrets: &Secrets) -> Result<(), StartError> {
+/// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
+/// never see them. Names every permission that lacks.
+pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<String>) -> Result<(), StartError> {
     let (config, secrets) = (config.clone(), secrets.clone());
-    blocking(move |_| {
-        let name = format!("{}.check", config.name);
-        let settings = client::producer(&config, &secrets, &name, Sizes::default(), &Tuning::default());
-        let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
-            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-        let tried = producer
-            .init_transactions(ANSWER_WITHIN)
-            .and_then(|()| producer.begin_transaction())
-            .and_then(|()| producer.abort_transaction(ANSWER_WITHIN));
-        Ok(tried.map_err(|error| refused(&config, &producer, &name, &error))?)
+    blocking(move |cancel| {
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        let Err(error) = tried(&config, &secrets, cancel, &topics) else { return Ok(()) };
+        // Whose permission it was is told only where a topic is asked for alone.
+        let mut lacking = Vec::new();
+        for topic in topics {
+            match tried(&config, &secrets, cancel, &[topic]) {
+                Err(StartError::Denied(text)) if !lacking.contains(&text) => lacking.push(text),
+                _ => {}
+            }
+        }
+        Err(if lacking.is_empty() { error } else { StartError::Denied(lacking.join("\n")) }.into())
     })
     .await
 }
 
-fn refused(config: &Config, producer: &BaseProducer<Context>, name: &str, error: &KafkaError) -> StartError {
+fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -> Result<(), StartError> {
+    let name = format!("{}.check", config.name);
+    let settings = client::producer(config, secrets, &name, Sizes::default(), &Tuning::default());
+    let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    let work = Work {
+        producer: &producer,
+        name_of: &|_| None,
+        checkpoint_key: "",
+        checkpoint: &[],
+        cancel,
+        phase_max: ANSWER_WITHIN,
+    };
+    let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
+    let code = |error: &KafkaError| error.rdkafka_error_code();
+    producer
+        .init_transactions(ANSWER_WITHIN)
+        .map_err(|error| refused(config, &producer, (&name, about), code(&error), &error.to_string()))?;
+    work.rehearse(topics, &name, &mut |_| ()).map_err(|failure| {
+        let said = producer.context().said().refused;
+        refused(config, &producer, (&name, about), said, failure.detail())
+    })
+}
+
+fn refused(
+    config: &Config,
+    producer: &BaseProducer<Context>,
+    (name, topic): (&str, &str),
+    code: Option<Code>,
+    detail: &str,
+) -> StartError {
     producer.poll(Duration::ZERO);
-    if let Some(reason) = producer.context().said().denied.clone() {
+    let credentials = producer.context().said().denied.clone();
+    if let Some(reason) = credentials {
         return client::credentials_refused(config, &reason);
     }
-    match error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
-        Some(code) => client::denied(config, code, &error.to_string(), name, &config.kafka.topics.control),
-        None => StartError::Failed(producer.context().away(&error.to_string())),
+    match code.filter(|code| errors::is_denied(*code)) {
+        Some(code) => client::denied(config, code, detail, name, topic),
+        None => StartError::Failed(producer.context().away(detail)),
     }
 }

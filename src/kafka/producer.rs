@@ -61,6 +61,7 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
     let run = uuid::Uuid::new_v4().to_string();
     let mut line = Line { setup, producer: None, run, commit: 0, outage };
     let mut predecessor = None;
+    let mut rehearsed = false;
     loop {
         let newest = line.fence()?;
         if let Some(Newest { checkpoint, .. }) = newest {
@@ -71,6 +72,12 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
             line.check_environment(&checkpoint)?;
             predecessor = Some(checkpoint);
         }
+        if !rehearsed {
+            rehearsed = true;
+            if !line.may_write()? {
+                continue;
+            }
+        }
         let marks = predecessor.as_ref().map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
         match line.attempt(&Batch::default(), &marks, 0) {
             Ok(()) => break,
@@ -78,7 +85,7 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
             Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
             Err(Failure::Aborted { class: Class::Record, detail }) => return Err(line.tiny_control(&detail).into()),
             Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
-                line.refused_at_start(&detail)?;
+                line.refused_at_start()?;
                 line.producer = None;
                 line.setup.metrics.kafka_error(KafkaErrorKind::Retry);
                 line.outage.waiting(&detail);
@@ -154,30 +161,72 @@ impl Line {
         }
     }
 
+    /// At start: every topic may be written to, or every permission that lacks is named. `false` when something else went
+    /// wrong: the producer is of no further use, and the claim will meet it again and wait for its end.
+    fn may_write(&mut self) -> Result<bool, Trouble> {
+        if self.setup.broker == Broker::Embedded {
+            return Ok(true);
+        }
+        let names = self.setup.config.kafka.topics.clone();
+        let names: Vec<&str> = Topic::ALL.into_iter().filter_map(|topic| names.name(topic)).collect();
+        match self.rehearse(&names) {
+            Ok(()) => return Ok(true),
+            Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+            Err(_) => {}
+        }
+        let mut lacking = Vec::new();
+        for topic in names {
+            // A refused transaction leaves nothing to go on with.
+            self.fence()?;
+            match self.rehearse(&[topic]) {
+                Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+                Err(_) => lacking.extend(self.denied(topic).map(|error| error.to_string())),
+                Ok(()) => {}
+            }
+        }
+        if lacking.is_empty() { Ok(false) } else { Err(StartError::Denied(lacking.join("\n")).into()) }
+    }
+
+    fn rehearse(&mut self, topics: &[&str]) -> Result<(), Failure> {
+        let key = format!("{}/check", self.setup.config.name);
+        let began = Instant::now();
+        self.with_work(&[], |work, outage| {
+            work.rehearse(topics, &key, &mut |detail| outage.silent_since(began, detail))
+        })
+    }
+
     fn attempt(&mut self, batch: &Batch, marks: &Marks, commit: u64) -> Result<(), Failure> {
-        let Self { setup, producer, run, outage, .. } = self;
-        let Some(producer) = producer else {
-            return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
-        };
         let checkpoint = Checkpoint {
-            run: run.clone(),
+            run: self.run.clone(),
             commit,
             marks: marks.clone(),
             at: format!("{:.3}", jiff::Timestamp::now()),
-            environment: setup.config.provider.environment.as_str().to_owned(),
+            environment: self.setup.config.provider.environment.as_str().to_owned(),
         };
         let checkpoint = checkpoint.to_json().map_err(|error| Failure::Stop(format!("checkpoint: {error}")))?;
+        let began = Instant::now();
+        self.with_work(&checkpoint, |work, outage| work.commit(batch, &mut |detail| outage.silent_since(began, detail)))
+    }
+
+    fn with_work(
+        &mut self,
+        checkpoint: &[u8],
+        act: impl FnOnce(&Work<'_>, &mut Outage) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Self { setup, producer, outage, .. } = self;
+        let Some(producer) = producer else {
+            return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
+        };
         let topics = &setup.config.kafka.topics;
         let work = Work {
             producer,
             name_of: &|topic| topics.name(topic),
             checkpoint_key: &Checkpoint::key(&setup.config.name),
-            checkpoint: &checkpoint,
+            checkpoint,
             cancel: &setup.cancel,
             phase_max: setup.tuning.transaction_timeout,
         };
-        let began = Instant::now();
-        work.commit(batch, &mut |detail| outage.silent_since(began, detail))
+        act(&work, outage)
     }
 
     fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
@@ -323,16 +372,19 @@ impl Line {
         ))
     }
 
-    /// At start a lacking permission is told at once, not waited for.
-    fn refused_at_start(&self, detail: &str) -> Result<(), StartError> {
-        let Some(producer) = &self.producer else { return Ok(()) };
-        let said = producer.context().said();
-        let code = said.refused.or_else(|| producer.client().fatal_error().map(|(code, _)| code));
-        let Config { name, kafka, .. } = &self.setup.config;
-        match code.filter(|code| errors::is_denied(*code)) {
-            Some(code) => Err(client::denied(&self.setup.config, code, detail, name, &kafka.topics.control)),
-            None => Ok(()),
-        }
+    /// At start a lacking permission is told at once, not waited for. The claim writes to the control topic alone.
+    fn refused_at_start(&self) -> Result<(), StartError> {
+        self.denied(&self.setup.config.kafka.topics.control).map_or(Ok(()), Err)
+    }
+
+    /// The permission that the last transaction lacked, which wrote to `topic`.
+    fn denied(&self, topic: &str) -> Option<StartError> {
+        let producer = self.producer.as_ref()?;
+        let code = producer.context().said().refused;
+        let code = code.or_else(|| producer.client().fatal_error().map(|(code, _)| code));
+        let code = code.filter(|code| errors::is_denied(*code))?;
+        let config = &self.setup.config;
+        Some(client::denied(config, code, &code.to_string(), &config.name, topic))
     }
 }
 

@@ -37,6 +37,16 @@ pub(super) enum Failure {
     Cancelled,
 }
 
+impl Failure {
+    /// What happened, for the log.
+    pub(super) fn detail(&self) -> &str {
+        match self {
+            Self::Aborted { detail, .. } | Self::InDoubt { detail, .. } | Self::Stop(detail) => detail,
+            Self::Cancelled => "stopped while waiting for Kafka",
+        }
+    }
+}
+
 /// What a transaction needs beside its batch.
 pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
@@ -60,7 +70,12 @@ impl Work<'_> {
         match drained {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
-                self.abort(waiting)?;
+                // A coordinator that refused a partition knows of no transaction, and refuses to end it as well: what
+                // is told is the reason and not this consequence.
+                self.abort(waiting).map_err(|failure| match failure {
+                    Failure::InDoubt { fenced, .. } => Failure::InDoubt { fenced, detail: detail.clone() },
+                    other => other,
+                })?;
                 // What the broker said about a record is more telling than what its consequences were; that the others
                 // were purged with it is one of these.
                 match self.refusal() {
@@ -72,6 +87,20 @@ impl Work<'_> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Writes a record to each of these topics in a transaction that is aborted: whether they may be written to. No
+    /// request of the protocol asks for it without a record. Readers of committed records never see it.
+    ///
+    /// What was refused is told by the context.
+    pub(super) fn rehearse(&self, topics: &[&str], key: &str, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.producer.context().forget();
+        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        for topic in topics {
+            self.enqueue(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
+        }
+        self.drain(waiting)?;
+        self.abort(waiting)
     }
 
     fn enqueue_all(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
@@ -106,7 +135,7 @@ impl Work<'_> {
                     self.wait("the producer's queue is full", began, waiting)?;
                     record = back;
                 }
-                Err((error, _)) => return Err(self.sorted(&error)),
+                Err((error, _)) => return Err(self.doomed().unwrap_or_else(|| self.sorted(&error))),
             }
         }
     }
@@ -123,10 +152,18 @@ impl Work<'_> {
             #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
             std::thread::sleep((waited / PAUSE_FRACTION).clamp(PAUSE_MIN, PAUSE_MAX));
             if waited > SLICE {
+                if let Some(failure) = self.doomed() {
+                    return Err(failure);
+                }
                 self.wait("the broker does not acknowledge", began, waiting)?;
             }
         }
         match self.refusal() {
+            // Records that were purged are a consequence, and the transaction knows of what.
+            Some((Class::Abort, detail)) => {
+                let doomed = self.fatal().or_else(|| self.doomed());
+                Err(doomed.unwrap_or(Failure::Aborted { class: Class::Abort, detail }))
+            }
             Some((class, detail)) => Err(self.fatal().unwrap_or(Failure::Aborted { class, detail })),
             None => Ok(()),
         }
@@ -175,6 +212,19 @@ impl Work<'_> {
         }
         waiting(&detail);
         Ok(())
+    }
+
+    /// What went wrong with this transaction, where librdkafka knows that it has to be aborted: a partition that may not
+    /// be written to, say. Its records get no report before their own time-out.
+    fn doomed(&self) -> Option<Failure> {
+        // Beginning another one is refused in any case; a transaction that has to be aborted gives its own reason.
+        let error = self.producer.begin_transaction().err()?;
+        let KafkaError::Transaction(said) = &error else { return None };
+        if !said.txn_requires_abort() && !said.is_fatal() {
+            return None;
+        }
+        self.producer.context().failed(said.code());
+        Some(self.sorted(&error))
     }
 
     fn refusal(&self) -> Option<(Class, String)> {

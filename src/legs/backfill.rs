@@ -6,12 +6,13 @@
 
 use super::progress::{Note, Position};
 use super::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step, Walk};
-use super::{Intake, IntakeClosed, Leg, Outcome};
+use super::{Intake, IntakeClosed, Leg, Outcome, PAUSE_VISIBLE};
 use crate::clock::{Clock, now_ms};
 use crate::config;
 use crate::provider::page::{Page, decode_page};
 use crate::provider::rest::{Rest, RestError};
 use crate::telemetry::{Health, LegState, Metrics};
+use bytes::Bytes;
 use rand::RngExt;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -236,11 +237,7 @@ impl Backfill {
         let mut count = 0;
         for event in walk::wanted(page, mark_ms) {
             self.metrics.delivery(Leg::Backfill);
-            let taken = tokio::select! {
-                biased;
-                taken = self.intake.offer(Leg::Backfill, event.bytes, now_ms()) => taken.is_ok(),
-                () = self.stop.cancelled() => false,
-            };
+            let taken = self.offer(event.bytes).await;
             if !taken || self.stop.is_cancelled() {
                 // What was not taken stays with the provider, behind the mark.
                 if !taken {
@@ -251,6 +248,29 @@ impl Backfill {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Waits for room in the intake, and is seen as `paused` meanwhile; whether it was taken.
+    async fn offer(&self, bytes: Bytes) -> bool {
+        let offer = self.intake.offer(Leg::Backfill, bytes, now_ms());
+        tokio::pin!(offer);
+        let visible_at = Instant::now() + PAUSE_VISIBLE;
+        let mut visible = false;
+        let taken = loop {
+            tokio::select! {
+                biased;
+                taken = &mut offer => break taken.is_ok(),
+                () = self.stop.cancelled() => break false,
+                () = sleep_until(visible_at), if !visible => {
+                    visible = true;
+                    self.health.set_leg(Leg::Backfill, LegState::Paused);
+                }
+            }
+        };
+        if visible && taken {
+            self.health.set_leg(Leg::Backfill, LegState::Connected);
+        }
+        taken
     }
 
     /// A page and the bytes of its body, asked for until it is there. A page over the body bound is asked for with a

@@ -7,6 +7,7 @@ use super::progress::Note;
 use super::{Arrival, Delivery, Leg, Outcome};
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 
 /// The share of the intake that webhooks cannot take, as a divisor: a flood of webhooks leaves a quarter to the
@@ -15,6 +16,9 @@ const RESERVED_FRACTION: usize = 4;
 
 /// What one queued delivery costs beside its bytes (its struct, its place in the queue and in a batch).
 const OVERHEAD_BYTES: usize = 256;
+
+/// A leg that waits for room is shown as `paused` after this long; shorter waits are everyday life between two commits.
+pub const PAUSE_VISIBLE: Duration = Duration::from_millis(250);
 
 /// The intake is closed: the relay is stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

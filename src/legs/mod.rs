@@ -11,7 +11,7 @@ pub mod walk;
 pub mod webhook;
 pub mod websocket;
 
-pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, Room};
+pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, PAUSE_VISIBLE, Room};
 
 use bytes::Bytes;
 use progress::Note;

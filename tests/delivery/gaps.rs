@@ -15,7 +15,7 @@ fn live(rig: &Rig) {
 }
 
 /// Waits until the control topic holds a closed gap of this cause, and no gap is open.
-async fn closed(rig: &Rig, cause: &'static str) -> Value {
+pub async fn closed(rig: &Rig, cause: &'static str) -> Value {
     let name = rig.config.name.clone();
     let found = move |records: &[Record]| {
         let newest = |prefix: String| {

@@ -1,9 +1,12 @@
 //! What the integration tests share.
 
+pub mod acl;
 pub mod foreign;
+pub mod half_open;
 pub mod kafka;
 pub mod process;
 pub mod proxy;
 pub mod records;
 pub mod relay;
 pub mod settings;
+pub mod watch;

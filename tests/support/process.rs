@@ -107,6 +107,11 @@ impl Process {
         found.unwrap_or_else(|| panic!("never said {message:?}:\n{}", self.said()))
     }
 
+    /// How many log lines so far have this message.
+    pub fn count(&self, message: &str) -> usize {
+        self.lines.borrow().iter().filter(|line| line["message"] == message).count()
+    }
+
     /// Everything said so far.
     pub fn said(&self) -> String {
         self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
@@ -145,15 +150,16 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 
 /// The settings as a file.
 fn settings(config: &Config) -> String {
-    let Config { name, provider, stream, webhook, backfill, dedup, kafka, admin, shutdown, .. } = config;
+    let Config { name, provider, stream, webhook, backfill, dedup, intake, kafka, admin, shutdown, .. } = config;
     let ms = Duration::as_millis;
     let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
     let mut text = format!(
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n\
-         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\n\
-         [webhook]\nlisten = \"{}\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
+         [webhook]\nlisten = \"{}\"\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
+         [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
          [dedup]\nids_max = {}\n\
          [shutdown]\ndeadline = \"{}ms\"\n\
@@ -162,13 +168,16 @@ fn settings(config: &Config) -> String {
         ms(&stream.idle_timeout),
         ms(&stream.backoff_min),
         ms(&stream.backoff_max),
+        stream.frame_bytes_max >> 10,
         webhook.listen,
+        webhook.body_bytes_max >> 10,
         ms(&webhook.body_timeout),
         ms(&webhook.answer_within),
         ms(&backfill.every),
         ms(&backfill.overlap),
         ms(&backfill.hold_max),
         ms(&backfill.first_start),
+        intake.bytes_max >> 10,
         admin.listen,
         dedup.ids_max,
         ms(&shutdown.deadline),

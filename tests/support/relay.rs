@@ -59,6 +59,11 @@ pub struct Load {
 impl Rig {
     /// `test` becomes part of the relay's name and of its topics' names. Times are short: a walk a second.
     pub async fn new(bootstrap: &str, test: &str) -> Self {
+        Self::with_log_of(100_000, bootstrap, test).await
+    }
+
+    /// The same with a provider whose log keeps so many events.
+    pub async fn with_log_of(keep_events: usize, bootstrap: &str, test: &str) -> Self {
         // Shown when a test fails.
         drop(
             tracing_subscriber::fmt()
@@ -68,7 +73,7 @@ impl Rig {
                 .try_init(),
         );
         let retries = vec![Duration::from_millis(300); 200];
-        let options = Options { keep_events: 100_000, webhook_retries: retries, ..Options::default() };
+        let options = Options { keep_events, webhook_retries: retries, ..Options::default() };
         let simulator = Simulator::start(options).await.expect("a simulator");
         let mut config = config(bootstrap, &format!("{test}-{}", &uuid::Uuid::new_v4().to_string()[..8]));
         config.provider.api_url = simulator.api_url();

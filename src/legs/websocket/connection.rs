@@ -6,7 +6,7 @@ use crate::clock::now_ms;
 use crate::legs::hold::Hold;
 use crate::legs::progress::Note;
 use crate::legs::session::End;
-use crate::legs::{Leg, Outcome};
+use crate::legs::{Leg, Outcome, PAUSE_VISIBLE};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
 use crate::telemetry::LegState;
@@ -24,10 +24,6 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// How long the peer may take to answer a close frame; then the connection is dropped.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
-
-/// A wait for room in the intake becomes visible as `paused` after this long; shorter ones are everyday life
-/// between two commits.
-const PAUSE_VISIBLE: Duration = Duration::from_millis(250);
 
 /// Hints that the stream has a hole are taken together this long, so that a provider which repeats one, or whose
 /// heartbeat we take for one, does not cost a walk each time.
@@ -52,6 +48,8 @@ pub(super) struct Connection<'l, S> {
     /// When a hint that came before is to be followed.
     hint_due: Option<Instant>,
     hint_followed: Option<Instant>,
+    /// It was closed on purpose, because the intake stayed full.
+    paused: bool,
 }
 
 struct Held {
@@ -64,7 +62,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     /// `walk` is the ticket of the walk for which frames wait.
     pub(super) fn new(stream: WebSocketStream<S>, pulse: Pulse, leg: &'l Websocket, walk: u64) -> Self {
         let held = Some(Held { frames: Hold::new(leg.hold_max), walk, since: Instant::now() });
-        Self { stream, pulse, leg, held, hint_due: None, hint_followed: None }
+        Self { stream, pulse, leg, held, hint_due: None, hint_followed: None, paused: false }
     }
 
     /// Lives until the peer, silence, a frame over the limit or the leg ends it.
@@ -251,18 +249,19 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         tokio::pin!(offer);
         let visible_at = Instant::now() + PAUSE_VISIBLE;
         let close_at = Instant::now() + settings.idle_timeout;
-        let (mut paused, mut closed) = (false, false);
+        let mut visible = false;
         let taken = loop {
             tokio::select! {
                 biased;
                 taken = &mut offer => break taken.is_ok(),
                 () = stop.cancelled() => break false,
-                () = sleep_until(visible_at), if !paused => {
-                    paused = true;
+                () = sleep_until(visible_at), if !visible => {
+                    visible = true;
                     health.set_leg(Leg::Websocket, LegState::Paused);
                 }
-                () = sleep_until(close_at), if !closed => {
-                    closed = true;
+                () = sleep_until(close_at), if !self.paused => {
+                    self.paused = true;
+                    tracing::warn!("stream paused");
                     metrics.leg_connected(Leg::Websocket, false);
                     say_goodbye(&mut self.stream, CloseCode::Away, "intake full").await;
                 }
@@ -273,10 +272,10 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             metrics.outcome(Leg::Websocket, Outcome::Failed);
             return ControlFlow::Break(Finished::Stopped);
         }
-        if closed {
+        if self.paused {
             return broken(End::Paused, "the intake stayed full");
         }
-        if paused {
+        if visible {
             health.set_leg(Leg::Websocket, LegState::Connected);
         }
         // Nobody was listening meanwhile, so the silence was ours.
