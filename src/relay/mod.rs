@@ -328,3 +328,22 @@ fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Fate, recor
 fn seconds(ms: i64) -> f64 {
     ms.max(0) as f64 / 1000.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_answered_is_waited_for_a_part_of_the_commits_time_and_never_long() {
+        let wait = |answered, took_ms| {
+            let gather = Gather::after(answered, Duration::from_millis(took_ms));
+            gather.map(|gather| (gather.wanted, gather.until - Instant::now()))
+        };
+        assert_eq!(wait(0, 8), None, "the socket sends without being answered");
+        assert_eq!(wait(64, 8), Some((64, Duration::from_millis(2))));
+        assert_eq!(wait(64, 60_000), Some((64, GATHER_MAX)));
+        let began = Instant::now();
+        gathered(Gather::after(1, Duration::from_millis(8))).await;
+        assert_eq!(began.elapsed(), Duration::from_millis(2));
+    }
+}
