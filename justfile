@@ -58,6 +58,14 @@ bench-pure:
 bench-warm N="1000000":
     cargo bench --locked --bench warm_start -- {{N}}
 
+# Packages and SBOM of the release binary in target/package/ (needs cargo-deb, cargo-generate-rpm, cargo-cyclonedx)
+release:
+    packaging/build
+
+# Install the package into a clean Debian root and remove it again (needs root and debootstrap)
+release-try:
+    packaging/try
+
 # Watch the whole at work
 demo:
     cargo run --locked --release -- demo
