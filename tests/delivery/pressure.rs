@@ -162,7 +162,9 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_back() {
     let broker = Broker::start();
-    let rig = Rig::new(broker.bootstrap(), "gone").await;
+    let mut rig = Rig::new(broker.bootstrap(), "gone").await;
+    // So long librdkafka takes a topic that it does not find for a new one that is about to be there.
+    rig.config.kafka.options.push(("topic.metadata.propagation.max.ms".to_owned(), "1000".to_owned()));
     let mut relay = Process::ready(&rig).await;
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
@@ -173,6 +175,9 @@ async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_bac
     live(&rig, 5);
     relay.line("kafka unavailable").await;
     eventually("it is not ready", async || metric(&rig, "ready").await == 0).await;
+    // One for the silence, the others for records that were refused and are sent again.
+    let retries = async || metric(&rig, "kafka_errors_total{kind=\"retry\"}").await;
+    eventually("it is refused, and tried again", async || retries().await >= 3).await;
     let topic = NewTopic::new(topic, rig.config.kafka.partitions, TopicReplication::Fixed(1));
     let done = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(done.iter().all(Result::is_ok), "{done:?}");

@@ -198,6 +198,8 @@ fn settings(config: &Config) -> String {
         ms(&shutdown.deadline),
         kafka.bootstrap_servers,
     );
+    let options: Vec<_> = kafka.options.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"")).collect();
+    text += &format!("options = {{ {} }}\n", options.join(", "));
     if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {
         let file = file.display();
         text +=
