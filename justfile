@@ -42,6 +42,10 @@ chaos N="1000":
     mkdir -p target/chaos
     CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos/report.json cargo test --locked --test chaos whatever_fails -- --nocapture
 
+# Pour 200,000 events out at once by the log and by the socket, and print the memory that it took (needs Java 17 and Maven)
+pressure:
+    PRESSURE_EVENTS=200000 cargo test --release --locked --test delivery flood -- --nocapture
+
 # Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
 deny:
     cargo deny --locked check bans licenses sources

@@ -5,7 +5,7 @@ use super::gaps::closed;
 use crate::support::acl::{self, Resource};
 use crate::support::half_open::HalfOpen;
 use crate::support::kafka::{Broker, STRANGER};
-use crate::support::process::Process;
+use crate::support::process::{self, Process};
 use crate::support::records::committed;
 use crate::support::relay::{LIFE, Rig, event_id, order_event, post};
 use crate::support::watch::{eventually, leg, memory, metric, published};
@@ -59,7 +59,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
     (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
-    rig.config.webhook.answer_within = Duration::from_secs(2);
+    rig.config.webhook.answer_within = Duration::from_secs(1);
     let mut relay = Process::ready(&rig).await;
     live(&rig, 1);
     rig.until_delivered().await;
@@ -103,11 +103,12 @@ async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_commit
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let relay = Process::ready(&rig).await;
     broker.freeze();
-    // Three quarters of the intake are theirs, some fifty of them; Kafka is not known to be away yet.
+    // Three quarters of the intake are theirs, some ninety of them; Kafka is not known to be away yet.
     let answers = burst(&rig, 200).await;
-    let told = |error: &str| answers.iter().filter(|body| body.contains(error)).count();
-    assert!(told("overloaded") >= 100 && told("kafka_unavailable") >= 10, "{answers:?}");
+    let told = |error: &str| answers.iter().filter(|body| body.contains(error)).count() as u64;
     let taken = metric(&rig, "in_flight{leg=\"webhook\"}").await;
+    assert_eq!((told("kafka_unavailable"), told("overloaded")), (taken, 200 - taken), "{answers:?}");
+    assert!((80..100).contains(&taken), "{taken}");
     // The socket has its reserve.
     live(&rig, 1);
     let read = async || metric(&rig, "deliveries_total{leg=\"websocket\"}").await > 0;
@@ -130,27 +131,40 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
     (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     let relay = Process::ready(&rig).await;
     let load = rig.load();
-    let (mut most, began) = (0, Instant::now());
+    let (mut most, mut inside, began) = (0, 0, Instant::now());
     // Nine tenths of the time it stands still.
-    while began.elapsed() < Duration::from_secs(12) {
+    while began.elapsed() < Duration::from_secs(6) {
         broker.freeze();
         sleep(Duration::from_millis(900)).await;
         most = most.max(metric(&rig, "intake_bytes").await);
+        let mut now = 0;
+        for leg in ["websocket", "webhook", "backfill"] {
+            now += metric(&rig, &format!("in_flight{{leg=\"{leg}\"}}")).await;
+        }
+        inside = inside.max(now);
         broker.thaw();
         sleep(Duration::from_millis(100)).await;
     }
     load.stop().await;
-    assert!(most > 0 && most <= SMALL_INTAKE as u64, "{most}");
+    // What is counted fits the bound, and so do the deliveries themselves but for the two for which a leg seeks room.
+    let least = rig.simulator.events().iter().map(|event| event.bytes.len() as u64).min().unwrap();
+    assert!(most <= SMALL_INTAKE as u64 && inside.saturating_sub(2) * least <= SMALL_INTAKE as u64, "{most}, {inside}");
+    assert!(most > SMALL_INTAKE as u64 / 2, "it was under pressure: {most}");
     rig.until_delivered().await;
     rig.simulator.wait_for_webhooks().await;
-    println!("slow Kafka: intake at most {most} B, {} events", rig.simulator.events().len());
+    println!(
+        "slow Kafka: intake at most {most} B, {inside} deliveries of {least} B or more; {} events",
+        rig.simulator.events().len()
+    );
     finish(&rig, relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_back() {
     let broker = Broker::start();
-    let rig = Rig::new(broker.bootstrap(), "gone").await;
+    let mut rig = Rig::new(broker.bootstrap(), "gone").await;
+    // So long librdkafka takes a topic that it does not find for a new one that is about to be there.
+    rig.config.kafka.options.push(("topic.metadata.propagation.max.ms".to_owned(), "1000".to_owned()));
     let mut relay = Process::ready(&rig).await;
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
@@ -161,6 +175,9 @@ async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_bac
     live(&rig, 5);
     relay.line("kafka unavailable").await;
     eventually("it is not ready", async || metric(&rig, "ready").await == 0).await;
+    // One for the silence, the others for records that were refused and are sent again.
+    let retries = async || metric(&rig, "kafka_errors_total{kind=\"retry\"}").await;
+    eventually("it is refused, and tried again", async || retries().await >= 3).await;
     let topic = NewTopic::new(topic, rig.config.kafka.partitions, TopicReplication::Fixed(1));
     let done = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(done.iter().all(Result::is_ok), "{done:?}");
@@ -195,24 +212,36 @@ async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77()
     let mut relay = Process::ready(&secured).await;
     live(&rig, 1);
     rig.until_delivered().await;
-    acl::deny_writing(bootstrap, STRANGER.0, invoices);
+    acl::deny_writing(bootstrap, STRANGER.0, Resource::Topic(invoices));
     live(&rig, 5);
     let told = relay.line("kafka unavailable").await;
     assert!(told["detail"].as_str().unwrap().contains("authorization failed"), "{told}");
     eventually("it is not ready", async || metric(&rig, "ready").await == 0).await;
-    acl::stop_denying(bootstrap, STRANGER.0, invoices);
+    acl::stop_denying(bootstrap, STRANGER.0, Resource::Topic(invoices));
     let mended = Instant::now();
     relay.line("kafka recovered").await;
     assert!(mended.elapsed() < Duration::from_secs(10), "soon: {:?}", mended.elapsed());
     finish(&rig, relay).await;
 
-    for topic in [invoices, rig.config.kafka.topics.dead_letter.as_str()] {
-        acl::deny_writing(bootstrap, STRANGER.0, topic);
+    // At start and by `check`, every permission that lacks is named at once.
+    let (name, letters) = (rig.config.name.as_str(), rig.config.kafka.topics.dead_letter.as_str());
+    let topics = [invoices, letters].map(|topic| (Resource::Topic(topic), format!("--topic {topic}")));
+    for denied in [&topics[..], &[(Resource::TransactionalIds(name), "--transactional-id".to_owned())]] {
+        for (resource, _) in denied {
+            acl::deny_writing(bootstrap, STRANGER.0, *resource);
+        }
         let mut refused = Process::start(&secured);
         assert_eq!(refused.ended().await, Some(77), "{}", refused.said());
-        let remedy = format!("--allow-principal User:{} --operation Write", STRANGER.0);
-        assert!(refused.said().contains(&remedy) && refused.said().contains(topic), "{}", refused.said());
-        acl::stop_denying(bootstrap, STRANGER.0, topic);
+        let (status, found) = process::check(&secured).await;
+        assert_eq!(status, Some(1), "{found}");
+        for said in [refused.said(), found] {
+            let remedies = said.matches(&format!("--allow-principal User:{} --operation Write", STRANGER.0)).count();
+            assert_eq!(remedies, denied.len(), "{said}");
+            assert!(denied.iter().all(|(_, about)| said.contains(about)), "{said}");
+        }
+        for (resource, _) in denied {
+            acl::stop_denying(bootstrap, STRANGER.0, *resource);
+        }
     }
     // What the probe wrote is nothing to those who read committed records.
     let relay = Process::ready(&secured).await;
@@ -230,7 +259,7 @@ async fn while_the_log_is_down_frames_wait_for_hold_max_alone_and_consumers_go_o
     let mut relay = Process::ready(&rig).await;
     rig.simulator.wait_for_connections(1).await;
     let load = rig.load();
-    sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(3)).await;
     load.stop().await;
     let live = rig.simulator.events().len() as u64 - before;
     eventually("consumers go on", async || published(&rig).await == live).await;

@@ -26,15 +26,15 @@ pub fn allow(bootstrap: &str, user: &str, resource: Resource<'_>) {
     create(bootstrap, user, resource, ALL, ALLOW);
 }
 
-/// Denies `user` to write to `topic`, whatever else is allowed.
-pub fn deny_writing(bootstrap: &str, user: &str, topic: &str) {
-    create(bootstrap, user, Resource::Topic(topic), WRITE, DENY);
+/// Denies `user` to write to `resource`, whatever else is allowed.
+pub fn deny_writing(bootstrap: &str, user: &str, resource: Resource<'_>) {
+    create(bootstrap, user, resource, WRITE, DENY);
 }
 
 /// Takes back what [`deny_writing`] said.
-pub fn stop_denying(bootstrap: &str, user: &str, topic: &str) {
+pub fn stop_denying(bootstrap: &str, user: &str, resource: Resource<'_>) {
     let mut body = 1_i32.to_be_bytes().to_vec();
-    binding(&mut body, user, Resource::Topic(topic), WRITE, DENY);
+    binding(&mut body, user, resource, WRITE, DENY);
     let answer = ask(bootstrap, 31, &body);
     // Throttle time, the number of filters, then the error of the first.
     assert_eq!(answer[8..10], [0, 0], "DeleteAcls");

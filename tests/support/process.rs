@@ -46,19 +46,12 @@ impl Process {
         environment: &[(&str, &str)],
     ) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let file = dir.path().join("relay.toml");
-        std::fs::write(&file, settings(config)).expect("settings");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
-        command.args(["--log-format", "json", "--config"]).arg(&file).arg("run").args(arguments).env_clear();
+        let mut command = command(config, secrets, &dir);
+        command.arg("run").args(arguments);
         if let Some((level, _)) = log {
             command.args(["--log-level", level]);
         }
-        command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
-        command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
         command.envs(environment.iter().copied());
-        if let Some(password) = &secrets.kafka_password {
-            command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
-        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -144,6 +137,28 @@ impl Process {
     }
 }
 
+/// `pepay-relay check` with the settings of a rig: its exit status, and its findings.
+pub async fn check(rig: &Rig) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let ran = command(&rig.config, &rig.secrets, &dir).arg("check").stdin(Stdio::null()).kill_on_drop(true).output();
+    let ran = tokio::time::timeout(PATIENCE, ran).await.expect("in time").expect("the binary");
+    (ran.status.code(), String::from_utf8(ran.stdout).expect("UTF-8"))
+}
+
+/// The binary with these settings, in a file in `dir`, and these secrets.
+fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
+    let file = dir.path().join("relay.toml");
+    std::fs::write(&file, settings(config)).expect("settings");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+    command.args(["--log-format", "json", "--config"]).arg(&file).env_clear();
+    command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
+    command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+    if let Some(password) = &secrets.kafka_password {
+        command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
+    }
+    command
+}
+
 fn expose(secret: &secrecy::SecretString) -> &str {
     secrecy::ExposeSecret::expose_secret(secret)
 }
@@ -183,6 +198,8 @@ fn settings(config: &Config) -> String {
         ms(&shutdown.deadline),
         kafka.bootstrap_servers,
     );
+    let options: Vec<_> = kafka.options.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"")).collect();
+    text += &format!("options = {{ {} }}\n", options.join(", "));
     if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {
         let file = file.display();
         text +=
