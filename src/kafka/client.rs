@@ -53,14 +53,70 @@ const MESSAGE_BYTES_MIN: usize = 1_000;
 /// librdkafka's largest `batch.size` and a sane `message.max.bytes`; brokers allow more than anyone sends.
 const MESSAGE_BYTES_MAX: usize = 100_000_000;
 
-/// The connection and its security, and the further options of the settings.
+/// Properties that librdkafka heeds in producers alone: those with a `P` in its CONFIGURATION.md that are not the
+/// relay's own.
+const OF_PRODUCERS: [&str; 14] = [
+    "batch.num.messages",
+    "batch.size",
+    "compression.codec",
+    "compression.level",
+    "compression.type",
+    "delivery.report.only.error",
+    "linger.ms",
+    "message.send.max.retries",
+    "queue.buffering.backpressure.threshold",
+    "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages",
+    "queue.buffering.max.ms",
+    "retries",
+    "sticky.partitioning.linger.ms",
+];
+
+/// And in consumers alone: those with a `C`.
+const OF_CONSUMERS: [&str; 15] = [
+    "check.crcs",
+    "coordinator.query.interval.ms",
+    "fetch.error.backoff.ms",
+    "fetch.max.bytes",
+    "fetch.message.max.bytes",
+    "fetch.min.bytes",
+    "fetch.queue.backoff.ms",
+    "fetch.wait.max.ms",
+    "heartbeat.interval.ms",
+    "max.partition.fetch.bytes",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "queued.max.messages.kbytes",
+    "queued.min.messages",
+    "session.timeout.ms",
+];
+
+/// What kind of client: `kafka.options` are for both, and librdkafka warns of every property that one does not heed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Producer,
+    Consumer,
+}
+
+impl Kind {
+    fn heeds(self, property: &str) -> bool {
+        let others: &[&str] = match self {
+            Self::Producer => &OF_CONSUMERS,
+            Self::Consumer => &OF_PRODUCERS,
+        };
+        !others.contains(&property)
+    }
+}
+
+/// The connection and its security, and the further options of the settings, for a client that asks and creates: to
+/// librdkafka a producer.
 pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
-    tunable(config, secrets, &[])
+    tunable(config, secrets, Kind::Producer, &[])
 }
 
 /// Connection and security, our values of what a user may tune, and then what the user says about it. What the relay
 /// owns is refused in `kafka.options` and set by the caller afterwards.
-fn tunable(config: &Config, secrets: &Secrets, ours: &[(&str, String)]) -> ClientConfig {
+fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String)]) -> ClientConfig {
     let kafka = &config.kafka;
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &kafka.bootstrap_servers);
@@ -96,7 +152,7 @@ fn tunable(config: &Config, secrets: &Secrets, ours: &[(&str, String)]) -> Clien
     for (key, value) in ours {
         client.set(*key, value);
     }
-    for (key, value) in &kafka.options {
+    for (key, value) in kafka.options.iter().filter(|(key, _)| kind.heeds(key)) {
         // The alias and the name are one property for librdkafka, and which of two would win is left to chance.
         if key == "queue.buffering.max.ms" {
             client.remove("linger.ms");
@@ -118,6 +174,7 @@ pub(super) fn producer(
     let mut client = tunable(
         config,
         secrets,
+        Kind::Producer,
         &[
             ("socket.timeout.ms", (transaction_ms / 2).min(10_000).to_string()),
             // The batch is already whole when it is handed over: waiting for more records only costs time.
@@ -144,6 +201,7 @@ pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> C
     let mut client = tunable(
         config,
         secrets,
+        Kind::Consumer,
         &[
             // The defaults would let each partition queue 64 MiB.
             ("queued.max.messages.kbytes", "4096".to_owned()),
@@ -285,8 +343,12 @@ pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Environment;
+    use rdkafka::config::FromClientConfigAndContext;
+    use rdkafka::consumer::BaseConsumer;
+    use rdkafka::producer::BaseProducer;
     use secrecy::SecretString;
 
     #[test]
@@ -313,6 +375,71 @@ mod tests {
         // Under its alias, and never twice.
         let (producer, _) = made(&[("queue.buffering.max.ms", "5")]);
         assert_eq!((producer.get("linger.ms"), producer.get("queue.buffering.max.ms")), (None, Some("5")));
+    }
+
+    /// What librdkafka logs while a client is created.
+    #[derive(Clone, Default)]
+    struct Lines(std::sync::Arc<Mutex<Vec<String>>>);
+
+    impl ClientContext for Lines {
+        fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
+            self.0.lock().unwrap().push(format!("{facility} {line}"));
+        }
+    }
+
+    impl ConsumerContext for Lines {}
+
+    impl ProducerContext for Lines {
+        type DeliveryOpaque = ();
+
+        fn delivery(&self, _: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
+    }
+
+    fn warnings(settings: &ClientConfig, kind: Kind) -> Vec<String> {
+        let lines = Lines::default();
+        match kind {
+            Kind::Producer => drop(BaseProducer::from_config_and_context(settings, lines.clone()).unwrap()),
+            Kind::Consumer => drop(BaseConsumer::from_config_and_context(settings, lines.clone()).unwrap()),
+        }
+        let mut lines = lines.0.lock().unwrap().clone();
+        lines.retain(|line| line.starts_with("CONFWARN"));
+        lines
+    }
+
+    #[test]
+    fn an_option_goes_to_the_clients_that_heed_it_and_none_is_warned_of() {
+        let secrets = Secrets { api_key: SecretString::from("k"), webhook: Vec::new(), kafka_password: None };
+        let of = |names: &[&'static str]| -> Vec<(&'static str, &'static str)> {
+            let value = |name| match name {
+                "compression.codec" | "compression.type" => "lz4",
+                "check.crcs" | "delivery.report.only.error" => "true",
+                "partition.assignment.strategy" => "roundrobin",
+                "session.timeout.ms" | "max.poll.interval.ms" => "45000",
+                "fetch.max.bytes" => "60000000",
+                "compression.level" | "heartbeat.interval.ms" | "linger.ms" | "queue.buffering.max.ms" => "9",
+                _ => "2000",
+            };
+            names.iter().map(|name| (*name, value(name))).collect()
+        };
+        for (name, value) in [of(&OF_PRODUCERS), of(&OF_CONSUMERS), vec![("client.rack", "a")]].concat() {
+            let mut config = Config::minimal(Environment::Devnet, "127.0.0.1:1");
+            config.kafka.options = vec![(name.to_owned(), value.to_owned())];
+            let producer = producer(&config, &secrets, "t", Sizes::default(), &Tuning::default());
+            let (consumer, base) = (consumer(&config, &secrets, "read_committed"), base(&config, &secrets));
+            let none: [String; 0] = [];
+            for (client, kind) in [(&producer, Kind::Producer), (&base, Kind::Producer), (&consumer, Kind::Consumer)] {
+                assert_eq!(warnings(client, kind), none, "{name}");
+            }
+            let heeded = [producer.get(name).is_some(), consumer.get(name).is_some()];
+            assert!(heeded.contains(&true), "{name} reaches a client");
+            // That it would be warned of in the other one is what the lists rest on.
+            for (mut client, kind, heeded) in
+                [(base.clone(), Kind::Producer, heeded[0]), (consumer, Kind::Consumer, heeded[1])]
+            {
+                client.set(name, value);
+                assert_eq!(warnings(&client, kind).is_empty(), heeded, "{name} {kind:?}");
+            }
+        }
     }
 
     #[test]

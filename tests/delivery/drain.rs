@@ -3,9 +3,13 @@
 use crate::support::foreign::open_transaction;
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
+use crate::support::proxy::{END_TXN, Fault, INIT_PRODUCER_ID, LIST_OFFSETS, Proxy};
 use crate::support::relay::{LIFE, Rig, event_id, get, order_event, post, until};
+use crate::support::watch::{eventually, metric};
 use pepay_relay::simulator::{Answer, Cut};
 use rdkafka::producer::Producer;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// A stop that waits for nobody.
@@ -61,6 +65,59 @@ async fn before_the_broker_answers() {
     goes_on(&rig).await;
 }
 
+/// A broker behind a proxy, and a relay of it.
+async fn behind_a_proxy(test: &str) -> (Broker, Proxy, Rig) {
+    let proxy = Proxy::start();
+    let broker = Broker::start_behind(&proxy);
+    let rig = Rig::new(&proxy.address().to_string(), test).await;
+    live(&rig);
+    (broker, proxy, rig)
+}
+
+async fn asked(proxy: &Proxy, api: i16) {
+    let proxy = proxy.clone();
+    tokio::task::spawn_blocking(move || proxy.wait_for(api)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_predecessors_are_fenced() {
+    let (_broker, proxy, rig) = behind_a_proxy("fencing").await;
+    proxy.set(&[Fault::HoldRequests(INIT_PRODUCER_ID)], None);
+    let mut relay = Process::start(&rig);
+    asked(&proxy, INIT_PRODUCER_ID).await;
+    stops(&mut relay, SOON, 0).await;
+    proxy.clear();
+    goes_on(&rig).await;
+}
+
+/// A question to Kafka takes up to 10 s, and ends by nothing else: the first signal does not wait for it, nor does a
+/// second one. Both signals are there before the relay looks, and a peer that is about to send a webhook keeps the
+/// first one's drain from being over by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_question_of_the_start_is_not_answered_and_a_second_signal_leaves_at_once() {
+    const AT_ONCE: Duration = Duration::from_secs(4);
+    let (_broker, proxy, rig) = behind_a_proxy("unanswered-start").await;
+    for second in [false, true] {
+        proxy.set(&[Fault::HoldRequests(END_TXN)], None);
+        let mut relay = Process::start(&rig);
+        // The start's rehearsal. All that is asked for offsets after it is the beginning of the window.
+        asked(&proxy, END_TXN).await;
+        proxy.set(&[Fault::HoldRequests(LIST_OFFSETS)], None);
+        asked(&proxy, LIST_OFFSETS).await;
+        if second {
+            let mut peer = TcpStream::connect(rig.config.webhook.listen).unwrap();
+            peer.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost:").unwrap();
+            ["STOP", "TERM", "INT", "CONT"].into_iter().for_each(|name| relay.signal(name));
+            assert_eq!(relay.ended_within(AT_ONCE).await, Some(1), "{}", relay.said());
+            assert!(relay.said().contains("left at once, as the second signal asks"), "{}", relay.said());
+        } else {
+            stops(&mut relay, AT_ONCE, 0).await;
+        }
+        proxy.clear();
+    }
+    goes_on(&rig).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_window_is_read_back() {
     let rig = Rig::new(Broker::shared().bootstrap(), "reading").await;
@@ -103,45 +160,84 @@ async fn while_a_walk_is_under_way_and_frames_are_held() {
     rig.until_delivered().await;
     rig.simulator.faults().set(|faults| faults.rest.delay = Duration::from_secs(60));
     rig.simulator.faults().cut_sockets(&Cut::Abrupt);
-    until("the socket is back", || relay.said().matches("stream connected").count() == 2).await;
+    until("the socket is back", || relay.count("stream connected") == 2).await;
+    let (delivered, gaps) = (metric(&rig, DELIVERED).await, metric(&rig, "gaps_total").await);
     let before = rig.simulator.events().len();
     live(&rig);
     let held = (rig.simulator.events().len() - before) as u64;
-    // A second connection's frames have no mark of their own; a control frame behind them is logged when it is read.
-    let marker = format!("http://{}/metrics", rig.config.admin.listen);
-    assert!(get(&marker).await.contains("pepay_relay_leg_connected{leg=\"websocket\"} 1"));
-    rig.simulator.faults().cut_sockets(&Cut::Abrupt);
-    until("the cut is heard behind the frames", || relay.said().matches("stream disconnected").count() >= 1).await;
+    // Frames are read in their order: when this hint has opened its gap, all that came before it was read, and none of
+    // it was handed on.
+    rig.simulator.faults().send_text(r#"{"object":"ws_control","type":"resync_required"}"#);
+    eventually("the hint is read", async || metric(&rig, "gaps_total").await > gaps).await;
+    assert_eq!(metric(&rig, DELIVERED).await, delivered);
     stops(&mut relay, SOON, held).await;
     rig.simulator.faults().clear();
     goes_on(&rig).await;
 }
 
-/// The deadline passes with Kafka away: webhooks are told to come back, and the provider does.
+const DELIVERED: &str = "deliveries_total{leg=\"websocket\"}";
+
+/// With Kafka away, stream and webhooks bring every event of an order's life, and a copy of the last one comes too.
+/// Gives how many deliveries are inside and the answer that the copy will get.
+async fn with_work_inside(rig: &Rig) -> (u64, tokio::task::JoinHandle<crate::support::relay::Answer>) {
+    // Walks would bring everything a third time.
+    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(Answer::status(503)));
+    let before = rig.simulator.events().len();
+    live(rig);
+    let events = rig.simulator.events();
+    let issued = (events.len() - before) as u64;
+    let (url, secret, body) =
+        (rig.webhook_url(), rig.simulator.webhook_secret().to_owned(), events.last().unwrap().bytes.clone());
+    let posted = tokio::spawn(async move { post(&url, &secret, &body).await });
+    for (leg, inside) in [("websocket", issued), ("webhook", issued + 1)] {
+        let series = format!("in_flight{{leg=\"{leg}\"}}");
+        eventually("all are inside", async || metric(rig, &series).await == inside).await;
+    }
+    (2 * issued + 1, posted)
+}
+
+/// The deadline passes with Kafka away: webhooks are told to come back, and the provider sends them again, or shows
+/// them in its log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_kafka_is_away_until_the_deadline() {
-    const COUNT: u64 = 5;
     let mut broker = Broker::start();
-    let mut rig = Rig::new(broker.bootstrap(), "deadline").await;
-    rig.config.shutdown.deadline = Duration::from_secs(4);
-    rig.config.webhook.answer_within = Duration::from_secs(4);
+    let mut rig = Rig::new(broker.bootstrap(), "deadline").await.with_webhooks();
+    rig.config.shutdown.deadline = Duration::from_secs(6);
+    rig.config.webhook.answer_within = Duration::from_secs(6);
     let mut relay = Process::ready(&rig).await;
     live(&rig);
     rig.until_delivered().await;
     tokio::task::block_in_place(|| broker.kill());
-    let mut posts = tokio::task::JoinSet::new();
-    for n in 0..COUNT {
-        let (url, secret) = (rig.webhook_url(), rig.simulator.webhook_secret().to_owned());
-        let body = order_event(&event_id(n), &format!("order-{n}")).to_string();
-        posts.spawn(async move { post(&url, &secret, body.as_bytes()).await });
-    }
-    says(&rig, "/metrics", &format!("pepay_relay_in_flight{{leg=\"webhook\"}} {COUNT}\n")).await;
-    stops(&mut relay, rig.config.shutdown.deadline + SOON, COUNT).await;
-    while let Some(answer) = posts.join_next().await {
-        let answer = answer.unwrap();
-        assert_eq!(answer.status, 503, "{answer:?}");
-        assert!(answer.retry_after.is_some(), "{answer:?}");
-    }
+    let (inside, posted) = with_work_inside(&rig).await;
+    stops(&mut relay, rig.config.shutdown.deadline + SOON, inside).await;
+    let answer = posted.await.unwrap();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.retry_after.is_some(), "{answer:?}");
+    rig.simulator.faults().clear();
     tokio::task::block_in_place(|| broker.restart());
     goes_on(&rig).await;
+}
+
+/// Kafka comes back before the deadline: what is inside is committed, and nothing is left to the provider.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_kafka_is_away_and_comes_back() {
+    let mut broker = Broker::start();
+    let mut rig = Rig::new(broker.bootstrap(), "back").await.with_webhooks();
+    rig.config.shutdown.deadline = Duration::from_secs(60);
+    rig.config.webhook.answer_within = Duration::from_secs(60);
+    let mut relay = Process::ready(&rig).await;
+    live(&rig);
+    rig.until_delivered().await;
+    tokio::task::block_in_place(|| broker.kill());
+    let (_, posted) = with_work_inside(&rig).await;
+    relay.signal("TERM");
+    says(&rig, "/readyz", r#""waiting_for":["stopped"]"#).await;
+    tokio::task::block_in_place(|| broker.restart());
+    assert_eq!(relay.ended_within(rig.config.shutdown.deadline).await, Some(0), "{}", relay.said());
+    assert_eq!(relay.line("stopped").await["left"], 0, "{}", relay.said());
+    let answer = posted.await.unwrap();
+    assert!(answer.status == 200 && answer.body.starts_with(r#"{"ok":true"#), "{answer:?}");
+    // Before anything else could bring it.
+    rig.until_delivered().await;
+    rig.assert_delivered().await;
 }

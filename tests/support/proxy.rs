@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub const PRODUCE: i16 = 0;
+pub const LIST_OFFSETS: i16 = 2;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const END_TXN: i16 = 26;
 
