@@ -206,10 +206,15 @@ fn is_loopback(url: &Url) -> bool {
 
 /// The commerce stream beside the REST API (`api-spec/realtime/websockets`): the same host, encrypted as it is.
 pub(super) fn follow_stream_url(config: &mut Config) {
-    let api_url = config.provider.api_url.trim_end_matches('/');
-    let base = match api_url.strip_prefix("http") {
-        Some(rest) => format!("ws{rest}"),
-        None => api_url.to_owned(),
-    };
-    config.provider.stream_url = format!("{base}/ws/commerce/events");
+    // Nothing follows from what is no address, and its own rule refuses it.
+    config.provider.stream_url = stream_beside(&config.provider.api_url).map(String::from).unwrap_or_default();
+}
+
+/// Made of the address as it was understood, not of its text: `HTTPS:x.io` is one too, as are spaces around it.
+fn stream_beside(api_url: &str) -> Option<Url> {
+    let mut url = Url::parse(api_url).ok()?;
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    url.set_scheme(scheme).ok()?;
+    url.set_path(&format!("{}/ws/commerce/events", url.path().trim_end_matches('/')));
+    Some(url)
 }

@@ -199,6 +199,24 @@ fn rules_over_addresses() {
 }
 
 #[test]
+fn the_stream_follows_the_address_however_that_is_spelled() {
+    let cases = [
+        ("https://x.io", "wss://x.io/ws/commerce/events"),
+        ("HTTPS://X.io", "wss://x.io/ws/commerce/events"),
+        (" https://x.io ", "wss://x.io/ws/commerce/events"),
+        ("https:x.io", "wss://x.io/ws/commerce/events"),
+        ("https://x.io\\", "wss://x.io/ws/commerce/events"),
+        ("https://x.io:80/a%20b// ", "wss://x.io:80/a%20b/ws/commerce/events"),
+        ("Http://LOCALHOST:443", "ws://localhost:443/ws/commerce/events"),
+        ("http://[::1]:1/", "ws://[::1]:1/ws/commerce/events"),
+    ];
+    for (api_url, stream_url) in cases {
+        let case = Case::with_secrets(&format!("{REQUIRED}provider.api_url = '{api_url}'\n"));
+        assert_eq!(settings(&case.sources).unwrap().0.provider.stream_url, stream_url, "{api_url}");
+    }
+}
+
+#[test]
 fn rules_over_several_keys() {
     check("stream.backoff_min = '1m'", "relay.toml:3: stream.backoff_min: is not at least");
     check("stream.backoff_max = '100ms'", "relay.toml:3: stream.backoff_max: is not at least");

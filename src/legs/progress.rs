@@ -372,6 +372,15 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_in_the_future_is_taken_back_and_one_in_the_past_stays() {
+        let mut progress = fresh();
+        progress.never_after(1_000_001);
+        assert_eq!(progress.verified_ms(), Some(1_000_000));
+        progress.never_after(900_000);
+        assert_eq!((progress.verified_ms(), progress.walk_from_ms()), (Some(900_000), Some(840_000)));
+    }
+
+    #[test]
     fn a_first_start_walks_from_the_wanted_time() {
         let mut progress = Progress::resume(None, None, Vec::new(), OVERLAP);
         assert_eq!(progress.walk_from_ms(), None);

@@ -49,7 +49,7 @@ pub struct StreamError {
 /// Tells what a text message is. Never fails: what cannot be read is [`Frame::Other`].
 ///
 /// An event is told by the first member that is called `object`, without a look at what follows: whether that is
-/// well-formed is found out where events are decoded.
+/// well-formed, and says nothing else of itself, is found out where events are decoded.
 pub fn classify(text: &str) -> Frame {
     if json::first_member(text, "object") == Some("\"event\"") {
         return Frame::Event;
@@ -95,6 +95,7 @@ mod tests {
     #![allow(clippy::panic, reason = "a test may stop")]
 
     use super::*;
+    use crate::provider::event::{Reason, decode};
 
     fn walks(text: &str) -> bool {
         match classify(text) {
@@ -112,6 +113,11 @@ mod tests {
         {
             assert_eq!(classify(other), Frame::Other, "{other}");
         }
+        let twice = r#"{"object":"event","object":"ws_control"}"#;
+        let refused = decode(twice.as_bytes()).map(drop).map_err(|error| error.reason);
+        assert_eq!((classify(twice), refused), (Frame::Event, Err(Reason::NotAnEvent)), "kept as a dead letter");
+        let last = r#"{"object":"ws_control","object":"event"}"#;
+        assert_eq!(classify(last), Frame::Event, "as where events are decoded");
         let deep = format!(r#"{{"object":"ws_control","data":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         assert_eq!(classify(&deep), Frame::Other);
     }
