@@ -328,7 +328,9 @@ impl Line {
     fn newest(&mut self) -> Result<Option<Newest>, Trouble> {
         let Setup { config, secrets, cancel, .. } = &self.setup;
         let reader = Reader::open(config, secrets)?;
-        recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
+        let newest = recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel);
+        reader.close();
+        newest
     }
 
     /// Asks until Kafka answers. A permission taken away while the relay runs is waited for as well: what is held

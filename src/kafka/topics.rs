@@ -151,6 +151,7 @@ async fn survey(config: &Config, secrets: &Secrets, patient: bool) -> Result<Sur
             };
             found.push((topic, name.to_owned(), shape));
         }
+        reader.close();
         if told {
             tracing::info!("kafka recovered");
         }
@@ -176,6 +177,7 @@ async fn settings(
         Err(KafkaError::AdminOp(code)) if errors::is_denied(code) => Vec::new(),
         Err(error) => return Err(StartError::Failed(format!("reading the topics' settings: {error}"))),
     };
+    client::close(admin);
     // Answers come in the order of the questions.
     let mut answers = answers.into_iter();
     Ok(names
