@@ -429,6 +429,7 @@ mod tests {
                 "partition.assignment.strategy" => "roundrobin",
                 "session.timeout.ms" | "max.poll.interval.ms" => "45000",
                 "fetch.max.bytes" => "60000000",
+                "queue.buffering.backpressure.threshold" => "1",
                 "compression.level" | "heartbeat.interval.ms" | "linger.ms" | "queue.buffering.max.ms" => "9",
                 _ => "2000",
             };
