@@ -37,7 +37,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -296,13 +296,16 @@ impl Shared {
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
         let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
         let (metrics, health) = (Arc::clone(&self.metrics), Arc::clone(&self.health));
+        let began = Instant::now();
         if *broker == Broker::Configured {
             for warning in topics::ensure(config, secrets).await? {
                 warn!("{warning}");
             }
+            debug!(after = ?began.elapsed(), "topics judged");
         }
         let (publisher, predecessor) =
             Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
+        debug!(after = ?began.elapsed(), "name claimed");
         let now_ms = now_ms();
         let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
         let (window, versions) = warm::memory(self, predecessor.as_ref(), &progress, now_ms).await?;

@@ -9,9 +9,13 @@ use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
 use crate::telemetry::logs::Logs;
 use crate::telemetry::{Notify, Phase};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
+
+/// How long questions that nobody waits for any more may take to end.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Relays until SIGTERM or SIGINT; a second one leaves at once.
 ///
@@ -27,8 +31,9 @@ pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit>
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;
     let ended = runtime.block_on(serve(arguments, settings, &logs));
-    // A question to a Kafka that does not answer ends by itself only after 10 s; nothing depends on it any more.
-    runtime.shutdown_background();
+    // A question to a Kafka that does not answer ends by itself only after 10 s; nothing depends on it any more. One that
+    // is about to end may: a client that is closed while the process takes OpenSSL down would crash it.
+    runtime.shutdown_timeout(GOODBYE);
     ended
 }
 

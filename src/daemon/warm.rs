@@ -8,7 +8,7 @@ use crate::kafka::{Broker, Checkpoint};
 use crate::legs::progress::{GapCause, Progress};
 use crate::provider::EventId;
 use crate::relay::core::AHEAD_MAX_MS;
-use crate::relay::{self, Version, Versions, Window, resume};
+use crate::relay::{self, Memory, Version, Versions, Window, resume};
 use crate::telemetry::{Health, Metrics, ReadingBack};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,8 +39,9 @@ pub(super) async fn memory(
     }
     let began = Instant::now();
     let reading = Reading { health: Arc::clone(&shared.health), told: None, waiting_for: None };
-    let (memory, summary) = read_back(config, secrets, from_ms, Memory { window, versions, early: 0 }, reading).await?;
-    let Memory { mut window, versions, early } = memory;
+    let memory = Memory::new(window, versions, config.dedup.ids_max);
+    let (memory, summary) = read_back(config, secrets, from_ms, memory, reading).await?;
+    let (mut window, versions, early) = memory.finish();
     window.resume(now_ms);
     let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let recover::Summary { records, bytes, .. } = summary;
@@ -72,28 +73,11 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
     progress
 }
 
-/// What is filled from the records' headers.
-struct Memory {
-    window: Window,
-    versions: Versions,
-    /// Ids that had to make room before their time.
-    early: u64,
-}
-
-impl Memory {
-    fn remember(&mut self, record: recover::ReadBack<'_>, ids_max: usize) {
-        let Self { window, versions, early } = self;
-        let Some(id) = record.event_id else { return };
-        window.remember(id, record.published_at_ms);
-        if window.len() > ids_max {
-            // A topic may hold more ids than may be remembered; the oldest make room as they will at every commit.
-            *early += window.expire(record.published_at_ms, None);
-            versions.expire(record.published_at_ms);
-        }
-        if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
-            versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
-        }
-    }
+/// Notes a record by its headers.
+fn note(memory: &mut Memory, record: recover::ReadBack<'_>) {
+    let Some(id) = record.event_id else { return };
+    let version = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay);
+    memory.note(id, record.published_at_ms, version.map(|version| (record.topic as u8, record.key, version)));
 }
 
 /// Tells how far it is, on the log and in the relay's health.
@@ -129,11 +113,10 @@ async fn read_back(
     memory: Memory,
     mut reading: Reading,
 ) -> Result<(Memory, recover::Summary), StartError> {
-    let ids_max = config.dedup.ids_max;
     let memory = Arc::new(Mutex::new(memory));
     let filling = Arc::clone(&memory);
     let sink = move |record: recover::ReadBack<'_>| {
-        filling.lock().unwrap_or_else(PoisonError::into_inner).remember(record, ids_max);
+        note(&mut filling.lock().unwrap_or_else(PoisonError::into_inner), record);
     };
     let summary = recover::read_back(config, secrets, from_ms, sink, move |progress| reading.tell(progress)).await?;
     // The sink has gone with the thread that called it.

@@ -397,9 +397,16 @@ mod tests {
 
     fn warnings(settings: &ClientConfig, kind: Kind) -> Vec<String> {
         let lines = Lines::default();
+        // Each poll takes one line off the client's queue.
         match kind {
-            Kind::Producer => drop(BaseProducer::from_config_and_context(settings, lines.clone()).unwrap()),
-            Kind::Consumer => drop(BaseConsumer::from_config_and_context(settings, lines.clone()).unwrap()),
+            Kind::Producer => {
+                let client = BaseProducer::from_config_and_context(settings, lines.clone()).unwrap();
+                (0..9).for_each(|_| drop(client.poll(Duration::ZERO)));
+            }
+            Kind::Consumer => {
+                let client = BaseConsumer::from_config_and_context(settings, lines.clone()).unwrap();
+                (0..9).for_each(|_| drop(client.poll(Duration::ZERO)));
+            }
         }
         let mut lines = lines.0.lock().unwrap().clone();
         lines.retain(|line| line.starts_with("CONFWARN"));
@@ -416,6 +423,7 @@ mod tests {
                 "partition.assignment.strategy" => "roundrobin",
                 "session.timeout.ms" | "max.poll.interval.ms" => "45000",
                 "fetch.max.bytes" => "60000000",
+                "queue.buffering.backpressure.threshold" => "1",
                 "compression.level" | "heartbeat.interval.ms" | "linger.ms" | "queue.buffering.max.ms" => "9",
                 _ => "2000",
             };

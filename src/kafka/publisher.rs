@@ -11,6 +11,7 @@ use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -66,7 +67,7 @@ pub struct Publisher {
     verdicts: mpsc::Receiver<(Batch, Result<Verdict, Stop>)>,
     /// A batch that the thread could not take because it has ended.
     orphan: Option<Batch>,
-    ended: oneshot::Receiver<()>,
+    thread: Thread,
     guard: CancelOnDrop,
 }
 
@@ -108,7 +109,7 @@ impl Publisher {
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
-        std::thread::Builder::new()
+        let handle = std::thread::Builder::new()
             .name("kafka-producer".to_owned())
             .spawn(move || {
                 match producer::claim(setup) {
@@ -123,11 +124,19 @@ impl Publisher {
                 ended_sender.send(()).unwrap_or_default();
             })
             .map_err(|error| StartError::Failed(format!("no thread for the producer: {error}")))?;
+        let mut thread = Thread { ended, handle: Some(handle) };
         let claimed = claimed.await.unwrap_or_else(|_| {
             Err(Trouble::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
         });
-        let predecessor = claimed?;
-        Ok((Self { jobs: Some(job_sender), verdicts, orphan: None, ended, guard }, predecessor))
+        match claimed {
+            Ok(predecessor) => {
+                Ok((Self { jobs: Some(job_sender), verdicts, orphan: None, thread, guard }, predecessor))
+            }
+            Err(trouble) => {
+                thread.join().await;
+                Err(trouble.into())
+            }
+        }
     }
 
     /// Hands a batch over; `marks` become the transaction's checkpoint. An empty batch commits only that.
@@ -160,11 +169,36 @@ impl Publisher {
     /// Whether it ended in time; if not, the next start aborts what is still open.
     pub async fn close(mut self, deadline: Duration) -> bool {
         self.jobs = None;
-        if tokio::time::timeout(deadline, &mut self.ended).await.is_ok() {
+        if tokio::time::timeout(deadline, self.thread.join()).await.is_ok() {
             return true;
         }
         self.guard.0.set();
-        tokio::time::timeout(NOTICE, &mut self.ended).await.is_ok()
+        tokio::time::timeout(NOTICE, self.thread.join()).await.is_ok()
+    }
+}
+
+/// The producer's thread.
+#[derive(Debug)]
+struct Thread {
+    /// Told as its last act.
+    ended: oneshot::Receiver<()>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    /// Waits until it is gone: OpenSSL frees what it keeps for a thread when that thread ends, which must not happen
+    /// while a process that exits takes OpenSSL down. Cancel safe.
+    async fn join(&mut self) {
+        if let Some(handle) = &self.handle
+            && !handle.is_finished()
+        {
+            // It is told even where the thread failed, by the other end's drop.
+            drop((&mut self.ended).await);
+        }
+        if let Some(handle) = self.handle.take() {
+            // Nothing but its own memory is left for it to free.
+            drop(handle.join());
+        }
     }
 }
 

@@ -93,7 +93,8 @@ pub async fn read_back(
         let total = stretches.iter().map(|stretch| stretch.end.abs_diff(stretch.start)).sum();
         let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
         let each = |message: &BorrowedMessage<'_>| {
-            let topic = topics.iter().find(|(_, name)| name == message.topic());
+            let of = message.topic();
+            let topic = topics.iter().find(|(_, name)| name == of);
             if let Some((topic, _)) = topic {
                 summary.records += 1;
                 summary.bytes += (message.key_len() + message.payload_len()) as u64;

@@ -6,11 +6,13 @@
 pub mod core;
 pub mod engine;
 mod lru;
+mod memory;
 mod records;
 mod shown;
 mod versions;
 mod window;
 
+pub use memory::Memory;
 use records::gap_closed_by;
 pub use records::resume;
 pub use versions::{Version, Versions};

@@ -48,7 +48,7 @@ impl Versions {
     ///
     /// Equal versions count as newer: of two events that cannot be told apart the later arrival stands.
     pub fn advance(&mut self, topic: u8, key: &[u8], version: Version, now_ms: i64) -> Option<Undo> {
-        let key = self.hash(topic, key);
+        let key = self.key(topic, key);
         let Some(slot) = self.newest.find(key) else {
             if self.floor.is_some_and(|floor| version <= floor) {
                 return None;
@@ -83,7 +83,11 @@ impl Versions {
 
     /// A version that was read back from Kafka, committed at `at_ms`.
     pub fn remember(&mut self, topic: u8, key: &[u8], version: Version, at_ms: i64) {
-        let hash = self.hash(topic, key);
+        self.remember_key(self.key(topic, key), version, at_ms);
+    }
+
+    /// The same for what stands for the key.
+    pub(super) fn remember_key(&mut self, hash: Key, version: Version, at_ms: i64) {
         let slot = match self.newest.find(hash) {
             Some(slot) => {
                 self.newest.set(slot, self.newest.value(slot).max(version));
@@ -105,7 +109,8 @@ impl Versions {
         }
     }
 
-    fn hash(&self, topic: u8, key: &[u8]) -> Key {
+    /// What stands for a key of a topic in here.
+    pub(super) fn key(&self, topic: u8, key: &[u8]) -> Key {
         let [high, low] = self.keyed.hash(key);
         [high ^ u64::from(topic), low]
     }

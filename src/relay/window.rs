@@ -7,7 +7,7 @@
 //! Guarantee: a settled id is known for at least `window` after its commit, and as long as a walk will bring it again,
 //! unless `ids_max` ids came in that time; then the least recently seen goes, and is counted.
 
-use super::lru::{Keyed, Lru, Slot};
+use super::lru::{Key, Keyed, Lru, Slot};
 use std::time::Duration;
 
 /// What a claim found.
@@ -54,7 +54,15 @@ impl Window {
 
     /// Claims `id`. A copy of a settled id renews it: least recently *seen* goes first.
     pub fn claim(&mut self, id: &[u8], now_ms: i64) -> Claim {
-        let key = self.keyed.hash(id);
+        self.claim_key(self.key(id), now_ms)
+    }
+
+    /// What stands for an id in this window.
+    pub(super) fn key(&self, id: &[u8]) -> Key {
+        self.keyed.hash(id)
+    }
+
+    fn claim_key(&mut self, key: Key, now_ms: i64) -> Claim {
         let Some(slot) = self.ids.find(key) else {
             return Claim::New(Ticket(self.ids.insert(key, State::InFlight)));
         };
@@ -80,7 +88,12 @@ impl Window {
 
     /// An id that was read back from Kafka, committed at `at_ms`; to be called in order of time.
     pub fn remember(&mut self, id: &[u8], at_ms: i64) {
-        if let Claim::New(ticket) = self.claim(id, at_ms) {
+        self.remember_key(self.key(id), at_ms);
+    }
+
+    /// The same for what stands for the id.
+    pub(super) fn remember_key(&mut self, key: Key, at_ms: i64) {
+        if let Claim::New(ticket) = self.claim_key(key, at_ms) {
             self.settle(ticket, at_ms);
         }
     }
