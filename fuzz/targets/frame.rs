@@ -27,10 +27,11 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let frame = classify(text);
     assert_eq!(classify(text), frame, "the same text is the same frame");
     match &frame {
-        // What is said twice counts as it is said last where events are decoded, and so for the second reader.
+        // What is said twice counts as it is said last where events are decoded, and so for the second reader, which
+        // takes no half of a surrogate pair.
         Frame::Event if decoded.as_ref().is_err_and(|error| error.reason == Reason::NotAnEvent) => {
             let again = serde_json::from_str::<serde_json::Value>(text);
-            assert!(again.is_ok_and(|value| value["object"] != "event"));
+            assert!(again.is_err() || again.is_ok_and(|value| value["object"] != "event"));
         }
         Frame::Event => {}
         // Only an event's frame is an event: nothing that the core would publish is taken for a hint.
