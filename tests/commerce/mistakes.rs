@@ -115,7 +115,7 @@ async fn nobody_at_home_is_told_with_what_to_check() {
     let cases: [&[&str]; 3] = [&["availability"], &["orders", "get", UNKNOWN], &["orders", "get", UNKNOWN, "--watch"]];
     insta::assert_snapshot!("nobody", told(&shop, 1, &cases, &[(URL, &url)]).await);
     shop.simulator.faults().set(|faults| faults.rest.delay = std::time::Duration::from_secs(3_600));
-    let slow = [("PEPAY_RELAY__PROVIDER__TIMEOUT", "200ms")];
+    let slow = [("PEPAY_RELAY__PROVIDER__TIMEOUT", "1s")];
     let late = told(&shop, 1, &[&["availability"]], &slow).await;
     assert!(late.contains("in time; try again, or raise provider.timeout"), "{late}");
 }

@@ -111,26 +111,35 @@ pub struct Destination {
 /// Parts of an address, from options or from a file; an option wins.
 #[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
 pub struct AddressParts {
+    /// First name
     #[arg(long, value_name = "NAME")]
     pub first_name: Option<String>,
+    /// Last name
     #[arg(long, value_name = "NAME")]
     pub last_name: Option<String>,
+    /// Street and number
     #[arg(long, value_name = "TEXT")]
     pub street_address: Option<String>,
+    /// Suite, floor, and so on
     #[arg(long, value_name = "TEXT")]
     pub address_line2: Option<String>,
+    /// City
     #[arg(long, value_name = "NAME")]
     pub city: Option<String>,
+    /// State or province
     #[arg(long, value_name = "CODE")]
     pub state: Option<String>,
+    /// Postal code
     #[arg(long, value_name = "CODE")]
     pub zip_code: Option<String>,
+    /// Country, such as US
     #[arg(long, value_name = "CODE")]
     pub country: Option<String>,
+    /// Telephone, such as +13055550100
     #[arg(long, value_name = "NUMBER")]
     pub phone: Option<String>,
+    /// E-mail address
     #[arg(long, value_name = "ADDRESS")]
     pub email: Option<String>,
 }
@@ -164,7 +173,7 @@ pub struct Ordering {
     /// Key of this very request, made and printed unless given: with the same key it is carried out once
     #[arg(long, value_name = "UUID")]
     pub idempotency_key: Option<IdempotencyKey>,
-    /// Whether the pay link is drawn as a QR code; `auto`: on a terminal
+    /// Whether the pay link is drawn as a QR code: `auto` (on a terminal), `always` or `never`
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub qr: When,
 }

@@ -117,7 +117,7 @@ async fn cancel(arguments: &OrdersCancel, client: &Client) -> Result<(), Exit> {
         ("status", show::standing(view.status.as_deref(), view.substatus.as_deref())),
         ("asked with", key.to_string()),
     ])?;
-    notice("cancellation is asked for; what becomes of it shows `orders get --watch`")?;
+    notice("the cancellation is asked for; `orders get ORDER --watch` shows what becomes of it")?;
     Ok(())
 }
 

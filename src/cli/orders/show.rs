@@ -181,15 +181,25 @@ mod tests {
     fn steps_say_how_long_they_took_and_parcels_where_they_are() {
         let (order, zone) = (read("shipped"), Zone::new(true));
         let lines = timeline(&order.timeline, &zone, false).join("\n");
-        insta::assert_snapshot!(lines, @"");
-        insta::assert_snapshot!(shipment(&order.fulfillment.shipments[0], &zone).join("\n"), @"");
+        insta::assert_snapshot!(lines, @"
+        │ 2026-01-15 10:04:00 UTC  processing  Payment confirmed
+        │ 2026-01-15 10:15:00 UTC  placed      Retailer order placed  after 11m
+        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 1h 15m
+        ");
+        insta::assert_snapshot!(shipment(&order.fulfillment.shipments[0], &zone).join("\n"), @"
+        UPS 1Z999AA10123456784  In Transit
+          known since 2026-01-15 11:30:00 UTC
+          https://track.example.com/1Z999AA10123456784
+        ");
         let coloured = timeline(&order.timeline, &zone, true).join("\n");
         assert!(coloured.contains("\u{1b}[35mshipped\u{1b}[0m"), "{coloured}");
     }
 
     #[test]
     fn a_refund_and_a_cancellation_are_told() {
-        insta::assert_snapshot!(fields(&read("refunded")), @"");
+        let refunded = fields(&read("refunded"));
+        let refund = "REFUNDED, 25.97 USD after 3.00 fee, to 0x8617E340B3D01FA5F11F306F4090FD50E238070D";
+        assert!(refunded.contains(&format!("cancel: cancelled\nrefund: {refund}\n")), "{refunded}");
         assert!(fields(&read("placed")).contains("cancel: possible now\n"));
         assert!(!fields(&read("shipped")).contains("refund") && !fields(&read("shipped")).contains("cancel"));
     }

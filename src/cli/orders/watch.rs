@@ -104,7 +104,13 @@ mod tests {
     #[test]
     fn what_changed_is_told_and_nothing_else() {
         let (placed, shipped, zone) = (read("placed"), read("shipped"), Zone::new(true));
-        insta::assert_snapshot!(changes(&placed, &shipped, &zone, false).join("\n"), @"");
+        insta::assert_snapshot!(changes(&placed, &shipped, &zone, false).join("\n"), @"
+        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 1h 15m
+          status: placed (AWAITING_TRACKING) → shipped
+          UPS 1Z999AA10123456784  In Transit
+            known since 2026-01-15 11:30:00 UTC
+            https://track.example.com/1Z999AA10123456784
+        ");
         assert!(changes(&shipped, &shipped, &zone, false).is_empty());
         assert!(changes(&shipped, &read("shipped.unix-seconds"), &zone, false).is_empty());
     }
