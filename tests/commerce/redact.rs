@@ -1,7 +1,7 @@
 //! Takes out of a text what is different in each run, character for character, so that columns stay where they are.
 
 /// UUIDs, hashes, ports, times and Unix seconds become the letters of their kind.
-pub fn redact(text: &str) -> String {
+pub(super) fn redact(text: &str) -> String {
     let mut characters: Vec<char> = text.chars().collect();
     let shapes = [
         ("hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh", 'u'),
