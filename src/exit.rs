@@ -7,8 +7,8 @@ use std::io;
 
 /// A command's end that is not success.
 ///
-/// The statuses are a contract with service managers and scripts (README, "Exit status"); 2, wrong usage, is given
-/// by the parser of the command line itself.
+/// The statuses are a contract with service managers and scripts (README, "Exit status"); 2, wrong usage, is mostly
+/// given by the parser of the command line itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
     status: u8,
@@ -18,6 +18,8 @@ pub struct Exit {
 impl Exit {
     /// Something failed while running, or a check found something wrong: systemd restarts.
     pub const FAILED: u8 = 1;
+    /// Wrong usage that shows only once settings and files are read.
+    pub const USAGE: u8 = 2;
     /// Another relay of the same name took over (`EX_TEMPFAIL` of `sysexits.h`).
     pub const FENCED: u8 = 75;
     /// Kafka refused the credentials or lacks a permission (`EX_NOPERM`).
@@ -28,6 +30,11 @@ impl Exit {
     /// Status 1.
     pub fn failed(message: impl Into<String>) -> Self {
         Self { status: Self::FAILED, message: message.into() }
+    }
+
+    /// Status 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { status: Self::USAGE, message: message.into() }
     }
 
     /// Status 75.
@@ -108,8 +115,8 @@ mod tests {
 
     #[test]
     fn statuses_are_the_contract() {
-        let statuses = [Exit::failed(""), Exit::fenced(""), Exit::denied(""), Exit::settings("")].map(|e| e.status());
-        assert_eq!(statuses, [1, 75, 77, 78]);
+        let ends = [Exit::failed(""), Exit::usage(""), Exit::fenced(""), Exit::denied(""), Exit::settings("")];
+        assert_eq!(ends.map(|exit| exit.status()), [1, 2, 75, 77, 78]);
     }
 
     #[test]

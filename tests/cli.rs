@@ -6,8 +6,38 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 /// Every command of this version.
-const COMMANDS: [&str; 10] =
-    ["run", "demo", "check", "topics", "tail", "status", "simulator", "schema", "completions", "man"];
+const COMMANDS: [&str; 16] = [
+    "run",
+    "demo",
+    "check",
+    "topics",
+    "tail",
+    "status",
+    "availability",
+    "products",
+    "checkout",
+    "payments",
+    "orders",
+    "devnet",
+    "simulator",
+    "schema",
+    "completions",
+    "man",
+];
+
+/// Every command of a command.
+const SUBCOMMANDS: [[&str; 2]; 10] = [
+    ["products", "search"],
+    ["checkout", "estimate"],
+    ["checkout", "address"],
+    ["checkout", "invoice"],
+    ["checkout", "create"],
+    ["payments", "status"],
+    ["orders", "list"],
+    ["orders", "get"],
+    ["orders", "cancel"],
+    ["devnet", "simulate"],
+];
 
 /// The binary, in an environment that says nothing to it.
 fn relay(arguments: &[&str]) -> Command {
@@ -37,18 +67,38 @@ fn help_names_everything_and_shows_an_example() {
 }
 
 #[test]
+fn help_of_a_command_of_a_command_shows_an_example() {
+    for [of, command] in SUBCOMMANDS {
+        let (status, help, stderr) = run(&[of, command, "--help"]);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{of} {command}");
+        assert!(help.contains(&format!("\n  pepay-relay {of} {command}")), "{of} {command} has no example:\n{help}");
+        insta::assert_snapshot!(format!("help-{of}-{command}"), help);
+        let (status, page, _) = run(&["man", &format!("{of}-{command}")]);
+        assert!(status == 0 && page.contains(&format!(".TH pepay-relay-{of}-{command} 1")), "{of} {command}: {page}");
+    }
+}
+
+#[test]
 fn help_lists_exactly_the_commands_tested_here() {
-    let (_, help, _) = run(&["--help"]);
-    let listed: Vec<&str> = help
-        .lines()
+    assert_eq!(listed(&["--help"]), COMMANDS);
+    for of in COMMANDS {
+        let tested = SUBCOMMANDS.iter().filter(|[parent, _]| *parent == of).map(|[_, command]| *command);
+        assert_eq!(listed(&[of, "--help"]), tested.collect::<Vec<_>>(), "{of}");
+    }
+}
+
+/// The commands that a help lists.
+fn listed(arguments: &[&str]) -> Vec<String> {
+    let (_, help, _) = run(arguments);
+    help.lines()
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|command| *command != "help")
-        .collect();
-    assert_eq!(listed, COMMANDS);
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]

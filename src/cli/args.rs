@@ -2,6 +2,9 @@
 //!
 //! The names are a contract with scripts (README, "Commands"). Wrong usage is judged here, before anything is read.
 
+pub mod checkout;
+pub mod commerce;
+
 use crate::clock::now_ms;
 use crate::config::LogFormat;
 use crate::kafka::Topic;
@@ -130,6 +133,35 @@ pub enum Command {
     #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
         Asks the relay at `admin.listen`; status 1 when none answers there.")]
     Status,
+    /// Ask whether the provider sells at the moment
+    #[command(after_help = "Example:\n  pepay-relay availability\n\nStatus 1 when it does not.")]
+    Availability,
+    /// Find products
+    #[command(subcommand, after_help = "Example:\n  pepay-relay products search \"usb-c cable\"")]
+    Products(commerce::Products),
+    /// Sell: estimate, address, invoice
+    #[command(
+        subcommand,
+        after_help = "Example:\n  \
+            pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml"
+    )]
+    Checkout(checkout::Checkout),
+    /// See how payments stand
+    #[command(subcommand, after_help = "Example:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11")]
+    Payments(commerce::Payments),
+    /// List orders, show one or follow it, ask for it to be cancelled
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pepay-relay orders list --status shipped\n  \
+            pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 --watch"
+    )]
+    Orders(commerce::Orders),
+    /// Let orders live on devnet
+    #[command(
+        subcommand,
+        after_help = "Example:\n  pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 payment_confirmed"
+    )]
+    Devnet(commerce::Devnet),
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),

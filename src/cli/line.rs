@@ -133,7 +133,7 @@ fn standing(input: &LineInput, colour: bool) -> String {
 
 /// A colour per state, the same for orders and invoices: waiting yellow, moving blue, good end green, bad end red.
 /// Statuses are an open set; an unknown one is plain.
-fn status_style(status: &str) -> Style {
+pub(super) fn status_style(status: &str) -> Style {
     match status {
         "pending_payment" | "unpaid" | "underpaid" | "pending" | "manual_retry" => Style::new().yellow(),
         "processing" => Style::new().cyan(),

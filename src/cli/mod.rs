@@ -4,17 +4,25 @@
 //! `args` defines the command line, `output` and `line` say how results look. Nothing knows this room but `main`.
 
 pub mod args;
+mod availability;
 mod check;
+mod checkout;
+mod client;
 mod demo;
+mod devnet;
 pub mod line;
+mod orders;
 pub mod output;
 mod packaging;
+mod payments;
+mod products;
 mod run;
 mod schema;
 mod simulator;
 mod status;
 mod tail;
 mod topics;
+mod values;
 
 pub use args::Cli;
 
@@ -23,6 +31,7 @@ use crate::exit::Exit;
 use crate::telemetry::logs::Logs;
 use args::{Command, Global, LogLevel};
 use clap::ValueEnum;
+use client::Client;
 use output::Output;
 use std::future::Future;
 
@@ -50,6 +59,12 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             let config = config_for_command(&global)?;
             wait_for(status::run(&config, output))
         }
+        Command::Availability => wait_for(availability::run(&Client::new(&global, output)?)),
+        Command::Products(arguments) => wait_for(products::run(&arguments, &Client::new(&global, output)?)),
+        Command::Checkout(arguments) => wait_for(checkout::run(&arguments, &Client::new(&global, output)?)),
+        Command::Payments(arguments) => wait_for(payments::run(&arguments, &Client::new(&global, output)?)),
+        Command::Orders(arguments) => wait_for(orders::run(&arguments, &Client::new(&global, output)?)),
+        Command::Devnet(arguments) => wait_for(devnet::run(&arguments, &Client::new(&global, output)?)),
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
             wait_for(simulator::run(&arguments, output))

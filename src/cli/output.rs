@@ -1,9 +1,10 @@
 //! What results look like on stdout: lines, tables and JSON, coloured only where somebody looks.
 
 use super::args::Format;
-use comfy_table::{ContentArrangement, LineStyle, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 
@@ -11,18 +12,30 @@ use std::io::{self, IsTerminal, Write};
 #[derive(Clone, Copy, Debug)]
 pub struct Output {
     format: Format,
+    terminal: bool,
     colour: bool,
 }
 
 impl Output {
     /// Stdout in `format`; coloured when it is a terminal and nobody asked for none.
     pub fn stdout(format: Format) -> Self {
-        Self { format, colour: colour(io::stdout().is_terminal()) }
+        let terminal = io::stdout().is_terminal();
+        Self { format, terminal, colour: colour(terminal) }
     }
 
     /// Whether scripts read.
     pub fn is_json(self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether a person sees it as it is written.
+    pub fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
+    /// Width of the terminal, where there is one.
+    pub fn columns(self) -> Option<u16> {
+        Table::new().width().filter(|_| self.terminal)
     }
 
     /// Whether a line for people may carry colour.
@@ -44,10 +57,37 @@ impl Output {
         self.line(line)
     }
 
+    /// Writes the provider's object as it came, on one line: a line break within JSON stands between its tokens, where
+    /// it means nothing.
+    pub fn raw(self, object: &RawValue) -> io::Result<()> {
+        self.line(object.get().replace(['\n', '\r'], ""))
+    }
+
+    /// Writes names and values, a line each, the values in one column.
+    pub fn fields(self, fields: &[(&str, String)]) -> io::Result<()> {
+        let width = fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+        fields.iter().try_for_each(|(name, value)| {
+            let name = paint(&format!("{name:width$}"), Style::new().dimmed(), self.colour);
+            self.line(format!("{name}  {value}").trim_end())
+        })
+    }
+
+    /// Writes the title of what follows, after an empty line.
+    pub fn title(self, title: &str) -> io::Result<()> {
+        self.line(format!("\n{}", paint(title, Style::new().bold(), self.colour)))
+    }
+
     /// Writes a table.
     pub fn table(self, table: &Table) -> io::Result<()> {
         self.line(table.trim_fmt())
     }
+}
+
+/// Writes a line to stderr that is no result and no log: what a person should know of a command under way.
+pub fn notice(line: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(line.as_bytes())?;
+    stderr.write_all(b"\n")
 }
 
 /// An empty table with this head, as wide as the terminal at most.
@@ -58,6 +98,13 @@ pub fn table<const N: usize>(head: [&str; N]) -> Table {
     table.load_style(presets::NOTHING.header_separator(rule)).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head);
     table
+}
+
+/// Aligns these columns of a table to the right, as numbers are read.
+pub fn align_right(table: &mut Table, columns: &[usize]) {
+    for (_, column) in table.column_iter_mut().enumerate().filter(|(number, _)| columns.contains(number)) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
 }
 
 /// How something that was looked at turned out.

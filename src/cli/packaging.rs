@@ -23,11 +23,14 @@ pub(super) fn man(arguments: &Man) -> Result<(), Exit> {
     let page = match &arguments.of {
         None => whole,
         Some(name) => {
-            let command = whole.find_subcommand(name).filter(|command| command.get_name() != "help");
+            // A command of a command has its page under both names, as `man` looks for it: `orders-get`.
+            let command = name.split('-').try_fold(&whole, |command, name| {
+                command.find_subcommand(name).filter(|command| command.get_name() != "help")
+            });
             let command = command.ok_or_else(|| {
                 Exit::failed(format!("there is no command `{}`; `pepay-relay --help` lists them", name.escape_debug()))
             })?;
-            // Named `pepay-relay-tail` by `build` above, as `man` looks for it.
+            // Named `pepay-relay-tail` by `build` above.
             command.clone()
         }
     };

@@ -6,6 +6,7 @@ use super::secrets::{self, Secrets};
 use super::source::{self, Sources, Written};
 use super::table::{DefaultValue, SETTINGS};
 use super::types::{Config, Environment, blank};
+use secrecy::SecretString;
 use std::collections::BTreeSet;
 
 /// What a start needs.
@@ -36,7 +37,7 @@ pub struct Reloaded {
 pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let mut mistakes = Vec::new();
     let mut warnings = Vec::new();
-    let config = build(sources, &mut mistakes, &mut warnings);
+    let config = build(sources, Needed::All, &mut mistakes, &mut warnings);
     let secrets = secrets::collect(&config, sources, &mut mistakes, &mut warnings);
     Mistakes::none_or(mistakes)?;
     Ok(Loaded { config, secrets, warnings })
@@ -46,9 +47,23 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
 pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
     let mut mistakes = Vec::new();
     let mut warnings = Vec::new();
-    let config = build(sources, &mut mistakes, &mut warnings);
+    let config = build(sources, Needed::All, &mut mistakes, &mut warnings);
     Mistakes::none_or(mistakes)?;
     Ok((config, warnings))
+}
+
+/// Settings and the API key, for commands that talk to the provider's REST interface alone: these need neither Kafka
+/// nor webhook secrets, and the key decides the environment.
+///
+/// What has no default may be missing; what is set must be right. So `kafka` and `provider.environment` of the
+/// result are not to be relied on.
+pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString), Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let config = build(sources, Needed::Nothing, &mut mistakes, &mut warnings);
+    let api_key = secrets::read_api_key(&config, sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    Ok((config, api_key))
 }
 
 /// What SIGHUP does: secret files and `log.level` anew, everything else named. With any mistake nothing changes.
@@ -56,7 +71,7 @@ pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
 pub fn reload(running: &Config, sources: &Sources) -> Result<Reloaded, Mistakes> {
     let mut mistakes = Vec::new();
     let mut warnings = Vec::new();
-    let new = build(sources, &mut mistakes, &mut warnings);
+    let new = build(sources, Needed::All, &mut mistakes, &mut warnings);
     let secrets = secrets::collect(running, sources, &mut mistakes, &mut warnings);
     Mistakes::none_or(mistakes)?;
     let mut config = running.clone();
@@ -105,9 +120,16 @@ fn defaults() -> Config {
     config
 }
 
+/// Which of the settings without a default must be set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    All,
+    Nothing,
+}
+
 /// Always a [`Config`], as good as the sources are, so that later checks find their mistakes too; it is only handed
 /// out when there are none.
-fn build(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) -> Config {
+fn build(sources: &Sources, needed: Needed, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) -> Config {
     let written = source::read(sources, mistakes, warnings);
     let mut config = defaults();
     let mut wrong = BTreeSet::new();
@@ -122,20 +144,27 @@ fn build(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warn
             mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
         }
     }
-    require(sources, &written, &mut wrong, mistakes);
+    require(sources, needed, &written, &mut wrong, mistakes);
     config.follow(|key| !written.origins.contains_key(key));
     Rules { config: &config, written: &written, wrong: &wrong, mistakes, warnings }.check();
     config.provider.api_url.truncate(config.provider.api_url.trim_end_matches('/').len());
     config
 }
 
-fn require(sources: &Sources, written: &Written, wrong: &mut BTreeSet<&'static str>, mistakes: &mut Vec<Mistake>) {
+fn require(
+    sources: &Sources,
+    needed: Needed,
+    written: &Written,
+    wrong: &mut BTreeSet<&'static str>,
+    mistakes: &mut Vec<Mistake>,
+) {
     for setting in SETTINGS {
         if !matches!(setting.default, DefaultValue::Required) || written.origins.contains_key(setting.key) {
             continue;
         }
+        // Rules about a value that is not there have nothing to judge.
         wrong.insert(setting.key);
-        if written.broken {
+        if written.broken || needed == Needed::Nothing {
             continue;
         }
         let origin = if sources.file.is_some() { sources.origin(0) } else { Origin::Default };

@@ -122,7 +122,7 @@ fn one<T>(read: impl FnOnce(&mut Vec<Mistake>, &mut Vec<Warning>) -> T) -> Resul
     Mistakes::none_or(mistakes).map(|()| secret)
 }
 
-fn read_api_key(
+pub(super) fn read_api_key(
     config: &Config,
     sources: &Sources,
     mistakes: &mut Vec<Mistake>,

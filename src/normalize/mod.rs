@@ -16,6 +16,7 @@ mod tape;
 mod time;
 mod write;
 
+pub use money::decimal_text;
 pub use schema::schemas;
 pub use time::rfc3339_ms;
 

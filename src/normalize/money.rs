@@ -51,6 +51,13 @@ impl<'a> Decimal<'a> {
     }
 }
 
+/// A decimal number spelled as records spell it: two places at least, zeros beyond two dropped; `None` for any other text.
+pub fn decimal_text(text: &str) -> Option<String> {
+    let mut out = Vec::new();
+    Decimal::plain(text)?.write(&mut out);
+    String::from_utf8(out).ok()
+}
+
 fn sign(text: &str) -> (bool, &str) {
     text.strip_prefix('-').map_or((false, text), |digits| (true, digits))
 }

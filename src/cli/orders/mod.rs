@@ -1,0 +1,154 @@
+//! `orders`: list them, show one or follow it, ask for it to be cancelled.
+
+mod show;
+mod watch;
+
+use super::args::commerce::{Orders, OrdersCancel, OrdersGet, OrdersList};
+use super::client::{Client, failed, told};
+use super::output::{align_right, notice, table};
+use super::values::{NOTHING, Zone, text, usd, wallet};
+use crate::clock::now_ms;
+use crate::exit::Exit;
+use crate::provider::rest::{Order, OrderFilter, OrderRow};
+use futures::{StreamExt, TryStreamExt};
+use std::pin::pin;
+
+pub(super) use show::payment;
+
+/// Orders of one table at most: its columns are as wide as the widest of all its rows, which are held meanwhile.
+const ROWS_MAX: usize = 10_000;
+
+/// Runs one of the commands of `orders`.
+pub(super) async fn run(arguments: &Orders, client: &Client) -> Result<(), Exit> {
+    match arguments {
+        Orders::List(arguments) => list(arguments, client).await,
+        Orders::Get(arguments) => get(arguments, client).await,
+        Orders::Cancel(arguments) => cancel(arguments, client).await,
+    }
+}
+
+/// One page, or all of them up to the first short one; as JSON one page a line, as it came.
+async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
+    let (filter, limit, output) = (filter(arguments, now_ms()), arguments.limit, client.output);
+    let pages_max = if arguments.all { usize::MAX } else { 1 };
+    let mut pages = pin!(client.rest.order_pages(&filter, arguments.offset, limit).take(pages_max));
+    let (mut rows, mut is_full) = (Vec::new(), false);
+    while let Some(page) = pages.try_next().await.map_err(failed)? {
+        is_full = page.view.is_full(limit);
+        if output.is_json() {
+            output.raw(&page.raw)?;
+            continue;
+        }
+        rows.extend(page.view.orders);
+        if rows.len() > ROWS_MAX {
+            let remedy = "narrow the list with filters, or take it with --output json";
+            return Err(Exit::failed(format!("more than {ROWS_MAX} orders are no table; {remedy}")));
+        }
+    }
+    if !rows.is_empty() {
+        show(&rows, &Zone::new(arguments.times.utc), client)?;
+    } else if !output.is_json() {
+        notice("no orders; name fewer filters, or see that the key belongs to the environment that you think of")?;
+    }
+    if is_full && !arguments.all {
+        let behind = arguments.offset.saturating_add(u64::from(limit));
+        notice(&format!("there may be more: --offset {behind}, or --all"))?;
+    }
+    Ok(())
+}
+
+fn filter(arguments: &OrdersList, now_ms: i64) -> OrderFilter {
+    let OrdersList { customer_id, wallet_address, wallet_network, status, retailer, from, to, .. } = arguments;
+    // Each end includes its second: from the one that holds the moment, to the one that holds it.
+    let seconds = |moment: super::args::Moment| moment.unix_ms(now_ms).div_euclid(1000);
+    OrderFilter {
+        customer_id: customer_id.clone(),
+        wallet: wallet_address.clone().zip(wallet_network.clone()),
+        status: status.clone(),
+        retailer: retailer.clone(),
+        created_from: from.map(seconds),
+        created_to: to.map(seconds),
+    }
+}
+
+fn show(rows: &[OrderRow], zone: &Zone, client: &Client) -> Result<(), Exit> {
+    let mut table = table(["made", "order", "status", "customer", "items", "USD"]);
+    for row in rows {
+        table.add_row([
+            zone.minute(row.created_at),
+            text(row.order_id.as_deref()),
+            text(row.status.as_deref()),
+            row.customer_id.as_deref().map_or_else(
+                || row.wallet_address.as_deref().map_or_else(|| NOTHING.to_owned(), wallet),
+                |id| text(Some(id)),
+            ),
+            row.item_count.map_or_else(|| NOTHING.to_owned(), |count| count.to_string()),
+            usd(row.total.as_ref()),
+        ]);
+    }
+    align_right(&mut table, &[4, 5]);
+    Ok(client.output.table(&table)?)
+}
+
+/// One order, and with `--watch` what becomes of it.
+async fn get(arguments: &OrdersGet, client: &Client) -> Result<(), Exit> {
+    let answer = client.rest.order(&arguments.order).await.map_err(failed)?;
+    let zone = Zone::new(arguments.times.utc);
+    if client.output.is_json() {
+        client.output.raw(&answer.raw)?;
+    } else {
+        show::order(&answer.view, &zone, client.output)?;
+    }
+    if arguments.watch { watch::follow(arguments, answer, &zone, client).await } else { Ok(()) }
+}
+
+/// Asks for the cancellation, once for its key.
+async fn cancel(arguments: &OrdersCancel, client: &Client) -> Result<(), Exit> {
+    let key = told(arguments.idempotency_key)?;
+    let refund = arguments.refund_address.as_deref();
+    let answer = client.rest.cancel(&arguments.order, refund, &key).await.map_err(failed)?;
+    let output = client.output;
+    if output.is_json() {
+        return Ok(output.raw(&answer.raw)?);
+    }
+    let view = &answer.view;
+    output.fields(&[
+        ("order", text(view.order_id.as_deref())),
+        ("status", show::standing(view.status.as_deref(), view.substatus.as_deref())),
+        ("asked with", key.to_string()),
+    ])?;
+    notice("the cancellation is asked for; `orders get ORDER --watch` shows what becomes of it")?;
+    Ok(())
+}
+
+/// Whether nothing is to be expected any more. Statuses are an open set: an unknown one is no end.
+fn has_ended(order: &Order) -> bool {
+    let refund = order.refund.status.as_deref().or(order.refund_status.as_deref()).unwrap_or_default();
+    match order.status.as_deref() {
+        Some("delivered") => true,
+        Some("cancelled" | "failed") => !refund.eq_ignore_ascii_case("pending"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+
+    #[test]
+    fn an_order_ends_with_its_refund() {
+        for (order, ended) in [
+            (r#"{"status":"delivered"}"#, true),
+            (r#"{"status":"failed","refund":{"status":"NONE"}}"#, true),
+            (r#"{"status":"cancelled","refundStatus":"PENDING"}"#, false),
+            (r#"{"status":"cancelled","refundStatus":"PENDING","refund":{"status":"REFUNDED"}}"#, true),
+            (r#"{"status":"fulfilled"}"#, false),
+            (r#"{"status":"shipped"}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(has_ended(&serde_json::from_str(order).unwrap()), ended, "{order}");
+        }
+    }
+}
