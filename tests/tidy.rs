@@ -52,7 +52,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 31] = [
+const PURE: [&str; 32] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -80,6 +80,7 @@ const PURE: [&str; 31] = [
     "src/relay/engine.rs",
     "src/relay/lru.rs",
     "src/relay/records.rs",
+    "src/relay/replay.rs",
     "src/relay/versions.rs",
     "src/relay/window.rs",
     "src/simulator/model/",

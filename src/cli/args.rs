@@ -2,6 +2,13 @@
 //!
 //! The names are a contract with scripts (README, "Commands"). Wrong usage is judged here, before anything is read.
 
+mod events;
+
+pub use events::{
+    Events, EventsCommand, EventsGet, EventsList, Forget, Replay, Webhook, WebhookCommand, WebhookSend, WebhookSign,
+    WebhookVerify,
+};
+
 use crate::clock::now_ms;
 use crate::config::LogFormat;
 use crate::kafka::Topic;
@@ -130,6 +137,18 @@ pub enum Command {
     #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
         Asks the relay at `admin.listen`; status 1 when none answers there.")]
     Status,
+    /// List the events of the provider's log, or show one
+    #[command(after_help = events::EVENTS_EXAMPLES)]
+    Events(Events),
+    /// Sign, verify and send webhooks by hand
+    #[command(after_help = events::WEBHOOK_EXAMPLES)]
+    Webhook(Webhook),
+    /// Publish events of the provider's log once more, on purpose
+    #[command(after_help = events::REPLAY_EXAMPLES)]
+    Replay(Replay),
+    /// Forget an order in the topic of latest events
+    #[command(after_help = events::FORGET_EXAMPLES)]
+    Forget(Forget),
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),

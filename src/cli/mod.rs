@@ -6,15 +6,20 @@
 pub mod args;
 mod check;
 mod demo;
+mod events;
+mod forget;
 pub mod line;
 pub mod output;
 mod packaging;
+mod provider;
+mod replay;
 mod run;
 mod schema;
 mod simulator;
 mod status;
 mod tail;
 mod topics;
+mod webhook;
 
 pub use args::Cli;
 
@@ -49,6 +54,22 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Command::Status => {
             let config = config_for_command(&global)?;
             wait_for(status::run(&config, output))
+        }
+        Command::Events(arguments) => {
+            let (config, api_key) = provider::settings(&global)?;
+            wait_for(events::run(&arguments, &config, api_key, output))
+        }
+        Command::Webhook(arguments) => {
+            let (config, secrets) = webhook::settings(&global)?;
+            wait_for(webhook::run(&arguments, &config, &secrets, output))
+        }
+        Command::Replay(arguments) => {
+            let settings = settings_for_command(&global)?;
+            wait_for(replay::run(&arguments, &settings, output))
+        }
+        Command::Forget(arguments) => {
+            let settings = settings_for_command(&global)?;
+            wait_for(forget::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;

@@ -83,14 +83,16 @@ struct Memory {
 impl Memory {
     fn remember(&mut self, record: recover::ReadBack<'_>, ids_max: usize) {
         let Self { window, versions, early } = self;
-        let Some(id) = record.event_id else { return };
+        // Published again on purpose is no sign that the relay itself has published it: where it has not, it still has to,
+        // and `latest` waits for it.
+        let Some(id) = record.event_id.filter(|_| !record.replay) else { return };
         window.remember(id, record.published_at_ms);
         if window.len() > ids_max {
             // A topic may hold more ids than may be remembered; the oldest make room as they will at every commit.
             *early += window.expire(record.published_at_ms, None);
             versions.expire(record.published_at_ms);
         }
-        if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay) {
+        if let Some(version) = version(id, record.occurred_at).filter(|_| !record.stale) {
             versions.remember(record.topic as u8, record.key, version, record.published_at_ms);
         }
     }

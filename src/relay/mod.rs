@@ -7,6 +7,7 @@ pub mod core;
 pub mod engine;
 mod lru;
 mod records;
+pub mod replay;
 mod shown;
 mod versions;
 mod window;
