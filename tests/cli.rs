@@ -6,8 +6,23 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 /// Every command of this version.
-const COMMANDS: [&str; 10] =
-    ["run", "demo", "check", "topics", "tail", "status", "simulator", "schema", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "run",
+    "demo",
+    "check",
+    "topics",
+    "tail",
+    "status",
+    "events",
+    "webhook",
+    "replay",
+    "forget",
+    "smoke",
+    "simulator",
+    "schema",
+    "completions",
+    "man",
+];
 
 /// The binary, in an environment that says nothing to it.
 fn relay(arguments: &[&str]) -> Command {

@@ -5,8 +5,8 @@
 mod events;
 
 pub use events::{
-    Events, EventsCommand, EventsGet, EventsList, Forget, Replay, Webhook, WebhookCommand, WebhookSend, WebhookSign,
-    WebhookVerify,
+    Events, EventsCommand, EventsGet, EventsList, Forget, Replay, Smoke, Webhook, WebhookCommand, WebhookSend,
+    WebhookSign, WebhookVerify,
 };
 
 use crate::clock::now_ms;
@@ -149,6 +149,9 @@ pub enum Command {
     /// Forget an order in the topic of latest events
     #[command(after_help = events::FORGET_EXAMPLES)]
     Forget(Forget),
+    /// Walk the provider's integration checklist, from the key to Kafka
+    #[command(after_help = events::SMOKE_EXAMPLES)]
+    Smoke(Smoke),
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),

@@ -16,6 +16,7 @@ mod replay;
 mod run;
 mod schema;
 mod simulator;
+mod smoke;
 mod status;
 mod tail;
 mod topics;
@@ -70,6 +71,10 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Command::Forget(arguments) => {
             let settings = settings_for_command(&global)?;
             wait_for(forget::run(&arguments, &settings, output))
+        }
+        Command::Smoke(arguments) => {
+            let settings = settings_for_command(&global)?;
+            wait_for(smoke::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;

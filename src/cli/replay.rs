@@ -23,6 +23,7 @@ use crate::provider::page::{Listed, decode_page};
 use crate::provider::rest::{Rest, RestError};
 use crate::relay::replay::Replay;
 use bytes::Bytes;
+pub(super) use select::About;
 use select::Wanted;
 use std::collections::HashMap;
 use std::future::Future;

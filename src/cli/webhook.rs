@@ -156,7 +156,7 @@ pub(super) async fn post(
 ) -> Result<Answer, Exit> {
     let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
     let client = Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured((*tls).clone())
         .redirect(redirect::Policy::none())
         .no_proxy()
         .timeout(config.provider.timeout)

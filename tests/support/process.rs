@@ -144,6 +144,21 @@ impl Process {
     }
 }
 
+/// Another command with the rig's settings, to its end: exit status, stdout and stderr.
+pub async fn command(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("relay.toml");
+    std::fs::write(&file, settings(&rig.config)).expect("settings");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+    command.arg("--config").arg(&file).args(arguments).env_clear().kill_on_drop(true);
+    command.env("PEPAY_RELAY_API_KEY", expose(&rig.secrets.api_key));
+    command.env("PEPAY_RELAY_WEBHOOK_SECRETS", rig.secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+    let output = tokio::time::timeout(PATIENCE * 2, command.stdin(Stdio::null()).output()).await.expect("in time");
+    let output = output.expect("the binary");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
 fn expose(secret: &secrecy::SecretString) -> &str {
     secrecy::ExposeSecret::expose_secret(secret)
 }
