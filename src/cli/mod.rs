@@ -73,7 +73,9 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             wait_for(forget::run(&arguments, &settings, output))
         }
         Command::Smoke(arguments) => {
-            let settings = settings_for_command(&global)?;
+            let settings = settings(&global)?;
+            // What a relay inside warns of are topics that live for a minute.
+            log(global.log_level.unwrap_or(LogLevel::Error), settings.config.log.format)?;
             wait_for(smoke::run(&arguments, &settings, output))
         }
         Command::Simulator(arguments) => {
