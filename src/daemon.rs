@@ -403,7 +403,8 @@ fn left(metrics: &Metrics) -> u64 {
     Leg::ALL.into_iter().map(|leg| metrics.outcomes(leg, Outcome::Failed) + inside(leg)).sum()
 }
 
-fn core_settings(config: &Config) -> Settings {
+/// What the relay's decisions take from the settings.
+pub(crate) fn core_settings(config: &Config) -> Settings {
     Settings {
         instance: config.name.clone(),
         normalize: normalize::Settings {

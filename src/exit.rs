@@ -57,6 +57,11 @@ impl Exit {
         Self { status: 0, message: String::new() }
     }
 
+    /// The same end with another sentence, made of this one.
+    pub fn with(self, sentence: impl FnOnce(String) -> String) -> Self {
+        Self { message: sentence(self.message), ..self }
+    }
+
     /// What the process exits with.
     pub const fn status(&self) -> u8 {
         self.status

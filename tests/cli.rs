@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 /// Every command of this version.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "demo",
     "check",
@@ -19,6 +19,11 @@ const COMMANDS: [&str; 16] = [
     "payments",
     "orders",
     "devnet",
+    "events",
+    "webhook",
+    "replay",
+    "forget",
+    "smoke",
     "simulator",
     "schema",
     "completions",

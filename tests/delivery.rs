@@ -30,10 +30,14 @@ mod history;
 mod pressure;
 #[path = "delivery/publish.rs"]
 mod publish;
+#[path = "delivery/replay.rs"]
+mod replay;
 #[path = "delivery/restarts.rs"]
 mod restarts;
 #[path = "delivery/security.rs"]
 mod security;
+#[path = "delivery/smoke.rs"]
+mod smoke;
 #[path = "delivery/topics.rs"]
 mod topics;
 #[path = "delivery/unknown.rs"]

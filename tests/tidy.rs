@@ -81,6 +81,7 @@ const PURE: [&str; 32] = [
     "src/relay/lru.rs",
     "src/relay/memory.rs",
     "src/relay/records.rs",
+    "src/relay/replay.rs",
     "src/relay/versions.rs",
     "src/relay/window.rs",
     "src/simulator/model/",

@@ -4,6 +4,12 @@
 
 pub mod checkout;
 pub mod commerce;
+mod events;
+
+pub use events::{
+    Events, EventsCommand, EventsGet, EventsList, Forget, Replay, Smoke, Webhook, WebhookCommand, WebhookSend,
+    WebhookSign, WebhookVerify,
+};
 
 use crate::clock::now_ms;
 use crate::config::LogFormat;
@@ -162,6 +168,21 @@ pub enum Command {
         after_help = "Example:\n  pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 payment_confirmed"
     )]
     Devnet(commerce::Devnet),
+    /// List the events of the provider's log, or show one
+    #[command(after_help = events::EVENTS_EXAMPLES)]
+    Events(Events),
+    /// Sign, verify and send webhooks by hand
+    #[command(after_help = events::WEBHOOK_EXAMPLES)]
+    Webhook(Webhook),
+    /// Publish events of the provider's log once more, on purpose
+    #[command(after_help = events::REPLAY_EXAMPLES)]
+    Replay(Replay),
+    /// Forget an order in the topic of latest events
+    #[command(after_help = events::FORGET_EXAMPLES)]
+    Forget(Forget),
+    /// Walk the provider's integration checklist, from the key to Kafka
+    #[command(after_help = events::SMOKE_EXAMPLES)]
+    Smoke(Smoke),
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = SIMULATOR_ROUTES)]
     Simulator(Simulator),

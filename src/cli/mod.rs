@@ -10,19 +10,25 @@ mod checkout;
 mod client;
 mod demo;
 mod devnet;
+mod events;
+mod forget;
 pub mod line;
 mod orders;
 pub mod output;
 mod packaging;
 mod payments;
 mod products;
+mod provider;
+mod replay;
 mod run;
 mod schema;
 mod simulator;
+mod smoke;
 mod status;
 mod tail;
 mod topics;
 mod values;
+mod webhook;
 
 pub use args::Cli;
 
@@ -65,6 +71,28 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Command::Payments(arguments) => wait_for(payments::run(&arguments, &Client::new(&global, output)?)),
         Command::Orders(arguments) => wait_for(orders::run(&arguments, &Client::new(&global, output)?)),
         Command::Devnet(arguments) => wait_for(devnet::run(&arguments, &Client::new(&global, output)?)),
+        Command::Events(arguments) => {
+            let (config, api_key) = provider::settings(&global)?;
+            wait_for(events::run(&arguments, &config, api_key, output))
+        }
+        Command::Webhook(arguments) => {
+            let (config, secrets) = webhook::settings(&global)?;
+            wait_for(webhook::run(&arguments, &config, &secrets, output))
+        }
+        Command::Replay(arguments) => {
+            let settings = settings_for_command(&global)?;
+            wait_for(replay::run(&arguments, &settings, output))
+        }
+        Command::Forget(arguments) => {
+            let settings = settings_for_command(&global)?;
+            wait_for(forget::run(&arguments, &settings, output))
+        }
+        Command::Smoke(arguments) => {
+            let settings = settings(&global)?;
+            // What a relay inside warns of are topics that live for a minute.
+            log(global.log_level.unwrap_or(LogLevel::Error), settings.config.log.format)?;
+            wait_for(smoke::run(&arguments, &settings, output))
+        }
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
             wait_for(simulator::run(&arguments, output))

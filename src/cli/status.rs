@@ -53,7 +53,8 @@ pub(super) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
     Ok(())
 }
 
-async fn ask(address: SocketAddr) -> Result<Value, Exit> {
+/// What the relay says that answers at this address.
+pub(super) async fn ask(address: SocketAddr) -> Result<Value, Exit> {
     let silent = |why: &dyn std::fmt::Display| {
         Exit::failed(format!(
             "no relay answers at {address} ({why}); start one with `pepay-relay run`, or name its settings with --config"
@@ -86,7 +87,7 @@ async fn ask(address: SocketAddr) -> Result<Value, Exit> {
 }
 
 /// Where a relay that listens there can be asked from here: one that is bound to every address, at the loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

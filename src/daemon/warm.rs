@@ -73,10 +73,11 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
     progress
 }
 
-/// Notes a record by its headers.
+/// Notes a record by its headers. One that was published again on purpose is no sign that the relay itself has published
+/// it: where it has not, it still has to, and `latest` waits for it.
 fn note(memory: &mut Memory, record: recover::ReadBack<'_>) {
-    let Some(id) = record.event_id else { return };
-    let version = version(id, record.occurred_at).filter(|_| !record.stale && !record.replay);
+    let Some(id) = record.event_id.filter(|_| !record.replay) else { return };
+    let version = version(id, record.occurred_at).filter(|_| !record.stale);
     memory.note(id, record.published_at_ms, version.map(|version| (record.topic as u8, record.key, version)));
 }
 

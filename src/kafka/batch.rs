@@ -60,6 +60,13 @@ impl Batch {
         self.records.push(Slot { topic, key, value, headers });
     }
 
+    /// Appends a record without a value: compaction forgets its key.
+    pub fn tombstone(&mut self, topic: Topic, key: &[u8]) {
+        let key = self.keep(key);
+        let headers = self.headers.len()..self.headers.len();
+        self.records.push(Slot { topic, key, value: None, headers });
+    }
+
     /// Adds a header to the record appended last.
     pub fn header(&mut self, name: &'static str, value: &[u8]) {
         self.header_with(name, |buffer| buffer.extend_from_slice(value));

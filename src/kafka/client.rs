@@ -401,11 +401,15 @@ mod tests {
         match kind {
             Kind::Producer => {
                 let client = BaseProducer::from_config_and_context(settings, lines.clone()).unwrap();
-                (0..9).for_each(|_| client.poll(Duration::ZERO));
+                (0..9).for_each(|_| {
+                    client.poll(Duration::ZERO);
+                });
             }
             Kind::Consumer => {
                 let client = BaseConsumer::from_config_and_context(settings, lines.clone()).unwrap();
-                (0..9).for_each(|_| client.poll(Duration::ZERO));
+                (0..9).for_each(|_| {
+                    client.poll(Duration::ZERO);
+                });
             }
         }
         let mut lines = lines.0.lock().unwrap().clone();

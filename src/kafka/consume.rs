@@ -3,7 +3,7 @@
 use super::cancel::{Cancel, CancelOnDrop, Trouble};
 use super::client::{self, Context};
 use super::errors::{self, Class, StartError};
-use super::recover::headers_of;
+use super::recover::{headers_of, since};
 use super::scan::{self, Reader};
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
@@ -54,6 +54,33 @@ impl Consumed {
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_slice())
     }
+}
+
+/// The newest record of `key` that is committed in `topic`, a tombstone as well; the whole topic is read.
+///
+/// # Errors
+///
+/// When Kafka does not answer within seconds, or refuses.
+pub async fn newest_of(
+    config: &Config,
+    secrets: &Secrets,
+    topic: &str,
+    key: &str,
+) -> Result<Option<Consumed>, StartError> {
+    let (config, secrets, topic, key) = (config.clone(), secrets.clone(), topic.to_owned(), key.to_owned());
+    super::cancel::blocking(move |cancel| {
+        let reader = Reader::open(&config, &secrets)?;
+        let stretches = since(&reader, cancel, &topic, 0)?;
+        let mut found = None;
+        let each = |message: &BorrowedMessage<'_>| {
+            if message.key() == Some(key.as_bytes()) {
+                found = Some(owned(message));
+            }
+        };
+        reader.read(&stretches, cancel, each, |_, _| ())?;
+        Ok(found)
+    })
+    .await
 }
 
 /// A topic being followed; dropping it ends that.

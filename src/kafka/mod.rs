@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of events; it takes a [`Batch`] of records and tells whether it stands.
 
+pub mod aside;
 pub mod checkpoint;
 pub mod client;
 pub mod consume;

@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use std::time::Duration;
 
 /// A coordinator that has not answered by then is not there.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
 /// never see them. Names every permission that lacks.
@@ -38,14 +38,7 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
     let settings = client::producer(config, secrets, &name, Sizes::default(), &Tuning::default());
     let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-    let work = Work {
-        producer: &producer,
-        name_of: &|_| None,
-        checkpoint_key: "",
-        checkpoint: &[],
-        cancel,
-        phase_max: ANSWER_WITHIN,
-    };
+    let work = Work { producer: &producer, name_of: &|_| None, checkpoint: None, cancel, phase_max: ANSWER_WITHIN };
     let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
     let code = |error: &KafkaError| error.rdkafka_error_code();
     producer
@@ -57,7 +50,8 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
     })
 }
 
-fn refused(
+/// What Kafka refused, with the credentials or the permission that it asks for.
+pub(super) fn refused(
     config: &Config,
     producer: &BaseProducer<Context>,
     (name, topic): (&str, &str),

@@ -218,11 +218,11 @@ impl Line {
             return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
         };
         let topics = &setup.config.kafka.topics;
+        let key = Checkpoint::key(&setup.config.name);
         let work = Work {
             producer,
             name_of: &|topic| topics.name(topic),
-            checkpoint_key: &Checkpoint::key(&setup.config.name),
-            checkpoint,
+            checkpoint: Some((&key, checkpoint)),
             cancel: &setup.cancel,
             phase_max: setup.tuning.transaction_timeout,
         };

@@ -173,7 +173,7 @@ fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
     ))
 }
 
-fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, Trouble> {
+pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, Trouble> {
     let Some((partitions, _)) = reader.shape(topic, cancel)? else { return Ok(Vec::new()) };
     let starts = reader.offsets(topic, partitions, Offset::Offset(from_ms))?;
     let ends = reader.offsets(topic, partitions, Offset::End)?;

@@ -113,6 +113,21 @@ pub async fn create(config: &Config, secrets: &Secrets, reports: &[TopicReport])
     }
 }
 
+/// Deletes every topic of `config` that is turned on and exists, with all that is in it.
+///
+/// # Errors
+///
+/// When Kafka does not answer within seconds, or refuses; the topics that stay are named.
+pub async fn delete(config: &Config, secrets: &Secrets) -> Result<(), StartError> {
+    let names: Vec<&str> = Topic::ALL.into_iter().filter_map(|topic| config.kafka.topics.name(topic)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
+    let stay = |names: &str, error: &str| StartError::Failed(format!("{names} cannot be deleted: {error}"));
+    let deleted = admin(config, secrets)?.delete_topics(&names, &options).await;
+    let deleted = deleted.map_err(|error| stay(&names.join(", "), &error.to_string()))?;
+    let left = deleted.into_iter().filter_map(Result::err).find(|(_, code)| *code != Code::UnknownTopicOrPartition);
+    left.map_or(Ok(()), |(name, code)| Err(stay(&name, &code.to_string())))
+}
+
 /// What the topics allow in bytes; Kafka's default where their settings cannot be read.
 pub(super) async fn sizes(config: &Config, secrets: &Secrets) -> Result<Sizes, StartError> {
     let found = survey(config, secrets, true).await?;

@@ -52,15 +52,15 @@ pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
     /// Name of a topic; `None` when it is turned off.
     pub(super) name_of: &'w dyn Fn(super::Topic) -> Option<&'w str>,
-    pub(super) checkpoint_key: &'w str,
-    pub(super) checkpoint: &'w [u8],
+    /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
+    pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
     /// Bound on each phase: after it the coordinator has aborted the transaction by itself.
     pub(super) phase_max: Duration,
 }
 
 impl Work<'_> {
-    /// Commits `batch` and then the checkpoint as one transaction. `waiting` is called about twice a second while
+    /// Commits `batch` and then the checkpoint, if there is one, as one transaction. `waiting` is called about twice a second while
     /// Kafka does not answer, with the reason.
     pub(super) fn commit(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         self.producer.context().forget();
@@ -109,10 +109,11 @@ impl Work<'_> {
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
             self.enqueue(topic, record.key(), record.value(), headers(record), waiting)?;
         }
+        let Some((key, checkpoint)) = self.checkpoint else { return Ok(()) };
         let Some(control) = (self.name_of)(super::Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
         };
-        self.enqueue(control, self.checkpoint_key.as_bytes(), Some(self.checkpoint), None, waiting)
+        self.enqueue(control, key.as_bytes(), Some(checkpoint), None, waiting)
     }
 
     /// Hands a record to librdkafka, which copies it. No timestamp: it is the time of publishing.

@@ -7,20 +7,18 @@
 //! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
 //! claim of it, or continues its versions) is rolled back before that one is.
 
-use super::records::{bounded, digest, marks, write_dead_letter, write_gap, write_headers};
+use super::records::{
+    Arrival, KEY_BYTES_MAX, bounded, digest, marks, write_dead_letter, write_gap, write_headers, write_value,
+};
 use super::versions::{Undo, Version, Versions};
 use super::window::{Claim, Ticket, Window};
 use crate::kafka::recover::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Marks, Record, Topic};
 use crate::legs::progress::{Gap, Note, Progress};
 use crate::legs::{Delivery, Outcome};
-use crate::normalize::{self, Kind, Rejection, Route, normalize, route};
+use crate::normalize::{self, Kind, Rejection, Route, route};
 use crate::provider::event::{Event, Reason, Undecodable, decode};
 use bytes::Bytes;
-
-/// Longest event id, and longest key of a record. The provider's are about 25 and 36 bytes; the bound keeps a hostile
-/// one out of every header and key, and lets the last resort, a dead letter with a digest, always fit.
-const KEY_BYTES_MAX: usize = 256;
 
 /// How far ahead of the provider's clock an id may be before it is taken for wrong: it would otherwise move the cursor
 /// and `latest` past everything that comes after it.
@@ -360,22 +358,11 @@ impl Core {
         now: Now,
     ) -> Result<Option<Undo>, Rejection> {
         let batch = &mut plan.batch;
-        let normalized = batch.push(
-            topic,
-            |value| {
-                let normalized = normalize(event, &self.settings.normalize, value)?;
-                if normalized.key.len() > KEY_BYTES_MAX {
-                    let detail = format!("the key is longer than {KEY_BYTES_MAX} bytes");
-                    return Err(Rejection { reason: Reason::MissingField, detail });
-                }
-                Ok(normalized)
-            },
-            |normalized| normalized.key.as_bytes(),
-        )?;
+        let normalized = write_value(batch, topic, event, &self.settings.normalize)?;
         let key = normalized.key.as_bytes();
         let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.ms) };
         let names = (self.source.as_str(), self.settings.instance.as_str());
-        write_headers(batch, event, &normalized, delivery, names);
+        write_headers(batch, event, &normalized, Arrival::of(delivery), names);
         if undo.is_none() {
             batch.header("relay_stale", b"true");
         } else if normalized.kind == Kind::Order && self.settings.orders_latest {

@@ -8,6 +8,7 @@ pub mod engine;
 mod lru;
 mod memory;
 mod records;
+pub mod replay;
 mod shown;
 mod versions;
 mod window;

@@ -1,14 +1,18 @@
 //! What the relay writes into a batch beside values: headers, dead letters, gaps, and the marks of a checkpoint.
 
 use crate::kafka::{Batch, Marks, Topic};
-use crate::legs::Delivery;
 use crate::legs::progress::{Gap, GapCause, Progress};
-use crate::normalize::{Normalized, rfc3339_ms};
+use crate::legs::{Delivery, Leg};
+use crate::normalize::{self, Normalized, Rejection, normalize, rfc3339_ms};
 use crate::provider::event::{Event, Reason};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::time::Duration;
+
+/// Longest event id, and longest key of a record. The provider's are about 25 and 36 bytes; the bound keeps a hostile
+/// one out of every header and key, and lets the last resort, a dead letter with a digest, always fit.
+pub(super) const KEY_BYTES_MAX: usize = 256;
 
 /// Longest `relay_detail` of a dead letter.
 const DETAIL_BYTES_MAX: usize = 512;
@@ -19,12 +23,48 @@ const GAP_RING: u64 = 1000;
 /// What stands in a gap's `closed_by` where the provider's log no longer reached back over all of it.
 const UNPROVEN: &str = "unproven";
 
+/// How and when an event arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// The leg that brought it.
+    pub(super) leg: Leg,
+    /// When, in Unix milliseconds.
+    pub(super) at_ms: i64,
+}
+
+impl Arrival {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self { leg: delivery.leg, at_ms: delivery.received_at_ms }
+    }
+}
+
+/// Appends an event's record without headers; nothing where the event is rejected.
+pub(super) fn write_value<'e>(
+    batch: &mut Batch,
+    topic: Topic,
+    event: &Event<'e>,
+    settings: &normalize::Settings,
+) -> Result<Normalized<'e>, Rejection> {
+    batch.push(
+        topic,
+        |value| {
+            let normalized = normalize(event, settings, value)?;
+            if normalized.key.len() > KEY_BYTES_MAX {
+                let detail = format!("the key is longer than {KEY_BYTES_MAX} bytes");
+                return Err(Rejection { reason: Reason::MissingField, detail });
+            }
+            Ok(normalized)
+        },
+        |normalized| normalized.key.as_bytes(),
+    )
+}
+
 /// The headers of an event's record: CloudEvents 1.0 in Kafka's binary mode, and the relay's own.
 pub(super) fn write_headers(
     batch: &mut Batch,
     event: &Event<'_>,
     normalized: &Normalized<'_>,
-    delivery: &Delivery,
+    arrival: Arrival,
     (source, instance): (&str, &str),
 ) {
     batch.header("ce_specversion", b"1.0");
@@ -35,7 +75,7 @@ pub(super) fn write_headers(
     batch.header("ce_subject", normalized.key.as_bytes());
     batch.header("ce_dataschema", normalized.kind.schema_urn().as_bytes());
     batch.header("content-type", b"application/json");
-    write_arrival(batch, delivery);
+    write_arrival(batch, arrival);
     batch.header("relay_instance", instance.as_bytes());
 }
 
@@ -53,14 +93,14 @@ pub(super) fn write_dead_letter(batch: &mut Batch, delivery: &Delivery, id: Opti
     } else {
         batch.record(Topic::DeadLetter, key.as_bytes(), bytes);
     }
-    write_arrival(batch, delivery);
+    write_arrival(batch, Arrival::of(delivery));
     batch.header("relay_reason", reason.as_str().as_bytes());
     batch.header("relay_detail", detail.as_bytes());
 }
 
-fn write_arrival(batch: &mut Batch, delivery: &Delivery) {
-    batch.header("relay_leg", delivery.leg.as_str().as_bytes());
-    batch.header_with("relay_received_at", |out| rfc3339_ms(delivery.received_at_ms, out));
+fn write_arrival(batch: &mut Batch, Arrival { leg, at_ms }: Arrival) {
+    batch.header("relay_leg", leg.as_str().as_bytes());
+    batch.header_with("relay_received_at", |out| rfc3339_ms(at_ms, out));
 }
 
 /// `sha256:` and 64 hex digits.

@@ -139,10 +139,18 @@ impl Process {
 
 /// `pepay-relay check` with the settings of a rig: its exit status, and its findings.
 pub async fn check(rig: &Rig) -> (Option<i32>, String) {
+    let (status, findings, _) = run(rig, &["check"]).await;
+    (status, findings)
+}
+
+/// Another command with the rig's settings, to its end: exit status, stdout and stderr.
+pub async fn run(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String) {
     let dir = tempfile::tempdir().expect("temporary directory");
-    let ran = command(&rig.config, &rig.secrets, &dir).arg("check").stdin(Stdio::null()).kill_on_drop(true).output();
-    let ran = tokio::time::timeout(PATIENCE, ran).await.expect("in time").expect("the binary");
-    (ran.status.code(), String::from_utf8(ran.stdout).expect("UTF-8"))
+    let mut command = command(&rig.config, &rig.secrets, &dir);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(PATIENCE * 2, command.output()).await.expect("in time").expect("the binary");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
 /// The binary with these settings, in a file in `dir`, and these secrets.

@@ -124,7 +124,8 @@ impl Rest {
     }
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether an address stays on this machine: what is sent there in clear nobody else reads.
+pub(crate) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

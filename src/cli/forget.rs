@@ -1,0 +1,85 @@
+//! `forget`: a tombstone for an order in the topic of latest events.
+
+use super::args::Forget;
+use super::events::when;
+use super::output::Output;
+use super::{Settings, interrupted};
+use crate::exit::Exit;
+use crate::kafka::aside::{Aside, Written};
+use crate::kafka::consume::{Consumed, newest_of};
+use crate::kafka::topics::inspect;
+use crate::kafka::{Batch, Topic};
+use crate::telemetry::foreign;
+use serde::Deserialize;
+use serde_json::json;
+use uuid::Uuid;
+
+/// The longest key of a record of the relay's, in bytes.
+const ORDER_ID_BYTES_MAX: usize = 256;
+
+/// Shows what `latest` holds of the order, and with `--yes` forgets it.
+///
+/// # Errors
+///
+/// Status 78 when the topic is turned off, 77 when Kafka refuses, 1 when it fails.
+pub(super) async fn run(arguments: &Forget, settings: &Settings, output: Output) -> Result<(), Exit> {
+    tokio::select! {
+        done = forget(arguments, settings, output) => done,
+        stopped = interrupted() => stopped.and(Err(Exit::failed("stopped; ask again without --yes whether it is forgotten"))),
+    }
+}
+
+async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Result<(), Exit> {
+    let Settings { config, secrets, .. } = settings;
+    let order = arguments.order.as_str();
+    if order.is_empty() || order.len() > ORDER_ID_BYTES_MAX {
+        return Err(Exit::failed("--order is no order's id; copy it from `orders list` or from a record's key"));
+    }
+    let Some(topic) = config.kafka.topics.name(Topic::OrdersLatest) else {
+        return Err(Exit::settings("`kafka.topics.orders_latest` is empty, so that nothing is there to forget"));
+    };
+    let reports = inspect(config, secrets).await?;
+    if reports.iter().any(|report| report.topic == Topic::OrdersLatest && report.actual.is_none()) {
+        return Err(Exit::settings(format!("{topic} does not exist; nothing is there to forget")));
+    }
+    let newest = newest_of(config, secrets, topic, order).await?;
+    let held = newest.filter(|record| record.value.is_some());
+    let forgets = held.is_some() && arguments.yes;
+    if forgets {
+        // Of the names that are not the relay's own, this one is for what is written beside it.
+        let aside = Aside::open(config, secrets, &format!("{}.replay.{}", config.name, Uuid::new_v4())).await?;
+        let mut batch = Batch::default();
+        batch.tombstone(Topic::OrdersLatest, order.as_bytes());
+        if aside.commit(batch).await?.1 == Written::Refused {
+            return Err(Exit::failed(format!("Kafka refuses the tombstone; see the settings of {topic}")));
+        }
+    }
+    if output.is_json() {
+        let held =
+            held.as_ref().map(|record| json!({ "status": status(record), "published_ms": record.published_at_ms }));
+        return Ok(output.json(&json!({ "order": order, "topic": topic, "held": held, "forgotten": forgets }))?);
+    }
+    let order = foreign(order);
+    let Some(record) = held else {
+        return Ok(output.line(format!("{topic} holds nothing of order {order}"))?);
+    };
+    let status = status(&record).map_or_else(String::new, |status| format!("`{}`, ", foreign(&status)));
+    let published = when(Some(record.published_at_ms), false);
+    output.line(format!("{topic} holds order {order}: {status}published {published}"))?;
+    let line = if forgets {
+        "forgotten: a tombstone stands; Kafka removes what is before it when it compacts"
+    } else {
+        "nothing was written; add --yes to write a tombstone, after which Kafka removes it when it compacts"
+    };
+    output.line(line)?;
+    Ok(output
+        .line("a later event of the order writes it anew; other topics keep its events until their retention ends")?)
+}
+
+fn status(record: &Consumed) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Glance {
+        status: Option<String>,
+    }
+    serde_json::from_slice::<Glance>(record.value.as_deref()?).ok()?.status
+}

@@ -1,0 +1,184 @@
+//! `replay`: events of the provider's log published once more, past the relay's window on purpose.
+//!
+//! Goes down the log as the backfill does and out oldest first. A page of at most 100 events is one transaction that is
+//! committed before the next page is asked for, so nothing waits uncommitted for the provider, and a commit comes at
+//! least every second as long as the provider answers within one. It has a transactional id of its own: a relay that
+//! runs beside it is neither fenced nor waited for, and its checkpoint and `latest` are not touched.
+
+mod select;
+mod tally;
+
+use super::args::Replay as Arguments;
+use super::output::Output;
+use super::provider::{refused, rest};
+use super::{Settings, interrupted};
+use crate::clock::now_ms;
+use crate::daemon::core_settings;
+use crate::exit::Exit;
+use crate::kafka::aside::{Aside, Written};
+use crate::kafka::topics::inspect;
+use crate::kafka::{Batch, Topic};
+use crate::legs::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, wanted};
+use crate::provider::page::{Listed, decode_page};
+use crate::provider::rest::{Rest, RestError};
+use crate::relay::replay::Replay;
+use bytes::Bytes;
+pub(super) use select::About;
+use select::Wanted;
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use tally::{Bar, Tally};
+use uuid::Uuid;
+
+/// Republishes, or shows what it would republish.
+///
+/// # Errors
+///
+/// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
+pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Output) -> Result<(), Exit> {
+    let Settings { config, secrets, .. } = settings;
+    let rest = rest(config, secrets.api_key.clone())?;
+    let id = Uuid::new_v4().to_string();
+    let replay = Replay::new(core_settings(config), id.clone());
+    let aside = match arguments.yes {
+        true => Some(open(settings, &id).await?),
+        false => None,
+    };
+    let mut job = Job { rest: &rest, replay, aside, tally: Tally::default(), bar: Bar::stderr() };
+    let done = match &arguments.event {
+        Some(event) => job.one(event).await,
+        None => {
+            let wanted = Wanted::of(arguments, &rest, core_settings(config).normalize, now_ms()).await?;
+            job.walk(&wanted, pin!(interrupted())).await
+        }
+    };
+    job.bar.clear();
+    let id = arguments.yes.then_some(id);
+    if done.is_ok() || job.tally.records() > 0 {
+        job.tally.show(id.as_deref(), config, output)?;
+    }
+    done
+}
+
+/// Opens the producer, once the topics are there: a record for one that is not would be waited for in vain.
+async fn open(settings: &Settings, id: &str) -> Result<Aside, Exit> {
+    let Settings { config, secrets, .. } = settings;
+    for report in inspect(config, secrets).await? {
+        if matches!(report.topic, Topic::Orders | Topic::Invoices) && report.actual.is_none() {
+            let name = report.name;
+            return Err(Exit::settings(format!("{name} does not exist; create it: pepay-relay topics --create")));
+        }
+    }
+    Ok(Aside::open(config, secrets, &format!("{}.replay.{id}", config.name)).await?)
+}
+
+/// A replay under way.
+struct Job<'a> {
+    rest: &'a Rest,
+    replay: Replay,
+    /// `None` for a dry run.
+    aside: Option<Aside>,
+    tally: Tally,
+    bar: Bar,
+}
+
+impl Job<'_> {
+    async fn one(&mut self, event_id: &str) -> Result<(), Exit> {
+        let answer = self.rest.event(event_id).await.map_err(refused)?;
+        let bytes = Bytes::copy_from_slice(answer.raw.get().as_bytes());
+        self.publish(&[Listed { bytes, id: Some(event_id.to_owned()), occurred_at_ms: None }]).await
+    }
+
+    /// Down the log and out again. `stop` ends it between two transactions.
+    async fn walk(
+        &mut self,
+        which: &Wanted,
+        mut stop: Pin<&mut impl Future<Output = Result<(), Exit>>>,
+    ) -> Result<(), Exit> {
+        let mark_ms = which.mark_ms();
+        let mut walk = Walk::new();
+        let mut bodies = HashMap::new();
+        loop {
+            let step = walk.step();
+            let body = match &step {
+                Step::Down { starting_after } => self.page(starting_after.as_deref(), stop.as_mut()).await?,
+                Step::Out { page, starting_after, .. } => match bodies.remove(page) {
+                    Some(body) => body,
+                    None => self.page(starting_after.as_deref(), stop.as_mut()).await?,
+                },
+                Step::Done { reached } => {
+                    self.tally.reaches_back = which.is_since().then_some(*reached);
+                    return Ok(());
+                }
+                Step::Broken => return Err(refused(RestError::Malformed("a page that leads nowhere".to_owned()))),
+            };
+            let page = decode_page(&body).map_err(|place| refused(RestError::Malformed(place)))?;
+            if matches!(step, Step::Down { .. }) {
+                self.bar.looked_at(page.events.len());
+                if walk.page(PageFacts::of(&page, body.len(), mark_ms)) {
+                    bodies.insert(walk.depth() - 1, body);
+                }
+                continue;
+            }
+            let events: Vec<Listed> = wanted(page, mark_ms).filter(|event| which.takes(event)).collect();
+            tokio::select! {
+                biased;
+                _ = stop.as_mut() => return Err(stopped()),
+                () = std::future::ready(()) => {}
+            }
+            self.publish(&events).await?;
+            self.bar.republished(self.tally.records());
+        }
+    }
+
+    async fn page(
+        &self,
+        starting_after: Option<&str>,
+        stop: Pin<&mut impl Future<Output = Result<(), Exit>>>,
+    ) -> Result<Bytes, Exit> {
+        tokio::select! {
+            body = self.rest.events(starting_after, PAGE_EVENTS_MAX) => body.map_err(refused),
+            _ = stop => Err(stopped()),
+        }
+    }
+
+    /// One transaction; where Kafka refuses it for its size, one for each event.
+    async fn publish(&mut self, events: &[Listed]) -> Result<(), Exit> {
+        if self.commit(events).await? {
+            return Ok(());
+        }
+        for event in events {
+            if !self.commit(std::slice::from_ref(event)).await? {
+                self.tally.too_large += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the events' records stand, or would; a dry run refuses none.
+    async fn commit(&mut self, events: &[Listed]) -> Result<bool, Exit> {
+        let mut batch = Batch::default();
+        let mut tally = Tally::default();
+        for event in events {
+            tally.count(event.id.as_deref(), self.replay.add(&mut batch, &event.bytes, now_ms()));
+        }
+        if let Some(aside) = self.aside.as_ref().filter(|_| !batch.is_empty()) {
+            let written = aside.commit(batch).await.map_err(|error| {
+                let Tally { newest, .. } = &self.tally;
+                let up_to = newest.as_ref().map_or_else(|| "nothing".to_owned(), |id| format!("everything up to {id}"));
+                let error = Exit::from(error);
+                error.with(|sentence| format!("{sentence}; {up_to} stands; replay the rest, or all of it, anew"))
+            })?;
+            if written.1 == Written::Refused {
+                return Ok(false);
+            }
+        }
+        self.tally.add(tally);
+        Ok(true)
+    }
+}
+
+fn stopped() -> Exit {
+    Exit::failed("stopped between two transactions; replay the rest, or all of it, anew")
+}

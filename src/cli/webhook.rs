@@ -1,0 +1,244 @@
+//! `webhook`: signs, verifies and sends a body by hand, as the provider and the relay do.
+
+use super::args::{Global, LogLevel, Webhook, WebhookCommand, WebhookSend, WebhookSign, WebhookVerify};
+use super::output::{Output, Verdict};
+use super::{log, sources};
+use crate::clock::now_ms;
+use crate::config::{self, Config};
+use crate::exit::Exit;
+use crate::provider::event::decode;
+use crate::provider::rest::is_loopback;
+use crate::provider::signature::{self, Headers, Refusal};
+use crate::provider::tls;
+use crate::telemetry::foreign;
+use reqwest::{Client, Url, redirect};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use std::io::Read;
+use std::path::Path;
+
+/// The largest answer that is read: the provider's is `{"ok":true}`.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// The settings, and the webhook secrets without which none of it can be done.
+///
+/// # Errors
+///
+/// Status 78 and every mistake at once.
+pub(super) fn settings(global: &Global) -> Result<(Config, Vec<SecretString>), Exit> {
+    let sources = sources(global);
+    let wrong = |mistakes: config::Mistakes| Exit::settings(mistakes.to_string());
+    let (config, _) = config::settings(&sources).map_err(wrong)?;
+    let secrets = config::webhook_secrets(&config, &sources).map_err(wrong)?;
+    log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
+    Ok((config, secrets))
+}
+
+/// Does it.
+///
+/// # Errors
+///
+/// Status 1 and the reason when a webhook is not genuine, or the answer to one that was sent is no 2xx.
+pub(super) async fn run(
+    arguments: &Webhook,
+    config: &Config,
+    secrets: &[SecretString],
+    output: Output,
+) -> Result<(), Exit> {
+    match &arguments.command {
+        WebhookCommand::Sign(arguments) => sign(arguments, config, secrets, output),
+        WebhookCommand::Verify(arguments) => verify(arguments, config, secrets, output),
+        WebhookCommand::Send(arguments) => send(arguments, config, secrets, output).await,
+    }
+}
+
+fn sign(arguments: &WebhookSign, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+    let body = read(&arguments.file, config.webhook.body_bytes_max)?;
+    let headers = signed(&body, arguments.timestamp.unwrap_or_else(now_ms), config, secrets);
+    if output.is_json() {
+        let object: serde_json::Map<_, _> = headers.into_iter().map(|(name, value)| (name, value.into())).collect();
+        return Ok(output.json(&object)?);
+    }
+    headers.iter().try_for_each(|(name, value)| output.line(format!("{name}: {value}")))?;
+    Ok(())
+}
+
+fn verify(arguments: &WebhookVerify, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+    let body = read(&arguments.file, config.webhook.body_bytes_max)?;
+    let header = |wanted: &str| {
+        let found = arguments.headers.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_bytes())
+    };
+    let headers = Headers {
+        timestamp: header(signature::TIMESTAMP),
+        signature: header(signature::SIGNATURE),
+        previous: header(signature::SIGNATURE_PREVIOUS),
+    };
+    let keys = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
+    let tolerance = config.webhook.tolerance;
+    let judged = signature::verify(headers, &body, keys, arguments.at.unwrap_or_else(now_ms), tolerance);
+    if output.is_json() {
+        output
+            .json(&json!({ "genuine": judged.is_ok(), "reason": judged.err().map(|refusal| refusal.to_string()) }))?;
+    } else {
+        match judged {
+            Ok(()) => output.line(format!("{} genuine", Verdict::Ok.mark(output.colour())))?,
+            Err(refusal) => output.line(format!("{} {refusal}", Verdict::Wrong.mark(output.colour())))?,
+        }
+    }
+    judged.map_err(|refusal| Exit::failed(why(refusal, &headers, config)))
+}
+
+/// The reason as a sentence, with what to look at.
+fn why(refusal: Refusal, headers: &Headers<'_>, config: &Config) -> String {
+    match refusal {
+        Refusal::InvalidSignature if headers.timestamp.is_none() => {
+            format!("{refusal}: there is no `{}` header; give it with --header", signature::TIMESTAMP)
+        }
+        Refusal::InvalidSignature if headers.signature.is_none() && headers.previous.is_none() => {
+            format!("{refusal}: there is no `{}` header; give it with --header", signature::SIGNATURE)
+        }
+        Refusal::InvalidSignature => format!(
+            "{refusal}: no secret of ours made this signature of these bytes; see that the secret is the endpoint's, and \
+             that the body is the one that came, to the last byte"
+        ),
+        Refusal::TimestampOutOfRange => format!(
+            "{refusal}: the signature is right and its time further than webhook.tolerance ({}) from now; see both \
+             clocks, or judge as at another time with --at",
+            humantime::format_duration(config.webhook.tolerance)
+        ),
+    }
+}
+
+async fn send(arguments: &WebhookSend, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+    let url = address(&arguments.url)?;
+    let body = read(&arguments.file, config.webhook.body_bytes_max)?;
+    let headers = signed(&body, now_ms(), config, secrets);
+    let Answer { status, text } = post(&url, headers, body, config).await?;
+    if output.is_json() {
+        output.json(&json!({ "status": status, "body": text }))?;
+    } else {
+        output.line(format!("{status} {}", foreign(&text)))?;
+    }
+    match status {
+        200..=299 => Ok(()),
+        _ => Err(Exit::failed(format!("answered {status}; only a 2xx takes the webhook"))),
+    }
+}
+
+/// What was answered to a webhook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The body.
+    pub(super) text: String,
+}
+
+/// Where a webhook may be sent: its content is personal, so in clear only to this machine.
+pub(super) fn address(url: &str) -> Result<Url, Exit> {
+    let wrong = |why: &str| Exit::failed(format!("`{}` {why}", foreign(url)));
+    let url = Url::parse(url).map_err(|error| wrong(&format!("is no address ({error}); https://host/path is one")))?;
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if is_loopback(&url) => Ok(url),
+        "http" => Err(wrong("would send the webhook in clear; use https, or plain http to the loopback")),
+        _ => Err(wrong("is no http address; https://host/path is one")),
+    }
+}
+
+/// Posts a webhook once, without following a redirect.
+pub(super) async fn post(
+    url: &Url,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    config: &Config,
+) -> Result<Answer, Exit> {
+    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+    let client = Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .timeout(config.provider.timeout)
+        .build()
+        .map_err(|error| Exit::failed(format!("cannot send: {error}")))?;
+    let mut request = client.post(url.clone()).body(body);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let silent = |error: reqwest::Error| {
+        let why = if error.is_timeout() { "no answer in time" } else { "no connection" };
+        let host = url.host_str().unwrap_or_default();
+        Exit::failed(format!("{host}: {why}; see that it listens there and that nothing is in the way"))
+    };
+    let mut answer = request.send().await.map_err(silent)?;
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(silent)? {
+        text.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - text.len())]);
+    }
+    Ok(Answer { status: answer.status().as_u16(), text: String::from_utf8_lossy(&text).into_owned() })
+}
+
+/// The headers of a webhook, as the provider sends them (`api-spec/webhooks-authentication`); what only an event has is
+/// left out of a body that is none.
+pub(super) fn signed(body: &[u8], at_ms: i64, config: &Config, secrets: &[SecretString]) -> Vec<(String, String)> {
+    let timestamp = at_ms.to_string();
+    let newest = secrets.first().map_or("", |secret| secret.expose_secret());
+    let mut headers = vec![("content-type", "application/json".to_owned())];
+    if let Ok(event) = decode(body) {
+        headers.push((signature::EVENT, header_safe(&event.event_type)));
+        headers.push((signature::EVENT_ID, header_safe(&event.id)));
+    }
+    headers.push((signature::ENVIRONMENT, config.provider.environment.as_str().to_owned()));
+    headers.push((signature::SIGNATURE, signature::sign(newest.as_bytes(), &timestamp, body)));
+    headers.push((signature::TIMESTAMP, timestamp));
+    headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A header takes the printable characters of ASCII (RFC 9110, section 5.5); these two are not signed in any case.
+fn header_safe(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).collect()
+}
+
+/// The body, which no relay would take beyond `webhook.body_bytes_max`.
+fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Exit> {
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut body = Vec::new();
+    let done = match file.to_str() {
+        Some("-") => std::io::stdin().lock().take(bound).read_to_end(&mut body),
+        _ => std::fs::File::open(file).and_then(|file| file.take(bound).read_to_end(&mut body)),
+    };
+    done.map_err(|error| Exit::failed(format!("{}: {error}; name a file, or `-` for stdin", file.display())))?;
+    if body.len() > bytes_max {
+        return Err(Exit::failed(format!(
+            "the body has more than {bytes_max} bytes, which the relay answers with 413; see webhook.body_bytes_max"
+        )));
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn in_clear_only_to_this_machine() {
+        for url in ["https://shop.example/hook", "http://127.0.0.1:8787/x", "http://localhost/x", "http://[::1]:1/x"] {
+            assert!(address(url).is_ok(), "{url}");
+        }
+        for url in ["http://shop.example/hook", "http://10.0.0.1/x", "ftp://127.0.0.1/x", "shop.example", ""] {
+            assert!(address(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_is_no_header_does_not_become_one() {
+        let config = Config::minimal(crate::config::Environment::Devnet, "localhost:9092");
+        let body = br#"{"id":"evt_1-0\r\nx: y","object":"event","type":"a b","data":{"object":{}}}"#;
+        let headers = signed(body, 7, &config, &["s".into()]);
+        assert_eq!(headers[2].1, "evt_1-0x:y");
+        assert!(headers.iter().all(|(_, value)| !value.contains(['\r', '\n'])), "{headers:?}");
+    }
+}

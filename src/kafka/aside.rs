@@ -1,0 +1,103 @@
+//! Transactions beside a running relay: under a name of their own, without a checkpoint, fencing nobody.
+//!
+//! For `replay` and `forget`. There is no checkpoint that would tell whether a commit of unknown outcome stands, so
+//! that is an error and the caller's to tell; what such a command writes may be written again.
+
+use super::Batch;
+use super::cancel::{Trouble, blocking};
+use super::client::{self, Context, Tuning};
+use super::errors::{Class, StartError};
+use super::probe::{ANSWER_WITHIN, refused};
+use super::producer::RETRY_AFTER;
+use super::topics;
+use super::transaction::{Failure, Work};
+use crate::config::{Config, Secrets};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::producer::{BaseProducer, Producer};
+use std::sync::Arc;
+
+/// Attempts at one transaction that was aborted for certain: 10 s with the pauses, longer than a leader's election.
+const ATTEMPTS_MAX: u32 = 20;
+
+/// A transactional producer with a name of its own.
+pub struct Aside {
+    config: Config,
+    name: String,
+    producer: Arc<BaseProducer<Context>>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It stands.
+    Committed,
+    /// Nothing of it stands: Kafka will not take a record of it, or that much at once.
+    Refused,
+}
+
+impl Aside {
+    /// Begins under `transactional_id`, which nobody else uses.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka does not answer within seconds, or refuses: the permission that lacks is named.
+    pub async fn open(config: &Config, secrets: &Secrets, transactional_id: &str) -> Result<Self, StartError> {
+        let sizes = topics::sizes(config, secrets).await?;
+        let (config, secrets, name) = (config.clone(), secrets.clone(), transactional_id.to_owned());
+        blocking(move |_| {
+            let settings = client::producer(&config, &secrets, &name, sizes, &Tuning::default());
+            let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
+                .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+            producer.init_transactions(ANSWER_WITHIN).map_err(|error| {
+                let about = config.kafka.topics.orders.as_str();
+                let code = error.rdkafka_error_code();
+                refused(&config, &producer, (&name, about), code, &error.to_string())
+            })?;
+            Ok(Self { config, name, producer: Arc::new(producer) })
+        })
+        .await
+    }
+
+    /// Commits `batch` as one transaction, and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka refuses, does not answer, or leaves open whether the transaction stands, as the error then says.
+    pub async fn commit(&self, batch: Batch) -> Result<(Batch, Written), StartError> {
+        let (config, name, producer) = (self.config.clone(), self.name.clone(), Arc::clone(&self.producer));
+        blocking(move |cancel| {
+            let topics = &config.kafka.topics;
+            let work = Work {
+                producer: &producer,
+                name_of: &|topic| topics.name(topic),
+                checkpoint: None,
+                cancel,
+                phase_max: Tuning::default().transaction_timeout,
+            };
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                match work.commit(&batch, &mut |_| ()) {
+                    Ok(()) => return Ok((batch, Written::Committed)),
+                    Err(Failure::Aborted { class: Class::Record, .. }) => return Ok((batch, Written::Refused)),
+                    Err(Failure::Aborted { detail, .. }) => {
+                        let said = producer.context().said().refused;
+                        let topic = batch.get(0).and_then(|record| topics.name(record.topic())).unwrap_or_default();
+                        let error = refused(&config, &producer, (&name, topic), said, &detail);
+                        if matches!(error, StartError::Denied(_)) || attempts >= ATTEMPTS_MAX {
+                            return Err(error.into());
+                        }
+                        cancel.wait(RETRY_AFTER)?;
+                    }
+                    Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+                    Err(Failure::InDoubt { detail, .. }) => {
+                        let text = format!("it is not known whether the last transaction stands ({detail})");
+                        return Err(StartError::Failed(text).into());
+                    }
+                    Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
+                }
+            }
+        })
+        .await
+    }
+}

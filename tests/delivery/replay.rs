@@ -1,0 +1,141 @@
+//! `replay` and `forget`: what they write beside a relay, and what they leave alone.
+
+use crate::support::kafka::Broker;
+use crate::support::process::run;
+use crate::support::records::{Record, committed};
+use crate::support::relay::{LIFE, Rig, drain};
+use pepay_relay::kafka::Topic;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+async fn json(rig: &Rig, arguments: &[&str]) -> Value {
+    let (status, stdout, stderr) = run(rig, &[arguments, &["--output", "json"]].concat()).await;
+    assert_eq!(status, Some(0), "{arguments:?}: {stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+fn replayed(records: &[Record]) -> Vec<&Record> {
+    records.iter().filter(|record| !record.header("relay_replay").is_empty()).collect()
+}
+
+fn lived(rig: &Rig) -> String {
+    let order = rig.simulator.create_order().unwrap();
+    for step in LIFE {
+        rig.simulator.simulate(&order, step).unwrap();
+    }
+    order
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_published_again_beside_a_relay_that_goes_on() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "replay").await;
+    let daemon = rig.daemon().await;
+    let (order, other) = (lived(&rig), lived(&rig));
+    rig.until_delivered().await;
+    let latest = committed(&rig.config, Topic::OrdersLatest).await.len();
+    let before = committed(&rig.config, Topic::Orders).await;
+
+    let dry = json(&rig, &["replay", "--from", "1h"]).await;
+    let of = |topic: &str, report: &Value| report["records"][topic].as_u64().unwrap() as usize;
+    assert_eq!(of("orders", &dry), before.len());
+    assert_eq!(
+        (of("orders", &dry) + of("invoices", &dry), &dry["replay"]),
+        (rig.simulator.events().len(), &Value::Null)
+    );
+    assert_eq!(committed(&rig.config, Topic::Orders).await.len(), before.len(), "a dry run writes nothing");
+
+    let report = json(&rig, &["replay", "--order", &order, "--yes"]).await;
+    let orders = committed(&rig.config, Topic::Orders).await;
+    let again = replayed(&orders);
+    assert_eq!(again.len(), of("orders", &report));
+    for record in &again {
+        assert_eq!(record.key, order);
+        assert_eq!(record.header("relay_replay"), report["replay"].as_str().unwrap());
+        assert_eq!((record.header("relay_leg"), record.is_stale()), ("replay", true));
+        let first = before.iter().find(|first| first.header("ce_id") == record.header("ce_id")).unwrap();
+        assert_eq!((&record.value, record.partition), (&first.value, first.partition), "the same value");
+    }
+    let order_of = |records: &[&Record]| records.iter().map(|r| r.header("ce_id").to_owned()).collect::<Vec<_>>();
+    let mut sorted = order_of(&again);
+    sorted.sort_unstable();
+    assert_eq!(order_of(&again), sorted, "oldest first");
+    let invoices = committed(&rig.config, Topic::Invoices).await;
+    let invoice = rig.simulator.order(&order).unwrap().invoice_id;
+    let keys: BTreeSet<&str> = replayed(&invoices).iter().map(|record| record.key.as_str()).collect();
+    assert_eq!(keys, BTreeSet::from([invoice.as_str()]));
+
+    let one = before.iter().find(|record| record.key == other).unwrap().header("ce_id").to_owned();
+    let report = json(&rig, &["replay", "--event", &one, "--yes"]).await;
+    assert_eq!((of("orders", &report), report["newest"].as_str()), (1, Some(one.as_str())));
+
+    // The relay was not fenced, took none of it for its own, and `latest` was left alone.
+    assert_eq!(committed(&rig.config, Topic::OrdersLatest).await.len(), latest);
+    lived(&rig);
+    rig.until_delivered().await;
+    drain(daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_a_replay_published_the_relay_still_publishes() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "replay-first").await;
+    drain(rig.daemon().await).await;
+    let order = lived(&rig);
+    let report = json(&rig, &["replay", "--order", &order, "--yes"]).await;
+    assert!(report["records"]["orders"].as_u64().unwrap() > 0);
+    assert_eq!(committed(&rig.config, Topic::OrdersLatest).await.len(), 0);
+    let daemon = rig.daemon().await;
+    let issued = rig.simulator.events().len();
+    crate::support::relay::until("the relay's own records", || {
+        daemon.metrics.outcomes(pepay_relay::legs::Leg::Backfill, pepay_relay::legs::Outcome::Published)
+            + daemon.metrics.outcomes(pepay_relay::legs::Leg::Websocket, pepay_relay::legs::Outcome::Published)
+            == issued as u64
+    })
+    .await;
+    let latest = committed(&rig.config, Topic::OrdersLatest).await;
+    assert_eq!(latest.last().unwrap().json()["status"], "delivered");
+    drain(daemon).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_what_is_not_there_says_so() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "replay-none").await;
+    let (status, _, stderr) = run(&rig, &["replay", "--from", "1h", "--yes"]).await;
+    assert_eq!(status, Some(78), "{stderr}");
+    assert!(stderr.contains("pepay-relay topics --create"), "{stderr}");
+    for (arguments, sentence) in [
+        (&["replay", "--event", "evt_1-0"][..], "404"),
+        (&["replay", "--order", "nobody"], "404"),
+        (&["replay", "--from", "1h", "--to", "2h"], "--to lies before --from"),
+    ] {
+        let (status, stdout, stderr) = run(&rig, arguments).await;
+        assert_eq!((status, stdout.as_str()), (Some(1), ""), "{arguments:?}");
+        assert!(stderr.contains(sentence), "{arguments:?}: {stderr}");
+    }
+    let (status, stdout, _) = run(&rig, &["replay", "--from", "1h"]).await;
+    assert_eq!(status, Some(0));
+    assert!(stdout.starts_with("no event of the provider's log to publish\n"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_forgotten_and_a_later_event_writes_it_anew() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "forget").await;
+    let daemon = rig.daemon().await;
+    let order = rig.simulator.create_order().unwrap();
+    rig.simulator.simulate(&order, LIFE[0]).unwrap();
+    rig.until_delivered().await;
+    let held = json(&rig, &["forget", "--order", &order]).await;
+    assert_eq!((&held["held"]["status"], &held["forgotten"]), (&"processing".into(), &false.into()));
+    let newest =
+        async || committed(&rig.config, Topic::OrdersLatest).await.into_iter().rfind(|r| r.key == order).unwrap();
+    assert!(newest().await.value.is_some(), "without --yes nothing is written");
+    assert_eq!(json(&rig, &["forget", "--order", &order, "--yes"]).await["forgotten"], true);
+    assert_eq!(newest().await.value, None, "a tombstone");
+    let again = json(&rig, &["forget", "--order", &order, "--yes"]).await;
+    assert_eq!((&again["held"], &again["forgotten"]), (&Value::Null, &false.into()));
+    rig.simulator.simulate(&order, LIFE[1]).unwrap();
+    rig.until_delivered().await;
+    assert_eq!(newest().await.json()["status"], "processing", "written anew");
+    let (_, stdout, _) = run(&rig, &["forget", "--order", "nobody"]).await;
+    assert!(stdout.contains("holds nothing of order nobody"), "{stdout}");
+    drain(daemon).await;
+}
