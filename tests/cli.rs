@@ -31,7 +31,7 @@ const COMMANDS: [&str; 21] = [
 ];
 
 /// Every command of a command.
-const SUBCOMMANDS: [[&str; 2]; 10] = [
+const SUBCOMMANDS: [[&str; 2]; 15] = [
     ["products", "search"],
     ["checkout", "estimate"],
     ["checkout", "address"],
@@ -42,6 +42,11 @@ const SUBCOMMANDS: [[&str; 2]; 10] = [
     ["orders", "get"],
     ["orders", "cancel"],
     ["devnet", "simulate"],
+    ["events", "list"],
+    ["events", "get"],
+    ["webhook", "sign"],
+    ["webhook", "verify"],
+    ["webhook", "send"],
 ];
 
 /// The binary, in an environment that says nothing to it.
