@@ -162,7 +162,7 @@ pub struct Replay {
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<Moment>,
     /// … until then [default: now]
-    #[arg(long, value_name = "TIME", requires = "from", value_parser = parse_moment)]
+    #[arg(long, value_name = "TIME", requires = "from", conflicts_with_all = ["event", "order"], value_parser = parse_moment)]
     pub to: Option<Moment>,
     /// This event
     #[arg(long, value_name = "ID")]
