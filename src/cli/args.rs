@@ -151,7 +151,7 @@ pub enum Command {
         after_help = "Example:\n  \
             pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml"
     )]
-    Checkout(checkout::Checkout),
+    Checkout(Box<checkout::Checkout>),
     /// See how payments stand
     #[command(subcommand, after_help = "Example:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11")]
     Payments(commerce::Payments),
