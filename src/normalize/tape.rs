@@ -24,7 +24,9 @@ struct Value<'a> {
     /// As it came.
     text: &'a str,
     /// The place behind it and all that is inside of it; while it is open, the place of what encloses it.
-    next: At,
+    next: u32,
+    /// Whether it is a string that says something by a backslash.
+    escaped: bool,
 }
 
 /// The text nests deeper than [`DEPTH_MAX`]: it must not be walked by recursion.
@@ -39,8 +41,11 @@ impl<'a> Tape<'a> {
         // The documented objects have one value in 9 to 14 bytes, names included.
         let mut values: Vec<Value<'a>> = Vec::with_capacity(text.len() / 9 + 4);
         let (mut at, mut depth, mut open) = (0, 0, ROOT);
+        // Texts are bounded far below 4 GiB where they arrive.
+        let place = |at: At| u32::try_from(at).unwrap_or(u32::MAX);
         while let Some(byte) = bytes.get(at) {
             let start = at;
+            let mut escaped = false;
             match byte {
                 b' ' | b'\t' | b'\n' | b'\r' | b',' | b':' => {
                     at += 1;
@@ -51,7 +56,7 @@ impl<'a> Tape<'a> {
                     if depth > DEPTH_MAX {
                         return Err(TooDeep);
                     }
-                    values.push(Value { text: &text[start..], next: open });
+                    values.push(Value { text: &text[start..], next: place(open), escaped: false });
                     open = values.len() - 1;
                     at += 1;
                     continue;
@@ -62,14 +67,14 @@ impl<'a> Tape<'a> {
                     let behind = values.len();
                     let closed = &mut values[open];
                     closed.text = &closed.text[..closed.text.len() - (text.len() - at)];
-                    open = std::mem::replace(&mut closed.next, behind);
+                    open = std::mem::replace(&mut closed.next, place(behind)) as At;
                     continue;
                 }
-                b'"' => at = end_of_string(bytes, at),
+                b'"' => (at, escaped) = end_of_string(bytes, at),
                 _ => at = end_of_scalar(bytes, at),
             }
-            let next = values.len() + 1;
-            values.push(Value { text: &text[start..at], next });
+            let next = place(values.len() + 1);
+            values.push(Value { text: &text[start..at], next, escaped });
         }
         Ok(Self { values })
     }
@@ -92,7 +97,12 @@ impl<'a> Tape<'a> {
     /// The text of a string; `None` for every other kind.
     pub(super) fn string(&self, at: At) -> Option<Cow<'a, str>> {
         let inner = self.text(at).strip_prefix('"')?.strip_suffix('"')?;
-        Some(if inner.contains('\\') { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
+        Some(if self.is_escaped(at) { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
+    }
+
+    /// Whether it is a string with a backslash; any other string's text stands between its quotes.
+    pub(super) fn is_escaped(&self, at: At) -> bool {
+        self.values[at].escaped
     }
 
     /// The text of a number; `None` for every other kind.
@@ -116,26 +126,27 @@ impl<'a> Tape<'a> {
     }
 
     fn children(&self, parent: At, name: usize) -> impl Iterator<Item = At> {
-        let end = self.values[parent].next;
+        let end = self.values[parent].next as At;
         let mut at = parent + 1;
         std::iter::from_fn(move || {
             let child = at + name;
             let next = self.values.get(child).filter(|_| at < end)?.next;
-            at = next;
+            at = next as At;
             Some(child)
         })
     }
 }
 
-/// The place behind a string that begins at `at`.
-fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+/// The place behind a string that begins at `at`, and whether it has a backslash.
+fn end_of_string(bytes: &[u8], mut at: usize) -> (usize, bool) {
+    let mut escaped = false;
     at += 1;
     loop {
         match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
+            Some(b'"') => return (at + 1, escaped),
+            Some(b'\\') => (at, escaped) = (at + 2, true),
             Some(_) => at += 1,
-            None => return bytes.len(),
+            None => return (bytes.len(), escaped),
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn value(tape: &Tape<'_>, at: At, out: &mut Vec<u8>) {
         b'{' => object(tape, at, out),
         b'[' => list(tape.items(at), out, |at, out| value(tape, at, out)),
         // A string without a backslash is written as it came: nothing in it can need an escape.
-        b'"' if tape.text(at).contains('\\') => string(&tape.string(at).unwrap_or_default(), out),
+        b'"' if tape.is_escaped(at) => string(&tape.string(at).unwrap_or_default(), out),
         _ => out.extend_from_slice(tape.text(at).as_bytes()),
     }
 }

@@ -29,6 +29,12 @@ pub struct Event<'a> {
     pub previous_attributes: Option<&'a RawValue>,
 }
 
+/// The envelope's members that are read.
+const OUTER: [&str; 5] = ["object", "id", "type", "created", "livemode"];
+/// The member that holds what happened, and those of it that are read.
+const DATA: &str = "data";
+const INNER: [&str; 2] = ["object", "previous_attributes"];
+
 impl Event<'_> {
     /// The id as a place in the provider's order; `None` for ids like `evt_example`.
     pub fn cursor(&self) -> Option<EventId> {
@@ -122,10 +128,18 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
         .map_err(|error| refuse(Reason::MalformedJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let malformed =
         |error: serde_json::Error| refuse(Reason::MalformedJson, json::clip(&error.to_string(), DETAIL_CHARS_MAX));
-    let [object, id, event_type, created, livemode, data] =
-        json::members(text, &["object", "id", "type", "created", "livemode", "data"])
-            .map_err(malformed)?
-            .ok_or_else(|| refuse(Reason::NotAnEvent, "not a JSON object".into()))?;
+    // One pass for an event; what is none is looked at again, for what is wrong with it.
+    let ([object, id, event_type, created, livemode], [object_inside, previous_attributes]) =
+        match json::members_inside(text, &OUTER, DATA, &INNER) {
+            Some(found) => found,
+            None => {
+                let found = json::members(text, &OUTER).map_err(malformed)?;
+                let found = found.ok_or_else(|| refuse(Reason::NotAnEvent, "not a JSON object".into()))?;
+                let [data] = json::members(text, &[DATA]).map_err(malformed)?.unwrap_or_default();
+                let inside = data.map(|data| json::members(data.get(), &INNER)).transpose().map_err(malformed)?;
+                (found, inside.flatten().unwrap_or_default())
+            }
+        };
 
     let id = id.and_then(json::string).filter(|id| !id.is_empty());
     let refuse = |reason, detail: String| Undecodable { reason, detail, id: id.as_deref().map(str::to_owned) };
@@ -142,13 +156,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     }
     let missing = |name: &str| refuse(Reason::MissingField, format!("`{name}` is missing or of the wrong type"));
     let event_type = event_type.and_then(json::string).ok_or_else(|| missing("type"))?;
-    let [object, previous_attributes] = match data {
-        Some(data) => {
-            json::members(data.get(), &["object", "previous_attributes"]).map_err(malformed)?.unwrap_or_default()
-        }
-        None => [None; 2],
-    };
-    let object = object.filter(|object| object.get().starts_with('{')).ok_or_else(|| missing("data.object"))?;
+    let object = object_inside.filter(|object| object.get().starts_with('{')).ok_or_else(|| missing("data.object"))?;
     let Some(id) = id else {
         return Err(missing("id"));
     };

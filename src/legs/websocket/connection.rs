@@ -193,8 +193,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             self.leg.health.heard(Leg::Websocket, now_ms());
         }
         match message {
-            Some(Ok(Message::Text(text))) => self.frame(text.into()).await,
-            Some(Ok(Message::Binary(bytes))) => self.frame(bytes).await,
+            Some(Ok(Message::Text(text))) => self.frame(frame::classify(&text), text.into()).await,
+            // A message that is no text can be no frame about the connection.
+            Some(Ok(Message::Binary(bytes))) => {
+                let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);
+                self.frame(frame, bytes).await
+            }
             // The library answers pings by itself; pongs have done their work by being heard.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
             Some(Ok(Message::Close(close))) => {
@@ -209,9 +213,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     /// A data frame: a delivery, unless it says of itself that it is about the connection.
-    async fn frame(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
-        // A message that is no text can be no frame about the connection.
-        match std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify) {
+    async fn frame(&mut self, frame: Frame, bytes: Bytes) -> ControlFlow<Finished> {
+        match frame {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
                 tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
