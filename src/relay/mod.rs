@@ -40,10 +40,11 @@ pub const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// After a commit that answered webhooks, the next batch waits this fraction of the commit's time at most for as many
 /// new deliveries as were answered: their senders are free again and about to send. Without it they split into two
 /// groups that take turns, each waiting for the other's commit: transactions half as large, and answers twice as late.
-const GATHER_FRACTION: u32 = 4;
+const GATHER_FRACTION: u32 = 2;
 
-/// The longest such wait: a commit that Kafka delayed says nothing about how long senders take.
-const GATHER_MAX: Duration = Duration::from_millis(4);
+/// The longest such wait: a commit that Kafka delayed says nothing about how long senders take. Measured with 256 and
+/// 1,024 senders: half the time and 8 ms give transactions and throughput a fifth larger than a quarter and 4 ms do.
+const GATHER_MAX: Duration = Duration::from_millis(8);
 
 /// The wait for senders that are free again.
 #[derive(Clone, Copy, Debug)]
@@ -343,10 +344,10 @@ mod tests {
             gather.map(|gather| (gather.wanted, gather.until - Instant::now()))
         };
         assert_eq!(wait(0, 8), None, "the socket sends without being answered");
-        assert_eq!(wait(64, 8), Some((64, Duration::from_millis(2))));
+        assert_eq!(wait(64, 8), Some((64, Duration::from_millis(4))));
         assert_eq!(wait(64, 60_000), Some((64, GATHER_MAX)));
         let began = Instant::now();
         gathered(Gather::after(1, Duration::from_millis(8))).await;
-        assert_eq!(began.elapsed(), Duration::from_millis(2));
+        assert_eq!(began.elapsed(), Duration::from_millis(4));
     }
 }

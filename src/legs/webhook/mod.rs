@@ -22,7 +22,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -30,6 +30,11 @@ use tokio_util::sync::CancellationToken;
 
 /// After a failed accept (most likely no file descriptor is left) the next one waits this long instead of spinning.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
+
+/// Connections that the kernel has made and we have not accepted; Linux takes no more than `net.core.somaxconn`, 4,096
+/// as a rule. A peer beyond it is not refused but forgotten, and finds out after a second or more: at tokio's own 1,024
+/// a provider with a thousand connections was answered after up to 2 s now and then.
+const BACKLOG: u32 = 4096;
 
 /// What a drain may take beyond `webhook.answer_within`, which bounds each request that is inside: the rest of a
 /// body and the way of the answer.
@@ -90,7 +95,7 @@ impl Webhook {
             io::ErrorKind::AddrInUse => BindError::InUse(wanted),
             _ => BindError::Address { address: wanted, source },
         };
-        let listener = TcpListener::bind(wanted).await.map_err(refused)?;
+        let listener = listen(wanted).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         health.set_leg(Leg::Webhook, LegState::Connected);
         metrics.leg_connected(Leg::Webhook, true);
@@ -98,6 +103,15 @@ impl Webhook {
         let door = Arc::new(Door::new(settings, secrets, intake, health, Arc::clone(&metrics)));
         Ok(Listening { listener, address, certificates, shared: Shared { door, metrics, limits, stop } })
     }
+}
+
+/// As [`TcpListener::bind`], with our backlog.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for connections of its predecessor that linger in the kernel.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 impl Listening {
