@@ -34,6 +34,8 @@ mod publish;
 mod replay;
 #[path = "delivery/restarts.rs"]
 mod restarts;
+#[path = "delivery/rotation.rs"]
+mod rotation;
 #[path = "delivery/security.rs"]
 mod security;
 #[path = "delivery/smoke.rs"]

@@ -49,6 +49,8 @@ async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result
         Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms };
     let mut daemon = Daemon::start(setup).await?;
     let mut health = daemon.health.subscribe();
+    // What it is at the beginning is no change, and a start that waits for Kafka stays there.
+    notify.health(&health.borrow_and_update());
     let mut watchdog = notify.watchdog_every().map(interval);
     if let Some(watchdog) = &mut watchdog {
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);

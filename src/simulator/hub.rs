@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     pub(super) subscribers: Vec<Arc<Subscriber>>,
     pub(super) webhooks: Queue,
+    /// Commerce keys that are taken, the newest last.
+    pub(super) api_keys: Vec<String>,
     /// Tokens and the time (Unix milliseconds) at which each lapses.
     pub(super) tokens: HashMap<String, i64>,
     pub(super) requests: u64,
@@ -69,6 +71,7 @@ impl Hub {
             faults: Faults::default(),
             subscribers: Vec::new(),
             webhooks: Queue::default(),
+            api_keys: vec![options.api_key.clone()],
             tokens: HashMap::new(),
             requests: 0,
             connections_made: 0,

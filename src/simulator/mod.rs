@@ -39,7 +39,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Options {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The commerce key that every call needs.
+    /// The commerce key that every call needs, until [`Simulator::rotate_api_key`].
     pub api_key: String,
     /// A known key of the wrong scope: refused with 403 instead of 401.
     pub merchant_key: String,
@@ -173,6 +173,17 @@ impl Simulator {
     /// The same for some types only.
     pub fn add_webhook_endpoint_for(&self, url: &str, enabled_events: Types) -> Option<String> {
         self.hub.world().model.add_endpoint(url, enabled_events, &self.hub.options.webhook_secret)
+    }
+
+    /// From now on the commerce key `key` is taken as well.
+    pub fn rotate_api_key(&self, key: &str) {
+        self.hub.world().api_keys.push(key.to_owned());
+    }
+
+    /// Ends the rotation: only the newest commerce key is taken. A connection that an earlier one opened stays.
+    pub fn finish_api_key_rotation(&self) {
+        let keys = &mut self.hub.world().api_keys;
+        keys.drain(..keys.len().saturating_sub(1));
     }
 
     /// From now on webhooks are signed with `secret`, and beside it with the one before.

@@ -3,6 +3,7 @@
 use super::publish::{batch, marks, start, unique};
 use crate::support::foreign::{open_transaction, write_at};
 use crate::support::kafka::Broker;
+use crate::support::manager::Manager;
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
 use crate::support::settings::{config, secrets};
@@ -11,7 +12,6 @@ use pepay_relay::kafka::recover::{Progress, read_back, read_back_from};
 use pepay_relay::kafka::{Topic, Verdict, topics};
 use rdkafka::producer::Producer;
 use serde_json::Value;
-use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -44,31 +44,6 @@ async fn records_before_the_window_are_not_read() {
     assert!(window.offsets as usize <= NEW + beside, "{window:?}");
 }
 
-/// A service manager's socket.
-fn manager() -> (tempfile::TempDir, UnixDatagram, String) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_nonblocking(true).unwrap();
-    (folder, socket, path.to_str().unwrap().to_owned())
-}
-
-/// Waits for a datagram that begins so.
-async fn told(socket: &UnixDatagram, beginning: &str) -> String {
-    let (mut buffer, mut line) = ([0; 4_096], String::new());
-    until(beginning, || {
-        while let Ok(length) = socket.recv(&mut buffer) {
-            line = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if line.starts_with(beginning) {
-                return true;
-            }
-        }
-        false
-    })
-    .await;
-    line
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_transaction_that_the_start_waits_for_is_named() {
     let rig = Rig::new(Broker::shared().bootstrap(), "named").await;
@@ -81,9 +56,9 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     let topic = orders.clone();
     let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
 
-    let (_folder, socket, path) = manager();
-    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", &path)]);
-    let status = told(&socket, "STATUS=reading back: ").await;
+    let mut manager = Manager::start();
+    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", manager.path())]);
+    let status = manager.next("STATUS=reading back: ").await;
     assert!(status.contains(" of ") && status.contains(" records"), "{status}");
     let place = format!("another writer's transaction on {orders}[0] (its transaction.timeout.ms, at most 16 minutes)");
     let ready = format!("http://{}/readyz", rig.config.admin.listen);
@@ -98,16 +73,16 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     };
     assert_eq!(body, serde_json::json!({ "ready": false, "waiting_for": ["window", place] }));
     let named = format!("waiting for {place}\n");
-    let begun = told(&socket, "STATUS=reading back: ").await;
+    let begun = manager.next("STATUS=reading back: ").await;
     assert!(begun.ends_with(&named), "{begun}");
     let webhook = rig.post(b"{}").await;
     assert_eq!((webhook.status, webhook.body.as_str()), (503, r#"{"error":"starting"}"#));
 
     tokio::task::spawn_blocking(move || foreign.abort_transaction(Duration::from_secs(30)).unwrap()).await.unwrap();
     relay.line("relay ready").await;
-    assert_eq!(serde_json::from_str::<Value>(&get(&ready).await).unwrap(), serde_json::json!({ "ready": true }));
-    told(&socket, "READY=1").await;
-    told(&socket, "STATUS=ready: ").await;
+    assert_eq!(serde_json::from_str::<Value>(&get(&ready).await).unwrap()["ready"], true);
+    manager.next("READY=1").await;
+    manager.next("STATUS=ready: ").await;
     relay.stop().await;
     rig.assert_delivered().await;
 }

@@ -5,7 +5,7 @@ use pepay_relay::config::{Config, Secrets};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -159,8 +159,12 @@ fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     std::fs::write(&file, settings(config)).expect("settings");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
     command.args(["--log-format", "json", "--config"]).arg(&file).env_clear();
-    command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
-    command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+    if config.secret_files.api_key.is_none() {
+        command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
+    }
+    if config.secret_files.webhook.is_none() {
+        command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+    }
     if let Some(password) = &secrets.kafka_password {
         command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
     }
@@ -176,22 +180,27 @@ fn settings(config: &Config) -> String {
     let Config { name, provider, stream, webhook, backfill, dedup, intake, kafka, admin, shutdown, .. } = config;
     let ms = Duration::as_millis;
     let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
+    let file = |name: &str, path: &Option<PathBuf>| {
+        path.as_ref().map_or_else(String::new, |path| format!("{name} = \"{}\"\n", path.display()))
+    };
     let mut text = format!(
         "name = \"{name}\"\n\
-         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n\
+         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n{}\
          [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
-         [webhook]\nlisten = \"{}\"\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [webhook]\n{}listen = \"{}\"\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
          [dedup]\nids_max = {}\n\
          [shutdown]\ndeadline = \"{}ms\"\n\
          [kafka]\nbootstrap_servers = \"{}\"\n",
+        file("api_key_file", &config.secret_files.api_key),
         ms(&stream.ping_interval),
         ms(&stream.idle_timeout),
         ms(&stream.backoff_min),
         ms(&stream.backoff_max),
         stream.frame_bytes_max >> 10,
+        file("secrets_file", &config.secret_files.webhook),
         webhook.listen,
         webhook.body_bytes_max >> 10,
         ms(&webhook.body_timeout),

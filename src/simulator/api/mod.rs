@@ -74,7 +74,7 @@ fn check_key(hub: &Hub, headers: &HeaderMap) -> Result<(), Error> {
         return Err(Error::invalid("x-commerce-api-key and x-api-key exclude each other"));
     }
     match commerce.or(newer).map(HeaderValue::as_bytes) {
-        Some(key) if key == hub.options.api_key.as_bytes() => Ok(()),
+        Some(key) if hub.world().api_keys.iter().any(|taken| taken.as_bytes() == key) => Ok(()),
         Some(key) if key == hub.options.merchant_key.as_bytes() => {
             Err(Error::forbidden("Key lacks the required scope"))
         }

@@ -1,0 +1,115 @@
+//! Secrets and keys change while events flow, as an administrator changes them: files and SIGHUP.
+
+use crate::support::kafka::Broker;
+use crate::support::manager::Manager;
+use crate::support::process::Process;
+use crate::support::relay::{Rig, get, until};
+use pepay_relay::simulator::{Cut, Simulator};
+use std::path::Path;
+use std::time::Duration;
+
+/// One an hour for a day.
+const ROTATIONS: usize = 24;
+
+/// A wrong file is put there instead before this one of them.
+const WRONG_BEFORE: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let [key_file, secrets_file] = ["api-key", "webhook-secrets"].map(|name| folder.path().join(name));
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "rotation").await;
+    rig.config.secret_files.api_key = Some(key_file.clone());
+    rig.config.secret_files.webhook = Some(secrets_file.clone());
+    let rig = rig.with_webhooks();
+    let (mut key, mut secret) = (rig.simulator.api_key().to_owned(), rig.simulator.webhook_secret().to_owned());
+    write(&key_file, &key);
+    write(&secrets_file, &secret);
+
+    let manager = Manager::start();
+    let watchdog = ("WATCHDOG_USEC", "400000");
+    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", manager.path()), watchdog]);
+    relay.line("relay ready").await;
+    rig.simulator.wait_for_connections(1).await;
+    let load = rig.load();
+    for rotation in 0..ROTATIONS {
+        if rotation == WRONG_BEFORE {
+            std::fs::write(&key_file, "\n").unwrap();
+            relay.signal("HUP");
+            let said = relay.line_of("not reloaded, everything stays as it was").await.to_string();
+            assert!(said.contains("api_key_file") || said.contains("api-key"), "{said}");
+        }
+        // First the provider takes and signs both, then the relay changes, then the provider gives up the earlier ones.
+        let before = std::mem::replace(&mut secret, format!("a-webhook-secret-of-hour-{rotation}"));
+        key = format!("ck_rotated_{rotation:016}");
+        rig.simulator.rotate_webhook_secret(&secret);
+        rig.simulator.rotate_api_key(&key);
+        write(&key_file, &key);
+        write(&secrets_file, &format!("{secret}\n{before}"));
+        relay.signal("HUP");
+        until("reloaded", || relay.count("reloaded") == rotation + 1).await;
+        rig.simulator.finish_webhook_rotation();
+        rig.simulator.finish_api_key_rotation();
+        reconnected(&rig.simulator).await;
+    }
+    load.stop().await;
+    rig.until_delivered().await;
+    rig.simulator.wait_for_webhooks().await;
+    let metrics = get(&format!("http://{}/metrics", rig.config.admin.listen)).await;
+    let value = |series: &str| -> u64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)).unwrap_or("0");
+        line.trim().parse().unwrap()
+    };
+    let rejected = value("pepay_relay_outcomes_total{leg=\"webhook\",outcome=\"rejected\"}");
+    let refused = value("pepay_relay_reconnects_total{cause=\"refused\"}");
+    let (answered, tally) = (value("pepay_relay_webhook_responses_total{code=\"200\"}"), rig.simulator.webhooks());
+    println!(
+        "{ROTATIONS} rotations: {} events, {answered} webhooks taken, {rejected} rejected, {} connections made, {refused} refused",
+        rig.simulator.events().len(),
+        rig.simulator.connections_made()
+    );
+    assert_eq!((rejected, refused, relay.count("webhook rejected")), (0, 0, 0), "{}", relay.said());
+    assert_eq!(
+        (tally.attempts, tally.given_up, tally.dropped),
+        (answered, 0, 0),
+        "each was taken at its first attempt"
+    );
+    assert_eq!(relay.count("reloaded"), ROTATIONS);
+    relay.stop().await;
+    rig.assert_delivered().await;
+    told_in_order(&manager.told());
+}
+
+/// Cuts the socket and waits until the relay is back, with a key that is taken by now.
+async fn reconnected(simulator: &Simulator) {
+    let made = simulator.connections_made();
+    simulator.faults().cut_sockets(&Cut::Abrupt);
+    until("a new connection", || simulator.connections_made() > made && simulator.connections() == 1).await;
+}
+
+/// What systemd heard: a start, reloads with a ready after each, signs of life, and an end.
+fn told_in_order(told: &[String]) {
+    let mut lines: Vec<&str> = told.iter().flat_map(|datagram| datagram.lines()).collect();
+    println!("what systemd heard, repeats and times left out:");
+    let shown: Vec<&str> = lines.iter().copied().filter(|line| !line.starts_with("MONOTONIC")).collect();
+    let mut shown: Vec<&str> = shown.into_iter().filter(|line| *line != "WATCHDOG=1").collect();
+    shown.dedup();
+    shown.iter().take(12).chain(shown.iter().skip(shown.len().saturating_sub(6))).for_each(|line| println!("  {line}"));
+    assert!(lines.iter().filter(|line| **line == "WATCHDOG=1").count() > 3, "{lines:?}");
+    assert!(shown[0].starts_with("STATUS=starting"), "{lines:?}");
+    lines.retain(|line| ["READY=1", "RELOADING=1", "STOPPING=1"].contains(line));
+    // The one that was refused reloads nothing, and is over as well.
+    let reload = ["RELOADING=1", "READY=1"];
+    let expected: Vec<&str> =
+        std::iter::once("READY=1").chain(reload.repeat(ROTATIONS + 1)).chain(["STOPPING=1"]).collect();
+    assert_eq!(lines, expected);
+}
+
+/// As a careful administrator: a new file that takes the old one's place, which only its owner may read.
+fn write(file: &Path, text: &str) {
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, text).unwrap();
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&beside, own).unwrap();
+    std::fs::rename(&beside, file).unwrap();
+}
