@@ -12,6 +12,8 @@
 
 mod support;
 
+#[path = "delivery/attack.rs"]
+mod attack;
 #[path = "delivery/bad_input.rs"]
 mod bad_input;
 #[path = "delivery/bench.rs"]

@@ -243,7 +243,7 @@ async fn ten_thousand_connections_wait_outside_and_the_socket_goes_on() {
 }
 
 /// File descriptors that this process may have, after asking for all that it is allowed.
-fn descriptors_max() -> usize {
+pub fn descriptors_max() -> usize {
     let limits = || std::fs::read_to_string("/proc/self/limits").unwrap();
     let limit = |column: usize| -> usize {
         let limits = limits();

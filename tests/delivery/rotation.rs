@@ -6,7 +6,6 @@ use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
 use pepay_relay::simulator::{Cut, Simulator};
 use std::path::Path;
-use std::time::Duration;
 
 /// One an hour for a day.
 const ROTATIONS: usize = 24;

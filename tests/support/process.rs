@@ -187,7 +187,7 @@ fn settings(config: &Config) -> String {
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n{}\
          [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
-         [webhook]\n{}listen = \"{}\"\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [webhook]\n{}listen = \"{}\"\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
@@ -202,6 +202,7 @@ fn settings(config: &Config) -> String {
         stream.frame_bytes_max >> 10,
         file("secrets_file", &config.secret_files.webhook),
         webhook.listen,
+        webhook.connections_per_address_max,
         webhook.body_bytes_max >> 10,
         ms(&webhook.body_timeout),
         ms(&webhook.answer_within),
