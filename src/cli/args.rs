@@ -138,7 +138,7 @@ pub enum Command {
     /// Show what the running relay says of itself
     #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
         Asks the relay at `admin.listen`; status 1 when none answers there.")]
-    Status,
+    Status(Status),
     /// Ask whether the provider sells at the moment
     #[command(after_help = "Example:\n  pepay-relay availability\n\nStatus 1 when it does not.")]
     Availability,
@@ -279,6 +279,14 @@ impl Moment {
             Self::At(ms) => ms.max(0),
         }
     }
+}
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: commerce::Times,
 }
 
 /// Arguments of `simulator`.
