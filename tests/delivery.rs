@@ -36,6 +36,8 @@ mod replay;
 mod restarts;
 #[path = "delivery/security.rs"]
 mod security;
+#[path = "delivery/sell.rs"]
+mod sell;
 #[path = "delivery/smoke.rs"]
 mod smoke;
 #[path = "delivery/topics.rs"]

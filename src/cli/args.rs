@@ -46,6 +46,7 @@ const SIMULATOR_ROUTES: &str = r#"Routes of its own, with the provider's key:
                                  {"stream":{"silent":true}}, {"webhooks":{"delay":"2s"}},
                                  {"rest":{"refuse":{"status":503}}}
   POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
+  POST /simulator/availability   whether commerce is on: {"available":false}
   POST /simulator/orders         lets orders live their whole life at once: {"count":100}
   POST /simulator/events         issues any event
   GET  /simulator/events?from=0  what was issued, from a number on
@@ -304,6 +305,12 @@ pub struct Simulator {
     /// Send signed webhooks there; may be given more than once
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub webhook_url: Vec<String>,
+    /// Answer 429 to what the key asks beyond so many requests a minute [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_minute: Option<u32>,
+    /// Play mainnet: no transition is simulated by request
+    #[arg(long)]
+    pub mainnet: bool,
 }
 
 /// Arguments of `completions`.

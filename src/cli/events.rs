@@ -79,7 +79,8 @@ async fn get(arguments: &EventsGet, client: &Client) -> Result<(), Exit> {
 
 fn row(view: &EventView, at_ms: Option<i64>, zone: &Zone) -> [String; 5] {
     let object = &view.data.object;
-    let [kind, about, status, id] = [&view.kind, &object.id, &object.status, &view.id].map(|cell| text(cell.as_deref()));
+    let [kind, about, status, id] =
+        [&view.kind, &object.id, &object.status, &view.id].map(|cell| text(cell.as_deref()));
     [zone.time(at_ms.and_then(Moment::from_ms)), kind, about, status, id]
 }
 

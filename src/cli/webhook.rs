@@ -124,7 +124,9 @@ async fn send(arguments: &WebhookSend, own: &Own, output: Output) -> Result<(), 
     }
     match status {
         200..=299 => Ok(()),
-        _ => Err(Exit::failed(format!("answered {status}, and only a 2xx takes the webhook; see what the relay logs of it"))),
+        _ => Err(Exit::failed(format!(
+            "answered {status}, and only a 2xx takes the webhook; see what the relay logs of it"
+        ))),
     }
 }
 

@@ -84,7 +84,8 @@ async fn every_transition_can_be_pressed_and_a_refusal_is_told() {
             page.appear(width, height, scheme).await;
             let wide = page.evaluate("document.documentElement.scrollWidth").await;
             assert!(wide.as_u64().unwrap() <= u64::from(width), "{name} scrolls sideways: {wide} in {width}");
-            let small = "[...document.querySelectorAll('button')].filter(b => b.getBoundingClientRect().height < 32).length";
+            let small =
+                "[...document.querySelectorAll('button')].filter(b => b.getBoundingClientRect().height < 32).length";
             assert_eq!(page.evaluate(small).await, 0, "{name}: buttons too small for a finger");
             page.picture(&pictures().join(format!("simulator-{name}-{scheme}.png"))).await;
         }
