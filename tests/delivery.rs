@@ -40,6 +40,8 @@ mod restarts;
 mod rotation;
 #[path = "delivery/security.rs"]
 mod security;
+#[path = "delivery/sell.rs"]
+mod sell;
 #[path = "delivery/smoke.rs"]
 mod smoke;
 #[path = "delivery/topics.rs"]

@@ -46,6 +46,7 @@ const SIMULATOR_ROUTES: &str = r#"Routes of its own, with the provider's key:
                                  {"stream":{"silent":true}}, {"webhooks":{"delay":"2s"}},
                                  {"rest":{"refuse":{"status":503}}}
   POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
+  POST /simulator/availability   whether commerce is on: {"available":false}
   POST /simulator/orders         lets orders live their whole life at once: {"count":100}
   POST /simulator/events         issues any event
   GET  /simulator/events?from=0  what was issued, from a number on
@@ -138,7 +139,7 @@ pub enum Command {
     /// Show what the running relay says of itself
     #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
         Asks the relay at `admin.listen`; status 1 when none answers there.")]
-    Status,
+    Status(Status),
     /// Ask whether the provider sells at the moment
     #[command(after_help = "Example:\n  pepay-relay availability\n\nStatus 1 when it does not.")]
     Availability,
@@ -281,6 +282,14 @@ impl Moment {
     }
 }
 
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: commerce::Times,
+}
+
 /// Arguments of `simulator`.
 #[derive(Args, Debug)]
 pub struct Simulator {
@@ -296,6 +305,12 @@ pub struct Simulator {
     /// Send signed webhooks there; may be given more than once
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub webhook_url: Vec<String>,
+    /// Answer 429 to what the key asks beyond so many requests a minute [default: never]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_minute: Option<u32>,
+    /// Play mainnet: no transition is simulated by request
+    #[arg(long)]
+    pub mainnet: bool,
 }
 
 /// Arguments of `completions`.

@@ -22,7 +22,10 @@ pub(super) async fn run(client: &Client) -> Result<(), Exit> {
     }
     match answer.view.status.as_str() {
         "available" => Ok(()),
-        status => Err(Exit::failed(format!("commerce is not available: the provider says `{}`", foreign(status)))),
+        status => Err(Exit::failed(format!(
+            "commerce is not available: the provider says `{}`; try again later",
+            foreign(status)
+        ))),
     }
 }
 

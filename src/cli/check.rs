@@ -132,7 +132,10 @@ impl Report {
         }
         let stream = match reach.dialer(config).probe().await {
             Ok(()) => Finding::ok("stream", &config.provider.stream_url),
-            Err(error) => Finding::wrong("stream", error, REMEDY_STREAM),
+            Err(error) => {
+                let remedy = stream_remedy(&error);
+                Finding::wrong("stream", error, remedy)
+            }
         };
         self.tell(&stream)
     }
@@ -164,6 +167,16 @@ impl Report {
 
 const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";
 const REMEDY_STREAM: &str = "see that a proxy on the way lets WebSockets through";
+
+/// What to do about a stream that takes no connection, by what the upgrade was answered.
+pub(super) fn stream_remedy(error: &str) -> &'static str {
+    match error.strip_prefix("HTTP ").and_then(|rest| rest.get(..3)) {
+        Some("401" | "403") => REMEDY_PROVIDER,
+        Some("429") => "end other connections of this key, or try again later",
+        Some("500" | "502" | "503" | "504") => "the trouble is the provider's: try again later",
+        _ => REMEDY_STREAM,
+    }
+}
 
 /// One topic's line: everything that is wrong with it, each part with its own remedy.
 fn topic(report: &TopicReport) -> Finding {

@@ -8,6 +8,7 @@ use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::provider::rest::{IdempotencyKey, Rest, RestError};
 use crate::provider::tls;
+use secrecy::SecretString;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -30,15 +31,23 @@ impl Client {
         let (config, api_key) =
             config::for_provider(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
         log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
-        let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
-        // A command ends before anybody could set the key anew.
-        let (_, api_key) = watch::channel(api_key);
-        let provider = &config.provider;
-        let rest = Rest::new(&provider.api_url, provider.timeout, api_key, &tls, Arc::new(Clock::default()))
-            .map_err(|error| Exit::settings(sentence(&error)))?
-            .with_retries();
-        Ok(Self { rest, config, output })
+        Ok(Self { rest: rest(&config, api_key)?, config, output })
     }
+}
+
+/// The provider's REST interface for a command, which asks again where that is safe.
+///
+/// # Errors
+///
+/// Status 78 when the address is none, or would carry the key in clear to another machine.
+pub(super) fn rest(config: &Config, api_key: SecretString) -> Result<Rest, Exit> {
+    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+    // A command ends before anybody could set the key anew.
+    let (_, api_key) = watch::channel(api_key);
+    let provider = &config.provider;
+    let rest = Rest::new(&provider.api_url, provider.timeout, api_key, &tls, Arc::new(Clock::default()));
+    let rest = rest.map_err(|error| Exit::settings(sentence(&error)))?;
+    Ok(rest.with_body_bytes_max(config.stream.frame_bytes_max.saturating_mul(2)).with_retries())
 }
 
 /// Status 1, with what happened and what to do about it.

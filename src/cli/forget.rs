@@ -1,14 +1,15 @@
 //! `forget`: a tombstone for an order in the topic of latest events.
 
 use super::args::Forget;
-use super::events::when;
 use super::output::Output;
+use super::values::Zone;
 use super::{Settings, interrupted};
 use crate::exit::Exit;
 use crate::kafka::aside::{Aside, Written};
 use crate::kafka::consume::{Consumed, newest_of};
 use crate::kafka::topics::inspect;
 use crate::kafka::{Batch, Topic};
+use crate::provider::rest::Moment;
 use crate::telemetry::foreign;
 use serde::Deserialize;
 use serde_json::json;
@@ -64,7 +65,7 @@ async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Resu
         return Ok(output.line(format!("{topic} holds nothing of order {order}"))?);
     };
     let status = status(&record).map_or_else(String::new, |status| format!("`{}`, ", foreign(&status)));
-    let published = when(Some(record.published_at_ms), false);
+    let published = Zone::new(arguments.times.utc).time(Moment::from_ms(record.published_at_ms));
     output.line(format!("{topic} holds order {order}: {status}published {published}"))?;
     let line = if forgets {
         "forgotten: a tombstone stands; Kafka removes what is before it when it compacts"

@@ -18,7 +18,6 @@ pub mod output;
 mod packaging;
 mod payments;
 mod products;
-mod provider;
 mod replay;
 mod run;
 mod schema;
@@ -40,6 +39,7 @@ use clap::ValueEnum;
 use client::Client;
 use output::Output;
 use std::future::Future;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs one command to its end.
 ///
@@ -61,9 +61,9 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             let settings = settings_for_command(&global)?;
             wait_for(tail::run(&arguments, &settings, output))
         }
-        Command::Status => {
-            let config = config_for_command(&global)?;
-            wait_for(status::run(&config, output))
+        Command::Status(arguments) => {
+            let config = config_for_status(&global)?;
+            wait_for(status::run(&arguments, &config, output))
         }
         Command::Availability => wait_for(availability::run(&Client::new(&global, output)?)),
         Command::Products(arguments) => wait_for(products::run(&arguments, &Client::new(&global, output)?)),
@@ -71,13 +71,10 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
         Command::Payments(arguments) => wait_for(payments::run(&arguments, &Client::new(&global, output)?)),
         Command::Orders(arguments) => wait_for(orders::run(&arguments, &Client::new(&global, output)?)),
         Command::Devnet(arguments) => wait_for(devnet::run(&arguments, &Client::new(&global, output)?)),
-        Command::Events(arguments) => {
-            let (config, api_key) = provider::settings(&global)?;
-            wait_for(events::run(&arguments, &config, api_key, output))
-        }
+        Command::Events(arguments) => wait_for(events::run(&arguments, &Client::new(&global, output)?)),
         Command::Webhook(arguments) => {
-            let (config, secrets) = webhook::settings(&global)?;
-            wait_for(webhook::run(&arguments, &config, &secrets, output))
+            let own = webhook::settings(&global)?;
+            wait_for(webhook::run(&arguments, &own, output))
         }
         Command::Replay(arguments) => {
             let settings = settings_for_command(&global)?;
@@ -128,9 +125,9 @@ fn sources(global: &Global) -> Sources {
     sources
 }
 
-/// The settings for a command that needs no secret, so that whoever may not read one can run it.
-fn config_for_command(global: &Global) -> Result<Config, Exit> {
-    let (config, _) = config::settings(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+/// The settings for a command that asks the running relay alone: whoever may not read a secret can run it.
+fn config_for_status(global: &Global) -> Result<Config, Exit> {
+    let config = config::for_status(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
     Ok(config)
 }
@@ -166,7 +163,13 @@ fn wait_for(command: impl Future<Output = Result<(), Exit>>) -> Result<(), Exit>
     runtime.map_err(|error| Exit::failed(format!("cannot start: {error}")))?.block_on(command)
 }
 
-/// Ends well when the person at the terminal has seen enough: commands that follow end by Ctrl-C.
+/// Ends well when the person at the terminal has seen enough: commands that follow end by Ctrl-C, and by SIGTERM, with
+/// which a CI or a container ends what takes too long.
 async fn interrupted() -> Result<(), Exit> {
-    tokio::signal::ctrl_c().await.map_err(|error| Exit::failed(format!("cannot wait for Ctrl-C: {error}")))
+    let cannot = |error: std::io::Error| Exit::failed(format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(cannot),
+        _ = terminate.recv() => Ok(()),
+    }
 }

@@ -9,8 +9,8 @@ mod select;
 mod tally;
 
 use super::args::Replay as Arguments;
+use super::client::{failed, rest};
 use super::output::Output;
-use super::provider::{refused, rest};
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
 use crate::daemon::core_settings;
@@ -85,7 +85,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn one(&mut self, event_id: &str) -> Result<(), Exit> {
-        let answer = self.rest.event(event_id).await.map_err(refused)?;
+        let answer = self.rest.event(event_id).await.map_err(failed)?;
         let bytes = Bytes::copy_from_slice(answer.raw.get().as_bytes());
         self.publish(&[Listed { bytes, id: Some(event_id.to_owned()), occurred_at_ms: None }]).await
     }
@@ -111,16 +111,18 @@ impl Job<'_> {
                     self.tally.reaches_back = which.is_since().then_some(*reached);
                     return Ok(());
                 }
-                Step::Broken => return Err(refused(RestError::Malformed("a page that leads nowhere".to_owned()))),
+                Step::Broken => return Err(failed(RestError::Malformed("a page that leads nowhere".to_owned()))),
             };
-            let page = decode_page(&body).map_err(|place| refused(RestError::Malformed(place)))?;
+            let page = decode_page(&body).map_err(|place| failed(RestError::Malformed(place)))?;
             if matches!(step, Step::Down { .. }) {
-                self.bar.looked_at(page.events.len());
+                let oldest_ms = page.events.last().and_then(|event| event.occurred_at_ms);
+                self.bar.looked_at(page.events.len(), oldest_ms.and_then(|ms| which.share_behind(ms, now_ms())));
                 if walk.page(PageFacts::of(&page, body.len(), mark_ms)) {
                     bodies.insert(walk.depth() - 1, body);
                 }
                 continue;
             }
+            let passed = page.events.len();
             let events: Vec<Listed> = wanted(page, mark_ms).filter(|event| which.takes(event)).collect();
             tokio::select! {
                 biased;
@@ -128,7 +130,7 @@ impl Job<'_> {
                 () = std::future::ready(()) => {}
             }
             self.publish(&events).await?;
-            self.bar.republished(self.tally.records());
+            self.bar.passed(passed, self.tally.records());
         }
     }
 
@@ -138,7 +140,7 @@ impl Job<'_> {
         stop: Pin<&mut impl Future<Output = Result<(), Exit>>>,
     ) -> Result<Bytes, Exit> {
         tokio::select! {
-            body = self.rest.events(starting_after, PAGE_EVENTS_MAX) => body.map_err(refused),
+            body = self.rest.events(starting_after, PAGE_EVENTS_MAX) => body.map_err(failed),
             _ = stop => Err(stopped()),
         }
     }

@@ -7,7 +7,7 @@ use crate::simulator::{Options, Pace, Simulator};
 use owo_colors::Style;
 use serde_json::json;
 
-/// Serves until Ctrl-C. Prints where, and the key and secret that a relay beside it needs.
+/// Serves until Ctrl-C or SIGTERM. Prints where, and the key and secret that a relay beside it needs.
 ///
 /// # Errors
 ///
@@ -19,6 +19,8 @@ pub(super) async fn run(arguments: &args::Simulator, output: Output) -> Result<(
         seed: arguments.seed,
         pace,
         webhook_urls: arguments.webhook_url.clone(),
+        requests_per_minute: arguments.requests_per_minute,
+        mainnet: arguments.mainnet,
         // It may serve for days.
         remember_events: false,
         ..Options::default()
@@ -26,19 +28,20 @@ pub(super) async fn run(arguments: &args::Simulator, output: Output) -> Result<(
     let simulator = Simulator::start(options)
         .await
         .map_err(|error| Exit::failed(format!("cannot serve at {}: {error}", arguments.listen)))?;
-    announce(&simulator, output)?;
+    announce(&simulator, if arguments.mainnet { "mainnet" } else { "devnet" }, output)?;
     interrupted().await?;
     simulator.stop().await;
     Ok(())
 }
 
 /// The settings of a relay that is to use this simulator, ready to be pasted.
-fn announce(simulator: &Simulator, output: Output) -> Result<(), Exit> {
+fn announce(simulator: &Simulator, environment: &str, output: Output) -> Result<(), Exit> {
     let (api_url, stream_url) = (simulator.api_url(), simulator.stream_url());
     if output.is_json() {
         output.json(&json!({
             "api_url": api_url,
             "stream_url": stream_url,
+            "environment": environment,
             "api_key": simulator.api_key(),
             "webhook_secret": simulator.webhook_secret(),
         }))?;
@@ -47,7 +50,7 @@ fn announce(simulator: &Simulator, output: Output) -> Result<(), Exit> {
     for (name, value) in [
         ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
         ("PEPAY_RELAY__PROVIDER__STREAM_URL", &stream_url),
-        ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", "devnet"),
+        ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", environment),
         // Made up, and printed on purpose: they open nothing but this simulator.
         ("PEPAY_RELAY_API_KEY", simulator.api_key()),
         ("PEPAY_RELAY_WEBHOOK_SECRETS", simulator.webhook_secret()),

@@ -1,9 +1,11 @@
 //! `status`: what the running relay says of itself, asked at `admin.listen`.
 
-use super::output::{Output, table};
+use super::args;
+use super::output::{Output, align_right, table};
+use super::values::Zone;
 use crate::config::Config;
 use crate::exit::Exit;
-use comfy_table::CellAlignment;
+use crate::provider::rest::Moment;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -15,20 +17,20 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Asks and shows; status 1 when nobody answers.
-pub(super) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &args::Status, config: &Config, output: Output) -> Result<(), Exit> {
     let status = ask(reachable(config.admin.listen)).await?;
     if output.is_json() {
         return Ok(output.json(&status)?);
     }
-    for line in summary(&status) {
-        output.line(line)?;
-    }
+    let zone = Zone::new(arguments.times.utc);
+    output.fields(&summary(&status, &zone))?;
     output.line("")?;
     let mut legs = table(["leg", "state", "since", "last event", "sign of life", "reconnects"]);
     for (name, leg) in members(&status["legs"]) {
         let cells = ["state", "since", "last_event_at", "last_sign_of_life_at", "reconnects"];
-        legs.add_row([name.to_owned()].into_iter().chain(cells.map(|cell| text(&leg[cell]))));
+        legs.add_row([name.to_owned()].into_iter().chain(cells.map(|cell| shown(&leg[cell], &zone))));
     }
+    align_right(&mut legs, &[5]);
     output.table(&legs)?;
     output.line("")?;
     let mut counts = table(["leg", "published", "duplicate", "ignored", "dead-lettered", "rejected", "failed"]);
@@ -36,9 +38,7 @@ pub(super) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
         let cells = ["published", "duplicate", "ignored", "dead_lettered", "rejected", "failed"];
         counts.add_row([name.to_owned()].into_iter().chain(cells.map(|cell| text(&leg[cell]))));
     }
-    for column in counts.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    align_right(&mut counts, &[1, 2, 3, 4, 5, 6]);
     output.table(&counts)?;
     let gaps = status["gaps"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !gaps.is_empty() {
@@ -46,7 +46,7 @@ pub(super) async fn run(config: &Config, output: Output) -> Result<(), Exit> {
         let mut table = table(["gap", "cause", "from", "opened", "ended", "closed", "recovered"]);
         for gap in gaps {
             let cells = ["id", "cause", "from", "opened_at", "ended_at", "closed_at", "recovered"];
-            table.add_row(cells.map(|cell| text(&gap[cell])));
+            table.add_row(cells.map(|cell| shown(&gap[cell], &zone)));
         }
         output.table(&table)?;
     }
@@ -96,7 +96,7 @@ pub(super) fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn summary(status: &Value) -> Vec<String> {
+fn summary(status: &Value, zone: &Zone) -> [(&'static str, String); 5] {
     let degraded: Vec<String> = status["degraded"].as_array().into_iter().flatten().map(text).collect();
     let ready = match (status["ready"] == true, degraded.is_empty()) {
         (true, true) => "ready".to_owned(),
@@ -111,17 +111,21 @@ fn summary(status: &Value) -> Vec<String> {
     [
         ("relay", format!("{} {}", text(&status["name"]), text(&status["version"]))),
         ("state", format!("{ready}, up {}", humantime::format_duration(uptime))),
-        ("Kafka", format!("{}, last commit {}", text(&kafka["state"]), text(&kafka["last_commit_at"]))),
+        ("Kafka", format!("{}, last commit {}", text(&kafka["state"]), shown(&kafka["last_commit_at"], zone))),
         ("window", format!("{} ids{age}, {early} forgotten early", text(&dedup["ids"]))),
         ("cursor", text(&status["cursor"])),
     ]
-    .map(|(name, what)| format!("{name:7} {what}"))
-    .into()
 }
 
 fn members(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
     // In the order of every other table; a member that is not there has no row.
     ["websocket", "webhook", "backfill"].into_iter().filter_map(|name| Some((name, object.get(name)?)))
+}
+
+/// The same with a time in the zone; every time of `/status` is RFC 3339.
+fn shown(value: &Value, zone: &Zone) -> String {
+    let time = value.as_str().and_then(|text| text.parse().ok());
+    time.map_or_else(|| text(value), |time| zone.time(Some(Moment(time))))
 }
 
 /// A value as a cell; foreign text keeps no control character.
@@ -159,17 +163,17 @@ mod tests {
             "kafka": { "state": "connected", "last_commit_at": null }, "cursor": "evt_1-0",
             "dedup": { "ids": 7, "oldest_age_seconds": 61, "evicted_early": 0 },
         });
-        let lines = summary(&status);
+        let lines = summary(&status, &Zone::new(true));
         assert_eq!(
-            lines,
+            lines.map(|(_, line)| line),
             [
-                "relay   shop 0.1.0",
-                "state   ready, degraded: webhook, up 1h 1m 40s",
-                "Kafka   connected, last commit –",
-                "window  7 ids, the oldest 1m 1s, 0 forgotten early",
-                "cursor  evt_1-0",
+                "shop 0.1.0",
+                "ready, degraded: webhook, up 1h 1m 40s",
+                "connected, last commit –",
+                "7 ids, the oldest 1m 1s, 0 forgotten early",
+                "evt_1-0",
             ]
         );
-        assert_eq!(summary(&Value::Null)[1], "state   not ready, up 0s");
+        assert_eq!(summary(&Value::Null, &Zone::new(true))[1].1, "not ready, up 0s");
     }
 }

@@ -4,7 +4,7 @@ use super::args::{Global, LogLevel, Webhook, WebhookCommand, WebhookSend, Webhoo
 use super::output::{Output, Verdict};
 use super::{log, sources};
 use crate::clock::now_ms;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Environment};
 use crate::exit::Exit;
 use crate::provider::event::decode;
 use crate::provider::rest::is_loopback;
@@ -20,18 +20,24 @@ use std::path::Path;
 /// The largest answer that is read: the provider's is `{"ok":true}`.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
-/// The settings, and the webhook secrets without which none of it can be done.
+/// What these commands work with.
+pub(super) struct Own {
+    config: Config,
+    /// Where the settings name none, a webhook is signed without it, as the provider does (`api-spec/webhooks`).
+    environment: Option<Environment>,
+    secrets: Vec<SecretString>,
+}
+
+/// The settings as far as they are there, and the webhook secrets without which none of it can be done.
 ///
 /// # Errors
 ///
 /// Status 78 and every mistake at once.
-pub(super) fn settings(global: &Global) -> Result<(Config, Vec<SecretString>), Exit> {
-    let sources = sources(global);
-    let wrong = |mistakes: config::Mistakes| Exit::settings(mistakes.to_string());
-    let (config, _) = config::settings(&sources).map_err(wrong)?;
-    let secrets = config::webhook_secrets(&config, &sources).map_err(wrong)?;
+pub(super) fn settings(global: &Global) -> Result<Own, Exit> {
+    let own = config::for_webhooks(&sources(global));
+    let (config, environment, secrets) = own.map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
-    Ok((config, secrets))
+    Ok(Own { config, environment, secrets })
 }
 
 /// Does it.
@@ -39,22 +45,17 @@ pub(super) fn settings(global: &Global) -> Result<(Config, Vec<SecretString>), E
 /// # Errors
 ///
 /// Status 1 and the reason when a webhook is not genuine, or the answer to one that was sent is no 2xx.
-pub(super) async fn run(
-    arguments: &Webhook,
-    config: &Config,
-    secrets: &[SecretString],
-    output: Output,
-) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Webhook, own: &Own, output: Output) -> Result<(), Exit> {
     match &arguments.command {
-        WebhookCommand::Sign(arguments) => sign(arguments, config, secrets, output),
-        WebhookCommand::Verify(arguments) => verify(arguments, config, secrets, output),
-        WebhookCommand::Send(arguments) => send(arguments, config, secrets, output).await,
+        WebhookCommand::Sign(arguments) => sign(arguments, own, output),
+        WebhookCommand::Verify(arguments) => verify(arguments, own, output),
+        WebhookCommand::Send(arguments) => send(arguments, own, output).await,
     }
 }
 
-fn sign(arguments: &WebhookSign, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+fn sign(arguments: &WebhookSign, Own { config, environment, secrets }: &Own, output: Output) -> Result<(), Exit> {
     let body = read(&arguments.file, config.webhook.body_bytes_max)?;
-    let headers = signed(&body, arguments.timestamp.unwrap_or_else(now_ms), config, secrets);
+    let headers = signed(&body, arguments.timestamp.unwrap_or_else(now_ms), *environment, secrets);
     if output.is_json() {
         let object: serde_json::Map<_, _> = headers.into_iter().map(|(name, value)| (name, value.into())).collect();
         return Ok(output.json(&object)?);
@@ -63,7 +64,7 @@ fn sign(arguments: &WebhookSign, config: &Config, secrets: &[SecretString], outp
     Ok(())
 }
 
-fn verify(arguments: &WebhookVerify, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+fn verify(arguments: &WebhookVerify, Own { config, secrets, .. }: &Own, output: Output) -> Result<(), Exit> {
     let body = read(&arguments.file, config.webhook.body_bytes_max)?;
     let header = |wanted: &str| {
         let found = arguments.headers.iter().find(|(name, _)| name == wanted);
@@ -110,10 +111,11 @@ fn why(refusal: Refusal, headers: &Headers<'_>, config: &Config) -> String {
     }
 }
 
-async fn send(arguments: &WebhookSend, config: &Config, secrets: &[SecretString], output: Output) -> Result<(), Exit> {
+async fn send(arguments: &WebhookSend, own: &Own, output: Output) -> Result<(), Exit> {
+    let Own { config, environment, secrets } = own;
     let url = address(&arguments.url)?;
     let body = read(&arguments.file, config.webhook.body_bytes_max)?;
-    let headers = signed(&body, now_ms(), config, secrets);
+    let headers = signed(&body, now_ms(), *environment, secrets);
     let Answer { status, text } = post(&url, headers, body, config).await?;
     if output.is_json() {
         output.json(&json!({ "status": status, "body": text }))?;
@@ -122,7 +124,9 @@ async fn send(arguments: &WebhookSend, config: &Config, secrets: &[SecretString]
     }
     match status {
         200..=299 => Ok(()),
-        _ => Err(Exit::failed(format!("answered {status}; only a 2xx takes the webhook"))),
+        _ => Err(Exit::failed(format!(
+            "answered {status}, and only a 2xx takes the webhook; see what the relay logs of it"
+        ))),
     }
 }
 
@@ -181,7 +185,12 @@ pub(super) async fn post(
 
 /// The headers of a webhook, as the provider sends them (`api-spec/webhooks-authentication`); what only an event has is
 /// left out of a body that is none.
-pub(super) fn signed(body: &[u8], at_ms: i64, config: &Config, secrets: &[SecretString]) -> Vec<(String, String)> {
+pub(super) fn signed(
+    body: &[u8],
+    at_ms: i64,
+    environment: Option<Environment>,
+    secrets: &[SecretString],
+) -> Vec<(String, String)> {
     let timestamp = at_ms.to_string();
     let newest = secrets.first().map_or("", |secret| secret.expose_secret());
     let mut headers = vec![("content-type", "application/json".to_owned())];
@@ -189,7 +198,7 @@ pub(super) fn signed(body: &[u8], at_ms: i64, config: &Config, secrets: &[Secret
         headers.push((signature::EVENT, header_safe(&event.event_type)));
         headers.push((signature::EVENT_ID, header_safe(&event.id)));
     }
-    headers.push((signature::ENVIRONMENT, config.provider.environment.as_str().to_owned()));
+    headers.extend(environment.map(|environment| (signature::ENVIRONMENT, environment.as_str().to_owned())));
     headers.push((signature::SIGNATURE, signature::sign(newest.as_bytes(), &timestamp, body)));
     headers.push((signature::TIMESTAMP, timestamp));
     headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -235,9 +244,8 @@ mod tests {
 
     #[test]
     fn an_id_that_is_no_header_does_not_become_one() {
-        let config = Config::minimal(crate::config::Environment::Devnet, "localhost:9092");
         let body = br#"{"id":"evt_1-0\r\nx: y","object":"event","type":"a b","data":{"object":{}}}"#;
-        let headers = signed(body, 7, &config, &["s".into()]);
+        let headers = signed(body, 7, Some(Environment::Devnet), &["s".into()]);
         assert_eq!(headers[2].1, "evt_1-0x:y");
         assert!(headers.iter().all(|(_, value)| !value.contains(['\r', '\n'])), "{headers:?}");
     }

@@ -52,11 +52,19 @@ pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
     Ok((config, warnings))
 }
 
-/// Settings and the API key, for commands that talk to the provider's REST interface alone: these need neither Kafka
-/// nor webhook secrets, and the key decides the environment.
+/// Settings for a command that asks the running relay alone, which may have been started with other sources.
 ///
 /// What has no default may be missing; what is set must be right. So `kafka` and `provider.environment` of the
-/// result are not to be relied on.
+/// result are not to be relied on. The same holds for the next two.
+pub fn for_status(sources: &Sources) -> Result<Config, Mistakes> {
+    let mut mistakes = Vec::new();
+    let config = build(sources, Needed::Nothing, &mut mistakes, &mut Vec::new());
+    Mistakes::none_or(mistakes)?;
+    Ok(config)
+}
+
+/// Settings and the API key, for commands that talk to the provider's REST interface alone: these need neither Kafka
+/// nor webhook secrets, and the key decides the environment.
 pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString), Mistakes> {
     let mut mistakes = Vec::new();
     let mut warnings = Vec::new();
@@ -64,6 +72,18 @@ pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString), Mistake
     let api_key = secrets::read_api_key(&config, sources, &mut mistakes, &mut warnings);
     Mistakes::none_or(mistakes)?;
     Ok((config, api_key))
+}
+
+/// Settings, the environment if it is set, and the webhook secrets, for commands that sign and verify by hand.
+pub fn for_webhooks(sources: &Sources) -> Result<(Config, Option<Environment>, Vec<SecretString>), Mistakes> {
+    let mut mistakes = Vec::new();
+    let mut warnings = Vec::new();
+    let config = build(sources, Needed::Nothing, &mut mistakes, &mut warnings);
+    let webhook = secrets::read_webhook(&config, sources, &mut mistakes, &mut warnings);
+    Mistakes::none_or(mistakes)?;
+    let written = source::read(sources, &mut Vec::new(), &mut Vec::new());
+    let environment = written.origins.contains_key("provider.environment").then_some(config.provider.environment);
+    Ok((config, environment, webhook))
 }
 
 /// What SIGHUP does: secret files and `log.level` anew, everything else named. With any mistake nothing changes.

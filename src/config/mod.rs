@@ -17,7 +17,7 @@ mod table;
 mod tests;
 mod types;
 
-pub use load::{Loaded, Reloaded, changed_keys, for_provider, load, reload, settings};
+pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};
 pub use mistakes::{Mistake, Mistakes, Warning};
 pub(crate) use rules::is_log_level;
 pub use secrets::{Secrets, api_key, kafka_password, secrets, webhook_secrets};

@@ -139,7 +139,7 @@ pub(super) fn read_api_key(
     text
 }
 
-fn read_webhook(
+pub(super) fn read_webhook(
     config: &Config,
     sources: &Sources,
     mistakes: &mut Vec<Mistake>,

@@ -24,7 +24,9 @@ impl From<StartError> for Trouble {
 impl From<Trouble> for StartError {
     fn from(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Away(detail) => Self::Failed(format!("Kafka does not answer: {detail}")),
+            Trouble::Away(detail) => Self::Failed(format!(
+                "Kafka does not answer: {detail}; see that kafka.bootstrap_servers is right, and can be reached from here"
+            )),
             Trouble::Start(error) => error,
             Trouble::Cancelled => Self::Failed("stopped while waiting for Kafka".to_owned()),
         }

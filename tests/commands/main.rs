@@ -2,7 +2,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alone;
+mod away;
 mod events;
+mod simulator;
+mod smoke;
+mod status;
 mod webhook;
 
 use pepay_relay::simulator::{Options, Simulator};
@@ -28,17 +33,27 @@ async fn relay(simulator: &Simulator, arguments: &[&str]) -> Said {
 
 /// The same with more in its environment and on stdin.
 async fn relay_with(simulator: &Simulator, arguments: &[&str], more: &[(&str, &str)], stdin: &[u8]) -> Said {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
-    command.args(arguments).env_clear().env("COLUMNS", "200");
-    command.envs([
-        ("PEPAY_RELAY__PROVIDER__API_URL", simulator.api_url().as_str()),
+    let (api_url, stream_url) = (simulator.api_url(), simulator.stream_url());
+    let settings = [
+        ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
+        ("PEPAY_RELAY__PROVIDER__STREAM_URL", &stream_url),
         ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", "devnet"),
         // Nobody listens there; no command here needs a Kafka.
         ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1"),
         ("PEPAY_RELAY_API_KEY", simulator.api_key()),
         ("PEPAY_RELAY_WEBHOOK_SECRETS", simulator.webhook_secret()),
-    ]);
-    command.envs(more.iter().copied());
+    ];
+    bare(arguments, &[&settings, more].concat(), stdin).await
+}
+
+/// The binary with nothing in its environment but this; what is empty is not there.
+async fn bare(arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+    command.args(arguments).env_clear().env("COLUMNS", "200");
+    command.envs(environment.iter().copied());
+    for (name, _) in environment.iter().filter(|(_, value)| value.is_empty()) {
+        command.env_remove(name);
+    }
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();

@@ -5,8 +5,11 @@ use crate::support::process::run;
 use crate::support::records::{Record, committed};
 use crate::support::relay::{LIFE, Rig, drain};
 use pepay_relay::kafka::Topic;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 async fn json(rig: &Rig, arguments: &[&str]) -> Value {
     let (status, stdout, stderr) = run(rig, &[arguments, &["--output", "json"]].concat()).await;
@@ -75,6 +78,46 @@ async fn events_are_published_again_beside_a_relay_that_goes_on() {
     drain(daemon).await;
 }
 
+/// Offsets that a topic has given out so far: one a record, and one a partition and transaction for its end.
+fn offsets(rig: &Rig, topic: Topic) -> i64 {
+    let name = rig.config.kafka.topics.name(topic).unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &rig.config.kafka.bootstrap_servers)
+        .set("log_level", "0")
+        .create()
+        .unwrap();
+    let wait = Duration::from_secs(30);
+    let partitions = consumer.fetch_metadata(Some(name), wait).unwrap().topics()[0].partitions().len();
+    (0..partitions).map(|number| consumer.fetch_watermarks(name, i32::try_from(number).unwrap(), wait).unwrap().1).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_a_transaction_and_people_are_told_what_was_done() {
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "replay-pages").await;
+    rig.config.kafka.partitions = 1;
+    drain(rig.daemon().await).await;
+    let before = offsets(&rig, Topic::Orders);
+    // 450 events are five pages, each with orders in it.
+    (0..45).for_each(|_| drop(lived(&rig)));
+    let (status, told, stderr) = run(&rig, &["replay", "--from", "1h", "--yes"]).await;
+    assert_eq!((status, stderr.as_str()), (Some(0), ""), "no bar where nobody looks");
+    let records = committed(&rig.config, Topic::Orders).await;
+    let ends = offsets(&rig, Topic::Orders) - before - i64::try_from(records.len()).unwrap();
+    assert_eq!((records.len(), ends), (270, 5), "each page is committed before the next");
+    let issued = rig.simulator.events();
+    let (first, last) = (&issued[0].id, &issued[449].id);
+    let (orders, invoices) = (&rig.config.kafka.topics.orders, &rig.config.kafka.topics.invoices);
+    let id = records[0].header("relay_replay");
+    assert_eq!(
+        told,
+        format!(
+            "published 270 events to {orders}\npublished 180 events to {invoices}\noldest {first}, newest {last}\n\
+             the provider's log does not show anything from before --from: it may have forgotten some\n\
+             each record carries relay_replay {id}\n"
+        )
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_only_a_replay_published_the_relay_still_publishes() {
     let rig = Rig::new(Broker::shared().bootstrap(), "replay-first").await;
@@ -135,7 +178,13 @@ async fn an_order_is_forgotten_and_a_later_event_writes_it_anew() {
     rig.simulator.simulate(&order, LIFE[1]).unwrap();
     rig.until_delivered().await;
     assert_eq!(newest().await.json()["status"], "processing", "written anew");
+    let latest = &rig.config.kafka.topics.orders_latest;
     let (_, stdout, _) = run(&rig, &["forget", "--order", "nobody"]).await;
-    assert!(stdout.contains("holds nothing of order nobody"), "{stdout}");
+    assert_eq!(stdout, format!("{latest} holds nothing of order nobody\n"));
+    let (_, stdout, _) = run(&rig, &["forget", "--order", &order, "--utc"]).await;
+    let lines: Vec<&str> = stdout.lines().collect();
+    let holds = format!("{latest} holds order {order}: `processing`, published 20");
+    assert!(lines[0].starts_with(&holds) && lines[0].ends_with(" UTC"), "{stdout}");
+    assert!(lines[1].starts_with("nothing was written; add --yes to write a tombstone"), "{stdout}");
     drain(daemon).await;
 }

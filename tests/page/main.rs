@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a failed test may panic")]
 
 mod chromium;
+mod simulator;
 
 use chromium::{Chromium, PATIENCE};
 use pepay_relay::config::{Config, Environment, Secrets};

@@ -45,10 +45,22 @@ async fn what_is_no_fault_changes_nothing() {
         assert_eq!((status, &body["error"]["code"]), (400, &json!("VALIDATION_ERROR")), "{wrong}");
     }
     assert!(!simulator.faults().current().webhooks.paused);
-    for path in ["faults", "cut", "orders", "events"] {
+    for path in ["faults", "cut", "availability", "orders", "events"] {
         let url = format!("{}/simulator/{path}", simulator.api_url());
         assert_eq!(http().post(url).body("{}").send().await.unwrap().status(), 401, "{path} wants the key");
     }
+    simulator.stop().await;
+}
+
+#[tokio::test]
+async fn commerce_is_turned_off_and_on() {
+    let simulator = start().await;
+    for (available, status) in [(false, 503), (true, 200)] {
+        let wanted = json!({ "available": available });
+        assert_eq!(post(&simulator, "/simulator/availability", &wanted).await.0, 200);
+        assert_eq!(get(&simulator, "/api/commerce/status").await.0, status);
+    }
+    assert_eq!(post(&simulator, "/simulator/availability", &json!({})).await.0, 400);
     simulator.stop().await;
 }
 

@@ -5,6 +5,7 @@
 
 mod client;
 mod control;
+mod examples;
 mod page;
 mod receiver;
 mod rest;

@@ -154,7 +154,7 @@ pub async fn run(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String)
 }
 
 /// The binary with these settings, in a file in `dir`, and these secrets.
-fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
+pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, settings(config)).expect("settings");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));

@@ -1,5 +1,6 @@
 //! The command line of what is done with events by hand: list, sign, replay, forget, and the integration checklist.
 
+use super::commerce::Times;
 use super::{Moment, moment, parse_past};
 use clap::{Args, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -80,9 +81,9 @@ pub struct EventsList {
     /// At most so many; further pages are asked for as needed
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
-    /// Show times in UTC instead of the local zone
-    #[arg(long)]
-    pub utc: bool,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
 }
 
 /// Arguments of `events get`.
@@ -91,9 +92,9 @@ pub struct EventsGet {
     /// The event's id
     #[arg(value_name = "EVENT")]
     pub id: String,
-    /// Show times in UTC instead of the local zone
-    #[arg(long)]
-    pub utc: bool,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
 }
 
 /// Arguments of `webhook`.
@@ -184,6 +185,9 @@ pub struct Forget {
     /// Do it; without it only what would be done is shown
     #[arg(long)]
     pub yes: bool,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
 }
 
 /// Arguments of `smoke`.

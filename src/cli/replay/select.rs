@@ -1,7 +1,7 @@
 //! Which events a replay is of.
 
 use crate::cli::args::Replay as Arguments;
-use crate::cli::provider::refused;
+use crate::cli::client::failed;
 use crate::exit::Exit;
 use crate::normalize::{self, Kind, normalize};
 use crate::provider::event::decode;
@@ -51,7 +51,7 @@ impl Wanted {
         now_ms: i64,
     ) -> Result<Self, Exit> {
         if let Some(order) = &arguments.order {
-            let invoice = rest.order(order).await.map_err(refused)?.view.invoice_id;
+            let invoice = rest.order(order).await.map_err(failed)?.view.invoice_id;
             return Ok(Self::Of { about: About { order: order.clone(), invoice }, settings });
         }
         let from_ms = arguments.from.map_or(0, |from| from.unix_ms(now_ms));
@@ -73,6 +73,15 @@ impl Wanted {
     /// Whether a log that does not reach back to the mark may miss something.
     pub(super) const fn is_since(&self) -> bool {
         matches!(self, Self::Between { .. })
+    }
+
+    /// How much of the way from now down to the mark lies behind at an event of `at_ms`; `None` where all of the log is
+    /// gone through, whose end nobody knows.
+    pub(super) fn share_behind(&self, at_ms: i64, now_ms: i64) -> Option<f64> {
+        let Self::Between { from_ms, .. } = self else { return None };
+        #[expect(clippy::cast_precision_loss, reason = "a share for the eye")]
+        let share = now_ms.saturating_sub(at_ms) as f64 / now_ms.saturating_sub(*from_ms).max(1) as f64;
+        Some(share)
     }
 
     /// Whether this event, not older than the mark, is wanted.

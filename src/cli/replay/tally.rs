@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How often the line is written anew: as often as an eye follows.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
+/// Characters of the bar: with its words it fits the narrowest usual terminal, of 80.
+const BAR_WIDTH: usize = 20;
+
 /// What became of the events so far.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -125,28 +128,34 @@ fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// One line on stderr, where a person sees it.
+/// How far a replay is: one line on stderr, where a person sees it.
 #[derive(Debug)]
 pub(super) struct Bar {
     shown: bool,
     drawn: Option<Instant>,
+    /// Events of the log, down to where the replay begins.
     seen: u64,
+    /// Those of them that were passed on the way out.
+    passed: u64,
 }
 
 impl Bar {
     pub(super) fn stderr() -> Self {
-        Self { shown: std::io::stderr().is_terminal(), drawn: None, seen: 0 }
+        Self { shown: std::io::stderr().is_terminal(), drawn: None, seen: 0, passed: 0 }
     }
 
-    /// So many more events of the log were looked at on the way down.
-    pub(super) fn looked_at(&mut self, events: usize) {
+    /// So many more events were looked at on the way down; `share` of the way lies behind, if its end is known.
+    pub(super) fn looked_at(&mut self, events: usize, share: Option<f64>) {
         self.seen += u64::try_from(events).unwrap_or(u64::MAX);
-        self.draw(&format!("looked at {} of the log", counted(self.seen, "event")));
+        self.draw(&progress("looking", share, &counted(self.seen, "event")));
     }
 
-    /// So many were republished so far.
-    pub(super) fn republished(&mut self, records: u64) {
-        self.draw(&format!("{records} republished, {} looked at", counted(self.seen, "event")));
+    /// So many more events were passed on the way out; `records` were made of all so far.
+    pub(super) fn passed(&mut self, events: usize, records: u64) {
+        self.passed += u64::try_from(events).unwrap_or(u64::MAX);
+        #[expect(clippy::cast_precision_loss, reason = "a share for the eye")]
+        let share = self.passed as f64 / self.seen.max(1) as f64;
+        self.draw(&progress("publishing", Some(share), &counted(records, "record")));
     }
 
     /// Takes the line away.
@@ -168,6 +177,15 @@ impl Bar {
         // Nobody is left to be told.
         let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
     }
+}
+
+/// `publishing  ██████░░░░░░░░░░░░░░   30 %  120 records`, without the bar where the end is not known.
+fn progress(what: &str, share: Option<f64>, count: &str) -> String {
+    let Some(share) = share else { return format!("{what}  {count}") };
+    let share = share.clamp(0.0, 1.0);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the width")]
+    let (full, percent) = ((share * BAR_WIDTH as f64) as usize, (share * 100.0) as u8);
+    format!("{what:10}  {}{}  {percent:>3} %  {count}", "█".repeat(full), "░".repeat(BAR_WIDTH - full))
 }
 
 #[cfg(test)]
@@ -201,6 +219,24 @@ mod tests {
         left out 1 event, too large for Kafka
         the provider's log does not show anything from before --from: it may have forgotten some
         each record carries relay_replay 4b86
+        ");
+    }
+
+    #[test]
+    fn the_bar_fills_as_far_as_is_known() {
+        let lines = [
+            progress("looking", None, "7 events"),
+            progress("looking", Some(-0.5), "0 events"),
+            progress("publishing", Some(0.304), "120 records"),
+            progress("publishing", Some(f64::NAN), "1 record"),
+            progress("publishing", Some(7.0), "400 records"),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @"
+        looking  7 events
+        looking     ░░░░░░░░░░░░░░░░░░░░    0 %  0 events
+        publishing  ██████░░░░░░░░░░░░░░   30 %  120 records
+        publishing  ░░░░░░░░░░░░░░░░░░░░    0 %  1 record
+        publishing  ████████████████████  100 %  400 records
         ");
     }
 }

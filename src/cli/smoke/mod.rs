@@ -8,14 +8,16 @@ mod report;
 mod witness;
 
 use super::args::Smoke;
+use super::check::stream_remedy;
 use super::output::Output;
 use super::replay::About;
 use super::webhook::{Answer, address, post, signed};
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
-use crate::config::Environment;
+use crate::config::{Config, Environment, Secrets};
 use crate::daemon::{Reach, core_settings};
 use crate::exit::Exit;
+use crate::kafka::{Topic, topics};
 use crate::provider::order_list::order_of_event;
 use crate::provider::rest::{Customer, EventQuery, Rest};
 use crate::telemetry::foreign;
@@ -53,28 +55,51 @@ pub(super) async fn run(arguments: &Smoke, settings: &Settings, output: Output) 
         return Err(Exit::settings("smoke buys and simulates, on devnet alone; name the settings of a devnet relay"));
     }
     let mut report = Report::new(output);
-    let mut witness = Witness::open(settings).await;
+    let own = witness::occasional(&settings.config);
+    let mut stage = Stage::Before;
     let walked = tokio::select! {
-        walked = walk(arguments, settings, &mut report, witness.as_mut()) => walked,
-        stopped = interrupted() => stopped.and(Err(Exit::failed("stopped"))),
+        walked = walk(arguments, settings, &own, &mut report, &mut stage) => walked,
+        stopped = interrupted() => stopped.and(Err(Exit::failed("stopped; the orders stay with the provider"))),
     };
-    if let Ok(witness) = witness
-        && let Err(exit) = witness.close().await
-    {
+    let closed = tokio::select! {
+        closed = close(stage, &own, &settings.secrets) => closed,
+        again = interrupted() => again.and(Err(Exit::failed(format!(
+            "left at once; delete what may be left of the topics {}, …",
+            own.kafka.topics.orders
+        )))),
+    };
+    if let Err(exit) = closed {
         report.tell("clean up", Err(exit.into()))?;
     }
     walked?;
     report.end()
 }
 
+/// How far the looking at Kafka is; topics of our own may be there from `Opening` on.
+enum Stage {
+    Before,
+    Opening,
+    Open(Result<Witness, Exit>),
+}
+
+/// Leaves nothing of ours in Kafka.
+async fn close(stage: Stage, own: &Config, secrets: &Secrets) -> Result<(), Exit> {
+    match stage {
+        Stage::Before | Stage::Open(Err(_)) => Ok(()),
+        Stage::Opening => Ok(topics::delete(own, secrets).await?),
+        Stage::Open(Ok(witness)) => witness.close().await,
+    }
+}
+
 async fn walk(
     arguments: &Smoke,
     settings: &Settings,
+    own: &Config,
     report: &mut Report,
-    mut witness: Result<&mut Witness, &mut Exit>,
+    stage: &mut Stage,
 ) -> Result<(), Exit> {
     let Settings { config, secrets, warnings, .. } = settings;
-    let rest = super::provider::rest(config, secrets.api_key.clone())?;
+    let rest = super::client::rest(config, secrets.api_key.clone())?;
     report.tell("key", key(warnings.iter().map(ToString::to_string)))?;
     report.tell("availability", availability(&rest).await)?;
     let named = arguments.customer_id.as_ref().or(config.commerce.customer_id.as_ref());
@@ -85,19 +110,22 @@ async fn walk(
     match config.stream.enabled {
         true => {
             let probed = Reach::new(config, secrets)?.dialer(config).probe().await;
-            let remedy = "see that a proxy on the way lets WebSockets through";
             let url = config.provider.stream_url.clone();
-            report.tell("stream", probed.map(|()| url).map_err(|error| Wrong::new(error.to_string(), remedy)))?;
+            let wrong = |error: String| Wrong::new(error.as_str(), stream_remedy(&error));
+            report.tell("stream", probed.map(|()| url).map_err(wrong))?;
         }
         false => report.not_checked("stream", "turned off by stream.enabled")?,
     }
+    *stage = Stage::Opening;
+    *stage = Stage::Open(Witness::open(settings, own).await);
+    let Stage::Open(witness) = stage else { return Err(Exit::failed("nobody looks at Kafka; try again")) };
     let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url());
     match arguments.webhook_url.clone().or(inside) {
         _ if secrets.webhook.is_empty() => report.not_checked("webhook", "turned off by webhook.enabled")?,
         Some(url) => report.tell("webhook", webhook(&url, settings).await)?,
         None => report.not_checked("webhook", "name our ingress as the provider reaches it with --webhook-url")?,
     }
-    ping(arguments.wait_for_ping, report, witness.as_deref()).await?;
+    ping(arguments.wait_for_ping, config, report, witness.as_ref()).await?;
     let customer = Customer::Id(named.map_or(CUSTOMER, String::as_str).to_owned());
     let began_s = now_ms().div_euclid(1000).saturating_sub(CLOCKS_DISAGREE_S);
     let bought = match purchases(&rest, &customer, &arguments.product).await {
@@ -120,12 +148,12 @@ async fn walk(
     };
     report.tell("orders", seen)?;
     report.tell("lifecycle", lives(&rest, &bought).await)?;
-    let kafka = match &mut witness {
+    let kafka = match witness {
         Ok(witness) => match issued(&rest, &bought, settings, began_s).await {
             Ok(wanted) => witness.saw(&wanted).await,
             Err(wrong) => Err(wrong),
         },
-        Err(exit) => Err(Wrong::new(exit.message(), "")),
+        Err(exit) => Err(Wrong::of(exit.message())),
     };
     report.tell("kafka", kafka)?;
     mainnet(report)
@@ -139,7 +167,7 @@ fn mainnet(report: &mut Report) -> Result<(), Exit> {
 /// Stored in a place that nobody else reads; the settings warn of one that others can.
 fn key(mut warnings: impl Iterator<Item = String>) -> Result<String, Wrong> {
     match warnings.find(|warning| warning.contains("API key")) {
-        Some(warning) => Err(Wrong::new(warning, "")),
+        Some(warning) => Err(Wrong::of(&warning)),
         None => Ok("stored, and not readable by others".to_owned()),
     }
 }
@@ -164,7 +192,7 @@ async fn availability(rest: &Rest) -> Result<String, Wrong> {
 
 /// A genuine webhook is taken, and the same with a signature of nobody's is not.
 async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Result<String, Wrong> {
-    let url = address(url)?;
+    let (url, environment) = (address(url)?, Some(config.provider.environment));
     let now_ms = now_ms();
     let event = serde_json::json!({
         "id": format!("evt_{now_ms}-0"), "object": "event", "type": "test.ping", "created": now_ms.div_euclid(1000),
@@ -172,13 +200,13 @@ async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Resu
     });
     let body = event.to_string().into_bytes();
     let Answer { status, text } =
-        post(&url, signed(&body, now_ms, config, &secrets.webhook), body.clone(), config).await?;
+        post(&url, signed(&body, now_ms, environment, &secrets.webhook), body.clone(), config).await?;
     if status != 200 {
         let message = format!("a genuine webhook is answered {status} {}", foreign(&text));
         return Err(Wrong::new(message, "see that it is the relay that listens there, with this secret"));
     }
     let nobodys = [SecretString::from(Uuid::new_v4().to_string())];
-    let Answer { status, .. } = post(&url, signed(&body, now_ms, config, &nobodys), body, config).await?;
+    let Answer { status, .. } = post(&url, signed(&body, now_ms, environment, &nobodys), body, config).await?;
     if status != 400 {
         let message = format!("a forged webhook is answered {status} and not 400");
         return Err(Wrong::new(message, "see that nothing on the way answers in the relay's place"));
@@ -186,11 +214,21 @@ async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Resu
     Ok("a genuine one is taken, a forged one refused".to_owned())
 }
 
-async fn ping(wait: Option<Duration>, report: &mut Report, witness: Result<&Witness, &&mut Exit>) -> Result<(), Exit> {
+async fn ping(
+    wait: Option<Duration>,
+    config: &Config,
+    report: &mut Report,
+    witness: Result<&Witness, &Exit>,
+) -> Result<(), Exit> {
     let Some(wait) = wait else {
         return report.not_checked("test.ping", "wait for the one of the provider's dashboard with --wait-for-ping 2m");
     };
     let Ok(witness) = witness else { return report.not_checked("test.ping", "no relay is there to take it") };
+    if config.kafka.topics.name(Topic::Invoices).is_none() {
+        // Both are ignored and counted as that.
+        let why = "events of kafka.topics.invoices, which is turned off, could not be told from it";
+        return report.not_checked("test.ping", why);
+    }
     let Some(before) = witness.pings().await else {
         return report.not_checked("test.ping", "no relay runs here that the provider could reach");
     };
@@ -261,6 +299,7 @@ mod tests {
         assert!(key(std::iter::empty()).is_ok());
         assert!(key(["one replica".to_owned()].into_iter()).is_ok());
         let warning = "/etc/key: others can read the commerce API key; chmod 600 it";
-        assert_eq!(key([warning.to_owned()].into_iter()), Err(Wrong::new(warning, "")));
+        let wrong = Wrong::new("/etc/key: others can read the commerce API key", "chmod 600 it");
+        assert_eq!(key([warning.to_owned()].into_iter()), Err(wrong));
     }
 }

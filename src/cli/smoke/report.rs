@@ -43,6 +43,12 @@ impl Wrong {
     pub(super) fn new(message: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { message: message.into(), remedy: remedy.into() }
     }
+
+    /// A sentence as commands end with: what happened, and behind the first semicolon what to do.
+    pub(super) fn of(sentence: &str) -> Self {
+        let (message, remedy) = sentence.split_once("; ").unwrap_or((sentence, "see what `pepay-relay check` says"));
+        Self::new(message, remedy)
+    }
 }
 
 impl From<RestError> for Wrong {
@@ -51,10 +57,9 @@ impl From<RestError> for Wrong {
     }
 }
 
-/// Its sentence names the remedy.
 impl From<Exit> for Wrong {
     fn from(exit: Exit) -> Self {
-        Self::new(exit.message(), "")
+        Self::of(exit.message())
     }
 }
 

@@ -42,8 +42,9 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    /// Follows the topics of the relay that answers at `admin.listen`, or of one of its own, which is then ready.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Exit> {
+    /// Follows the topics of the relay that answers at `admin.listen`, or of one made with the `occasional` settings,
+    /// which is then ready.
+    pub(super) async fn open(settings: &Settings, occasional: &Config) -> Result<Self, Exit> {
         let Settings { config, secrets, .. } = settings;
         let running = match status::ask(status::reachable(config.admin.listen)).await {
             Ok(status) => status["name"] == config.name.as_str(),
@@ -54,7 +55,9 @@ impl Witness {
             let (config, secrets) = (config.clone(), secrets.clone());
             return Ok(Self { config, secrets, own: None, orders, invoices, seen: BTreeMap::new() });
         }
-        let (config, secrets) = (occasional(config), secrets.clone());
+        // A relay waits for its Kafka; a person who reads a checklist is told at once.
+        topics::inspect(config, secrets).await?;
+        let (config, secrets) = (occasional.clone(), secrets.clone());
         match Self::start(config.clone(), secrets.clone()).await {
             Ok(witness) => Ok(witness),
             Err(exit) => {
@@ -186,7 +189,7 @@ async fn follow(config: &Config, secrets: &Secrets, from: From) -> Result<(Follo
 }
 
 /// The settings of a relay that disturbs nobody: its own name, topics and ports.
-fn occasional(config: &Config) -> Config {
+pub(super) fn occasional(config: &Config) -> Config {
     let id = Uuid::new_v4();
     let mut own = config.clone();
     own.name = format!("{}.smoke.{id}", config.name);

@@ -90,6 +90,13 @@ impl<'de> Deserialize<'de> for Spelled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub jiff::Timestamp);
 
+impl Moment {
+    /// The moment of Unix milliseconds; `None` beyond the years that a calendar has.
+    pub fn from_ms(ms: i64) -> Option<Self> {
+        jiff::Timestamp::from_millisecond(ms).ok().map(Self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let Spelled(text) = Spelled::deserialize(from)?;

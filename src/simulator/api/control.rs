@@ -40,6 +40,7 @@ pub(super) fn router() -> Router<Arc<Hub>> {
     Router::new()
         .route("/simulator/faults", post(set_faults))
         .route("/simulator/cut", post(cut))
+        .route("/simulator/availability", post(set_availability))
         .route("/simulator/orders", post(pour))
         .route("/simulator/events", get(issued).post(publish))
 }
@@ -63,6 +64,19 @@ async fn set_faults(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Respons
 async fn cut(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
     let how: Cut = body(&bytes)?;
     Ok(success(json!({ "sockets": hub.cut_sockets(&how) })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Availability {
+    available: bool,
+}
+
+/// Turns commerce off, as an empty escrow does, or on again.
+async fn set_availability(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
+    let Availability { available } = body(&bytes)?;
+    hub.world().model.set_available(available);
+    Ok(success(json!({ "available": available })))
 }
 
 #[derive(Deserialize)]

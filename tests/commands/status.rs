@@ -1,0 +1,48 @@
+//! `status` against an admin listener that says always the same.
+
+use super::bare;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const STATUS: &str = r#"{"name":"shop","version":"0.1.0","ready":true,"degraded":["webhook"],"uptime_seconds":3700,
+"cursor":"evt_1768472100655-0","legs":{
+"websocket":{"state":"connected","since":"2026-01-15T09:13:20.100Z","reconnects":2,"last_event_at":"2026-01-15T10:15:00.655Z","last_sign_of_life_at":"2026-01-15T10:15:02.000Z"},
+"webhook":{"state":"disabled","since":"2026-01-15T09:13:20.100Z","reconnects":0,"last_event_at":null,"last_sign_of_life_at":null},
+"backfill":{"state":"connected","since":"2026-01-15T09:13:20.100Z","reconnects":0,"last_event_at":null,"last_sign_of_life_at":"2026-01-15T10:13:20.000Z"}},
+"kafka":{"state":"connected","last_commit_at":"2026-01-15T10:15:00.700Z"},"dedup":{"ids":1234,"oldest_age_seconds":61,"evicted_early":0},
+"gaps":[{"id":3,"cause":"silence","from":"evt_1768471200000-0","opened_at":"2026-01-15T10:00:00.000Z","ended_at":"2026-01-15T10:00:04.000Z","closed_at":null,"recovered":17}],
+"counts":{"websocket":{"published":1200,"duplicate":3,"ignored":0,"dead_lettered":1,"rejected":0,"failed":0},
+"webhook":{"published":0,"duplicate":0,"ignored":0,"dead_lettered":0,"rejected":12,"failed":0},
+"backfill":{"published":30,"duplicate":900,"ignored":0,"dead_lettered":0,"rejected":0,"failed":0}}}"#;
+
+/// A listener that answers every request with it.
+async fn admin() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut peer, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert_ne!(peer.read_buf(&mut request).await.unwrap(), 0);
+            }
+            let length = STATUS.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{STATUS}");
+            peer.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn people_read_tables_in_their_zone_and_scripts_the_object() {
+    let admin = admin().await;
+    let environment = [("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str()), ("TZ", "IST-5:30")];
+    let local = bare(&["status"], &environment, b"").await;
+    assert_eq!((local.status, local.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!("status", local.stdout);
+    let utc = bare(&["status", "--utc"], &environment, b"").await.stdout;
+    assert!(utc.contains("last commit 2026-01-15 10:15:00 UTC\n") && !utc.contains("IST"), "{utc}");
+    let json = bare(&["status", "--output", "json"], &environment, b"").await;
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!((json.status, value(&json.stdout)), (0, value(STATUS)));
+}
