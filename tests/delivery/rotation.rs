@@ -1,9 +1,9 @@
 //! Secrets and keys change while events flow, as an administrator changes them: files and SIGHUP.
 
 use crate::support::kafka::Broker;
-use crate::support::manager::Manager;
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
+use crate::support::systemd::Systemd;
 use pepay_relay::simulator::{Cut, Simulator};
 use std::path::Path;
 
@@ -25,9 +25,9 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     write(&key_file, &key);
     write(&secrets_file, &secret);
 
-    let manager = Manager::start();
+    let systemd = Systemd::start();
     let watchdog = ("WATCHDOG_USEC", "400000");
-    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", manager.path()), watchdog]);
+    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", systemd.path()), watchdog]);
     relay.line("relay ready").await;
     rig.simulator.wait_for_connections(1).await;
     let load = rig.load();
@@ -76,7 +76,7 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     assert_eq!(relay.count("reloaded"), ROTATIONS);
     relay.stop().await;
     rig.assert_delivered().await;
-    told_in_order(&manager.told());
+    told_in_order(&systemd.told());
 }
 
 /// Cuts the socket and waits until the relay is back, with a key that is taken by now.

@@ -3,10 +3,10 @@
 use super::publish::{batch, marks, start, unique};
 use crate::support::foreign::{open_transaction, write_at};
 use crate::support::kafka::Broker;
-use crate::support::manager::Manager;
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get};
 use crate::support::settings::{config, secrets};
+use crate::support::systemd::Systemd;
 use pepay_relay::clock::now_ms;
 use pepay_relay::kafka::recover::{Progress, read_back, read_back_from};
 use pepay_relay::kafka::{Topic, Verdict, topics};
@@ -56,9 +56,9 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     let topic = orders.clone();
     let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
 
-    let mut manager = Manager::start();
-    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", manager.path())]);
-    let status = manager.next("STATUS=reading back: ").await;
+    let mut systemd = Systemd::start();
+    let mut relay = Process::start_with(&rig, &[], &[("NOTIFY_SOCKET", systemd.path())]);
+    let status = systemd.next("STATUS=reading back: ").await;
     assert!(status.contains(" of ") && status.contains(" records"), "{status}");
     let place = format!("another writer's transaction on {orders}[0] (its transaction.timeout.ms, at most 16 minutes)");
     let ready = format!("http://{}/readyz", rig.config.admin.listen);
@@ -73,7 +73,7 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     };
     assert_eq!(body, serde_json::json!({ "ready": false, "waiting_for": ["window", place] }));
     let named = format!("waiting for {place}\n");
-    let begun = manager.next("STATUS=reading back: ").await;
+    let begun = systemd.next("STATUS=reading back: ").await;
     assert!(begun.ends_with(&named), "{begun}");
     let webhook = rig.post(b"{}").await;
     assert_eq!((webhook.status, webhook.body.as_str()), (503, r#"{"error":"starting"}"#));
@@ -81,8 +81,8 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     tokio::task::spawn_blocking(move || foreign.abort_transaction(Duration::from_secs(30)).unwrap()).await.unwrap();
     relay.line("relay ready").await;
     assert_eq!(serde_json::from_str::<Value>(&get(&ready).await).unwrap()["ready"], true);
-    manager.next("READY=1").await;
-    manager.next("STATUS=ready: ").await;
+    systemd.next("READY=1").await;
+    systemd.next("STATUS=ready: ").await;
     relay.stop().await;
     rig.assert_delivered().await;
 }

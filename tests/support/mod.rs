@@ -4,10 +4,11 @@ pub mod acl;
 pub mod foreign;
 pub mod half_open;
 pub mod kafka;
-pub mod manager;
+
 pub mod process;
 pub mod proxy;
 pub mod records;
 pub mod relay;
 pub mod settings;
+pub mod systemd;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! A service manager's end of the notify protocol (sd_notify(3)).
+//! systemd's end of the notify protocol (sd_notify(3)).
 
 use super::relay::until;
 use std::os::unix::net::UnixDatagram;
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A socket that takes every datagram as it comes: one that is full would make the relay's next one fail.
-pub struct Manager {
+pub struct Systemd {
     path: String,
     told: Arc<Mutex<Vec<String>>>,
-    /// How many of them [`Manager::next`] has passed.
+    /// How many of them [`Systemd::next`] has passed.
     passed: usize,
     _folder: tempfile::TempDir,
 }
 
-impl Manager {
+impl Systemd {
     /// Listens from now on; its thread ends with the test.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary directory");
