@@ -29,6 +29,7 @@ use clap::Parser;
 use figures::Report;
 use parts::Bench;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Measures the real binary beside a bare transactional producer, on a real Kafka.
 #[derive(Parser, Debug)]
@@ -45,6 +46,9 @@ struct Arguments {
     /// Connections that send webhooks, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "64,256,1024")]
     connections: Vec<usize>,
+    /// Seconds for which an idle relay is watched; at least 10, after which it commits a checkpoint.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..))]
+    idle: u64,
     /// An earlier build of the binary, measured in turn with this one.
     #[arg(long)]
     against: Option<PathBuf>,
@@ -76,7 +80,7 @@ fn main() {
             }
             "webhook" => arguments.connections.iter().for_each(|count| bench.webhook(*count, &mut report)),
             "quiet" => bench.quiet(&mut report),
-            "idle" => bench.idle(&mut report),
+            "idle" => bench.idle(Duration::from_secs(arguments.idle), &mut report),
             other => panic!("no part is called {other:?}"),
         }
     }

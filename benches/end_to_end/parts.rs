@@ -19,9 +19,6 @@ const WARM_UP: usize = 10;
 /// The pace of a quiet hour.
 const QUIET_EVERY_MS: u64 = 10;
 
-/// How long an idle relay is watched: longer than the 10 s after which it commits a checkpoint.
-const IDLE: Duration = Duration::from_secs(30);
-
 /// Contenders, and how much they have to do.
 pub struct Bench {
     bootstrap: String,
@@ -129,12 +126,12 @@ impl Bench {
     }
 
     /// Nothing happens: what the relay costs nevertheless.
-    pub fn idle(&self, report: &mut Report) {
+    pub fn idle(&self, watched: Duration, report: &mut Report) {
         for (name, build) in &self.builds {
             let relay = self.start(build, true);
             pause(Duration::from_secs(5));
             let (cpu, began) = (relay.cpu_seconds(), Instant::now());
-            pause(IDLE);
+            pause(watched);
             let share = 100.0 * (relay.cpu_seconds() - cpu) / began.elapsed().as_secs_f64();
             report.add("idle", name, vec![("% of a core", share), ("RSS MiB", relay.resident_mib())]);
         }
