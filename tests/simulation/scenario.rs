@@ -146,7 +146,7 @@ impl Scenario {
             odd,
             rest_fails,
             rest_ms: if rng.chance(300) { 3000 } else { 200 },
-            short_pages: if rng.chance(300) { rng.range(1, 300) } else { 0 },
+            short_pages: if rng.chance(500) { rng.range(1, 500) } else { 0 },
             batch_records_max,
             aborts,
             doubts,

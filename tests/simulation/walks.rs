@@ -89,7 +89,8 @@ impl World {
             Step::PageAsked(of, cursor) if of == token => {
                 let fails = !self.provider.rest_up || (self.active && self.rng.chance(self.scenario.rest_fails));
                 let limit = match self.active && self.rng.chance(self.scenario.short_pages) {
-                    true => self.rng.range(1, self.scenario.page_events as i64) as usize,
+                    // Two at least: below a page of nothing but an event without an id there is no way on.
+                    true => self.rng.range(2, self.scenario.page_events as i64) as usize,
                     false => PAGE_EVENTS_MAX,
                 };
                 let page = self.provider.page(&self.scenario, cursor.as_deref(), limit, self.now);
