@@ -145,7 +145,10 @@ impl Backfill {
                 Err(Interrupted::Lost) => {
                     // A provider that forgets every cursor must not be walked in a circle.
                     let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    warn!(retry_in_ms, "a cursor that the provider gave leads nowhere, or no longer as far: walking again");
+                    warn!(
+                        retry_in_ms,
+                        "a cursor that the provider gave leads nowhere, or no longer as far: walking again"
+                    );
                     if self.pause(wait).await.is_err() {
                         return;
                     }

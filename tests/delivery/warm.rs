@@ -5,7 +5,7 @@ use crate::support::foreign::{open_transaction, write_at};
 use crate::support::kafka::Broker;
 use crate::support::manager::Manager;
 use crate::support::process::Process;
-use crate::support::relay::{Rig, get, until};
+use crate::support::relay::{Rig, get};
 use crate::support::settings::{config, secrets};
 use pepay_relay::clock::now_ms;
 use pepay_relay::kafka::recover::{Progress, read_back, read_back_from};

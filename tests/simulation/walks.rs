@@ -249,8 +249,7 @@ impl World {
                 }
             }
             Some(Some(page))
-                if !walk::reaches_down(&page, walking.lowest.as_deref())
-                    && !self.scenario.has(Bug::ShortPageTaken) =>
+                if !walk::reaches_down(&page, walking.lowest.as_deref()) && !self.scenario.has(Bug::ShortPageTaken) =>
             {
                 relay.walker.walking = None;
                 return self.walker_wake(number);
