@@ -7,10 +7,15 @@ use super::pressure::with_permissions;
 use crate::support::kafka::Broker;
 use crate::support::process::{self, Process};
 use crate::support::relay::{Rig, until};
+use crate::support::settings::{config, secrets};
+use pepay_relay::kafka::{Broker as KafkaBroker, Publisher};
+use pepay_relay::telemetry::{Health, Metrics};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 /// Starts of each kind; `SECURED_STARTS` says otherwise.
@@ -40,6 +45,26 @@ async fn no_signal_ends_a_process_that_speaks_tls_to_kafka() {
     println!("{} ends, seed {seed}: {} with status 0, {} by a signal", ends.len(), count(Some(0)), count(None));
     let wrong: Vec<_> = ends.iter().filter(|(_, end)| *end != Some(0)).collect();
     assert!(wrong.is_empty(), "SECURED_SEED={seed}: {wrong:?}");
+}
+
+/// A signal during the start drops the future of the claim: its thread is waited for before the process goes on to leave.
+#[test]
+fn a_claim_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let metrics = Arc::new(Metrics::new("test"));
+    runtime.block_on(async {
+        // A broker that says nothing: the claim waits for it.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = config(&silent.local_addr().unwrap().to_string(), "given-up");
+        let (secrets, health) = (secrets(None), Arc::new(Health::default()));
+        let claim = Publisher::start(&config, &secrets, KafkaBroker::Embedded, Arc::clone(&metrics), health);
+        tokio::select! {
+            claimed = claim => panic!("nobody answered: {:?}", claimed.map(|_| ())),
+            asked = silent.accept() => drop(asked.unwrap()),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(30));
+    assert_eq!(Arc::strong_count(&metrics), 1, "the thread that shares them has ended");
 }
 
 /// A `run` that is told to stop so long after it listens to signals; its status, `None` by a signal.
