@@ -28,6 +28,8 @@ mod flood;
 mod gaps;
 #[path = "delivery/history.rs"]
 mod history;
+#[path = "delivery/leaving.rs"]
+mod leaving;
 #[path = "delivery/pressure.rs"]
 mod pressure;
 #[path = "delivery/publish.rs"]

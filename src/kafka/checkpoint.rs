@@ -26,7 +26,8 @@ pub struct Checkpoint {
     pub commit: u64,
     /// Where the relay stands.
     pub marks: Marks,
-    /// When it was written, RFC 3339 in UTC with milliseconds.
+    /// When the relay stood there, RFC 3339 in UTC with milliseconds: the time of writing, but for a claim, which carries
+    /// its predecessor's marks on and their time with them.
     pub at: String,
     /// The provider's environment whose events the topics hold.
     pub environment: String,
@@ -64,7 +65,7 @@ impl Checkpoint {
         Ok(Self { run, commit, marks: Marks { cursor, verified, gaps }, at, environment })
     }
 
-    /// When it was written, in Unix milliseconds; `None` if that is not a time.
+    /// The same in Unix milliseconds; `None` if that is not a time.
     pub fn at_ms(&self) -> Option<i64> {
         self.at.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
     }

@@ -123,10 +123,8 @@ impl Follow {
         let cancel = Cancel::default();
         let guard = CancelOnDrop(cancel.clone());
         let (sender, records) = mpsc::channel(AHEAD);
-        std::thread::Builder::new()
-            .name("kafka-follow".to_owned())
-            .spawn(move || follow(&config, &topic, &consumer, &cancel, &sender))
-            .map_err(|error| StartError::Failed(format!("no thread to read Kafka: {error}")))?;
+        // Nobody asks how it ended, but the runtime waits for it when it is shut down: it must not outlive OpenSSL.
+        drop(tokio::task::spawn_blocking(move || follow(&config, &topic, &consumer, &cancel, &sender)));
         Ok(Self { records, _cancel: guard })
     }
 

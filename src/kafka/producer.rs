@@ -79,7 +79,10 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
             }
         }
         let marks = predecessor.as_ref().map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
-        match line.attempt(&Batch::default(), &marks, 0) {
+        // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no further
+        // must not hide from the next one since when nobody was there.
+        let at = predecessor.as_ref().map_or_else(now_rfc3339, |checkpoint| checkpoint.at.clone());
+        match line.attempt(&Batch::default(), &marks, 0, at) {
             Ok(()) => break,
             Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
             Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
@@ -111,7 +114,7 @@ impl Line {
                     Err(Some(stop)) => return Some(Err(self.stopped(stop))),
                 }
             }
-            match self.attempt(batch, marks, commit) {
+            match self.attempt(batch, marks, commit, now_rfc3339()) {
                 Ok(()) => return Some(Ok(self.committed(batch, commit, now_ms()))),
                 Err(Failure::Aborted { class: Class::Record, detail }) => {
                     self.setup.metrics.kafka_error(KafkaErrorKind::Record);
@@ -195,12 +198,12 @@ impl Line {
         })
     }
 
-    fn attempt(&mut self, batch: &Batch, marks: &Marks, commit: u64) -> Result<(), Failure> {
+    fn attempt(&mut self, batch: &Batch, marks: &Marks, commit: u64, at: String) -> Result<(), Failure> {
         let checkpoint = Checkpoint {
             run: self.run.clone(),
             commit,
             marks: marks.clone(),
-            at: format!("{:.3}", jiff::Timestamp::now()),
+            at,
             environment: self.setup.config.provider.environment.as_str().to_owned(),
         };
         let checkpoint = checkpoint.to_json().map_err(|error| Failure::Stop(format!("checkpoint: {error}")))?;
@@ -386,6 +389,10 @@ impl Line {
         let config = &self.setup.config;
         Some(client::denied(config, code, &code.to_string(), &config.name, topic))
     }
+}
+
+fn now_rfc3339() -> String {
+    format!("{:.3}", jiff::Timestamp::now())
 }
 
 /// Whether `commit` of `run` stands, by the newest checkpoint: its time if so, nothing if it has to be sent again.

@@ -11,9 +11,9 @@ use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// How often the thread serves librdkafka's queue while it has nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
@@ -108,23 +108,16 @@ impl Publisher {
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();
-        let (ended_sender, ended) = oneshot::channel();
-        let handle = std::thread::Builder::new()
-            .name("kafka-producer".to_owned())
-            .spawn(move || {
-                match producer::claim(setup) {
-                    Ok((line, predecessor)) => {
-                        if claimed_sender.send(Ok(predecessor)).is_ok() {
-                            serve(line, &jobs, &verdict_sender);
-                        }
-                    }
-                    Err(trouble) => drop(claimed_sender.send(Err(trouble))),
+        // One of the runtime's, which it waits for when it is shut down: a start that is given up leaves nobody else to.
+        let handle = tokio::task::spawn_blocking(move || match producer::claim(setup) {
+            Ok((line, predecessor)) => {
+                if claimed_sender.send(Ok(predecessor)).is_ok() {
+                    serve(line, &jobs, &verdict_sender);
                 }
-                // Nobody may be waiting for it.
-                ended_sender.send(()).unwrap_or_default();
-            })
-            .map_err(|error| StartError::Failed(format!("no thread for the producer: {error}")))?;
-        let mut thread = Thread { ended, handle: Some(handle) };
+            }
+            Err(trouble) => drop(claimed_sender.send(Err(trouble))),
+        });
+        let mut thread = Thread(Some(handle));
         let claimed = claimed.await.unwrap_or_else(|_| {
             Err(Trouble::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
         });
@@ -179,25 +172,17 @@ impl Publisher {
 
 /// The producer's thread.
 #[derive(Debug)]
-struct Thread {
-    /// Told as its last act.
-    ended: oneshot::Receiver<()>,
-    handle: Option<JoinHandle<()>>,
-}
+struct Thread(Option<JoinHandle<()>>);
 
 impl Thread {
-    /// Waits until it is gone: OpenSSL frees what it keeps for a thread when that thread ends, which must not happen
-    /// while a process that exits takes OpenSSL down. Cancel safe.
+    /// Waits until its client is closed. That the thread itself is gone is the runtime's to wait for: OpenSSL frees what it
+    /// keeps for a thread when that thread ends, which must not happen while a process that exits takes OpenSSL down.
+    /// Cancel safe.
     async fn join(&mut self) {
-        if let Some(handle) = &self.handle
-            && !handle.is_finished()
-        {
-            // It is told even where the thread failed, by the other end's drop.
-            drop((&mut self.ended).await);
-        }
-        if let Some(handle) = self.handle.take() {
-            // Nothing but its own memory is left for it to free.
-            drop(handle.join());
+        if let Some(handle) = &mut self.0 {
+            // Where the thread failed, nothing is left to wait for.
+            drop(handle.await);
+            self.0 = None;
         }
     }
 }

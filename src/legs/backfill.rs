@@ -101,7 +101,7 @@ pub struct Backfill {
 /// What ends a walk early.
 pub(super) enum Interrupted {
     Stopped,
-    /// A cursor of this walk led nowhere: the walk begins anew.
+    /// A cursor of this walk led nowhere, or no longer as far as it did: the walk begins anew.
     Lost,
 }
 
@@ -145,7 +145,10 @@ impl Backfill {
                 Err(Interrupted::Lost) => {
                     // A provider that forgets every cursor must not be walked in a circle.
                     let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                    warn!(retry_in_ms, "a cursor that the provider gave leads nowhere: walking again");
+                    warn!(
+                        retry_in_ms,
+                        "a cursor that the provider gave leads nowhere, or no longer as far: walking again"
+                    );
                     if self.pause(wait).await.is_err() {
                         return;
                     }
@@ -189,11 +192,14 @@ impl Backfill {
                         info!(pages, "backfill under way");
                     }
                 }
-                Step::Out { page: number, starting_after, kept: _ } => {
+                Step::Out { page: number, starting_after, lowest, .. } => {
                     let page = match kept.remove(&number) {
                         Some(page) => page,
                         None => self.page(starting_after.as_deref()).await?.0,
                     };
+                    if !walk::reaches_down(&page, lowest.as_deref()) {
+                        return Err(Interrupted::Lost);
+                    }
                     events += self.hand_on(page, mark_ms).await?;
                 }
                 Step::Done { reached } => break reached,
@@ -295,7 +301,8 @@ impl Backfill {
                         limit /= 2;
                         continue;
                     }
-                    Err(RestError::Status { status: 400 | 404, .. }) if starting_after.is_some() => {
+                    // How a cursor fails that the log has forgotten is not documented; asked again, it fails again.
+                    Err(RestError::Status { status: 400 | 404 | 410 | 422, .. }) if starting_after.is_some() => {
                         return Err(Interrupted::Lost);
                     }
                     Err(error) => error,

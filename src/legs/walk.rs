@@ -51,6 +51,14 @@ pub fn wanted(page: Page, mark_ms: i64) -> impl Iterator<Item = Listed> {
     page.events.into_iter().rev().filter(move |event| event.occurred_at_ms.is_none_or(|ms| ms >= mark_ms))
 }
 
+/// Whether a page that was asked for again still reaches down to the `lowest` id that it held on the way down, or else
+/// to the end of the log. One that is shorter (a smaller limit, an event that the log shows late) would leave a hole
+/// between itself and the page below, which was handed on already.
+pub fn reaches_down(page: &Page, lowest: Option<&str>) -> bool {
+    let holds = |lowest| page.events.iter().any(|event| event.id.as_deref() == Some(lowest));
+    page.has_more == Some(false) || lowest.is_none_or(holds)
+}
+
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -67,6 +75,8 @@ pub enum Step {
         starting_after: Option<String>,
         /// Whether its body was kept.
         kept: bool,
+        /// The lowest id that it held on the way down: a page that is asked for again has to reach down to it.
+        lowest: Option<String>,
     },
     /// All was handed on.
     Done {
@@ -82,6 +92,7 @@ pub enum Step {
 pub struct Walk {
     /// Cursor and whether the body is kept, of each page on the way down.
     pages: VecDeque<(Option<String>, bool)>,
+    /// The lowest id of the page that was last looked at: on the way out, of the one that comes out next.
     next_cursor: Option<String>,
     kept_bytes: usize,
     bottom: Option<Bottom>,
@@ -110,7 +121,10 @@ impl Walk {
             return Step::Down { starting_after: self.next_cursor.clone() };
         };
         match self.pages.pop_back() {
-            Some((starting_after, kept)) => Step::Out { page: self.pages.len(), starting_after, kept },
+            Some((starting_after, kept)) => {
+                let lowest = std::mem::replace(&mut self.next_cursor, starting_after.clone());
+                Step::Out { page: self.pages.len(), starting_after, kept, lowest }
+            }
             None if bottom == Bottom::Broken => Step::Broken,
             None => Step::Done { reached: bottom == Bottom::Mark },
         }
@@ -169,9 +183,10 @@ mod tests {
                         has_more: Some(page.last() != log.last()),
                     });
                 }
-                Step::Out { starting_after, kept, .. } => {
+                Step::Out { starting_after, kept, lowest, .. } => {
                     asked += usize::from(!kept);
                     let page = page_after(starting_after.as_deref());
+                    assert_eq!(page.last().map(u64::to_string), lowest);
                     out.extend(page.iter().rev().filter(|event| **event >= mark));
                 }
                 Step::Done { reached } => return (out, reached, asked),
@@ -202,6 +217,19 @@ mod tests {
         let log: Vec<u64> = (1..=1000).rev().collect();
         let (out, _, asked) = walk_through(&log, 100, 0, KEPT_BYTES_MAX / 4);
         assert_eq!((out.len(), asked), (1000, 10 + 6));
+    }
+
+    #[test]
+    fn a_page_that_became_shorter_leaves_a_hole_unless_the_log_ends_with_it() {
+        let listed = |id: &str| Listed { bytes: bytes::Bytes::new(), id: Some(id.to_owned()), occurred_at_ms: None };
+        let page = |ids: &[&str], has_more| Page { events: ids.iter().map(|id| listed(id)).collect(), has_more };
+        assert!(reaches_down(&page(&["b", "a"], Some(true)), Some("a")));
+        assert!(reaches_down(&page(&["b", "a", "0"], None), Some("a")), "longer is no hole");
+        assert!(reaches_down(&page(&[], Some(true)), None), "it held nothing");
+        for has_more in [Some(true), None] {
+            assert!(!reaches_down(&page(&["b"], has_more), Some("a")));
+        }
+        assert!(reaches_down(&page(&["b"], Some(false)), Some("a")), "the log has forgotten it meanwhile");
     }
 
     #[test]

@@ -187,7 +187,7 @@ async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_bac
 }
 
 /// The relay logs in as somebody with permissions of his own; the tests read without any.
-async fn with_permissions(broker: &Broker, test: &str) -> (Rig, Rig) {
+pub async fn with_permissions(broker: &Broker, test: &str) -> (Rig, Rig) {
     let open = Rig::new(broker.bootstrap(), test).await;
     let mut config = open.config.clone();
     config.kafka.bootstrap_servers = broker.secured().bootstrap.clone();

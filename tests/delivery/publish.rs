@@ -99,6 +99,25 @@ async fn a_successor_finds_what_its_predecessor_committed() {
     assert_ne!(claim.run, predecessor.run);
 }
 
+/// A relay that comes no further than its claim does not hide from the next one since when nobody was there.
+#[tokio::test]
+async fn a_claim_keeps_the_time_of_the_marks_that_it_carries_on() {
+    let config = config(TestBroker::shared().bootstrap(), &unique("claims"));
+    let claim = async || {
+        let (publisher, predecessor) = start(&config).await;
+        assert!(publisher.close(Duration::from_secs(10)).await);
+        predecessor
+    };
+    assert_eq!(claim().await, None);
+    let (first, second) = (claim().await.unwrap(), claim().await.unwrap());
+    assert_ne!(first.run, second.run);
+    assert_eq!(first.at_ms(), second.at_ms());
+    let (mut publisher, _) = start(&config).await;
+    commit(&mut publisher, Batch::default(), "evt_1-1").await.unwrap();
+    assert!(publisher.close(Duration::from_secs(10)).await);
+    assert!(claim().await.unwrap().at_ms() > first.at_ms(), "what it did itself has its own time");
+}
+
 #[tokio::test]
 async fn topics_of_another_environment_are_refused() {
     let mut config = config(TestBroker::shared().bootstrap(), &unique("environment"));

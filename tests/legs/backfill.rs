@@ -5,6 +5,7 @@ use pepay_relay::clock::Clock;
 use pepay_relay::config;
 use pepay_relay::legs::backfill::{Backfill, Walks};
 use pepay_relay::legs::progress::{Note, Position};
+use pepay_relay::legs::walk::KEPT_BYTES_MAX;
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
 use pepay_relay::provider::{rest::Rest, tls};
 use pepay_relay::telemetry::{Health, LegState, Metrics, Unproven};
@@ -242,7 +243,7 @@ async fn a_page_is_asked_for_until_it_is_there() {
 
 #[tokio::test]
 async fn a_cursor_that_the_provider_has_lost_begins_the_walk_anew() {
-    for status in ["400 Bad Request", "404 Not Found"] {
+    for status in ["400 Bad Request", "404 Not Found", "410 Gone", "422 Unprocessable Entity"] {
         let mut rig = Rig::start().await;
         rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
         let lost = says(status, "", include_str!("../fixtures/errors/404.not-found.json"));
@@ -251,6 +252,27 @@ async fn a_cursor_that_the_provider_has_lost_begins_the_walk_anew() {
         rig.walked(&["evt_9000-0"]).await;
         rig.finish().await;
     }
+}
+
+/// A page that is asked for again on the way out comes with fewer events than on the way down: the walk begins anew,
+/// instead of passing over what lies between it and the page below.
+#[tokio::test]
+async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_anew() {
+    // Two such bodies are more than a walk keeps, so that the lower page is asked for twice.
+    let wide = |ids: &[&str], has_more| {
+        let events = ids.iter().map(|id| event(id)).collect::<Vec<_>>().join(",");
+        let space = " ".repeat(KEPT_BYTES_MAX / 2 + 1);
+        says("200 OK", "", &format!(r#"{{"success":true,"data":{{"data":[{events}{space}],"has_more":{has_more}}}}}"#))
+    };
+    let mut rig = Rig::start().await;
+    let (upper, lower) = ("limit=100", "limit=100&starting_after=evt_9000-0");
+    for again in [wide(&["evt_8000-0"], true), wide(&["evt_8000-0", "evt_7000-0", "evt_1-0"], true)] {
+        rig.answer(upper, &wide(&["evt_9000-0"], true)).await;
+        rig.answer(lower, &wide(&["evt_8000-0", "evt_7000-0", "evt_1-0"], true)).await;
+        rig.answer(lower, &again).await;
+    }
+    rig.walked(&["evt_7000-0", "evt_8000-0", "evt_9000-0"]).await;
+    rig.finish().await;
 }
 
 #[tokio::test]

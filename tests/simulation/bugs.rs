@@ -29,10 +29,12 @@ pub enum Bug {
     HoldDropped,
     /// A log that no longer reaches back is taken for all there is.
     LossUnsaid,
+    /// A page that is asked for again and comes shorter is taken for all that it was.
+    ShortPageTaken,
 }
 
 impl Bug {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -46,5 +48,6 @@ impl Bug {
         Self::StaleCheckOff,
         Self::HoldDropped,
         Self::LossUnsaid,
+        Self::ShortPageTaken,
     ];
 }

@@ -151,6 +151,8 @@ impl World {
             (None, Some(predecessor)) => (predecessor.marks.clone(), 0),
             (None, None) => (pepay_relay::kafka::Marks::default(), 0),
         };
+        let carried = relay.predecessor.as_ref().filter(|_| relay.job.is_none());
+        let at = carried.map_or_else(|| rfc3339(at_ms), |predecessor| predecessor.at.clone());
         if self.scenario.has(Bug::CursorBeforeCommit)
             && let Some(later) = later
         {
@@ -176,8 +178,7 @@ impl World {
             };
             records.push((record.topic(), made));
         }
-        let checkpoint =
-            Checkpoint { run: relay.run.clone(), commit, marks, at: rfc3339(at_ms), environment: "devnet".to_owned() };
+        let checkpoint = Checkpoint { run: relay.run.clone(), commit, marks, at, environment: "devnet".to_owned() };
         let control = Record {
             key: b"relay/checkpoint".to_vec(),
             event: None,

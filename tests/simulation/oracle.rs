@@ -1,7 +1,7 @@
 //! What must hold: judged at every commit by what the transaction makes visible, and at the end by what is there.
 
 use crate::kafka::{Record, State};
-use crate::provider::{Fate, HISTORY_MS, Provider};
+use crate::provider::{Event, Fate, HISTORY_MS, Provider};
 use crate::scenario::{OVERLAP_MS, START_MS};
 use crate::world::World;
 use pepay_relay::kafka::Topic;
@@ -23,6 +23,8 @@ pub struct Oracle {
     /// Events that were answered 2xx.
     pub accepted: HashSet<usize>,
     closed_gaps: HashSet<u64>,
+    /// When the first checkpoint of all was committed: what the log forgot before is no promise of anybody.
+    began_ms: Option<i64>,
     /// Times of which a relay said that they cannot be proven: losses are borne there alone.
     unproven: Vec<Period>,
     /// The hold ended before its walk: events may be stale.
@@ -47,6 +49,14 @@ impl Oracle {
 }
 
 impl World {
+    /// Whether the event may be missing: its time is told to be unproven, or it was the log's to forget before there
+    /// was a relay. One that the log still shows is wanted in any case.
+    fn bears_loss_of(&self, event: &Event) -> bool {
+        let before_all = self.oracle.began_ms.is_none_or(|began_ms| event.ms < began_ms);
+        let forgotten = before_all && !Provider::shows(&self.scenario, event, self.now);
+        forgotten || self.oracle.bears_loss_at(event.ms)
+    }
+
     /// The coordinator has decided to commit: nothing can take this transaction back.
     pub fn judge_commit(&mut self, transaction: usize) {
         let records = self.kafka.transactions[transaction].records.clone();
@@ -64,6 +74,7 @@ impl World {
         let checkpoint =
             records.iter().rev().find_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone());
         let Some(checkpoint) = checkpoint else { return };
+        self.oracle.began_ms.get_or_insert(self.now);
         let overlap = Duration::from_millis(OVERLAP_MS as u64);
         let progress = resume(&checkpoint.marks, overlap);
         if progress.gaps().len() > 100 {
@@ -75,7 +86,7 @@ impl World {
         let Some(mark) = mark else { return };
         for (number, event) in self.provider.events.iter().enumerate() {
             let logged = event.visible_ms.is_some_and(|ms| ms <= self.now);
-            let awaited = !self.oracle.has(number) && !event.future && !self.oracle.bears_loss_at(event.ms);
+            let awaited = !self.oracle.has(number) && !event.future && !self.bears_loss_of(event);
             if logged && (HISTORY_MS..mark).contains(&event.ms) && awaited {
                 let ms = event.ms - START_MS;
                 self.oracle.fail(format!("P1: event {number} of {ms} ms is behind the mark and does not stand"));
@@ -144,7 +155,7 @@ impl World {
     /// Everything has been calm for a while.
     pub fn judge_end(&mut self) -> Result<(), String> {
         for (number, event) in self.provider.events.iter().enumerate() {
-            if event.visible_ms.is_some() && !self.oracle.has(number) && !self.oracle.bears_loss_at(event.ms) {
+            if event.visible_ms.is_some() && !self.oracle.has(number) && !self.bears_loss_of(event) {
                 return Err(format!("P1: event {number} of {} ms is lost", event.ms - START_MS));
             }
             if self.oracle.accepted.contains(&number)

@@ -91,6 +91,8 @@ pub struct Scenario {
     pub odd: i64,
     pub rest_fails: i64,
     pub rest_ms: i64,
+    /// Per mille of pages that hold fewer events than they could.
+    pub short_pages: i64,
     /// Records of `orders` that one batch may hold.
     pub batch_records_max: usize,
     pub aborts: i64,
@@ -144,6 +146,7 @@ impl Scenario {
             odd,
             rest_fails,
             rest_ms: if rng.chance(300) { 3000 } else { 200 },
+            short_pages: if rng.chance(500) { rng.range(1, 500) } else { 0 },
             batch_records_max,
             aborts,
             doubts,

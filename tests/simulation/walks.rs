@@ -45,6 +45,8 @@ struct Walking {
     started_ms: Option<i64>,
     down: bool,
     cursor: Option<String>,
+    /// The lowest id that the page asked for again held before.
+    lowest: Option<String>,
     kept: HashMap<usize, Page>,
     out: VecDeque<Listed>,
     retry_ms: i64,
@@ -86,7 +88,12 @@ impl World {
             }
             Step::PageAsked(of, cursor) if of == token => {
                 let fails = !self.provider.rest_up || (self.active && self.rng.chance(self.scenario.rest_fails));
-                let page = self.provider.page(&self.scenario, cursor.as_deref(), PAGE_EVENTS_MAX, self.now);
+                let limit = match self.active && self.rng.chance(self.scenario.short_pages) {
+                    // Two at least: below a page of nothing but an event without an id there is no way on.
+                    true => self.rng.range(2, self.scenario.page_events as i64) as usize,
+                    false => PAGE_EVENTS_MAX,
+                };
+                let page = self.provider.page(&self.scenario, cursor.as_deref(), limit, self.now);
                 if !fails {
                     let now = self.now;
                     self.relays[number].learn(now);
@@ -125,6 +132,7 @@ impl World {
             started_ms: None,
             down: true,
             cursor: None,
+            lowest: None,
             kept: HashMap::new(),
             out: VecDeque::new(),
             retry_ms: RETRY_MIN_MS,
@@ -153,10 +161,10 @@ impl World {
                     (walking.down, walking.asked_ms) = (true, now_ms);
                     return self.ask_page(number, starting_after);
                 }
-                Next::Out { page, starting_after, .. } => match walking.kept.remove(&page) {
+                Next::Out { page, starting_after, lowest, .. } => match walking.kept.remove(&page) {
                     Some(page) => walking.out = walk::wanted(page, walking.mark_ms).collect(),
                     None => {
-                        walking.down = false;
+                        (walking.down, walking.lowest) = (false, lowest);
                         return self.ask_page(number, starting_after);
                     }
                 },
@@ -239,6 +247,12 @@ impl World {
                     let started_ms = walking.started_ms.unwrap_or_default();
                     relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
                 }
+            }
+            Some(Some(page))
+                if !walk::reaches_down(&page, walking.lowest.as_deref()) && !self.scenario.has(Bug::ShortPageTaken) =>
+            {
+                relay.walker.walking = None;
+                return self.walker_wake(number);
             }
             Some(Some(page)) => {
                 walking.retry_ms = RETRY_MIN_MS;

@@ -1,0 +1,78 @@
+//! The process leaves by its own status: no signal ends it, whenever it is stopped and whatever its threads are about.
+//!
+//! OpenSSL frees what it keeps for a thread when that thread ends. A thread of librdkafka's, or one of ours that used it,
+//! which ends while the process takes OpenSSL down crashes it, mostly in the allocator. So brokers here speak TLS.
+
+use super::pressure::with_permissions;
+use crate::support::kafka::Broker;
+use crate::support::process::{self, Process};
+use crate::support::relay::{Rig, until};
+use crate::support::settings::{config, secrets};
+use pepay_relay::kafka::{Broker as KafkaBroker, Publisher};
+use pepay_relay::telemetry::{Health, Metrics};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+/// Starts of each kind; `SECURED_STARTS` says otherwise.
+const STARTS: u64 = 6;
+
+/// Longer than a start takes, so that moments of every phase are hit, and some while it relays.
+const MOMENTS_MS: u64 = 1_500;
+
+/// Each `check` ends with 0 and each `run` that is told to stop too, at a moment that nobody chose.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_signal_ends_a_process_that_speaks_tls_to_kafka() {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
+    let wanted = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let (starts, seed) = (wanted("SECURED_STARTS").unwrap_or(STARTS), wanted("SECURED_SEED").unwrap_or(7));
+    let broker = Broker::start_secured();
+    let (_rig, secured) = with_permissions(&broker, "leaving").await;
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut ends = Vec::new();
+    for n in 0..starts {
+        // The moment is what is tested: no event stands for it.
+        let moment = Duration::from_millis(random.random_range(0..MOMENTS_MS));
+        ends.push((format!("run {n}, stopped after {moment:?}"), stopped_after(&secured, moment).await));
+        let (status, said) = process::check(&secured).await;
+        ends.push((format!("check {n}: {said}"), status));
+    }
+    let count = |wanted: Option<i32>| ends.iter().filter(|(_, end)| *end == wanted).count();
+    println!("{} ends, seed {seed}: {} with status 0, {} by a signal", ends.len(), count(Some(0)), count(None));
+    let wrong: Vec<_> = ends.iter().filter(|(_, end)| *end != Some(0)).collect();
+    assert!(wrong.is_empty(), "SECURED_SEED={seed}: {wrong:?}");
+}
+
+/// A signal during the start drops the future of the claim: its thread is waited for before the process goes on to leave.
+#[test]
+fn a_claim_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let metrics = Arc::new(Metrics::new("test"));
+    runtime.block_on(async {
+        // A broker that says nothing: the claim waits for it.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = config(&silent.local_addr().unwrap().to_string(), "given-up");
+        let (secrets, health) = (secrets(None), Arc::new(Health::default()));
+        let claim = Publisher::start(&config, &secrets, KafkaBroker::Embedded, Arc::clone(&metrics), health);
+        tokio::select! {
+            claimed = claim => panic!("nobody answered: {:?}", claimed.map(|_| ())),
+            asked = silent.accept() => drop(asked.unwrap()),
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(30));
+    assert_eq!(Arc::strong_count(&metrics), 1, "the thread that shares them has ended");
+}
+
+/// A `run` that is told to stop so long after it listens to signals; its status, `None` by a signal.
+async fn stopped_after(rig: &Rig, moment: Duration) -> Option<i32> {
+    let mut relay = Process::start(rig);
+    // Signals are listened to before the admin listener is bound.
+    until("it listens", || TcpStream::connect(rig.config.admin.listen).is_ok()).await;
+    sleep(moment).await;
+    relay.signal("TERM");
+    relay.ended().await
+}
