@@ -9,7 +9,9 @@ use crate::config::LogFormat;
 use rdkafka::config::RDKafkaLogLevel;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::MetadataExt;
 use tracing::field::{Field, Visit};
+use tracing::{Level, Metadata};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
@@ -48,7 +50,11 @@ impl Logs {
         #[expect(clippy::disallowed_methods, reason = "NO_COLOR belongs to the terminal, not to the settings")]
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (level, filter) = reloadable(level)?;
-        tracing_subscriber::registry().with(layer(format, colours, io::stderr).with_filter(filter)).try_init()?;
+        let layer = match is_journal() {
+            true => layer(format, false, Ranked(io::stderr)),
+            false => layer(format, colours, io::stderr),
+        };
+        tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
         Ok(Self { level })
     }
 
@@ -56,6 +62,15 @@ impl Logs {
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         Ok(self.level.reload(parse_level(level)?)?)
     }
+}
+
+/// Whether stderr is the journal's: systemd names its device and inode (systemd.exec(5), `$JOURNAL_STREAM`), so that what
+/// was piped elsewhere is not taken for it.
+fn is_journal() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "systemd's word about stderr, no setting")]
+    let stream = std::env::var("JOURNAL_STREAM");
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream.is_ok_and(|stream| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
 /// A line of librdkafka's, written with its facility as a field under the target `rdkafka`.
@@ -166,6 +181,44 @@ impl Visit for Line {
     }
 }
 
+/// Lines for the journal, which reads the priority of each from its beginning (sd-daemon(3)).
+struct Ranked<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Ranked<W> {
+    type Writer = RankedWriter<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        RankedWriter { priority: "<6>", writer: self.0.make_writer() }
+    }
+
+    fn make_writer_for(&'w self, line: &Metadata<'_>) -> Self::Writer {
+        let priority = match *line.level() {
+            Level::ERROR => "<3>",
+            Level::WARN => "<4>",
+            Level::INFO => "<6>",
+            Level::DEBUG | Level::TRACE => "<7>",
+        };
+        RankedWriter { priority, writer: self.0.make_writer_for(line) }
+    }
+}
+
+struct RankedWriter<W> {
+    priority: &'static str,
+    writer: W,
+}
+
+impl<W: Write> Write for RankedWriter<W> {
+    /// A whole line, as [`EscapedWriter`]'s; it goes out in one piece, so that no other line comes between.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.writer.write_all(&[self.priority.as_bytes(), line].concat())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
 /// JSON, whose C0 characters are escaped already: escapes the rest inside its texts, the only place for them.
 struct Escaped<W>(W);
 
@@ -174,6 +227,10 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Escaped<W> {
 
     fn make_writer(&'w self) -> Self::Writer {
         EscapedWriter(self.0.make_writer())
+    }
+
+    fn make_writer_for(&'w self, line: &Metadata<'_>) -> Self::Writer {
+        EscapedWriter(self.0.make_writer_for(line))
     }
 }
 
@@ -291,6 +348,30 @@ mod tests {
         let log = || tracing::info!(cause = %"reset", retry_in_ms = 500, "stream disconnected");
         let line = written(LogFormat::Text, false, log);
         assert!(line.ends_with(": stream disconnected cause=reset retry_in_ms=500\n"), "{line}");
+    }
+
+    #[test]
+    fn the_journal_learns_the_priority_of_each_line() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let written = Written::default();
+            let writer = written.clone();
+            let layer = layer(format, false, Ranked(move || writer.clone())).with_filter(LevelFilter::TRACE);
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+                tracing::error!("e");
+                tracing::warn!("w");
+                tracing::info!("i");
+                tracing::debug!("d");
+                tracing::trace!("t");
+            });
+            let lines = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let priorities: Vec<&str> = lines.lines().map(|line| &line[..3]).collect();
+            assert_eq!(priorities, ["<3>", "<4>", "<6>", "<7>", "<7>"], "{lines}");
+            if format == LogFormat::Json {
+                let objects = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(&line[3..]));
+                assert!(objects.into_iter().all(|object| object.is_ok()), "{lines}");
+            }
+        }
+        assert!(!is_journal(), "a test's stderr is none");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::clock::now_ms;
 use crate::config;
 use crate::legs::{Intake, IntakeFull, Leg, Outcome};
 use crate::provider::signature::Refusal;
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, Metrics, RateLimited};
 use hyper::body::Incoming;
 use hyper::{Method, Request};
 use secrecy::SecretString;
@@ -29,14 +29,7 @@ pub(super) struct Door {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     budget: Budget,
-    rejected: Mutex<Rejected>,
-}
-
-/// Rejections since the last log line, and when that was.
-#[derive(Debug, Default)]
-struct Rejected {
-    logged_at: Option<Instant>,
-    unsaid: u64,
+    rejected: Mutex<RateLimited>,
 }
 
 impl Door {
@@ -48,7 +41,15 @@ impl Door {
         metrics: Arc<Metrics>,
     ) -> Self {
         let budget = Budget::new(settings.unverified_bytes_max);
-        Self { settings, secrets, intake, health, metrics, budget, rejected: Mutex::default() }
+        Self {
+            settings,
+            secrets,
+            intake,
+            health,
+            metrics,
+            budget,
+            rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)),
+        }
     }
 
     /// The answer to a request of `peer`, counted.
@@ -117,10 +118,8 @@ impl Door {
 
     fn say_rejected(&self, peer: IpAddr, refusal: Refusal) {
         let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        rejected.unsaid += 1;
-        if rejected.logged_at.is_none_or(|at| at.elapsed() >= REJECTED_LOG_EVERY) {
-            tracing::warn!(reason = %refusal, %peer, count = rejected.unsaid, "webhook rejected");
-            *rejected = Rejected { logged_at: Some(Instant::now()), unsaid: 0 };
+        if let Some(unsaid) = rejected.allow(Instant::now().into_std()) {
+            tracing::warn!(reason = %refusal, %peer, count = unsaid.saturating_add(1), "webhook rejected");
         }
     }
 }
