@@ -79,7 +79,7 @@ pub(super) async fn run(arguments: &Smoke, settings: &Settings, output: Output) 
 enum Stage {
     Before,
     Opening,
-    Open(Result<Witness, Exit>),
+    Open(Result<Box<Witness>, Exit>),
 }
 
 /// Leaves nothing of ours in Kafka.
@@ -117,7 +117,7 @@ async fn walk(
         false => report.not_checked("stream", "turned off by stream.enabled")?,
     }
     *stage = Stage::Opening;
-    *stage = Stage::Open(Witness::open(settings, own).await);
+    *stage = Stage::Open(Witness::open(settings, own).await.map(Box::new));
     let Stage::Open(witness) = stage else { return Err(Exit::failed("nobody looks at Kafka; try again")) };
     let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url());
     match arguments.webhook_url.clone().or(inside) {
@@ -125,7 +125,7 @@ async fn walk(
         Some(url) => report.tell("webhook", webhook(&url, settings).await)?,
         None => report.not_checked("webhook", "name our ingress as the provider reaches it with --webhook-url")?,
     }
-    ping(arguments.wait_for_ping, config, report, witness.as_ref()).await?;
+    ping(arguments.wait_for_ping, config, report, witness.as_deref()).await?;
     let customer = Customer::Id(named.map_or(CUSTOMER, String::as_str).to_owned());
     let began_s = now_ms().div_euclid(1000).saturating_sub(CLOCKS_DISAGREE_S);
     let bought = match purchases(&rest, &customer, &arguments.product).await {
