@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::kafka::aside::{Aside, Written};
 use crate::kafka::topics::inspect;
 use crate::kafka::{Batch, Topic};
-use crate::legs::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, wanted};
+use crate::legs::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, reaches_down, wanted};
 use crate::provider::page::{Listed, decode_page};
 use crate::provider::rest::{Rest, RestError};
 use crate::relay::replay::Replay;
@@ -121,6 +121,12 @@ impl Job<'_> {
                     bodies.insert(walk.depth() - 1, body);
                 }
                 continue;
+            }
+            if let Step::Out { lowest, .. } = &step
+                && !reaches_down(&page, lowest.as_deref())
+            {
+                let detail = "a page that came shorter when it was asked for again";
+                return Err(failed(RestError::Malformed(detail.to_owned())));
             }
             let passed = page.events.len();
             let events: Vec<Listed> = wanted(page, mark_ms).filter(|event| which.takes(event)).collect();

@@ -230,7 +230,7 @@ fn fits(status: &Value, place: &str, (kind, value, text, time): &(String, String
 
 #[tokio::test]
 async fn the_command_shows_the_same() {
-    let scene = Scene::build().await;
+    let mut scene = Scene::build().await;
     scene.orders(1, Duration::ZERO).await;
     scene.quiet().await;
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -258,6 +258,8 @@ async fn the_command_shows_the_same() {
     for word in ["relay   shop", "state   ready", "websocket   connected", "first_start"] {
         assert!(stdout.contains(word), "{word}:\n{stdout}");
     }
+    scene.daemon.stop();
+    timeout(PATIENCE, scene.daemon.ended()).await.unwrap().unwrap();
     drop(scene);
     let (status, stdout, stderr) = ask("table").await;
     assert_eq!((status, stdout.as_str()), (Some(1), ""));
