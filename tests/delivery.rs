@@ -7,7 +7,8 @@
     clippy::print_stdout,
     missing_docs,
     dead_code,
-    unreachable_pub
+    unreachable_pub,
+    reason = "tests print, fail loudly, and share files of which each uses a part"
 )]
 
 mod support;

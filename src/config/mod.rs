@@ -20,7 +20,7 @@ mod types;
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};
 pub use mistakes::{Mistake, Mistakes, Warning};
 pub(crate) use rules::is_log_level;
-pub use secrets::{Secrets, api_key, kafka_password, secrets, webhook_secrets};
+pub use secrets::{Secrets, secrets};
 pub use source::{DEFAULT_FILE, Sources};
 pub use table::{DefaultValue, SETTINGS, Setting};
 pub use types::{

@@ -76,21 +76,6 @@ pub fn secrets(config: &Config, sources: &Sources) -> Result<(Secrets, Vec<Warni
     Ok((secrets, warnings))
 }
 
-/// The commerce API key alone.
-pub fn api_key(config: &Config, sources: &Sources) -> Result<SecretString, Mistakes> {
-    one(|mistakes, warnings| read_api_key(config, sources, mistakes, warnings))
-}
-
-/// The webhook secrets alone, newest first, at least one.
-pub fn webhook_secrets(config: &Config, sources: &Sources) -> Result<Vec<SecretString>, Mistakes> {
-    one(|mistakes, warnings| read_webhook(config, sources, mistakes, warnings))
-}
-
-/// The Kafka password alone; `None` without `kafka.username`.
-pub fn kafka_password(config: &Config, sources: &Sources) -> Result<Option<SecretString>, Mistakes> {
-    one(|mistakes, warnings| read_kafka_password(config, sources, mistakes, warnings))
-}
-
 /// For a key that is a secret in a place for settings: how to give it instead.
 pub(super) fn remedy_for_key(key: &str) -> Option<String> {
     let leaf = key.rsplit('.').next().unwrap_or(key).replace('-', "_").to_lowercase();
@@ -114,12 +99,6 @@ pub(super) fn collect(
     let webhook = if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
     let kafka_password = read_kafka_password(config, sources, mistakes, warnings);
     Secrets { api_key, webhook, kafka_password }
-}
-
-fn one<T>(read: impl FnOnce(&mut Vec<Mistake>, &mut Vec<Warning>) -> T) -> Result<T, Mistakes> {
-    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
-    let secret = read(&mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes).map(|()| secret)
 }
 
 pub(super) fn read_api_key(

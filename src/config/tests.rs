@@ -1,6 +1,6 @@
 //! The settings as a user meets them: files with mistakes, the environment, secrets, reloads, the example file.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod example;
 mod secrets;

@@ -73,7 +73,7 @@ impl Checkpoint {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
 
     fn example() -> Checkpoint {

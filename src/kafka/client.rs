@@ -343,7 +343,7 @@ pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use crate::config::Environment;
     use rdkafka::config::FromClientConfigAndContext;

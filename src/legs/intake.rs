@@ -194,7 +194,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
     use super::*;
     use futures::FutureExt;

@@ -216,7 +216,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
     use super::*;
     use proptest::prelude::*;

@@ -186,7 +186,8 @@ fn unescape(inner: &str) -> String {
     text
 }
 
-/// The character that `uXXXX…` begins with (or `uXXXX\uXXXX…`), and what follows it.
+/// The character that a text begins with which is `u` and four hex digits, or a surrogate pair of two such escapes, and
+/// what follows it.
 fn unicode(escaped: &str) -> (char, &str) {
     let unit = |text: &str| text.get(1..5).and_then(|hex| u16::from_str_radix(hex, 16).ok());
     let first = unit(escaped).unwrap_or(0xfffd);

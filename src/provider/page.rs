@@ -61,7 +61,7 @@ fn listed(body: &Bytes, slice: &str) -> Listed {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use crate::provider::event::decode;
 

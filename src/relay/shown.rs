@@ -77,7 +77,7 @@ pub(super) fn story(gap: &Gap) -> telemetry::Gap {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
 
     fn order(batch: &mut Batch, id: usize, status: &str, stale: bool) {

@@ -140,7 +140,7 @@ fn is_loopback(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use crate::config::{Config, Environment};
     use axum::body::{Body, to_bytes};

@@ -126,7 +126,7 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use crate::config::{Config, Environment};
     use crate::legs::Leg;

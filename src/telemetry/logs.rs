@@ -10,6 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 use tracing_subscriber::field::RecordFields;
@@ -69,8 +70,12 @@ impl Logs {
 fn is_journal() -> bool {
     #[expect(clippy::disallowed_methods, reason = "systemd's word about stderr, no setting")]
     let stream = std::env::var("JOURNAL_STREAM");
-    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
-    stream.is_ok_and(|stream| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
+    stream.is_ok_and(|stream| names(&stream, "/proc/self/fd/2"))
+}
+
+/// Whether `stream` is the device and the inode of what stands at `path`.
+fn names(stream: &str, path: impl AsRef<Path>) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
 
 /// A line of librdkafka's, written with its facility as a field under the target `rdkafka`.
@@ -259,7 +264,7 @@ impl<W: Write> Write for EscapedWriter<W> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use std::sync::{Arc, Mutex};
 
@@ -371,7 +376,15 @@ mod tests {
                 assert!(objects.into_iter().all(|object| object.is_ok()), "{lines}");
             }
         }
-        assert!(!is_journal(), "a test's stderr is none");
+    }
+
+    #[test]
+    fn the_journals_stream_is_told_by_device_and_inode() {
+        let (one, other) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        let file = std::fs::metadata(one.path()).unwrap();
+        let stream = format!("{}:{}", file.dev(), file.ino());
+        assert!(names(&stream, one.path()));
+        assert!(!names(&stream, other.path()) && !names("", one.path()) && !names(&stream, "/nowhere"));
     }
 
     #[test]

@@ -300,7 +300,7 @@ fn gauge(value: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use std::collections::BTreeMap;
 

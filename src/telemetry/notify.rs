@@ -120,7 +120,7 @@ fn status_line(snapshot: &Snapshot) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::super::Health;
     use super::*;
 

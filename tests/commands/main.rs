@@ -1,6 +1,12 @@
 //! Commands that ask the provider, as the real binary, against the simulator and servers that misbehave.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests print, fail loudly, and share files of which each uses a part"
+)]
 
 mod alone;
 mod away;

@@ -22,15 +22,6 @@ use tokio::process::Command;
 /// Nothing here takes long: what has not happened after this never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The way to a delivered order.
-const LIFE: [Transition; 5] = [
-    Transition::PaymentConfirmed,
-    Transition::PaymentSettled,
-    Transition::Placed,
-    Transition::Shipped,
-    Transition::DeliveryConfirmed,
-];
-
 /// A provider, and somebody who types commands. There are no settings but the address and the key: no Kafka, no webhook
 /// secret, no environment.
 struct Shop {

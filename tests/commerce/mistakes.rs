@@ -1,7 +1,8 @@
 //! What people get wrong, and what they are told: one sentence with its remedy.
 
 use super::redact::redact;
-use super::{Ended, LIFE, Shop};
+use super::{Ended, Shop};
+use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::{Options, Simulator};
 use std::fmt::Write;
 
@@ -170,7 +171,7 @@ async fn settings_are_judged_as_far_as_they_matter() {
     let file = shop.run(&["availability", "--config", "relay.toml"]).await;
     assert!(file.status == 78 && file.stderr.contains("kafka.partitions"), "what is set must be right: {file:?}");
     let order = shop.order_of("c").await;
-    shop.live(&order, &LIFE);
+    shop.live(&order, &Transition::LIFE);
     shop.write("relay.toml", "name = \"shop\"\n[commerce]\ncustomer_id = \"c\"\n");
     let read = shop.run(&["orders", "get", &order, "--watch", "--config", "relay.toml"]).await;
     assert_eq!((read.status, read.stderr.as_str()), (0, ""), "an order that has ended is not waited for: {read:?}");

@@ -1,5 +1,5 @@
 use super::redact::redact;
-use super::{LIFE, Shop, lines};
+use super::{Shop, lines};
 use pepay_relay::simulator::Transition;
 
 const BSC: &str = "0x8617E340B3D01FA5F11F306F4090FD50E238070D";
@@ -8,7 +8,7 @@ const BSC: &str = "0x8617E340B3D01FA5F11F306F4090FD50E238070D";
 async fn orders_are_listed_and_filtered() {
     let shop = Shop::open().await;
     let delivered = shop.order_of("cust_1").await;
-    shop.live(&delivered, &LIFE);
+    shop.live(&delivered, &Transition::LIFE);
     shop.order_of("cust_2").await;
     let wallet = ["--wallet-address", "0x52908400098527886E0F7030069857D2E4169EE7", "--wallet-network", "bsc"];
     shop.order(&wallet).await;
@@ -60,7 +60,7 @@ async fn every_page_is_taken_up_to_a_short_one() {
 async fn an_order_shows_its_timeline_and_shipments() {
     let shop = Shop::open().await;
     let order = shop.order_of("cust_8842").await;
-    shop.live(&order, &LIFE[..4]);
+    shop.live(&order, &Transition::LIFE[..4]);
     insta::assert_snapshot!("orders-get", shop.both(&["orders", "get", &order]).await);
     let json = shop.ok(&["orders", "get", &order, "--output", "json"]).await;
     shop.is_untouched(&json, &format!("/api/commerce/merchant/orders/{order}")).await;
@@ -73,7 +73,7 @@ async fn an_order_shows_its_timeline_and_shipments() {
 async fn a_cancellation_is_asked_for_once_a_key() {
     let shop = Shop::open().await;
     let order = shop.order_of("cust_8842").await;
-    shop.live(&order, &LIFE[..3]);
+    shop.live(&order, &Transition::LIFE[..3]);
     let issued = shop.simulator.events().len();
     let cancel = ["orders", "cancel", &order, "--refund-address", BSC];
     let first = shop.run(&cancel).await;
@@ -118,13 +118,13 @@ async fn every_transition_is_taken_by_hand() {
     insta::assert_snapshot!("orders-get-refunded", redact(&shop.ok(&["orders", "get", &order]).await));
 
     let order = shop.order_of("cust_8842").await;
-    shop.live(&order, &LIFE[..3]);
+    shop.live(&order, &Transition::LIFE[..3]);
     let shipped =
         shop.ok(&[&["devnet", "simulate", &order, "shipped", "--output", "json"], &parcel[..]].concat()).await;
     let shipment = &lines(&shipped)[0]["order"]["fulfillment"]["shipments"][0];
     assert_eq!((&shipment["carrier"], &shipment["trackingNumber"]), (&"DHL".into(), &"JD014600003RU".into()));
     shop.ok(&["devnet", "simulate", &order, "delivery_confirmed"]).await;
     let failed = shop.order_of("cust_8842").await;
-    shop.live(&failed, &LIFE[..1]);
+    shop.live(&failed, &Transition::LIFE[..1]);
     assert!(shop.ok(&["devnet", "simulate", &failed, "failed"]).await.contains("failed"));
 }

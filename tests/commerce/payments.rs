@@ -1,12 +1,13 @@
 use super::redact::redact;
-use super::{LIFE, Shop, lines};
+use super::{Shop, lines};
+use pepay_relay::simulator::Transition;
 
 #[tokio::test]
 async fn one_payment_shows_who_paid_with_what() {
     let shop = Shop::open().await;
     let order = shop.order_of("cust_8842").await;
     let unpaid = shop.ok(&["payments", "status", &order]).await;
-    shop.live(&order, &LIFE[..2]);
+    shop.live(&order, &Transition::LIFE[..2]);
     let paid = shop.both(&["payments", "status", &order]).await;
     insta::assert_snapshot!("payments-status", format!("{}\n{paid}", redact(&unpaid)));
     let json = shop.ok(&["payments", "status", &order, "--output", "json"]).await;
@@ -17,7 +18,7 @@ async fn one_payment_shows_who_paid_with_what() {
 async fn many_payments_are_rows_asked_for_fifty_at_a_time() {
     let shop = Shop::open().await;
     let orders: Vec<String> = (0..60).map(|_| shop.simulator.create_order().unwrap()).collect();
-    shop.live(&orders[1], &LIFE[..1]);
+    shop.live(&orders[1], &Transition::LIFE[..1]);
     let few = ["payments", "status", &orders[0], &orders[1]];
     insta::assert_snapshot!("payments-status-many", shop.both(&few).await);
 

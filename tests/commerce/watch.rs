@@ -1,6 +1,7 @@
 use super::redact::redact;
-use super::{LIFE, PATIENCE, Shop};
+use super::{PATIENCE, Shop};
 use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::Transition;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout};
@@ -52,11 +53,11 @@ async fn an_order_is_followed_until_it_has_ended() {
     let order = shop.order_of("cust_8842").await;
     let mut watch = Watch::start(&shop, &order, &[]);
     watch.until("Changes").await;
-    shop.live(&order, &LIFE[..3]);
+    shop.live(&order, &Transition::LIFE[..3]);
     watch.until("payment: ").await;
-    shop.live(&order, &LIFE[3..4]);
+    shop.live(&order, &Transition::LIFE[3..4]);
     watch.until("https://track.").await;
-    shop.live(&order, &LIFE[4..]);
+    shop.live(&order, &Transition::LIFE[4..]);
     assert_eq!(watch.ended().await, 0, "{}", watch.said);
     insta::assert_snapshot!("orders-watch", redact(&watch.said));
 }
@@ -67,9 +68,9 @@ async fn scripts_get_each_changed_order_as_a_line() {
     let order = shop.order_of("cust_8842").await;
     let mut watch = Watch::start(&shop, &order, &["--output", "json"]);
     watch.until("pending_payment").await;
-    shop.live(&order, &LIFE[..3]);
+    shop.live(&order, &Transition::LIFE[..3]);
     watch.until("\"status\":\"placed\"").await;
-    shop.live(&order, &LIFE[3..]);
+    shop.live(&order, &Transition::LIFE[3..]);
     assert_eq!(watch.ended().await, 0);
     let statuses: Vec<_> = super::lines(&watch.said).iter().map(|order| order["status"].clone()).collect();
     assert_eq!(statuses, ["pending_payment", "placed", "delivered"]);
@@ -86,7 +87,7 @@ async fn a_provider_that_goes_away_is_waited_for_and_a_refusal_is_not() {
     let told = tokio::time::timeout(PATIENCE, watch.stderr.next_line()).await.unwrap().unwrap().unwrap();
     assert!(told.contains("429") && told.ends_with("looking on"), "{told}");
     faults.clear();
-    shop.live(&order, &LIFE[..1]);
+    shop.live(&order, &Transition::LIFE[..1]);
     watch.until("processing").await;
     faults.set(|faults| faults.rest.refuse = Some(Answer::status(403)));
     assert_eq!(watch.ended().await, 1, "{}", watch.said);

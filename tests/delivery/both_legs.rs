@@ -1,8 +1,9 @@
 //! The whole relay, both legs at once.
 
 use crate::support::kafka::Broker;
-use crate::support::relay::{LIFE, Rig, drain, until};
+use crate::support::relay::{Rig, drain, until};
 use pepay_relay::legs::{Leg, Outcome};
+use pepay_relay::simulator::Transition;
 use std::time::Duration;
 
 const EVENTS: usize = 10_000;
@@ -30,7 +31,7 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
             rig.simulator.faults().set(|faults| faults.stream.drop_next = DROPPED);
         }
         let orders: Vec<_> = (0..TOGETHER).map(|_| rig.simulator.create_order().unwrap()).collect();
-        for step in LIFE {
+        for step in Transition::LIFE {
             orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());
         }
         issued = rig.simulator.events().len();

@@ -4,8 +4,9 @@ use crate::support::foreign::open_transaction;
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
 use crate::support::proxy::{END_TXN, Fault, INIT_PRODUCER_ID, LIST_OFFSETS, Proxy};
-use crate::support::relay::{LIFE, Rig, event_id, get, order_event, post, until};
+use crate::support::relay::{Rig, event_id, get, order_event, post, until};
 use crate::support::watch::{eventually, metric};
+use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::{Answer, Cut};
 use rdkafka::producer::Producer;
 use std::io::Write;
@@ -24,7 +25,7 @@ async fn stops(relay: &mut Process, within: Duration, left: u64) {
 
 fn live(rig: &Rig) {
     let order = rig.simulator.create_order().unwrap();
-    LIFE.iter().for_each(|step| rig.simulator.simulate(&order, *step).unwrap());
+    Transition::LIFE.iter().for_each(|step| rig.simulator.simulate(&order, *step).unwrap());
 }
 
 /// The next start brings everything, each once.

@@ -2,16 +2,17 @@
 
 use crate::support::kafka::Broker;
 use crate::support::records::{Record, control_until};
-use crate::support::relay::{LIFE, Rig, drain, until};
+use crate::support::relay::{Rig, drain, until};
 use pepay_relay::daemon::Daemon;
 use pepay_relay::legs::{Cause, Leg, Outcome};
+use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::faults::Since;
 use pepay_relay::simulator::{Answer, Cut};
 use serde_json::Value;
 
 fn live(rig: &Rig) {
     let order = rig.simulator.create_order().unwrap();
-    LIFE.iter().for_each(|step| rig.simulator.simulate(&order, *step).unwrap());
+    Transition::LIFE.iter().for_each(|step| rig.simulator.simulate(&order, *step).unwrap());
 }
 
 /// Waits until the control topic holds a closed gap of this cause, and no gap is open.
@@ -130,7 +131,7 @@ async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
     // More than the simulator buffers for a reader that does not read: it drops what it has, and asks for a resync.
     rig.simulator.faults().set(|faults| faults.stream.silent = true);
     let orders: Vec<_> = (0..600).map(|_| rig.simulator.create_order().unwrap()).collect();
-    for step in LIFE {
+    for step in Transition::LIFE {
         orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());
     }
     rig.simulator.faults().clear();

@@ -4,7 +4,7 @@
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
 use crate::support::records::{Record, committed, control_until};
-use crate::support::relay::{LIFE, Rig, get, until};
+use crate::support::relay::{Rig, get, until};
 use pepay_relay::clock::now_ms;
 use pepay_relay::kafka::Topic;
 use pepay_relay::simulator::{Simulator, Transition};
@@ -84,7 +84,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
     // It goes on, and its walks each second say no more of it.
     let gap = closed(&rig, "restart").await;
     assert_eq!(gap["closed_by"], "unproven", "{gap}");
-    LIFE[1..].iter().for_each(|step| rig.simulator.simulate(&quiet, *step).unwrap());
+    Transition::LIFE[1..].iter().for_each(|step| rig.simulator.simulate(&quiet, *step).unwrap());
     rig.until_delivered_but(&lost).await;
     let mut found = published(&committed(&rig.config, Topic::Orders).await);
     found.extend(published(&committed(&rig.config, Topic::Invoices).await));

@@ -7,10 +7,11 @@ use crate::support::half_open::HalfOpen;
 use crate::support::kafka::{Broker, STRANGER};
 use crate::support::process::{self, Process};
 use crate::support::records::committed;
-use crate::support::relay::{LIFE, Rig, event_id, order_event, post};
+use crate::support::relay::{Rig, event_id, order_event, post};
 use crate::support::watch::{eventually, leg, memory, metric, published};
 use pepay_relay::kafka::Topic;
 use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::Transition;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -25,7 +26,7 @@ const SMALL_INTAKE: usize = 1 << 20;
 /// `count` orders that live side by side: eleven events each, of 1 to 2 kB.
 pub fn live(rig: &Rig, count: usize) {
     let orders: Vec<_> = (0..count).map(|_| rig.simulator.create_order().unwrap()).collect();
-    for step in LIFE {
+    for step in Transition::LIFE {
         orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());
     }
 }

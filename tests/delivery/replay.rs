@@ -3,8 +3,9 @@
 use crate::support::kafka::Broker;
 use crate::support::process::run;
 use crate::support::records::{Record, committed};
-use crate::support::relay::{LIFE, Rig, drain};
+use crate::support::relay::{Rig, drain};
 use pepay_relay::kafka::Topic;
+use pepay_relay::simulator::Transition;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
@@ -23,7 +24,7 @@ fn replayed(records: &[Record]) -> Vec<&Record> {
 
 fn lived(rig: &Rig) -> String {
     let order = rig.simulator.create_order().unwrap();
-    for step in LIFE {
+    for step in Transition::LIFE {
         rig.simulator.simulate(&order, step).unwrap();
     }
     order
@@ -164,7 +165,7 @@ async fn an_order_is_forgotten_and_a_later_event_writes_it_anew() {
     let rig = Rig::new(Broker::shared().bootstrap(), "forget").await;
     let daemon = rig.daemon().await;
     let order = rig.simulator.create_order().unwrap();
-    rig.simulator.simulate(&order, LIFE[0]).unwrap();
+    rig.simulator.simulate(&order, Transition::LIFE[0]).unwrap();
     rig.until_delivered().await;
     let held = json(&rig, &["forget", "--order", &order]).await;
     assert_eq!((&held["held"]["status"], &held["forgotten"]), (&"processing".into(), &false.into()));
@@ -175,7 +176,7 @@ async fn an_order_is_forgotten_and_a_later_event_writes_it_anew() {
     assert_eq!(newest().await.value, None, "a tombstone");
     let again = json(&rig, &["forget", "--order", &order, "--yes"]).await;
     assert_eq!((&again["held"], &again["forgotten"]), (&Value::Null, &false.into()));
-    rig.simulator.simulate(&order, LIFE[1]).unwrap();
+    rig.simulator.simulate(&order, Transition::LIFE[1]).unwrap();
     rig.until_delivered().await;
     assert_eq!(newest().await.json()["status"], "processing", "written anew");
     let latest = &rig.config.kafka.topics.orders_latest;

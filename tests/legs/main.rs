@@ -2,7 +2,7 @@
 //!
 //! The test plays the relay: it takes deliveries out of the intake and settles them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod backfill;
 mod hold;

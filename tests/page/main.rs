@@ -20,14 +20,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-const LIFE: [Transition; 5] = [
-    Transition::PaymentConfirmed,
-    Transition::PaymentSettled,
-    Transition::Placed,
-    Transition::Shipped,
-    Transition::DeliveryConfirmed,
-];
-
 /// A relay that delivers, and what it stands between.
 struct Scene {
     simulator: Simulator,
@@ -69,7 +61,7 @@ impl Scene {
     async fn orders(&self, orders: usize, pace: Duration) {
         for number in 0..orders {
             let order = self.simulator.create_order().unwrap();
-            for step in &LIFE[..1 + number % LIFE.len()] {
+            for step in &Transition::LIFE[..1 + number % Transition::LIFE.len()] {
                 self.simulator.simulate(&order, *step).unwrap();
                 sleep(pace).await;
             }

@@ -15,7 +15,8 @@
     clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     missing_docs,
-    unreachable_pub
+    unreachable_pub,
+    reason = "tests print, fail loudly, and share files of which each uses a part"
 )]
 
 mod bugs;

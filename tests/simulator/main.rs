@@ -1,6 +1,12 @@
 //! The simulator over real HTTP and WebSocket: what a client of the provider would see.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests print, fail loudly, and share files of which each uses a part"
+)]
 #![allow(clippy::disallowed_methods, reason = "the peer is the simulator, whose bodies need no bound")]
 
 mod client;

@@ -25,15 +25,6 @@ use tokio_util::sync::CancellationToken;
 /// Far longer than anything here takes, also on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The steps of an order that goes well.
-pub const LIFE: [Transition; 5] = [
-    Transition::PaymentConfirmed,
-    Transition::PaymentSettled,
-    Transition::Placed,
-    Transition::Shipped,
-    Transition::DeliveryConfirmed,
-];
-
 /// A provider, and the settings of a relay for it.
 pub struct Rig {
     pub simulator: Arc<Simulator>,
@@ -124,7 +115,7 @@ impl Rig {
         let task = tokio::spawn(async move {
             while !stopped.is_cancelled() {
                 let order = simulator.create_order().expect("an order");
-                for step in LIFE {
+                for step in Transition::LIFE {
                     simulator.simulate(&order, step).expect("a step");
                     sleep(Duration::from_millis(5)).await;
                 }

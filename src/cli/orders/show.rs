@@ -161,13 +161,14 @@ pub(super) fn shipment(shipment: &Shipment, zone: &Zone) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
     use crate::cli::args::Format;
 
-    fn read(name: &str) -> Order {
+    /// The order of an example, for those beside too.
+    pub(in crate::cli::orders) fn read(name: &str) -> Order {
         let path = format!("{}/tests/fixtures/rest/order-get.{name}.json", env!("CARGO_MANIFEST_DIR"));
         let answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         serde_json::from_value(answer["data"].clone()).unwrap()

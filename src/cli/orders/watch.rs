@@ -93,13 +93,8 @@ fn standing(order: &Order) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
+    use super::super::show::tests::read;
     use super::*;
-
-    fn read(name: &str) -> Order {
-        let path = format!("{}/tests/fixtures/rest/order-get.{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        serde_json::from_value(answer["data"].clone()).unwrap()
-    }
 
     #[test]
     fn what_changed_is_told_and_nothing_else() {

@@ -1,7 +1,14 @@
 //! Secrets: where each comes from, and that none is shown; and reloads, which read them anew.
 
 use super::*;
-use secrecy::ExposeSecret;
+use crate::config::secrets::{read_api_key, read_webhook};
+use secrecy::{ExposeSecret, SecretString};
+
+fn api_key(config: &Config, sources: &Sources) -> Result<SecretString, Mistakes> {
+    let mut mistakes = Vec::new();
+    let key = read_api_key(config, sources, &mut mistakes, &mut Vec::new());
+    Mistakes::none_or(mistakes).map(|()| key)
+}
 
 #[test]
 fn a_secret_in_the_file_is_a_mistake_and_is_not_shown() {
@@ -57,7 +64,9 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
     for text in ["new,old", "new\nold\n", " new ,\r\nold\r\n", "new, old,"] {
         let case = Case::new("", &[("PEPAY_RELAY_WEBHOOK_SECRETS", text)]);
         let config = Config::minimal(Environment::Devnet, "localhost:9092");
-        let secrets = webhook_secrets(&config, &case.sources).unwrap();
+        let mut mistakes = Vec::new();
+        let secrets = read_webhook(&config, &case.sources, &mut mistakes, &mut Vec::new());
+        Mistakes::none_or(mistakes).unwrap();
         let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
         assert_eq!(secrets, ["new", "old"], "{text:?}");
     }

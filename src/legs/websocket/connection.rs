@@ -364,7 +364,7 @@ fn ended_by(error: Error) -> Ended {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
     use super::super::dial::Heard;
     use super::*;

@@ -224,7 +224,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
 

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test may stop")]
 use super::*;
 use crate::config::Environment;
 use crate::legs::{Arrival, Intake, Leg};

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 use super::*;
 use crate::config::Environment;
 use crate::kafka::{Record, Topic};

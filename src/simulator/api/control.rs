@@ -26,15 +26,6 @@ const ORDERS_MAX: u64 = 1_000;
 /// The longest wait that a fault may bring: beyond every time-out of a client.
 const WAIT_MAX_S: u64 = 3_600;
 
-/// Steps of an order that goes well.
-const LIFE: [Transition; 5] = [
-    Transition::PaymentConfirmed,
-    Transition::PaymentSettled,
-    Transition::Placed,
-    Transition::Shipped,
-    Transition::DeliveryConfirmed,
-];
-
 /// The routes; the caller asks for the key.
 pub(super) fn router() -> Router<Arc<Hub>> {
     Router::new()
@@ -95,7 +86,9 @@ async fn pour(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Err
         // An order at a time under the lock: sockets and webhooks are served between.
         hub.change(|model, chance, now| {
             let order_id = model.create_order(some_order(chance), now, chance)?;
-            LIFE.into_iter().try_for_each(|step| model.simulate(&order_id, step, &Details::default(), now, chance))
+            Transition::LIFE
+                .into_iter()
+                .try_for_each(|step| model.simulate(&order_id, step, &Details::default(), now, chance))
         })?;
         tokio::task::yield_now().await;
     }

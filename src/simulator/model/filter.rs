@@ -82,7 +82,7 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
 
     #[test]

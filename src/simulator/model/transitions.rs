@@ -21,6 +21,10 @@ pub enum Transition {
 }
 
 impl Transition {
+    /// The steps of an order that goes well.
+    pub const LIFE: [Self; 5] =
+        [Self::PaymentConfirmed, Self::PaymentSettled, Self::Placed, Self::Shipped, Self::DeliveryConfirmed];
+
     /// Every transition, in the order of the provider's page.
     pub const ALL: [Self; 8] = [
         Self::PaymentConfirmed,

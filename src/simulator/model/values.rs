@@ -165,7 +165,7 @@ impl Chance for Seeded {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
 
     #[test]

@@ -83,7 +83,7 @@ pub(super) fn error(code: &str, now_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
     use super::*;
     use crate::simulator::model::{Scope, Types};
     use std::path::Path;
