@@ -22,6 +22,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
+/// Of the form and size of the relay's.
+const CHECKPOINT: &str = r#"{"run":"01890f6e-7b5a-7cc3-98c4-dc0c0c07398f","commit":123456,"cursor":"evt_1768471440402-1000123456","verified":"2026-01-15T10:04:00.402Z","gaps":[],"at":"2026-01-15T10:04:01.123Z","environment":"devnet"}"#;
+
 /// What the base has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Task {
@@ -29,6 +32,8 @@ pub struct Task {
     pub orders: String,
     /// The second topic, where there is one.
     pub latest: Option<String>,
+    /// The topic of a checkpoint in each transaction, where there is one.
+    pub control: Option<String>,
     /// The beginning of the events' ids, in Unix milliseconds.
     pub began_ms: i64,
     pub events: u64,
@@ -92,8 +97,10 @@ fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
             message = back;
         }
     }
-    // Committing would wait for the records too, in slices of 100 ms.
-    // A poll of a millisecond would spin.
+    if let Some(control) = &task.control {
+        producer.send(BaseRecord::to(control).key("bench/checkpoint").payload(CHECKPOINT)).expect("room");
+    }
+    // Committing would wait for the records too, in slices of 100 ms; a poll of a millisecond would spin.
     let began = Instant::now();
     while producer.in_flight_count() > 0 {
         pause((began.elapsed() / 16).clamp(Duration::from_micros(50), Duration::from_micros(250)));

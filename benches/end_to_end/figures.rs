@@ -9,6 +9,12 @@ pub type Figures = Vec<(&'static str, f64)>;
 /// The contender that the others are divided by.
 pub const BASE: &str = "base";
 
+/// The base that writes a checkpoint in each transaction as well.
+pub const BASE_CHECKPOINT: &str = "base, checkpoint";
+
+/// Who only reads.
+pub const READER: &str = "reader";
+
 /// All that was measured.
 #[derive(Default)]
 pub struct Report {
@@ -33,7 +39,7 @@ impl Report {
     /// Adds a run of a contender.
     pub fn add(&mut self, part: &str, contender: &str, figures: Figures) {
         let shown: Vec<String> = figures.iter().map(|(name, value)| format!("{name} {}", rounded(*value))).collect();
-        eprintln!("{part:<20} {contender:<8} {}", shown.join(", "));
+        eprintln!("{part:<20} {contender:<16} {}", shown.join(", "));
         if self.parts.last().is_none_or(|last| last.name != part) {
             self.parts.push(Part { name: part.to_owned(), contenders: Vec::new() });
         }

@@ -5,6 +5,9 @@
 //! the same normalized records with the same headers over as many partitions in transactions of as many. Machines
 //! differ and drift; so every target is a ratio of the two in one run, pair by pair.
 //!
+//! Beside them runs a *reader*, which takes the same frames and requests and does nothing with them. What base and reader
+//! cost together is the least that a program which reads and writes can cost with the same libraries.
+//!
 //! The generator does next to nothing while it is measured: frames and requests are bytes that are only written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench may stop")]
@@ -22,6 +25,7 @@ mod process;
 mod provider;
 #[path = "../../tests/support/proxy.rs"]
 mod proxy;
+mod reader;
 mod receive;
 mod webhooks;
 
@@ -58,6 +62,9 @@ struct Arguments {
     /// What this process is when the bench has started itself: the base, with its task as JSON.
     #[arg(long, hide = true)]
     base: Option<String>,
+    /// As `--base`, for the reader.
+    #[arg(long, hide = true)]
+    reader: Option<String>,
     /// `cargo bench` says it to every bench.
     #[arg(long, hide = true)]
     bench: bool,
@@ -68,6 +75,9 @@ fn main() {
     if let Some(task) = &arguments.base {
         println!("{}", base::run(&serde_json::from_str(task).expect("a task")));
         return;
+    }
+    if let Some(source) = &arguments.reader {
+        return reader::run(&serde_json::from_str(source).expect("a source"));
     }
     let broker = kafka::Broker::shared();
     let mut report = Report::default();

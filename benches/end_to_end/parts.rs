@@ -1,10 +1,11 @@
 //! What is measured: the socket's and the webhooks' throughput, the latency of a quiet hour, and the cost of none.
 
 use super::base::Task;
-use super::figures::{BASE, Figures, Report, latencies};
+use super::figures::{BASE, BASE_CHECKPOINT, Figures, READER, Report, latencies};
 use super::load::Events;
 use super::process::{Relay, pause};
 use super::provider::Provider;
+use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};
 use super::webhooks;
 use serde_json::Value;
@@ -42,7 +43,7 @@ impl Bench {
     /// Frames as fast as the relay takes them, a tenth of them repeats.
     pub fn websocket(&self, latest: bool, report: &mut Report) {
         let part = if latest { "websocket, latest" } else { "websocket" };
-        self.in_turn(part, report, |build| {
+        let run = |build: &Path| {
             let mut relay = self.start(build, latest);
             let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
             let all = warm + self.events as u64;
@@ -60,14 +61,29 @@ impl Bench {
             drop(relay);
             let task = self.task(latest, all, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
-        });
+        };
+        let reader = || {
+            let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
+            let [first, then] = [events.frames(0..warm, true), events.frames(warm..warm + self.events as u64, true)];
+            let marks = vec![first.len() as u64, (first.len() + then.len()) as u64];
+            let mut reader = Reader::start(&Source::Websocket(self.provider.address(), marks));
+            reader.next();
+            self.provider.play(first.bytes());
+            reader.next();
+            let (cpu, began) = (reader.cpu_seconds(), Instant::now());
+            self.provider.play(then.bytes());
+            reader.next();
+            let seconds = began.elapsed().as_secs_f64();
+            read(self.events as f64, seconds, reader.cpu_seconds() - cpu).to_vec()
+        };
+        self.in_turn(part, report, run, reader);
     }
 
     /// Signed requests on so many connections, each of which sends the next one when it has its answer.
     pub fn webhook(&self, connections: usize, report: &mut Report) {
         // More connections are faster: 20 thousand requests at 64, 80 thousand at 1,024, unless told otherwise.
         let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
-        self.in_turn(&format!("webhook, {connections}"), report, |build| {
+        let run = |build: &Path| {
             let relay = self.start(build, false);
             let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
@@ -83,7 +99,21 @@ impl Bench {
             drop(relay);
             let task = self.task(false, warm + count, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
-        });
+        };
+        let reader = || {
+            let mut reader = Reader::start(&Source::Webhook);
+            let address = reader.next().parse().expect("an address");
+            let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
+            let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
+            webhooks::send(address, &first, connections);
+            let (cpu, began) = (reader.cpu_seconds(), Instant::now());
+            let times = webhooks::send(address, &then, connections);
+            let seconds = began.elapsed().as_secs_f64();
+            let mut figures = read(count as f64, seconds, reader.cpu_seconds() - cpu).to_vec();
+            figures.extend(latencies(times));
+            figures
+        };
+        self.in_turn(&format!("webhook, {connections}"), report, run, reader);
     }
 
     /// One event every 10 ms: from when it is due at the provider to when a consumer of committed records has it.
@@ -110,17 +140,20 @@ impl Bench {
                     report.add(part, name, latencies(times.collect()).to_vec());
                 }
             }
-            let mut task = self.task(false, warm + count, 1, QUIET_EVERY_MS);
-            task.warm_up = warm as usize;
-            let receiver = Receiver::start(&self.bootstrap, &task.orders);
-            let told = base(&task);
-            let arrived = receiver.stop();
-            let began_us = told["began_us"].as_i64().expect("a time");
-            let times = (warm..warm + count).map(|number| {
-                (arrived[&number] - began_us - ((number - warm) * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
-            });
-            if run > 0 {
-                report.add(part, BASE, latencies(times.collect()).to_vec());
+            for (name, checkpoint) in [(BASE, false), (BASE_CHECKPOINT, true)] {
+                let mut task = self.task(false, warm + count, 1, QUIET_EVERY_MS);
+                task.warm_up = warm as usize;
+                task.control = checkpoint.then(|| self.topic("control"));
+                let receiver = Receiver::start(&self.bootstrap, &task.orders);
+                let told = base(&task);
+                let arrived = receiver.stop();
+                let began_us = told["began_us"].as_i64().expect("a time");
+                let times = (warm..warm + count).map(|number| {
+                    (arrived[&number] - began_us - ((number - warm) * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
+                });
+                if run > 0 {
+                    report.add(part, name, latencies(times.collect()).to_vec());
+                }
             }
         }
     }
@@ -137,9 +170,15 @@ impl Bench {
         }
     }
 
-    /// Each build and then the base, in turn, the first time without counting. The base writes what the first build
-    /// wrote, in transactions of as many.
-    fn in_turn(&self, part: &str, report: &mut Report, run: impl Fn(&Path) -> (Figures, Task)) {
+    /// Each build, then the base and the reader, in turn, the first time without counting. The base writes what the first
+    /// build wrote, in transactions of as many.
+    fn in_turn(
+        &self,
+        part: &str,
+        report: &mut Report,
+        run: impl Fn(&Path) -> (Figures, Task),
+        reader: impl Fn() -> Figures,
+    ) {
         for number in 0..=self.runs {
             let mut task = None;
             for (name, build) in &self.builds {
@@ -155,8 +194,10 @@ impl Bench {
             let (events, transactions) = (figure("events"), cycles.len() as f64);
             let mut figures = throughput(events, figure("seconds"), figure("cpu"), events / transactions);
             figures.extend(latencies(cycles));
+            let read = reader();
             if number > 0 {
                 report.add(part, BASE, figures);
+                report.add(part, READER, read);
             }
         }
     }
@@ -167,16 +208,18 @@ impl Bench {
 
     fn task(&self, latest: bool, events: u64, transaction: usize, every_ms: u64) -> Task {
         let transaction = transaction.max(1);
-        let (name, warm_up) = (self.name(), (events as usize / (WARM_UP + 1) / transaction).max(1));
-        let topic = |kind: &str| {
-            let topic = format!("{name}.{kind}");
-            create_topic(&self.bootstrap, &topic);
-            topic
-        };
-        let (orders, latest) = (topic("orders"), latest.then(|| topic("orders.latest")));
+        let warm_up = (events as usize / (WARM_UP + 1) / transaction).max(1);
+        let (orders, latest) = (self.topic("orders"), latest.then(|| self.topic("orders.latest")));
         let bootstrap = self.bootstrap.clone();
         let began_ms = Events::of_now().began_ms();
-        Task { bootstrap, orders, latest, began_ms, events, transaction, every_ms, warm_up }
+        Task { bootstrap, orders, latest, control: None, began_ms, events, transaction, every_ms, warm_up }
+    }
+
+    /// A new topic for the base.
+    fn topic(&self, kind: &str) -> String {
+        let topic = format!("{}.{kind}", self.name());
+        create_topic(&self.bootstrap, &topic);
+        topic
     }
 
     fn name(&self) -> String {
@@ -185,8 +228,12 @@ impl Bench {
     }
 }
 
+fn read(events: f64, seconds: f64, cpu: f64) -> [(&'static str, f64); 2] {
+    [("events/s", events / seconds), ("CPU s a million", cpu / events * 1e6)]
+}
+
 fn throughput(events: f64, seconds: f64, cpu: f64, transaction: f64) -> Figures {
-    vec![("events/s", events / seconds), ("CPU s a million", cpu / events * 1e6), ("a transaction", transaction)]
+    read(events, seconds, cpu).into_iter().chain([("a transaction", transaction)]).collect()
 }
 
 /// Runs the base as a process of its own.

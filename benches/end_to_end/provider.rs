@@ -81,12 +81,15 @@ fn serve(socket: &TcpStream, stream: &Stream) -> std::io::Result<()> {
         }
         if let Some(key) = key {
             let accept = derive_accept_key(key.as_bytes());
+            // Whoever plays waits until the peer may hear it, and never writes to a peer of before.
+            let mut current = stream.socket.lock().expect("a lock");
             write!(
                 writer,
                 "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
                  sec-websocket-accept: {accept}\r\n\r\n"
             )?;
-            *stream.socket.lock().expect("a lock") = Some(socket.try_clone()?);
+            *current = Some(socket.try_clone()?);
+            drop(current);
             stream.connected.notify_all();
             return answer_pings(&mut reader, stream);
         }

@@ -1,0 +1,123 @@
+//! The other end of the comparison: a *reader* that takes what the relay takes and does nothing with it.
+//!
+//! The relay reads and then writes, so what the reader and the base cost together is the least that a program with the
+//! same libraries can cost. The reader is a process of its own with one thread, the cheapest way to serve; it tells what
+//! has happened by lines on its standard output.
+
+use super::process::cpu_seconds;
+use axum::body::Body;
+use futures::StreamExt;
+use hyper::body::{Body as _, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+
+/// What the relay answers to a webhook that stands in Kafka.
+const ANSWER: &str = r#"{"ok":true}"#;
+
+/// What the reader reads.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Source {
+    /// Frames of the provider at this address; it tells that it is connected, and when it has read so
+    /// many, for each number.
+    Websocket(SocketAddr, Vec<u64>),
+    /// Requests; it tells its address.
+    Webhook,
+}
+
+/// A running reader; killed when dropped.
+pub struct Reader {
+    child: Child,
+    told: BufReader<ChildStdout>,
+}
+
+impl Reader {
+    /// Starts this program as a reader.
+    pub fn start(source: &Source) -> Self {
+        let source = serde_json::to_string(source).expect("a source");
+        let mut child = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--reader", &source])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program");
+        let told = BufReader::new(child.stdout.take().expect("piped"));
+        Self { child, told }
+    }
+
+    /// What it tells next, waited for.
+    pub fn next(&mut self) -> String {
+        let mut line = String::new();
+        self.told.read_line(&mut line).expect("a line");
+        assert!(!line.is_empty(), "the reader ended");
+        line.trim_end().to_owned()
+    }
+
+    /// Processor time so far, in seconds.
+    pub fn cpu_seconds(&self) -> f64 {
+        cpu_seconds(self.child.id())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Reads until it is killed.
+pub fn run(source: &Source) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    match source {
+        Source::Websocket(provider, marks) => runtime.block_on(frames(*provider, marks)),
+        Source::Webhook => LocalSet::new().block_on(&runtime, requests()),
+    }
+}
+
+async fn frames(provider: SocketAddr, marks: &[u64]) {
+    let socket = TcpStream::connect(provider).await.expect("the provider");
+    let (mut stream, _) =
+        tokio_tungstenite::client_async(format!("ws://{provider}/"), socket).await.expect("a handshake");
+    let mut read = 0;
+    tell("connected");
+    while let Some(message) = stream.next().await {
+        read += u64::from(message.expect("a frame").is_text());
+        if marks.contains(&read) {
+            tell(&read.to_string());
+        }
+    }
+}
+
+async fn requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    tell(&listener.local_addr().expect("bound").to_string());
+    loop {
+        let (socket, _) = listener.accept().await.expect("a connection");
+        socket.set_nodelay(true).expect("a socket");
+        // A peer that goes away ends its task.
+        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer)));
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let mut body = request.into_body();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        assert!(frame.expect("a whole body").is_data(), "an event");
+    }
+    Ok(Response::new(Body::from(ANSWER)))
+}
+
+fn tell(line: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}").and_then(|()| out.flush()).expect("somebody listens");
+}
