@@ -235,11 +235,10 @@ impl Line {
     fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
         self.commit = commit;
         self.outage.over();
-        for topic in Topic::ALL {
-            let count = batch.records().filter(|record| record.topic() == topic).count();
-            self.setup.metrics.records(topic, u64::try_from(count).unwrap_or(u64::MAX));
-        }
-        self.setup.metrics.records(Topic::Control, 1);
+        let mut counts = Topic::ALL.map(|_| 0);
+        batch.records().for_each(|record| counts[record.topic() as usize] += 1);
+        counts[Topic::Control as usize] += 1;
+        Topic::ALL.into_iter().zip(counts).for_each(|(topic, count)| self.setup.metrics.records(topic, count));
         Verdict::Committed { at_ms }
     }
 

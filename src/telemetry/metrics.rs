@@ -7,35 +7,38 @@ use super::meter::Meter;
 use crate::kafka::Topic;
 use crate::legs::{Cause, Leg, Outcome};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// Counts, gauges and histograms, and the registry that prints them.
+///
+/// Each series of a family stands at the place of its label's variant: an event counts without a look-up and a lock.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    deliveries: Family<Labels<1>, Counter>,
-    outcomes: Family<Labels<2>, Counter>,
-    in_flight: Family<Labels<1>, Gauge>,
+    deliveries: [Counter; Leg::ALL.len()],
+    outcomes: [[Counter; Outcome::ALL.len()]; Leg::ALL.len()],
+    in_flight: [Gauge; Leg::ALL.len()],
     intake_bytes: Gauge,
-    event_lag: Family<Labels<1>, Histogram>,
-    publish_duration: Family<Labels<1>, Histogram>,
-    leg_connected: Family<Labels<1>, Gauge>,
-    reconnects: Family<Labels<1>, Counter>,
-    webhook_responses: Family<Labels<1>, Counter>,
+    event_lag: [Histogram; Leg::ALL.len()],
+    publish_duration: [Histogram; Leg::ALL.len()],
+    leg_connected: [Gauge; Leg::ALL.len()],
+    reconnects: [Counter; Cause::ALL.len()],
+    webhook_responses: [Counter; WEBHOOK_CODES.len()],
     certificate_expires: Gauge,
-    records: Family<Labels<1>, Counter>,
+    records: [Counter; Topic::ALL.len()],
     gaps_open: Gauge,
     gaps: Counter,
-    recovered: Family<Labels<1>, Counter>,
+    recovered: [Counter; Leg::ALL.len()],
     dedup_ids: Gauge,
     dedup_evicted_early: Counter,
-    kafka_errors: Family<Labels<1>, Counter>,
+    kafka_errors: [Counter; KafkaErrorKind::ALL.len()],
     ready: Gauge,
     /// What the page plots a second, which a histogram does not give back.
     pub(super) lag: Meter,
@@ -79,119 +82,111 @@ const WEBHOOK_CODES: [&str; 8] = ["200", "400", "404", "405", "408", "413", "431
 /// From a millisecond, which no commit beats, to the 10 minutes after which an event is old news.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0];
 
+/// Where series are registered.
+struct Registrar<'r>(&'r mut Registry);
+
+impl Registrar<'_> {
+    fn one<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// Makes the series of one family, each once.
+    fn family<M: Metric + TypedMetric + Clone, const K: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        new: fn() -> M,
+    ) -> impl Fn(Labels<K>) -> M + use<M, K> {
+        let family = Family::<Labels<K>, M, fn() -> M>::new_with_constructor(new);
+        self.0.register(name, help, family.clone());
+        move |labels| family.get_or_create_owned(&labels)
+    }
+
+    /// A series for each of `labels`, in their order.
+    fn each<M: Metric + TypedMetric + Clone, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [Labels<1>; N],
+        new: fn() -> M,
+    ) -> [M; N] {
+        labels.map(self.family(name, help, new))
+    }
+}
+
 impl Metrics {
     /// All series, at zero.
     pub fn new(version: &'static str) -> Self {
+        let mut registry = Registry::default();
+        let mut of = Registrar(registry.sub_registry_with_prefix("pepay_relay"));
+        let legs = Leg::ALL.map(|leg| [("leg", leg.as_str())]);
+        let causes = Cause::ALL.map(|cause| [("cause", cause.as_str())]);
+        let codes = WEBHOOK_CODES.map(|code| [("code", code)]);
+        let topics = Topic::ALL.map(|topic| [("topic", topic.as_str())]);
+        let kinds = KafkaErrorKind::ALL.map(|kind| [("kind", kind.as_str())]);
+        let counter: fn() -> Counter = Counter::default;
+        let gauge: fn() -> Gauge = Gauge::default;
         let histogram: fn() -> Histogram = || Histogram::new(SECONDS);
-        let metrics = Self {
-            registry: Registry::default(),
-            deliveries: Family::default(),
-            outcomes: Family::default(),
-            in_flight: Family::default(),
-            intake_bytes: Gauge::default(),
-            event_lag: Family::new_with_constructor(histogram),
-            publish_duration: Family::new_with_constructor(histogram),
-            leg_connected: Family::default(),
-            reconnects: Family::default(),
-            webhook_responses: Family::default(),
-            certificate_expires: Gauge::default(),
-            records: Family::default(),
-            gaps_open: Gauge::default(),
-            gaps: Counter::default(),
-            recovered: Family::default(),
-            dedup_ids: Gauge::default(),
-            dedup_evicted_early: Counter::default(),
-            kafka_errors: Family::default(),
-            ready: Gauge::default(),
+        let [build_info] = of.each("build_info", "The running version", [[("version", version)]], gauge);
+        build_info.set(1);
+        let outcomes = of.family("outcomes", "Deliveries that settled, by how", counter);
+        Self {
+            deliveries: of.each("deliveries", "Deliveries that arrived", legs, counter),
+            outcomes: Leg::ALL.map(|leg| {
+                Outcome::ALL.map(|outcome| outcomes([("leg", leg.as_str()), ("outcome", outcome.as_str())]))
+            }),
+            in_flight: of.each("in_flight", "Deliveries that have not settled", legs, gauge),
+            intake_bytes: of.one("intake_bytes", "Bytes held by deliveries that have not settled"),
+            event_lag: of.each("event_lag_seconds", "From the event's time to its arrival", legs, histogram),
+            publish_duration: of.each("publish_duration_seconds", "From arrival to commit", legs, histogram),
+            leg_connected: of.each("leg_connected", "1 while the leg has its connection or listener", legs, gauge),
+            reconnects: of.each("reconnects", "WebSocket connections that ended, by cause", causes, counter),
+            webhook_responses: of.each("webhook_responses", "Answers to webhooks, by HTTP status", codes, counter),
+            certificate_expires: of.one(
+                "webhook_certificate_expires_timestamp_seconds",
+                "When the webhook listener's certificate chain expires, in Unix time; 0 without TLS",
+            ),
+            records: of.each("records", "Records committed, by topic", topics, counter),
+            gaps_open: of.one("gaps_open", "Gaps that are not closed yet"),
+            gaps: of.one("gaps", "Gaps that were opened"),
+            recovered: of.each("recovered", "Events of a gap, by the leg that brought them", legs, counter),
+            dedup_ids: of.one("dedup_ids", "Event ids in the dedup window"),
+            dedup_evicted_early: of.one("dedup_evicted_early", "Ids forgotten before their time"),
+            kafka_errors: of.each("kafka_errors", "Trouble with Kafka, by what was done", kinds, counter),
+            ready: of.one("ready", "1 while the relay is ready"),
             lag: Meter::default(),
             commit: Meter::default(),
-        };
-        metrics.create_every_series();
-        metrics.registered(version)
-    }
-
-    fn create_every_series(&self) {
-        for leg in Leg::ALL {
-            let labels = [("leg", leg.as_str())];
-            drop(self.deliveries.get_or_create(&labels));
-            drop(self.in_flight.get_or_create(&labels));
-            drop(self.event_lag.get_or_create(&labels));
-            drop(self.publish_duration.get_or_create(&labels));
-            drop(self.leg_connected.get_or_create(&labels));
-            drop(self.recovered.get_or_create(&labels));
-            for outcome in Outcome::ALL {
-                drop(self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]));
-            }
+            registry,
         }
-        for cause in Cause::ALL {
-            drop(self.reconnects.get_or_create(&[("cause", cause.as_str())]));
-        }
-        for code in WEBHOOK_CODES {
-            drop(self.webhook_responses.get_or_create(&[("code", code)]));
-        }
-        for topic in Topic::ALL {
-            drop(self.records.get_or_create(&[("topic", topic.as_str())]));
-        }
-        for kind in KafkaErrorKind::ALL {
-            drop(self.kafka_errors.get_or_create(&[("kind", kind.as_str())]));
-        }
-    }
-
-    fn registered(mut self, version: &'static str) -> Self {
-        let build_info = Family::<Labels<1>, Gauge>::default();
-        build_info.get_or_create(&[("version", version)]).set(1);
-        let r = self.registry.sub_registry_with_prefix("pepay_relay");
-        r.register("deliveries", "Deliveries that arrived", self.deliveries.clone());
-        r.register("outcomes", "Deliveries that settled, by how", self.outcomes.clone());
-        r.register("in_flight", "Deliveries that have not settled", self.in_flight.clone());
-        r.register("intake_bytes", "Bytes held by deliveries that have not settled", self.intake_bytes.clone());
-        r.register("event_lag_seconds", "From the event's time to its arrival", self.event_lag.clone());
-        r.register("publish_duration_seconds", "From arrival to commit", self.publish_duration.clone());
-        r.register("leg_connected", "1 while the leg has its connection or listener", self.leg_connected.clone());
-        r.register("reconnects", "WebSocket connections that ended, by cause", self.reconnects.clone());
-        r.register("webhook_responses", "Answers to webhooks, by HTTP status", self.webhook_responses.clone());
-        r.register(
-            "webhook_certificate_expires_timestamp_seconds",
-            "When the webhook listener's certificate chain expires, in Unix time; 0 without TLS",
-            self.certificate_expires.clone(),
-        );
-        r.register("records", "Records committed, by topic", self.records.clone());
-        r.register("gaps_open", "Gaps that are not closed yet", self.gaps_open.clone());
-        r.register("gaps", "Gaps that were opened", self.gaps.clone());
-        r.register("recovered", "Events of a gap, by the leg that brought them", self.recovered.clone());
-        r.register("dedup_ids", "Event ids in the dedup window", self.dedup_ids.clone());
-        r.register("dedup_evicted_early", "Ids forgotten before their time", self.dedup_evicted_early.clone());
-        r.register("kafka_errors", "Trouble with Kafka, by what was done", self.kafka_errors.clone());
-        r.register("ready", "1 while the relay is ready", self.ready.clone());
-        r.register("build_info", "The running version", build_info);
-        self
     }
 
     /// A delivery of `leg` arrived: it entered the relay, or was judged at its door.
     pub fn delivery(&self, leg: Leg) {
-        self.deliveries.get_or_create(&[("leg", leg.as_str())]).inc();
-        self.in_flight.get_or_create(&[("leg", leg.as_str())]).inc();
+        self.deliveries[leg as usize].inc();
+        self.in_flight[leg as usize].inc();
     }
 
     /// A delivery of `leg` settled.
     pub fn outcome(&self, leg: Leg, outcome: Outcome) {
-        self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]).inc();
-        self.in_flight.get_or_create(&[("leg", leg.as_str())]).dec();
+        self.outcomes[leg as usize][outcome as usize].inc();
+        self.in_flight[leg as usize].dec();
     }
 
     /// How many deliveries of `leg` arrived.
     pub fn deliveries(&self, leg: Leg) -> u64 {
-        self.deliveries.get_or_create(&[("leg", leg.as_str())]).get()
+        self.deliveries[leg as usize].get()
     }
 
     /// How many deliveries of `leg` settled as `outcome`.
     pub fn outcomes(&self, leg: Leg, outcome: Outcome) -> u64 {
-        self.outcomes.get_or_create(&[("leg", leg.as_str()), ("outcome", outcome.as_str())]).get()
+        self.outcomes[leg as usize][outcome as usize].get()
     }
 
     /// How many deliveries of `leg` have not settled.
     pub fn in_flight(&self, leg: Leg) -> i64 {
-        self.in_flight.get_or_create(&[("leg", leg.as_str())]).get()
+        self.in_flight[leg as usize].get()
     }
 
     /// Bytes held by deliveries that have not settled.
@@ -201,7 +196,7 @@ impl Metrics {
 
     /// Seconds from the event's time to its arrival by `leg`.
     pub fn event_lag(&self, leg: Leg, seconds: f64) {
-        self.event_lag.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+        self.event_lag[leg as usize].observe(seconds);
         // What a walk finds is late by its nature; the page shows how late the world is told.
         if matches!(leg, Leg::Websocket | Leg::Webhook) {
             self.lag.observe(seconds);
@@ -210,29 +205,29 @@ impl Metrics {
 
     /// Seconds from arrival by `leg` to commit.
     pub fn publish_duration(&self, leg: Leg, seconds: f64) {
-        self.publish_duration.get_or_create(&[("leg", leg.as_str())]).observe(seconds);
+        self.publish_duration[leg as usize].observe(seconds);
         self.commit.observe(seconds);
     }
 
     /// Whether `leg` has its connection (a webhook: its listener).
     pub fn leg_connected(&self, leg: Leg, connected: bool) {
-        self.leg_connected.get_or_create(&[("leg", leg.as_str())]).set(i64::from(connected));
+        self.leg_connected[leg as usize].set(i64::from(connected));
     }
 
     /// A connection of the WebSocket leg ended or could not be made.
     pub fn reconnect(&self, cause: Cause) {
-        self.reconnects.get_or_create(&[("cause", cause.as_str())]).inc();
+        self.reconnects[cause as usize].inc();
     }
 
     /// How many connections of the WebSocket leg ended for `cause`.
     pub fn reconnects(&self, cause: Cause) -> u64 {
-        self.reconnects.get_or_create(&[("cause", cause.as_str())]).get()
+        self.reconnects[cause as usize].get()
     }
 
     /// A webhook was answered with this HTTP status, one that the contract names.
     pub fn webhook_response(&self, status: u16) {
-        if let Some(code) = WEBHOOK_CODES.into_iter().find(|code| code.parse() == Ok(status)) {
-            self.webhook_responses.get_or_create(&[("code", code)]).inc();
+        if let Some(at) = WEBHOOK_CODES.into_iter().position(|code| code.parse() == Ok(status)) {
+            self.webhook_responses[at].inc();
         }
     }
 
@@ -243,7 +238,7 @@ impl Metrics {
 
     /// `count` records were committed to `topic`.
     pub fn records(&self, topic: Topic, count: u64) {
-        self.records.get_or_create(&[("topic", topic.as_str())]).inc_by(count);
+        self.records[topic as usize].inc_by(count);
     }
 
     /// A gap was opened; how many are open is told by [`Metrics::gaps_open`].
@@ -258,7 +253,7 @@ impl Metrics {
 
     /// `leg` brought `count` events of a gap.
     pub fn recovered(&self, leg: Leg, count: u64) {
-        self.recovered.get_or_create(&[("leg", leg.as_str())]).inc_by(count);
+        self.recovered[leg as usize].inc_by(count);
     }
 
     /// How many ids were forgotten before their time.
@@ -278,7 +273,7 @@ impl Metrics {
 
     /// Trouble with Kafka, by what was done about it.
     pub fn kafka_error(&self, kind: KafkaErrorKind) {
-        self.kafka_errors.get_or_create(&[("kind", kind.as_str())]).inc();
+        self.kafka_errors[kind as usize].inc();
     }
 
     /// Whether the relay is ready.

@@ -6,13 +6,14 @@ use crate::clock::now_ms;
 use crate::legs::hold::Hold;
 use crate::legs::progress::Note;
 use crate::legs::session::End;
-use crate::legs::{Leg, Outcome, PAUSE_VISIBLE};
+use crate::legs::{IntakeClosed, Leg, Outcome, PAUSE_VISIBLE};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
 use crate::telemetry::LegState;
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
@@ -28,6 +29,10 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// Hints that the stream has a hole are taken together this long, so that a provider which repeats one, or whose
 /// heartbeat we take for one, does not cost a walk each time.
 const HINTS_TOGETHER: Duration = Duration::from_secs(10);
+
+/// Messages that are taken one after the other when they have come already, before anything else is asked: enough to
+/// make the asking cheap, and a matter of a millisecond.
+const TOGETHER_MAX: usize = 64;
 
 /// How a connection finished.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 () = stop.cancelled() => ControlFlow::Break(Finished::Stopped),
                 () = over(self.leg, self.held.as_ref()) => self.let_go().await,
                 () = at(hint_due) => self.follow_hint(),
-                message = self.stream.next() => self.heard(message).await,
+                message = self.stream.next() => self.heard_all(message).await,
                 _ = ping.tick() => self.send(Message::Ping(Bytes::new())).await,
                 () = sleep_until(silent_at) => self.check_silence(),
             };
@@ -188,6 +193,17 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
+    /// A message, and those that have come with it.
+    async fn heard_all(&mut self, first: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
+        self.heard(first).await?;
+        for _ in 1..TOGETHER_MAX {
+            // What is not there yet wakes the loop, which asks anew.
+            let Some(message) = self.stream.next().now_or_never() else { break };
+            self.heard(message).await?;
+        }
+        ControlFlow::Continue(())
+    }
+
     async fn heard(&mut self, message: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
         if let Some(Ok(_)) = message {
             self.leg.health.heard(Leg::Websocket, now_ms());
@@ -246,10 +262,30 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     /// A wait beyond `stream.idle_timeout` closes the connection on purpose, since an unread one would be cut by
     /// the peer anyway; the delivery in hand still waits for its room, and the next connection waits behind it.
     async fn deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
-        let Websocket { dialer: Dialer { settings, .. }, intake, metrics, health, stop, .. } = self.leg;
-        metrics.delivery(Leg::Websocket);
-        let offer = intake.offer(Leg::Websocket, bytes, received_at_ms);
+        let leg = self.leg;
+        leg.metrics.delivery(Leg::Websocket);
+        let offer = leg.intake.offer(Leg::Websocket, bytes, received_at_ms);
         tokio::pin!(offer);
+        let taken = match offer.as_mut().now_or_never() {
+            Some(taken) => taken.is_ok(),
+            None => self.wait_for_room(offer).await,
+        };
+        if !taken {
+            // The relay stops and has not taken it: the provider still holds the event, behind the cursor.
+            leg.metrics.outcome(Leg::Websocket, Outcome::Failed);
+            return ControlFlow::Break(Finished::Stopped);
+        }
+        if self.paused {
+            return broken(End::Paused, "the intake stayed full");
+        }
+        // Nobody was listening meanwhile, so the silence was ours.
+        self.pulse.beat();
+        ControlFlow::Continue(())
+    }
+
+    /// Until the offer found room; false when the leg is to stop first.
+    async fn wait_for_room(&mut self, mut offer: Pin<&mut impl Future<Output = Result<(), IntakeClosed>>>) -> bool {
+        let Websocket { dialer: Dialer { settings, .. }, metrics, health, stop, .. } = self.leg;
         let visible_at = Instant::now() + PAUSE_VISIBLE;
         let close_at = Instant::now() + settings.idle_timeout;
         let mut visible = false;
@@ -270,20 +306,10 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 }
             }
         };
-        if !taken {
-            // The relay stops and has not taken it: the provider still holds the event, behind the cursor.
-            metrics.outcome(Leg::Websocket, Outcome::Failed);
-            return ControlFlow::Break(Finished::Stopped);
-        }
-        if self.paused {
-            return broken(End::Paused, "the intake stayed full");
-        }
-        if visible {
+        if taken && visible && !self.paused {
             health.set_leg(Leg::Websocket, LegState::Connected);
         }
-        // Nobody was listening meanwhile, so the silence was ours.
-        self.pulse.beat();
-        ControlFlow::Continue(())
+        taken
     }
 
     /// Says goodbye as the end asks for; nothing of it is needed for correctness.
