@@ -1,6 +1,6 @@
 //! A connection's place in the room, held as long as the connection lives.
 
-use super::room::{Entry, Id, Room};
+use super::room::{Entry, Id, Room, UNCUT};
 use crate::telemetry::RateLimited;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +34,7 @@ pub(super) struct Place {
 pub(super) enum NoPlace {
     /// Its address has as many connections as it may.
     TooMany,
-    /// Nobody can be cut before then; a place may be free earlier.
+    /// Worth another try when a connection has ended, or then.
     Full(Instant),
 }
 
@@ -45,7 +45,7 @@ impl Places {
         Self(Arc::new(Mutex::new(Inside { room: Room::new(max, per_address_max), said })))
     }
 
-    /// A place for `peer`, for which another may be cut.
+    /// A place for `peer`. Where there is none, one connection is cut if that may be; its place is free when it has ended.
     pub(super) fn take(&self, peer: IpAddr) -> Result<Place, NoPlace> {
         let now = Instant::now();
         let cut = CancellationToken::new();
@@ -53,14 +53,15 @@ impl Places {
         match inside.room.enter(peer, now, cut.clone()) {
             Entry::TooMany => Err(NoPlace::TooMany),
             Entry::Full(again) => Err(NoPlace::Full(again)),
-            Entry::In { id, instead_of } => {
-                if let Some((other, its_end)) = instead_of {
-                    its_end.cancel();
-                    if let Some(unsaid) = inside.said.allow(now) {
-                        let count = unsaid.saturating_add(1);
-                        tracing::warn!(peer = %other, count, "webhook connections cut to make room");
-                    }
+            Entry::Cut(other, its_end) => {
+                its_end.cancel();
+                if let Some(unsaid) = inside.said.allow(now) {
+                    let count = unsaid.saturating_add(1);
+                    tracing::warn!(peer = %other, count, "webhook connections cut to make room");
                 }
+                Err(NoPlace::Full(now + UNCUT))
+            }
+            Entry::In(id) => {
                 drop(inside);
                 Ok(Place { places: self.clone(), id, cut })
             }

@@ -31,6 +31,8 @@ pub(super) struct Room<C> {
     addresses: HashMap<IpAddr, Address>,
     /// Addresses with unfinished requests; the last one has the most, and among equals the oldest.
     crowds: BTreeSet<(usize, Reverse<Instant>, IpAddr)>,
+    /// Who was cut and has not left yet. One at a time: the next one is cut when its place has been taken.
+    leaving: Option<Id>,
 }
 
 /// A connection's name; none is used twice.
@@ -51,6 +53,8 @@ enum State {
     Answering,
     /// Answered, and nothing further yet, since then.
     Idle(Instant),
+    /// About to leave.
+    Cut,
 }
 
 #[derive(Debug, Default)]
@@ -69,20 +73,17 @@ impl Address {
 /// What becomes of a peer at the door.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry<C> {
-    /// It has a place.
-    In {
-        /// Its name from now on.
-        id: Id,
-        /// Who had the place before, and is to be cut. It is in the room no more.
-        instead_of: Option<(IpAddr, C)>,
-    },
+    /// It has a place, and this name from now on.
+    In(Id),
+    /// This one of that address is to be cut; there is a place once it has left.
+    Cut(IpAddr, C),
     /// Its address has as many connections as it may.
     TooMany,
     /// Nobody can be cut before then; a place may be free earlier.
     Full(Instant),
 }
 
-impl<C> Room<C> {
+impl<C: Clone> Room<C> {
     pub(super) fn new(max: usize, per_address_max: usize) -> Self {
         Self {
             max,
@@ -92,28 +93,34 @@ impl<C> Room<C> {
             idle: BTreeSet::new(),
             addresses: HashMap::new(),
             crowds: BTreeSet::new(),
+            leaving: None,
         }
     }
 
-    /// A place for a connection of `peer`, which `cut` would cut.
+    /// A place for a connection of `peer`, which `cut` would cut. There are never more than `max`, those included that are
+    /// about to leave.
     pub(super) fn enter(&mut self, peer: IpAddr, now: Instant, cut: C) -> Entry<C> {
         let of_address = self.addresses.get(&peer).map_or(0, |address| address.connections);
         if self.per_address_max != 0 && of_address >= self.per_address_max {
             return Entry::TooMany;
         }
-        let mut instead_of = None;
         if self.connections.len() >= self.max {
-            match self.least_needed(now) {
-                Ok(id) => instead_of = self.remove(id).map(|connection| (connection.peer, connection.cut)),
-                Err(later) => return Entry::Full(later),
-            }
+            let chosen = if self.leaving.is_some() { Err(now + UNCUT) } else { self.least_needed(now) };
+            return match chosen {
+                Ok((id, peer, cut)) => {
+                    self.set(id, State::Cut);
+                    self.leaving = Some(id);
+                    Entry::Cut(peer, cut)
+                }
+                Err(later) => Entry::Full(later),
+            };
         }
         let id = self.next;
         self.next += 1;
         self.addresses.entry(peer).or_default().connections += 1;
         self.connections.insert(id, Connection { peer, state: State::Answering, cut });
         self.set(id, State::Unfinished(now));
-        Entry::In { id, instead_of }
+        Entry::In(id)
     }
 
     /// The head of a request is there. A first one has been unfinished since the connection was accepted.
@@ -127,7 +134,7 @@ impl<C> Room<C> {
     #[must_use]
     pub(super) fn answering(&mut self, id: Id) -> bool {
         self.set(id, State::Answering);
-        self.connections.contains_key(&id)
+        self.connections.get(&id).is_some_and(|connection| connection.state == State::Answering)
     }
 
     /// It has its answer.
@@ -137,48 +144,48 @@ impl<C> Room<C> {
 
     /// The connection has ended.
     pub(super) fn leave(&mut self, id: Id) {
-        self.remove(id);
+        self.set(id, State::Cut);
+        self.leaving = self.leaving.filter(|leaving| *leaving != id);
+        let Some(Connection { peer, .. }) = self.connections.remove(&id) else { return };
+        if let Some(address) = self.addresses.get_mut(&peer) {
+            address.connections -= 1;
+            if address.connections == 0 {
+                self.addresses.remove(&peer);
+            }
+        }
     }
 
     /// Who is cut: who has been idle longest; else, of the address with the most unfinished requests, the longest of
     /// them, so that a peer with few of them does not pay for one with many. Otherwise, when to ask again.
-    fn least_needed(&self, now: Instant) -> Result<Id, Instant> {
+    fn least_needed(&self, now: Instant) -> Result<(Id, IpAddr, C), Instant> {
         let is_due = |since: Instant| now.saturating_duration_since(since) >= UNCUT;
+        let named = |id: Id| self.connections.get(&id).map(|connection| (id, connection.peer, connection.cut.clone()));
         // Who becomes idle at this very moment can be cut then.
         let mut earliest = now;
         if let Some((since, id)) = self.idle.first().copied() {
             if is_due(since) {
-                return Ok(id);
+                return named(id).ok_or(now + UNCUT);
             }
             earliest = since;
         }
         for (_, Reverse(since), address) in self.crowds.iter().rev() {
             let oldest = self.addresses.get(address).and_then(|address| address.unfinished.first());
             if let Some((_, id)) = oldest.filter(|_| is_due(*since)) {
-                return Ok(*id);
+                return named(*id).ok_or(now + UNCUT);
             }
             earliest = earliest.min(*since);
         }
         Err(earliest + UNCUT)
     }
 
+    /// Nothing changes for whoever is about to leave.
     fn set(&mut self, id: Id, state: State) {
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id).filter(|connection| connection.state != State::Cut) else {
+            return;
+        };
         let (peer, before) = (connection.peer, std::mem::replace(&mut connection.state, state));
         self.list(id, peer, before, BTreeSet::remove::<(Instant, Id)>);
         self.list(id, peer, state, |list, entry| list.insert(*entry));
-    }
-
-    fn remove(&mut self, id: Id) -> Option<Connection<C>> {
-        self.set(id, State::Answering);
-        let connection = self.connections.remove(&id)?;
-        if let Some(address) = self.addresses.get_mut(&connection.peer) {
-            address.connections -= 1;
-            if address.connections == 0 {
-                self.addresses.remove(&connection.peer);
-            }
-        }
-        Some(connection)
     }
 
     /// Changes the list that a state belongs to, if it has one, and the order of crowds with it.
@@ -190,7 +197,7 @@ impl<C> Room<C> {
         change: impl Fn(&mut BTreeSet<(Instant, Id)>, &(Instant, Id)) -> bool,
     ) {
         match state {
-            State::Answering => {}
+            State::Answering | State::Cut => {}
             State::Idle(since) => {
                 change(&mut self.idle, &(since, id));
             }
@@ -235,9 +242,13 @@ mod tests {
         /// Who was cut for `name`; `Err` with when to come again.
         fn enter(&mut self, ms: u64, peer: IpAddr, name: &'static str) -> Result<Option<&'static str>, u128> {
             match self.room.enter(peer, self.at(ms), name) {
-                Entry::In { id, instead_of } => {
+                Entry::In(id) => {
                     self.ids.insert(name, id);
-                    Ok(instead_of.map(|(_, name)| name))
+                    Ok(None)
+                }
+                Entry::Cut(_, cut) => {
+                    self.room.leave(self.ids[cut]);
+                    self.enter(ms, peer, name).map(|_| Some(cut))
                 }
                 Entry::TooMany => panic!("{name}: too many"),
                 Entry::Full(again) => Err((again - self.start).as_millis()),
@@ -288,10 +299,23 @@ mod tests {
         story.room.answered(story.ids["a"], story.at(60_010));
         assert_eq!(story.enter(60_250, HERE, "b"), Err(60_260));
         assert_eq!(story.enter(60_260, HERE, "b"), Ok(Some("a")));
-        assert!(!story.room.answering(story.ids["a"]), "a request that came too late is not taken");
-        story.room.answered(story.ids["a"], story.at(60_260));
-        story.room.leave(story.ids["a"]);
-        assert_eq!(story.enter(60_261, HERE, "c"), Err(60_510), "which frees no second place");
+    }
+
+    #[test]
+    fn a_place_is_free_when_the_one_who_was_cut_has_left_and_nobody_else_is_cut_meanwhile() {
+        let (mut room, now) = (Room::new(2, 0), Instant::now());
+        let [Entry::In(first), Entry::In(_)] = ["a", "b"].map(|name| room.enter(HERE, now, name)) else {
+            panic!("no place")
+        };
+        let later = now + UNCUT;
+        assert_eq!(room.enter(HERE, later, "c"), Entry::Cut(HERE, "a"));
+        assert_eq!(room.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
+        assert!(!room.answering(first), "a request that came too late is not taken");
+        room.answered(first, later);
+        assert_eq!(room.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
+        room.leave(first);
+        assert!(matches!(room.enter(HERE, later, "c"), Entry::In(_)));
+        assert_eq!(room.enter(HERE, later, "d"), Entry::Cut(HERE, "b"));
     }
 
     #[test]
@@ -336,9 +360,9 @@ mod tests {
         let mut room = Room::new(100, 2);
         let now = Instant::now();
         let enter = |room: &mut Room<()>, peer| match room.enter(peer, now, ()) {
-            Entry::In { id, .. } => Some(id),
+            Entry::In(id) => Some(id),
             Entry::TooMany => None,
-            Entry::Full(_) => panic!("full"),
+            Entry::Cut(..) | Entry::Full(_) => panic!("full"),
         };
         let (first, second) = (enter(&mut room, HERE), enter(&mut room, HERE));
         assert!(first.is_some() && second.is_some());
@@ -369,14 +393,19 @@ mod tests {
                         let states: HashMap<Id, State> =
                             room.connections.iter().map(|(id, connection)| (*id, connection.state)).collect();
                         let peer = IpAddr::from([192, 0, 2, which]);
-                        if let Entry::In { id: new, .. } = room.enter(peer, now, ()) {
-                            let gone = states.iter().find(|(id, _)| !room.connections.contains_key(id));
-                            prop_assert!(!states.contains_key(&new));
-                            prop_assert_eq!(gone.is_some(), states.len() == 5);
-                            if let Some((_, State::Idle(since) | State::Unfinished(since))) = gone {
-                                prop_assert!(now - *since >= UNCUT);
+                        match room.enter(peer, now, ()) {
+                            Entry::In(new) => prop_assert!(states.len() < 5 && !states.contains_key(&new)),
+                            Entry::Cut(..) => {
+                                prop_assert_eq!(states.len(), 5);
+                                match states[&room.leaving.unwrap_or(Id::MAX)] {
+                                    State::Idle(since) | State::Unfinished(since) => {
+                                        prop_assert!(now - since >= UNCUT);
+                                    }
+                                    state => prop_assert!(false, "{:?} was cut", state),
+                                }
                             }
-                            prop_assert!(!matches!(gone, Some((_, State::Answering))));
+                            Entry::TooMany => prop_assert!(false, "there is no limit"),
+                            Entry::Full(later) => prop_assert!(states.len() == 5 && later > now),
                         }
                     }
                     2 => room.request(id, now),
@@ -385,6 +414,8 @@ mod tests {
                     _ => room.leave(id),
                 }
                 prop_assert!(room.connections.len() <= 5);
+                let leaving = room.connections.iter().find(|(_, c)| c.state == State::Cut).map(|(id, _)| *id);
+                prop_assert_eq!(leaving, room.leaving);
                 let count = |wanted: fn(&State) -> bool| room.connections.values().filter(|c| wanted(&c.state)).count();
                 prop_assert_eq!(room.idle.len(), count(|state| matches!(state, State::Idle(_))));
                 let listed: usize = room.addresses.values().map(|address| address.unfinished.len()).sum();
@@ -396,6 +427,7 @@ mod tests {
             let ids: Vec<Id> = room.connections.keys().copied().collect();
             ids.into_iter().for_each(|id| room.leave(id));
             prop_assert!(room.addresses.is_empty() && room.crowds.is_empty() && room.idle.is_empty());
+            prop_assert_eq!(room.leaving, None);
         }
     }
 }
