@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
 
-use std::io::Write;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Output, Stdio};
 
 /// Every command of this version.
@@ -234,6 +237,64 @@ fn manual_pages_are_named_as_man_looks_for_them() {
     let (status, stdout, stderr) = run(&["man", "\u{1b}[2J"]);
     assert_eq!((status, stdout.as_str()), (1, ""));
     assert!(stderr.contains("there is no command") && !stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+/// The lines of `run` with a warning, where stderr is `stderr` and systemd says that the journal is `journal`.
+fn logged(stderr: OwnedFd, journal: &str, format: &str) -> std::io::Result<()> {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("relay.toml");
+    // Others may read the key: a warning; the port is taken: it does not stay.
+    std::fs::write(folder.path().join("key"), "ck_0000000000000000").unwrap();
+    std::fs::set_permissions(folder.path().join("key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let settings = format!(
+        "[provider]\napi_url = \"http://127.0.0.1:1\"\nstream_url = \"ws://127.0.0.1:1\"\nenvironment = \"devnet\"\n\
+         api_key_file = \"{}\"\n[webhook]\nlisten = \"{}\"\n[kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n",
+        folder.path().join("key").display(),
+        taken.local_addr().unwrap()
+    );
+    std::fs::write(&file, settings).unwrap();
+    let mut command = relay(&["run", "--log-format", format, "--config", file.to_str().unwrap()]);
+    command.env("PEPAY_RELAY_WEBHOOK_SECRETS", "whsec_0000000000000000").env("JOURNAL_STREAM", journal);
+    let status = command.stderr(stderr).status()?;
+    assert!(!status.success());
+    Ok(())
+}
+
+/// systemd.exec(5), `$JOURNAL_STREAM`: the device and inode of the stream; sd-daemon(3): `<N>` begins a line there.
+#[test]
+fn lines_begin_with_their_priority_where_stderr_is_the_journal_and_nowhere_else() {
+    let identity = |file: &dyn AsRawFd| {
+        let file = std::fs::metadata(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+        (file.dev(), file.ino())
+    };
+    for format in ["text", "json"] {
+        for is_the_journal in [true, false] {
+            let (mut reader, writer) = UnixStream::pair().unwrap();
+            let (dev, ino) = identity(&writer);
+            let journal = if is_the_journal { format!("{dev}:{ino}") } else { format!("{dev}:{}", ino + 1) };
+            logged(writer.into(), &journal, format).unwrap();
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            check_prefixes(&text, is_the_journal);
+
+            let mut file = tempfile::tempfile().unwrap();
+            let (dev, ino) = identity(&file);
+            let journal = if is_the_journal { format!("{dev}:{ino}") } else { format!("{}:{ino}", dev + 1) };
+            logged(file.try_clone().unwrap().into(), &journal, format).unwrap();
+            let mut text = String::new();
+            file.rewind().unwrap();
+            file.read_to_string(&mut text).unwrap();
+            check_prefixes(&text, is_the_journal);
+        }
+    }
+}
+
+#[track_caller]
+fn check_prefixes(text: &str, is_the_journal: bool) {
+    let warning = text.lines().find(|line| line.contains("WARN")).unwrap_or_else(|| panic!("no warning:\n{text}"));
+    assert_eq!(warning.starts_with("<4>"), is_the_journal, "{text}");
+    assert_eq!(text.contains("<4>"), is_the_journal, "{text}");
 }
 
 #[test]

@@ -160,7 +160,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("webhook.secrets_file", secret_files.webhook, Nothing, "File with the webhook secrets, newest first, a line each, unless PEPAY_RELAY_WEBHOOK_SECRETS or the systemd credential webhook-secrets gives them."),
         setting!("webhook.tolerance", webhook.tolerance, Is(r#""5m""#), SECOND, DAY, "Greatest distance between the signed time and ours."),
         setting!("webhook.body_bytes_max", bytes webhook.body_bytes_max, Is(r#""1MiB""#), KIB, 64 * MIB, "Largest body; a larger one is answered 413."),
-        setting!("webhook.connections_max", webhook.connections_max, Is("1024"), 1, 65_536, "Connections at one time; further peers wait to be accepted."),
+        setting!("webhook.connections_max", webhook.connections_max, Is("1024"), 1, 65_536, "Connections at one time; beyond it a peer gets the place of one that is idle or slow, or waits."),
         setting!("webhook.connections_per_address_max", webhook.connections_per_address_max, Is("0"), 0, 65_536, "Connections of one peer address; 0 turns it off, since behind a proxy all peers are one."),
         setting!("webhook.unverified_bytes_max", bytes webhook.unverified_bytes_max, Is(r#""16MiB""#), KIB, 1024 * MIB, "Bytes held before their signature is checked, all connections together."),
         setting!("webhook.body_timeout", webhook.body_timeout, Is(r#""10s""#), 100 * MS, 10 * MINUTE, "Time for the headers and again for the body; then 408."),

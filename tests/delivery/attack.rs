@@ -4,8 +4,11 @@ use super::bad_input::descriptors_max;
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
 use crate::support::relay::{PATIENCE, Rig, event_id, get, order_event, until};
+use crate::support::watch::{eventually, metric};
 use pepay_relay::simulator::Tally;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -17,45 +20,68 @@ const SLOW: usize = 10_000;
 /// Requests that are none, or whose signature is nobody's.
 const MALFORMED: usize = 2_000;
 
+/// Deliveries of the socket.
+const SOCKET: &str = "deliveries_total{leg=\"websocket\"}";
+
 /// Addresses that they come from.
 const SLOW_FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const MALFORMED_FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
-/// Connections that one address may have.
+/// `webhook.connections_per_address_max`, where it is set.
 const PLACES: usize = 64;
 
+/// A slow peer that was cut is there again after half of this to one and a half, so that 10,000 of them come evenly,
+/// some 2,000 a second.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Webhooks that are timed meanwhile.
-const TIMED: usize = 200;
+const TIMED: usize = 400;
+
+/// What one peer in a hundred in good faith may wait for its answer, the commit included.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a peer in good faith must never wait; how long it does wait is printed.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const NEVER: Duration = Duration::from_secs(5);
 
 /// With `webhook.connections_per_address_max`, an address that takes all it can leaves the other places to others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_and_malformed_requests_of_some_addresses_leave_the_others_alone() {
+    attacked("attack", PLACES, &[SLOW_FROM]).await;
+}
+
+/// Without it, whoever waits for a place gets that of a peer that does not get done, whatever address that has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_default_settings_slow_peers_lose_their_places_to_those_who_wait() {
+    let [_, _, _, last] = SLOW_FROM.octets();
+    let others = (0..16).map(|n| Ipv4Addr::new(127, 0, 1, last + n));
+    let addresses: Vec<Ipv4Addr> = [Ipv4Addr::LOCALHOST, SLOW_FROM].into_iter().chain(others).collect();
+    attacked("attack-default", 0, &addresses).await;
+}
+
+/// Slow peers of these addresses and malformed requests, while webhooks of the loopback's first address are timed.
+async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let slow = SLOW.min(descriptors_max().saturating_sub(1_000));
     assert!(slow > 2_000, "`ulimit -n` allows only {slow} peers");
-    let mut rig = Rig::new(Broker::shared().bootstrap(), "attack").await;
-    rig.config.webhook.connections_per_address_max = PLACES;
+    let mut rig = Rig::new(Broker::shared().bootstrap(), name).await;
+    rig.config.webhook.connections_per_address_max = per_address_max;
     rig.config.webhook.body_timeout = Duration::from_secs(30);
     let rig = rig.with_webhooks();
     let relay = Process::ready(&rig).await;
     let address = rig.config.webhook.listen;
 
-    let mut crowd = JoinSet::new();
+    let (mut crowd, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for number in 0..slow {
+        let (from, begun) = (slow_from[number % slow_from.len()], Arc::clone(&begun));
+        let pause = AGAIN_AFTER.mul_f64(0.5 + number as f64 / slow as f64);
         crowd.spawn(async move {
-            let Ok(mut peer) = connect(SLOW_FROM, address).await else { return };
-            let begun: &[u8] = if number % 2 == 0 {
-                b"POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\nx-"
-            } else {
-                b"POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{"
-            };
-            let _ = peer.write_all(begun).await;
-            // Whoever was let in stays; the others find themselves outside.
-            let _ = peer.read(&mut [0; 64]).await;
+            loop {
+                slow_request(number, from, address, &begun).await;
+                tokio::time::sleep(pause).await;
+            }
         });
     }
+    // Each has begun once, the relay having had to do with all of them: from now on the crowd is at its strongest.
+    until("all slow peers are there", || begun.load(Ordering::Relaxed) >= slow).await;
     let refused = tokio::spawn(async move {
         let mut refused = 0;
         for number in 0..MALFORMED {
@@ -68,7 +94,7 @@ async fn slow_and_malformed_requests_of_some_addresses_leave_the_others_alone() 
         }
         refused
     });
-    let mut times = Vec::with_capacity(TIMED);
+    let (mut times, mut by_socket) = (Vec::with_capacity(TIMED), Vec::new());
     for number in 0..TIMED {
         let body = order_event(&event_id(number as u64), "order-1").to_string();
         let began = Instant::now();
@@ -76,18 +102,26 @@ async fn slow_and_malformed_requests_of_some_addresses_leave_the_others_alone() 
         times.push(began.elapsed());
         assert_eq!(answer.status, 200, "{answer:?}");
         rig.simulator.create_order().unwrap();
+        if number % 20 == 0 {
+            let (issued, began) = (rig.simulator.events().len() as u64, Instant::now());
+            eventually("the socket goes on", async || metric(&rig, SOCKET).await >= issued).await;
+            by_socket.push(began.elapsed());
+        }
     }
-    // Those that were let in are there to the last; the others have found themselves outside.
-    while crowd.try_join_next().is_some() {}
-    assert!(crowd.len() >= PLACES, "{} slow peers are left", crowd.len());
+    let began_again = begun.load(Ordering::Relaxed);
+    assert!(crowd.len() == slow, "the slow peers are there to the last");
     assert_eq!(refused.await.unwrap(), MALFORMED, "each malformed request is told");
     times.sort_unstable();
-    let (half, most) = (times[TIMED / 2], times[TIMED * 99 / 100]);
+    by_socket.sort_unstable();
+    let [half, nine, most] = [50, 90, 99].map(|percent| times[TIMED * percent / 100]);
     println!(
-        "{slow} slow peers, {MALFORMED} malformed requests; others are answered in p50 {half:?}, p99 {most:?}, at most {:?}",
-        times[TIMED - 1]
+        "{slow} slow peers of {} addresses, {began_again} slow requests, {MALFORMED} malformed ones; others are answered \
+         in p50 {half:?}, p90 {nine:?}, p99 {most:?}, at most {:?}; an event of the socket is seen after at most {:?}",
+        slow_from.len(),
+        times[TIMED - 1],
+        by_socket.last()
     );
-    assert!(times[TIMED - 1] < ANSWERED_WITHIN, "{times:?}");
+    assert!(nine < ANSWERED_WITHIN && times[TIMED - 1] < NEVER, "{times:?}");
     crowd.shutdown().await;
     rig.until_delivered().await;
     rig.simulator.wait_for_webhooks().await;
@@ -98,6 +132,19 @@ async fn slow_and_malformed_requests_of_some_addresses_leave_the_others_alone() 
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", relay.pid())).unwrap().count();
     until("their places are free again", || descriptors() < 100).await;
     relay.stop().await;
+}
+
+/// Begins a request, is counted, and waits until it is cut.
+async fn slow_request(number: usize, from: Ipv4Addr, to: SocketAddr, begun: &AtomicUsize) {
+    let Ok(mut peer) = connect(from, to).await else { return };
+    let beginning: &[u8] = if number.is_multiple_of(2) {
+        b"POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\nx-"
+    } else {
+        b"POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{"
+    };
+    let _ = peer.write_all(beginning).await;
+    begun.fetch_add(1, Ordering::Relaxed);
+    let _ = peer.read(&mut [0; 64]).await;
 }
 
 /// A connection from another address of the loopback.

@@ -1,14 +1,20 @@
-//! Secrets and keys change while events flow, as an administrator changes them: files and SIGHUP.
+//! Secrets and keys change while events flow, as an administrator changes them: by files and SIGHUP, and by systemd's
+//! credentials and a restart.
 
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
 use crate::support::systemd::Systemd;
+use crate::support::watch::{eventually, metric};
 use pepay_relay::simulator::{Cut, Simulator};
 use std::path::Path;
+use tempfile::TempDir;
 
 /// One an hour for a day.
 const ROTATIONS: usize = 24;
+
+/// Each takes some seconds.
+const RESTARTS: usize = 5;
 
 /// A wrong file is put there instead before this one of them.
 const WRONG_BEFORE: usize = 12;
@@ -77,6 +83,70 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     relay.stop().await;
     rig.assert_delivered().await;
     told_in_order(&systemd.told());
+}
+
+/// Credentials do not change while a service runs, so each rotation is a restart: the relay drains, systemd puts the new
+/// ones into another folder, and the next relay starts with those alone. Webhooks find nobody for a while, or are told
+/// 503, and are sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeated() {
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "credentials").await;
+    let (mut key, mut secret) = (rig.simulator.api_key().to_owned(), rig.simulator.webhook_secret().to_owned());
+    rig.secrets.api_key = "".into();
+    rig.secrets.webhook.clear();
+    let rig = rig.with_webhooks();
+    let mut credentials = credentials(&key, &secret);
+    let mut relay = with_credentials(&rig, &credentials).await;
+    let load = rig.load();
+    for restart in 0..=RESTARTS {
+        for leg in ["websocket", "webhook"] {
+            let published = format!("outcomes_total{{leg=\"{leg}\",outcome=\"published\"}}");
+            eventually("both legs bring what the other has not", async || metric(&rig, &published).await > 0).await;
+        }
+        let rejected = metric(&rig, "outcomes_total{leg=\"webhook\",outcome=\"rejected\"}").await;
+        let refused = metric(&rig, "reconnects_total{cause=\"refused\"}").await;
+        assert_eq!((rejected, refused, relay.count("webhook rejected")), (0, 0, 0), "{}", relay.said());
+        if restart == RESTARTS {
+            break;
+        }
+        // The provider signs with both secrets and takes both keys until the relay has changed.
+        secret = format!("a-webhook-secret-of-week-{restart}");
+        key = format!("ck_rotated_{restart:016}");
+        rig.simulator.rotate_webhook_secret(&secret);
+        rig.simulator.rotate_api_key(&key);
+        relay.stop().await;
+        credentials = self::credentials(&key, &secret);
+        relay = with_credentials(&rig, &credentials).await;
+        rig.simulator.finish_webhook_rotation();
+        rig.simulator.finish_api_key_rotation();
+        reconnected(&rig.simulator).await;
+    }
+    load.stop().await;
+    rig.until_delivered().await;
+    rig.simulator.wait_for_webhooks().await;
+    relay.stop().await;
+    rig.assert_delivered().await;
+    let (events, tally) = (rig.simulator.events().len() as u64, rig.simulator.webhooks());
+    println!("{RESTARTS} rotations by restart: {events} events, {tally:?}");
+    assert_eq!((tally.delivered, tally.given_up, tally.dropped), (events, 0, 0), "each was taken in the end");
+    assert!(tally.attempts > tally.delivered, "some came while nobody was there");
+    drop(credentials);
+}
+
+/// A folder as systemd makes one for each start (systemd.exec(5), `LoadCredential=`).
+fn credentials(key: &str, secret: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("api-key"), key);
+    write(&folder.path().join("webhook-secrets"), secret);
+    folder
+}
+
+async fn with_credentials(rig: &Rig, credentials: &TempDir) -> Process {
+    let folder = credentials.path().to_str().unwrap();
+    let mut relay = Process::start_with(rig, &[], &[("CREDENTIALS_DIRECTORY", folder)]);
+    relay.line("relay ready").await;
+    rig.simulator.wait_for_connections(1).await;
+    relay
 }
 
 /// Cuts the socket and waits until the relay is back, with a key that is taken by now.

@@ -375,6 +375,29 @@ async fn connections_over_the_maximum_wait_to_be_accepted() {
     rig.finish().await;
 }
 
+#[tokio::test]
+async fn who_waits_gets_the_place_of_one_that_is_idle_or_slow_and_never_of_one_being_answered() {
+    let mut rig = Rig::start(config::Webhook { connections_max: 3, ..settings() }).await;
+    let answered = rig.send(signed(BODY));
+    let delivery = next(&mut rig.receiver).await;
+    let mut slow = rig.connect().await;
+    slow.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\na").await.unwrap();
+    let mut idle = rig.connect().await;
+    idle.write_all(&request("POST", "/", &[], b"")).await.unwrap();
+    assert_eq!(read_answer(&mut idle).await.status, 404);
+
+    let mut new = [rig.connect().await, rig.connect().await, rig.connect().await];
+    for (new, cut) in new.iter_mut().zip([&mut idle, &mut slow]) {
+        assert_eq!(soon(cut.read(&mut [0; 16])).await.unwrap_or(0), 0, "cut");
+        new.write_all(&signed_at(now_ms(), "wrong", BODY)).await.unwrap();
+        assert_eq!(read_answer(new).await.status, 400);
+    }
+    assert!(!answered.is_finished());
+    settle(&rig.metrics, delivery, Outcome::Published);
+    check(&soon(answered).await.unwrap(), 200, r#"{"ok":true}"#);
+    rig.finish().await;
+}
+
 /// A signed request that wants its connection closed after the answer.
 fn signed_close(body: &[u8]) -> Vec<u8> {
     let timestamp = now_ms().to_string();

@@ -153,16 +153,16 @@ pub async fn run(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String)
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The binary with these settings, in a file in `dir`, and these secrets.
+/// The binary with these settings, in a file in `dir`, and these secrets; those that are empty stand elsewhere.
 pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, settings(config)).expect("settings");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
     command.args(["--log-format", "json", "--config"]).arg(&file).env_clear();
-    if config.secret_files.api_key.is_none() {
+    if config.secret_files.api_key.is_none() && !expose(&secrets.api_key).is_empty() {
         command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
     }
-    if config.secret_files.webhook.is_none() {
+    if config.secret_files.webhook.is_none() && !secrets.webhook.is_empty() {
         command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
     }
     if let Some(password) = &secrets.kafka_password {

@@ -1,6 +1,7 @@
 //! One connection of the webhook listener: TLS, requests one after the other, and an end that the peer can read.
 
 use super::door::Door;
+use super::place::Place;
 use crate::config;
 use crate::telemetry::Metrics;
 use axum::body::Body;
@@ -52,31 +53,58 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Serves one connection to its end.
-    pub(super) async fn serve(self, socket: TcpStream, tls: Option<Arc<rustls::ServerConfig>>, peer: IpAddr) {
+    /// Serves one connection to its end, or until its place is wanted for another.
+    pub(super) async fn serve(
+        self,
+        socket: TcpStream,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        peer: IpAddr,
+        place: Place,
+    ) {
+        let place = Arc::new(place);
+        tokio::select! {
+            biased;
+            () = place.cut() => tracing::debug!(%peer, "webhook connection cut to make room"),
+            () = self.accepted(socket, tls, peer, &place) => {}
+        }
+    }
+
+    async fn accepted(
+        &self,
+        socket: TcpStream,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        peer: IpAddr,
+        place: &Arc<Place>,
+    ) {
         // An answer must not wait for company; a socket that refuses the option works without it.
         let _ = socket.set_nodelay(true);
-        let Some(tls) = tls else { return self.requests(socket, peer).await };
+        let Some(tls) = tls else { return self.requests(socket, peer, place).await };
         let handshake = timeout(self.limits.body_timeout, TlsAcceptor::from(tls).accept(socket));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
             shaken = handshake => match shaken {
-                Ok(Ok(stream)) => self.requests(stream, peer).await,
+                Ok(Ok(stream)) => self.requests(stream, peer, place).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "webhook TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "webhook TLS handshake took too long"),
             }
         }
     }
 
-    async fn requests<I: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, io: I, peer: IpAddr) {
+    async fn requests<I>(&self, io: I, peer: IpAddr, place: &Arc<Place>)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let open = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request| {
             let request = Open::new(&open, request);
-            let door = Arc::clone(&self.door);
+            let (door, place) = (Arc::clone(&self.door), Arc::clone(place));
+            place.request();
             Box::pin(async move {
                 let Open { request, count: _count } = request;
-                Ok::<_, Infallible>(door.answer(peer, request).await.into_response())
+                let answer = door.answer(peer, request, &place).await;
+                place.answered();
+                Ok::<_, Infallible>(answer.into_response())
             }) as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
         });
         let mut http = http1::Builder::new();
@@ -105,6 +133,8 @@ impl Shared {
             // Answered by hyper itself, before there was a request.
             self.metrics.webhook_response(431);
         }
+        // hyper may have answered by itself.
+        place.answered();
         linger(connection.into_parts().io.into_inner(), &self.stop).await;
     }
 }

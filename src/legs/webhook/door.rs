@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::body::{Budget, Unverified, Verified};
+use super::place::Place;
 use crate::clock::now_ms;
 use crate::config;
 use crate::legs::{Intake, IntakeFull, Leg, Outcome};
@@ -52,9 +53,11 @@ impl Door {
         }
     }
 
-    /// The answer to a request of `peer`, counted.
-    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
-        let answer = match self.admitted(peer, request).await {
+    /// The answer to a request of `peer`, counted. The peer keeps its `place` once nothing more of the request is wanted.
+    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>, place: &Place) -> Answer {
+        let admitted = self.admitted(peer, request).await;
+        place.answering().await;
+        let answer = match admitted {
             Ok(verified) => self.settled(verified).await,
             Err(answer) => answer,
         };

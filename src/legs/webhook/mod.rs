@@ -1,12 +1,14 @@
 //! The webhook leg: a listener that answers 2xx only after the commit.
 //!
-//! `connection` serves a peer, `door` judges a request, `body` turns a stranger's bytes into the provider's,
-//! `answer` lists what may be said. Binding is apart from serving, so that a taken port is a mistake at start.
+//! `room` says who has a place (`place` holds it), `connection` serves a peer, `door` judges a request, `body` turns a
+//! stranger's bytes into the provider's, `answer` lists what may be said. Binding is apart from serving, so that a taken port is a mistake at start.
 
 mod answer;
 mod body;
 mod connection;
 mod door;
+mod place;
+mod room;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
@@ -16,16 +18,16 @@ use crate::config;
 use crate::telemetry::{Health, LegState, Metrics};
 use connection::Shared;
 use door::Door;
+use place::{NoPlace, Places};
 use secrecy::SecretString;
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// After a failed accept (most likely no file descriptor is left) the next one waits this long instead of spinning.
@@ -127,30 +129,36 @@ impl Listening {
 
     /// Serves until `stop` is cancelled, then lets requests that are inside get their outcomes.
     ///
-    /// At `webhook.connections_max` nothing more is accepted: new peers wait in the system's backlog.
+    /// At `webhook.connections_max` one more peer is accepted and stands at the door until a place is free, or can be
+    /// made free (`room`); all others wait in the system's backlog.
     pub async fn serve(self) {
         let Self { listener, certificates, shared, .. } = self;
-        let places = Arc::new(Semaphore::new(shared.limits.connections_max.min(Semaphore::MAX_PERMITS)));
-        let addresses = Addresses::new(shared.limits.connections_per_address_max);
+        let places = Places::new(shared.limits.connections_max, shared.limits.connections_per_address_max);
         let mut connections = JoinSet::new();
+        let mut at_door: Option<(TcpStream, IpAddr)> = None;
         loop {
-            let (place, socket, peer) = tokio::select! {
+            let mut again = Instant::now();
+            if let Some((socket, peer)) = at_door.take() {
+                match places.take(peer) {
+                    Ok(place) => {
+                        drop(connections.spawn(shared.clone().serve(socket, certificates.current(), peer, place)));
+                    }
+                    Err(NoPlace::TooMany) => tracing::debug!(%peer, "webhook connection over the limit of its address"),
+                    Err(NoPlace::Full(later)) => {
+                        at_door = Some((socket, peer));
+                        again = later.into();
+                    }
+                }
+            }
+            tokio::select! {
                 biased;
                 () = shared.stop.cancelled() => break,
-                Some(_) = connections.join_next() => continue,
-                next = accepted(&listener, &places) => next,
-            };
-            let Some(address) = addresses.admit(peer) else {
-                tracing::debug!(%peer, "webhook connection over the limit of its address");
-                continue;
-            };
-            let (shared, tls) = (shared.clone(), certificates.current());
-            connections.spawn(async move {
-                shared.serve(socket, tls, peer).await;
-                drop((place, address));
-            });
+                Some(_) = connections.join_next() => {}
+                next = accepted(&listener), if at_door.is_none() => at_door = Some(next),
+                () = sleep_until(again), if at_door.is_some() => {}
+            }
         }
-        drop(listener);
+        drop((listener, at_door));
         shared.metrics.leg_connected(Leg::Webhook, false);
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(shared.limits.answer_within + DRAIN_SLACK, drained).await.is_err() {
@@ -159,84 +167,15 @@ impl Listening {
     }
 }
 
-/// A place, and then the peer that takes it.
-async fn accepted(listener: &TcpListener, places: &Arc<Semaphore>) -> (OwnedSemaphorePermit, TcpStream, IpAddr) {
+/// The next peer.
+async fn accepted(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
-        let Ok(place) = Arc::clone(places).acquire_owned().await else {
-            // Nobody closes this semaphore; waiting is all that would be left to do.
-            return std::future::pending().await;
-        };
         match listener.accept().await {
-            Ok((socket, peer)) => return (place, socket, peer.ip().to_canonical()),
+            Ok((socket, peer)) => return (socket, peer.ip().to_canonical()),
             Err(error) => {
                 tracing::debug!(%error, "webhook accept failed");
                 sleep(ACCEPT_RETRY).await;
             }
         }
-    }
-}
-
-/// Connections by address, where `webhook.connections_per_address_max` limits them. Holds only addresses that have
-/// a connection now, so it is as bounded as those.
-#[derive(Clone, Debug)]
-struct Addresses {
-    /// 0: no limit.
-    max: usize,
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-/// A connection's place among those of its address, given back when dropped.
-#[derive(Debug)]
-struct Address {
-    addresses: Addresses,
-    peer: IpAddr,
-}
-
-impl Addresses {
-    fn new(max: usize) -> Self {
-        Self { max, open: Arc::default() }
-    }
-
-    /// A place for a connection of `peer`; `None` over the limit.
-    fn admit(&self, peer: IpAddr) -> Option<Address> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(peer).or_default();
-        if self.max != 0 && *count >= self.max {
-            return None;
-        }
-        *count += 1;
-        Some(Address { addresses: self.clone(), peer })
-    }
-}
-
-impl Drop for Address {
-    fn drop(&mut self) {
-        let mut open = self.addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.peer);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_its_limit_and_gets_places_back() {
-        let addresses = Addresses::new(2);
-        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
-        let first = addresses.admit(here);
-        let second = addresses.admit(here);
-        assert!(first.is_some() && second.is_some());
-        assert!(addresses.admit(here).is_none());
-        assert!(addresses.admit(there).is_some());
-        drop(first);
-        assert!(addresses.admit(here).is_some());
-        drop(second);
-        assert!(addresses.open.lock().unwrap_or_else(PoisonError::into_inner).is_empty());
     }
 }
