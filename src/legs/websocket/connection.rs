@@ -1,7 +1,8 @@
 //! The life of one connection: frames in, pings out, silence noticed, and a polite end.
 
 use super::dial::Pulse;
-use super::{Dialer, Ended, Websocket};
+use super::ending::{Finished, broken, close, ended_by, say_goodbye};
+use super::{Dialer, Websocket};
 use crate::clock::now_ms;
 use crate::legs::hold::Hold;
 use crate::legs::progress::Note;
@@ -16,15 +17,10 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout_at};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
-
-/// How long the peer may take to answer a close frame; then the connection is dropped.
-const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Hints that the stream has a hole are taken together this long, so that a provider which repeats one, or whose
 /// heartbeat we take for one, does not cost a walk each time.
@@ -33,15 +29,6 @@ const HINTS_TOGETHER: Duration = Duration::from_secs(10);
 /// Messages that are taken one after the other when they have come already, before anything else is asked: enough to
 /// make the asking cheap, and a matter of a millisecond.
 const TOGETHER_MAX: usize = 64;
-
-/// How a connection finished.
-#[derive(Debug)]
-pub(super) enum Finished {
-    /// The leg is to stop.
-    Stopped,
-    /// The connection ended, and the leg goes on.
-    Ended(Ended),
-}
 
 /// One connection and the leg that it belongs to.
 pub(super) struct Connection<'l, S> {
@@ -91,7 +78,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 if matches!(finished, Finished::Stopped) {
                     self.leave_held();
                 }
-                self.close(&finished).await;
+                close(&mut self.stream, &finished).await;
                 return finished;
             }
         }
@@ -311,24 +298,6 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
         taken
     }
-
-    /// Says goodbye as the end asks for; nothing of it is needed for correctness.
-    async fn close(&mut self, finished: &Finished) {
-        let (code, reason) = match finished {
-            Finished::Stopped => (CloseCode::Away, "relay stopping"),
-            Finished::Ended(Ended { end: End::TooLarge, .. }) => (CloseCode::Size, "frame over the limit"),
-            Finished::Ended(Ended { end: End::Protocol, .. }) => (CloseCode::Protocol, ""),
-            Finished::Ended(Ended { end: End::StreamError(_), .. }) => (CloseCode::Normal, ""),
-            Finished::Ended(Ended { end: End::Close(_), .. }) => {
-                // The library has queued the answer to the peer's close frame; a peer that is gone needs none.
-                let _ = timeout(CLOSE_WAIT, self.stream.flush()).await;
-                return;
-            }
-            // Nobody is there to hear it, or goodbye was said.
-            Finished::Ended(_) => return,
-        };
-        say_goodbye(&mut self.stream, code, reason).await;
-    }
 }
 
 /// Until held frames are to go on; never when none are held.
@@ -350,21 +319,6 @@ async fn at(time: Option<Instant>) {
     }
 }
 
-/// Sends a close frame and waits a moment for the peer's; what it still sends is left to the event log.
-async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: &mut WebSocketStream<S>,
-    code: CloseCode,
-    reason: &'static str,
-) {
-    let goodbye = async {
-        // A connection that the peer closed first is answered by the library; then this is refused, which is fine.
-        let _ = stream.close(Some(CloseFrame { code, reason: reason.into() })).await;
-        while let Some(Ok(_)) = stream.next().await {}
-    };
-    // Whether or not the peer kept up, the connection is dropped next.
-    let _ = timeout(CLOSE_WAIT, goodbye).await;
-}
-
 fn pings(every: Duration) -> Interval {
     // A zero interval is no interval to tokio; settings refuse it, and a millisecond keeps this total.
     let every = every.max(Duration::from_millis(1));
@@ -373,26 +327,13 @@ fn pings(every: Duration) -> Interval {
     ping
 }
 
-fn broken(end: End, detail: impl Into<String>) -> ControlFlow<Finished> {
-    ControlFlow::Break(Finished::Ended(Ended::new(end, detail)))
-}
-
-fn ended_by(error: Error) -> Ended {
-    let end = match &error {
-        Error::ConnectionClosed | Error::AlreadyClosed => End::Close(None),
-        Error::Capacity(_) => End::TooLarge,
-        Error::Io(_) | Error::Tls(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Reset,
-        // A text that is no UTF-8 included: the library has dropped it, and the event log brings the event.
-        _ => End::Protocol,
-    };
-    Ended::new(end, foreign(&error.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
+    use super::super::Ended;
     use super::super::dial::Heard;
+    use super::super::ending::CLOSE_WAIT;
     use super::*;
     use crate::clock::Clock;
     use crate::config::{Stream, StreamAuth};
@@ -405,6 +346,7 @@ mod tests {
     use std::sync::Arc;
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::watch;
+    use tokio::time::timeout;
     use tokio_tungstenite::tungstenite::protocol::Role;
     use tokio_util::sync::CancellationToken;
 

@@ -1,11 +1,12 @@
 //! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
 //!
-//! `dial` makes one connection, `connection` lives through it, [`super::session`] decides what its end means.
+//! `dial` makes one connection, `connection` lives through it, `ending` ends it, [`super::session`] decides what that means.
 //! Deduplication is not its business. It tells when it was away, and holds its frames back until the walk that
 //! fetches what it missed is out.
 
 mod connection;
 mod dial;
+mod ending;
 
 use super::backfill::Walks;
 use super::progress::{Note, Position};
@@ -16,7 +17,8 @@ use crate::config::{Stream, StreamAuth};
 use crate::provider::EventId;
 use crate::provider::rest::Rest;
 use crate::telemetry::{Health, LegState, Metrics};
-use connection::{Connection, Finished};
+use connection::Connection;
+use ending::Finished;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
