@@ -5,11 +5,6 @@ use pepay_relay::cli::{self, Cli};
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Rust's allocator, and by `override` that of the C libraries too: librdkafka takes memory for each record and header on
-/// one thread and gives it back on another. A seventh less CPU for each event than with glibc's (`just bench`).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Wrong usage ends here with status 2, `--help` and `--version` with 0.
     let cli = Cli::parse();

@@ -170,8 +170,8 @@ impl Bench {
         }
     }
 
-    /// Each build, then the base and the reader, in turn, the first time without counting. The base writes what the first
-    /// build wrote, in transactions of as many.
+    /// Each build, then the base (without and with a checkpoint) and the reader, in turn, the first time without counting. The
+    /// base writes what the first build wrote, in transactions of as many.
     fn in_turn(
         &self,
         part: &str,
@@ -188,15 +188,16 @@ impl Bench {
                     report.add(part, name, figures);
                 }
             }
-            let told = base(&task.expect("a build"));
-            let figure = |name: &str| told[name].as_f64().expect("a number");
-            let cycles: Vec<f64> = serde_json::from_value(told["cycles_ms"].clone()).expect("times");
-            let (events, transactions) = (figure("events"), cycles.len() as f64);
-            let mut figures = throughput(events, figure("seconds"), figure("cpu"), events / transactions);
-            figures.extend(latencies(cycles));
+            let mut task = task.expect("a build");
+            for (name, control) in [(BASE, None), (BASE_CHECKPOINT, Some(self.topic("control")))] {
+                task.control = control;
+                let figures = written(&base(&task));
+                if number > 0 {
+                    report.add(part, name, figures);
+                }
+            }
             let read = reader();
             if number > 0 {
-                report.add(part, BASE, figures);
                 report.add(part, READER, read);
             }
         }
@@ -234,6 +235,16 @@ fn read(events: f64, seconds: f64, cpu: f64) -> [(&'static str, f64); 2] {
 
 fn throughput(events: f64, seconds: f64, cpu: f64, transaction: f64) -> Figures {
     read(events, seconds, cpu).into_iter().chain([("a transaction", transaction)]).collect()
+}
+
+/// What the base told of its run.
+fn written(told: &Value) -> Figures {
+    let figure = |name: &str| told[name].as_f64().expect("a number");
+    let cycles: Vec<f64> = serde_json::from_value(told["cycles_ms"].clone()).expect("times");
+    let (events, transactions) = (figure("events"), cycles.len() as f64);
+    let mut figures = throughput(events, figure("seconds"), figure("cpu"), events / transactions);
+    figures.extend(latencies(cycles));
+    figures
 }
 
 /// Runs the base as a process of its own.
