@@ -38,6 +38,8 @@ fn mistakes(text: &str) -> Vec<String> {
                         Some(name) if file.stage(name).is_none() => mistakes.push(format!("no stage {name}")),
                         Some(_) => {}
                         None => mistakes.extend(copy.src.iter().filter_map(|source| match source {
+                            // Settings, secrets and target/ of whoever builds would come along.
+                            Source::Path(path) if path.value == "." => Some("COPY . takes everything".to_owned()),
                             Source::Path(path) if root().join(path.value.as_ref()).exists() => None,
                             other => Some(format!("{other:?} is not there to be copied")),
                         })),
@@ -76,7 +78,8 @@ fn the_containerfile_can_be_built_and_does_not_run_as_root() {
         ("\nUSER 65532:65532\n", "\nUSER 0\n", "number other than root's"),
         ("ENTRYPOINT [\"/usr/bin/pepay-relay\"]", "ENTRYPOINT /usr/bin/pepay-relay", "ENTRYPOINT is not"),
         ("--from=build", "--from=elsewhere", "no stage elsewhere"),
-        ("COPY . .", "COPY nothing .", "is not there to be copied"),
+        ("COPY src src", "COPY nothing .", "is not there to be copied"),
+        ("COPY src src", "COPY . .", "takes everything"),
         (":nonroot\n", "\n", "has no tag"),
         ("\nWORKDIR /src\n", "\nWORKDIRECTORY /src\n", "unknown instruction"),
         ("\nWORKDIR /src\n", "\nADD https://example.com/src /src\n", "COPY is enough"),
@@ -85,6 +88,33 @@ fn the_containerfile_can_be_built_and_does_not_run_as_root() {
         let found = mistakes(&text.replacen(right, wrong, 1));
         assert!(found.iter().any(|mistake| mistake.contains(why)), "{wrong:?}: {found:?}");
     }
+}
+
+/// The value of a line `key = "value"` of Cargo.toml.
+fn manifest(key: &str) -> String {
+    let text = read("Cargo.toml");
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix("= \""));
+    line.and_then(|rest| rest.strip_suffix('"')).unwrap_or_else(|| panic!("Cargo.toml has no {key}")).to_owned()
+}
+
+#[test]
+fn the_container_is_compiled_by_the_oldest_compiler_that_works_and_links_what_its_image_has() {
+    let text = read("packaging/Containerfile");
+    let file = parse(&text).unwrap();
+    let images: Vec<_> = file.stages().map(|stage| stage.from.image.value.to_string()).collect();
+    // One Debian, and so one glibc, for building and for running.
+    assert_eq!(
+        images,
+        [
+            format!("docker.io/library/rust:{}-bookworm", manifest("rust-version")),
+            "gcr.io/distroless/cc-debian12:nonroot".to_owned()
+        ]
+    );
+    let build = file.stage("build").unwrap();
+    let position = |found: &dyn Fn(&Instruction<'_>) -> bool| build.instructions.iter().position(found).unwrap();
+    // distroless/cc has glibc, OpenSSL, libgcc and libstdc++, and no zlib.
+    let zlib = position(&|one| matches!(one, Instruction::Env(env) if env.arguments.value == "LIBZ_SYS_STATIC=1"));
+    assert!(zlib < position(&|one| matches!(one, Instruction::Run(_))));
 }
 
 #[test]
