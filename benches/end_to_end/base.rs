@@ -34,6 +34,8 @@ pub struct Task {
     pub latest: Option<String>,
     /// The topic of a checkpoint in each transaction, where there is one.
     pub control: Option<String>,
+    /// Whether it waits for the broker in the wrapper's `poll`, which spins, instead of pausing.
+    pub polls: bool,
     /// The beginning of the events' ids, in Unix milliseconds.
     pub began_ms: i64,
     pub events: u64,
@@ -103,6 +105,10 @@ fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
     // Committing would wait for the records too, in slices of 100 ms; a poll of a millisecond would spin.
     let began = Instant::now();
     while producer.in_flight_count() > 0 {
+        if task.polls {
+            producer.poll(Duration::from_millis(1));
+            continue;
+        }
         pause((began.elapsed() / 16).clamp(Duration::from_micros(50), Duration::from_micros(250)));
         producer.poll(Duration::ZERO);
     }

@@ -12,6 +12,9 @@ pub const BASE: &str = "base";
 /// The base that writes a checkpoint in each transaction as well.
 pub const BASE_CHECKPOINT: &str = "base, checkpoint";
 
+/// The base that waits in `poll`, as a program does that thinks nothing of it.
+pub const BASE_POLLING: &str = "base, polling";
+
 /// Who only reads.
 pub const READER: &str = "reader";
 

@@ -81,7 +81,8 @@ fn main() {
     }
     let broker = kafka::Broker::shared();
     let mut report = Report::default();
-    let bench = Bench::new(broker.bootstrap(), arguments.against.clone(), arguments.events, arguments.runs);
+    let bench =
+        Bench::new((broker.bootstrap(), broker.pid()), arguments.against.clone(), arguments.events, arguments.runs);
     for part in &arguments.only {
         match part.as_str() {
             "websocket" => {

@@ -1,9 +1,9 @@
 //! What is measured: the socket's and the webhooks' throughput, the latency of a quiet hour, and the cost of none.
 
 use super::base::Task;
-use super::figures::{BASE, BASE_CHECKPOINT, Figures, READER, Report, latencies};
+use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, READER, Report, latencies};
 use super::load::Events;
-use super::process::{Relay, pause};
+use super::process::{Relay, allocator, cpu_seconds, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};
@@ -23,6 +23,8 @@ const QUIET_EVERY_MS: u64 = 10;
 /// Contenders, and how much they have to do.
 pub struct Bench {
     bootstrap: String,
+    /// The broker's process, where it is ours.
+    kafka: Option<u32>,
     provider: Provider,
     /// Builds of the relay, with their names.
     builds: Vec<(&'static str, PathBuf)>,
@@ -33,11 +35,11 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(bootstrap: &str, against: Option<PathBuf>, events: usize, runs: usize) -> Self {
+    pub fn new((bootstrap, kafka): (&str, Option<u32>), against: Option<PathBuf>, events: usize, runs: usize) -> Self {
         let mut builds = vec![("relay", PathBuf::from(env!("CARGO_BIN_EXE_pepay-relay")))];
         builds.extend(against.map(|path| ("earlier", path)));
         let (bootstrap, provider, made) = (bootstrap.to_owned(), Provider::start(), Cell::new(0));
-        Self { bootstrap, provider, builds, events, runs, made }
+        Self { bootstrap, kafka, provider, builds, events, runs, made }
     }
 
     /// Frames as fast as the relay takes them, a tenth of them repeats.
@@ -58,6 +60,7 @@ impl Bench {
             let transaction = self.events as f64 / (relay.transactions() - transactions).max(1.0);
             let mut figures = throughput(self.events as f64, seconds, cpu, transaction);
             figures.push(("peak RSS MiB", relay.peak_mib()));
+            figures.push(("RSS MiB afterwards", relay.resident_mib()));
             drop(relay);
             let task = self.task(latest, all, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
@@ -89,13 +92,16 @@ impl Bench {
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
             webhooks::send(relay.webhook(), &first, connections);
             let (cpu, transactions, began) = (relay.cpu_seconds(), relay.transactions(), Instant::now());
+            let beside = self.beside();
             let times = webhooks::send(relay.webhook(), &then, connections);
             let seconds = began.elapsed().as_secs_f64();
             let cpu = relay.cpu_seconds() - cpu;
+            let beside = beside.into_iter().zip(self.beside()).map(|((name, from), (_, to))| (name, to - from));
             let transaction = count as f64 / (relay.transactions() - transactions).max(1.0);
             let mut figures = throughput(count as f64, seconds, cpu, transaction);
             figures.extend(latencies(times));
             figures.push(("peak RSS MiB", relay.peak_mib()));
+            figures.extend(beside.map(|(name, cpu)| (name, cpu / count as f64 * 1e6)));
             drop(relay);
             let task = self.task(false, warm + count, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
@@ -170,7 +176,7 @@ impl Bench {
         }
     }
 
-    /// Each build, then the base (without and with a checkpoint) and the reader, in turn, the first time without counting. The
+    /// Each build, then the base (bare, with a checkpoint, and polling) and the reader, in turn, the first time without counting. The
     /// base writes what the first build wrote, in transactions of as many.
     fn in_turn(
         &self,
@@ -189,8 +195,9 @@ impl Bench {
                 }
             }
             let mut task = task.expect("a build");
-            for (name, control) in [(BASE, None), (BASE_CHECKPOINT, Some(self.topic("control")))] {
-                task.control = control;
+            for name in [BASE, BASE_CHECKPOINT, BASE_POLLING] {
+                task.control = (name == BASE_CHECKPOINT).then(|| self.topic("control"));
+                task.polls = name == BASE_POLLING;
                 let figures = written(&base(&task));
                 if number > 0 {
                     report.add(part, name, figures);
@@ -203,6 +210,13 @@ impl Bench {
         }
     }
 
+    /// Processor time so far of those who share the machine with a relay: Kafka, and this process, which is the load.
+    fn beside(&self) -> Figures {
+        let load = ("the load's CPU s a million", std::process::id());
+        let kafka = self.kafka.map(|pid| ("Kafka's CPU s a million", pid));
+        kafka.into_iter().chain([load]).map(|(name, pid)| (name, cpu_seconds(pid))).collect()
+    }
+
     fn start(&self, build: &Path, latest: bool) -> Relay {
         Relay::start(build, &self.name(), &self.bootstrap, self.provider.address(), latest)
     }
@@ -213,7 +227,18 @@ impl Bench {
         let (orders, latest) = (self.topic("orders"), latest.then(|| self.topic("orders.latest")));
         let bootstrap = self.bootstrap.clone();
         let began_ms = Events::of_now().began_ms();
-        Task { bootstrap, orders, latest, control: None, began_ms, events, transaction, every_ms, warm_up }
+        Task {
+            bootstrap,
+            orders,
+            latest,
+            control: None,
+            polls: false,
+            began_ms,
+            events,
+            transaction,
+            every_ms,
+            warm_up,
+        }
     }
 
     /// A new topic for the base.
@@ -252,6 +277,7 @@ fn base(task: &Task) -> Value {
     let task = serde_json::to_string(task).expect("a task");
     let done = Command::new(std::env::current_exe().expect("this program"))
         .args(["--base", &task])
+        .envs([allocator()])
         .stderr(Stdio::inherit())
         .output()
         .expect("this program");

@@ -87,6 +87,11 @@ impl Broker {
         self.secured.as_ref().expect("started by start_secured")
     }
 
+    /// Its process, where it is ours.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
     /// Kills it, as a power cut does.
     pub fn kill(&mut self) {
         self.end("-KILL");

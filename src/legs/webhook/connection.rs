@@ -5,6 +5,7 @@ use super::place::Place;
 use crate::config;
 use crate::telemetry::Metrics;
 use axum::body::Body;
+use futures::future::{AbortRegistration, Abortable};
 use hyper::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -59,13 +60,11 @@ impl Shared {
         socket: TcpStream,
         tls: Option<Arc<rustls::ServerConfig>>,
         peer: IpAddr,
-        place: Place,
+        (place, cut): (Place, AbortRegistration),
     ) {
         let place = Arc::new(place);
-        tokio::select! {
-            biased;
-            () = place.cut() => tracing::debug!(%peer, "webhook connection cut to make room"),
-            () = self.accepted(socket, tls, peer, &place) => {}
+        if Abortable::new(self.accepted(socket, tls, peer, &place), cut).await.is_err() {
+            tracing::debug!(%peer, "webhook connection cut to make room");
         }
     }
 

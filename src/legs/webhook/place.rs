@@ -2,10 +2,10 @@
 
 use super::room::{Entry, Id, Room, UNCUT};
 use crate::telemetry::RateLimited;
+use futures::future::{AbortHandle, AbortRegistration};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio_util::sync::CancellationToken;
 
 /// `webhook connections cut to make room` is logged at most this often; the line says how many it stands for. A crowd
 /// must not become a crowd of lines.
@@ -17,7 +17,7 @@ pub(super) struct Places(Arc<Mutex<Inside>>);
 
 #[derive(Debug)]
 struct Inside {
-    room: Room<CancellationToken>,
+    room: Room<AbortHandle>,
     said: RateLimited,
 }
 
@@ -26,7 +26,6 @@ struct Inside {
 pub(super) struct Place {
     places: Places,
     id: Id,
-    cut: CancellationToken,
 }
 
 /// Why a peer has no place.
@@ -45,16 +44,17 @@ impl Places {
         Self(Arc::new(Mutex::new(Inside { room: Room::new(max, per_address_max), said })))
     }
 
-    /// A place for `peer`. Where there is none, one connection is cut if that may be; its place is free when it has ended.
-    pub(super) fn take(&self, peer: IpAddr) -> Result<Place, NoPlace> {
+    /// A place for `peer`, and what ends the connection when its place is wanted for another. Where there is none, one
+    /// connection is cut if that may be; its place is free when it has ended.
+    pub(super) fn take(&self, peer: IpAddr) -> Result<(Place, AbortRegistration), NoPlace> {
         let now = Instant::now();
-        let cut = CancellationToken::new();
+        let (cut, registration) = AbortHandle::new_pair();
         let mut inside = self.lock();
-        match inside.room.enter(peer, now, cut.clone()) {
+        match inside.room.enter(peer, now, cut) {
             Entry::TooMany => Err(NoPlace::TooMany),
             Entry::Full(again) => Err(NoPlace::Full(again)),
             Entry::Cut(other, its_end) => {
-                its_end.cancel();
+                its_end.abort();
                 if let Some(unsaid) = inside.said.allow(now) {
                     let count = unsaid.saturating_add(1);
                     tracing::warn!(peer = %other, count, "webhook connections cut to make room");
@@ -63,7 +63,7 @@ impl Places {
             }
             Entry::In(id) => {
                 drop(inside);
-                Ok(Place { places: self.clone(), id, cut })
+                Ok((Place { places: self.clone(), id }, registration))
             }
         }
     }
@@ -74,18 +74,13 @@ impl Places {
 }
 
 impl Place {
-    /// Waits until the place is wanted for another.
-    pub(super) async fn cut(&self) {
-        self.cut.cancelled().await;
-    }
-
     /// The head of a request is there.
     pub(super) fn request(&self) {
         self.places.lock().room.request(self.id, Instant::now());
     }
 
-    /// The request is complete, and nobody takes the place from now on. Does not return when somebody has: whoever
-    /// waits for [`Place::cut`] ends the connection.
+    /// The request is complete, and nobody takes the place from now on. Does not return when somebody has: the
+    /// connection is about to end.
     pub(super) async fn answering(&self) {
         let is_ours = self.places.lock().room.answering(self.id);
         if !is_ours {
