@@ -118,19 +118,6 @@ fn the_container_is_compiled_by_the_oldest_compiler_that_works_and_links_what_it
 }
 
 #[test]
-fn the_container_sets_the_allocator_as_the_unit_does() {
-    let (text, unit) = (read("packaging/Containerfile"), read("systemd/pepay-relay.service"));
-    let settings: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("Environment=")).collect();
-    let file = parse(&text).unwrap();
-    let last = file.stages().last().unwrap();
-    let set = last.instructions.iter().filter_map(|one| match one {
-        Instruction::Env(env) => Some(env.arguments.value.as_ref()),
-        _ => None,
-    });
-    assert_eq!(set.collect::<Vec<_>>(), settings);
-}
-
-#[test]
 fn the_scripts_of_the_packages_are_ones_that_a_plain_shell_reads() {
     let scripts: Vec<PathBuf> = ["deb", "rpm"]
         .into_iter()

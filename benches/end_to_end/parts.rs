@@ -3,7 +3,7 @@
 use super::base::Task;
 use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, READER, Report, latencies};
 use super::load::Events;
-use super::process::{Relay, allocator, cpu_seconds, pause};
+use super::process::{Relay, cpu_seconds, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};
@@ -277,7 +277,6 @@ fn base(task: &Task) -> Value {
     let task = serde_json::to_string(task).expect("a task");
     let done = Command::new(std::env::current_exe().expect("this program"))
         .args(["--base", &task])
-        .envs([allocator()])
         .stderr(Stdio::inherit())
         .output()
         .expect("this program");

@@ -45,7 +45,6 @@ impl Relay {
             .arg(&file)
             .arg("run")
             .env_clear()
-            .envs([allocator()])
             .env("PEPAY_RELAY_API_KEY", "key")
             .env("PEPAY_RELAY_WEBHOOK_SECRETS", WEBHOOK_SECRET)
             .stdin(Stdio::null())
@@ -143,13 +142,6 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     let fields = stat.rsplit_once(") ").expect("a name").1;
     let ticks = fields.split_whitespace().skip(11).take(2);
     ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / TICKS_PER_SECOND
-}
-
-/// What the systemd unit tells glibc's allocator; every contender gets it.
-pub fn allocator() -> (&'static str, &'static str) {
-    let unit = include_str!("../../systemd/pepay-relay.service");
-    let setting = unit.lines().find_map(|line| line.strip_prefix("Environment=")).expect("a setting");
-    setting.split_once('=').expect("a name and a value")
 }
 
 /// A bench waits for time: it has a pace.

@@ -4,7 +4,7 @@
 //! same libraries can cost. The reader is a process of its own with one thread, the cheapest way to serve; it tells what
 //! has happened by lines on its standard output.
 
-use super::process::{allocator, cpu_seconds};
+use super::process::cpu_seconds;
 use axum::body::Body;
 use futures::StreamExt;
 use hyper::body::{Body as _, Incoming};
@@ -47,7 +47,6 @@ impl Reader {
         let source = serde_json::to_string(source).expect("a source");
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--reader", &source])
-            .envs([allocator()])
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program");
