@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
 
-use std::io::{Read, Seek, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -237,6 +237,27 @@ fn manual_pages_are_named_as_man_looks_for_them() {
     let (status, stdout, stderr) = run(&["man", "\u{1b}[2J"]);
     assert_eq!((status, stdout.as_str()), (1, ""));
     assert!(stderr.contains("there is no command") && !stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+/// As in a container without `ca-certificates`.
+#[test]
+fn what_talks_to_this_machine_alone_needs_no_certificates() {
+    let bare = |arguments: &[&str]| {
+        let mut command = relay(arguments);
+        command.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/dev/null");
+        command
+    };
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let asked = bare(&["status"]).env("PEPAY_RELAY__ADMIN__LISTEN", address.to_string()).output().unwrap();
+    let said = String::from_utf8_lossy(&asked.stderr);
+    assert!(said.contains("no relay answers at"), "{said}");
+
+    let mut simulator = bare(&["simulator", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(simulator.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    simulator.kill().unwrap();
+    simulator.wait().unwrap();
+    assert!(first.contains("http://127.0.0.1:"), "{first}");
 }
 
 /// The lines of `run` with a warning, where stderr is `stderr` and systemd says that the journal is `journal`.

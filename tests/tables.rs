@@ -1,6 +1,7 @@
-//! The tables of ARCHITECTURE.md that say which test shows what: every test named there is there.
+//! The tables of ARCHITECTURE.md that say which test shows what: every test named there is there. And those of the
+//! runbook: every line at ERROR and WARN is there.
 //!
-//! In their last column a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
+//! In the last column of ARCHITECTURE.md's tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
 //! `SUITE` alone, a fault of the chaos (`KillRelay`), or a recipe (`just pressure`); `*` is every test of its file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
@@ -140,4 +141,54 @@ fn what_is_not_there_is_found() {
         "| A | B | Tests |\n|---|---|---|\n| P1 x | y | `a b::c`, `d` |\n\n| A | Else |\n|---|---|\n| n | `no` |\n";
     assert_eq!(rows(table), [("P1 x".to_owned(), "`a b::c`, `d`".to_owned())]);
     assert_eq!(names("`a b::c` (x), `d`"), ["a b::c", "d"]);
+}
+
+/// The messages of what `source` logs with this macro, up to where they differ from case to case.
+fn messages<'s>(source: &'s str, macro_name: &str) -> Vec<&'s str> {
+    let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let ends = |rest: &'s str| [");", "),"].iter().filter_map(|end| rest.find(end)).min().map(|end| &rest[..end]);
+    let calls = source.split(macro_name).skip(1).filter_map(ends);
+    let literals = calls.filter_map(|call| call.rsplit('"').nth(1));
+    literals.map(|text| text.split('{').next().unwrap_or_default()).filter(|text| !text.is_empty()).collect()
+}
+
+/// A message as the runbook shortens it: up to a colon or semicolon.
+fn is_told(section: &str, message: &str) -> bool {
+    let beginnings = message.char_indices().filter(|(_, letter)| matches!(letter, ':' | ';' | ','));
+    let beginnings = beginnings.map(|(at, _)| &message[..at]).chain([message]);
+    let in_words = |beginning: &str| {
+        let ends = beginning.match_indices(' ').map(|(at, _)| &beginning[..at]).chain([beginning]);
+        ends.filter(|words| words.split(' ').count() > 2 || *words == beginning)
+            .any(|words| section.contains(&format!("| `{words}` |")) || section.contains(&format!("| `{words}: …` |")))
+    };
+    beginnings.into_iter().any(in_words)
+}
+
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+            found.push(fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_runbook_tells_of_every_line_at_error_and_warn() {
+    let runbook = read("docs/runbook.md").unwrap();
+    let (_, lines) = runbook.split_once("## Lines at ERROR").unwrap();
+    let (errors, warnings) = lines.split_once("## Lines at WARN").unwrap();
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    for (macro_name, section, least) in [("error!(", errors, 4), ("warn!(", warnings, 15)] {
+        let mut told = 0;
+        for message in all.iter().flat_map(|source| messages(source, macro_name)) {
+            assert!(is_told(section, message), "docs/runbook.md has no row for {macro_name} {message:?}");
+            told += 1;
+        }
+        assert!(told >= least, "only {told} messages were found for {macro_name}");
+    }
+    assert!(!is_told(warnings, "stream resumed") && !is_told(warnings, "stream"));
 }

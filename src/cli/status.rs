@@ -6,6 +6,7 @@ use super::values::Zone;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::provider::rest::Moment;
+use crate::provider::tls;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -63,9 +64,10 @@ pub(super) async fn ask(address: SocketAddr) -> Result<Value, Exit> {
     if address.port() == 0 {
         return Err(Exit::failed("admin.listen has port 0, which nobody can ask at; set one and restart the relay"));
     }
-    // Only the first provider of a process counts. The answer comes without TLS, yet the client wants to be built.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    // The answer comes without TLS; a client of its own making would want certificates nevertheless.
+    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
     let client = reqwest::Client::builder()
+        .tls_backend_preconfigured((*tls).clone())
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .timeout(ANSWERS_WITHIN)

@@ -18,6 +18,7 @@ pub use pace::Pace;
 pub use push::webhooks::Tally;
 
 use crate::clock::now_ms;
+use crate::provider::tls::client_config;
 use hub::Hub;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -120,10 +121,13 @@ impl Simulator {
     /// # Errors
     /// When the address cannot be bound, a webhook URL is one too many, or TLS cannot be set up.
     pub async fn start(options: Options) -> io::Result<Self> {
-        // Only the first provider of a process counts; whoever installed one before keeps it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build();
-        let client = client.map_err(io::Error::other)?;
+        let tls = client_config().map_err(io::Error::other)?;
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(io::Error::other)?;
         let listener = TcpListener::bind(options.listen).await?;
         let addr = listener.local_addr()?;
         let (pace, urls) = (options.pace, options.webhook_urls.clone());
