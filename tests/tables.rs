@@ -146,7 +146,7 @@ fn what_is_not_there_is_found() {
 /// The messages of what `source` logs with this macro, up to where they differ from case to case.
 fn messages<'s>(source: &'s str, macro_name: &str) -> Vec<&'s str> {
     let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let ends = |rest: &'s str| [");", "),"].iter().filter_map(|end| rest.find(end)).min().map(|end| &rest[..end]);
+    let ends = |rest: &'s str| [");", "),\n"].iter().filter_map(|end| rest.find(end)).min().map(|end| &rest[..end]);
     let calls = source.split(macro_name).skip(1).filter_map(ends);
     let literals = calls.filter_map(|call| call.rsplit('"').nth(1));
     literals.map(|text| text.split('{').next().unwrap_or_default()).filter(|text| !text.is_empty()).collect()
