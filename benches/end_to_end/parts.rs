@@ -176,8 +176,8 @@ impl Bench {
         }
     }
 
-    /// Each build, then the base (bare, with a checkpoint, and polling) and the reader, in turn, the first time without counting. The
-    /// base writes what the first build wrote, in transactions of as many.
+    /// Each build, then the base (bare, with a checkpoint, and polling) and the reader, in turn, the first time without
+    /// counting. The base writes what the first build wrote, in transactions of as many.
     fn in_turn(
         &self,
         part: &str,
