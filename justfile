@@ -19,6 +19,10 @@ test:
 system:
     cargo test --locked --test system --test page
 
+# Instructions of one order event, against the number in the repository (needs Debian's valgrind)
+instructions:
+    cargo test --locked --test instructions -- --nocapture
+
 # Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture

@@ -9,12 +9,11 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use futures::FutureExt;
 use pepay_relay::config::Environment;
-use pepay_relay::kafka::Batch;
 use pepay_relay::legs::progress::Progress;
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg};
 use pepay_relay::normalize::{self, normalize};
 use pepay_relay::provider::event::decode;
-use pepay_relay::relay::core::{Core, Item, Now, Settings};
+use pepay_relay::relay::core::{Core, Item, Now, Plan, Settings};
 use pepay_relay::relay::{Versions, Window};
 use std::hint::black_box;
 use std::time::Duration;
@@ -83,7 +82,7 @@ fn event(criterion: &mut Criterion) {
     for ids in [10_000, 1_000_000, 10_000_000] {
         let mut core = core(ids);
         let mut number = 0u64;
-        let mut plan = core.begin(Batch::default());
+        let mut plan = core.begin(Plan::default());
         group.bench_function(BenchmarkId::new("core", ids), |bench| {
             bench.iter_batched(
                 || {
@@ -97,8 +96,8 @@ fn event(criterion: &mut Criterion) {
                     }
                     if plan.len() >= BATCH {
                         let full = std::mem::take(&mut plan);
-                        let batch = core.commit(full, NOW.ms, |_| {});
-                        plan = core.begin(batch);
+                        let spare = core.commit(full, NOW.ms, |_| {});
+                        plan = core.begin(spare);
                     }
                 },
                 criterion::BatchSize::LargeInput,

@@ -83,7 +83,7 @@ pub struct Daemon {
 #[derive(Clone, Debug)]
 struct SecretChannels {
     api_key: watch::Sender<SecretString>,
-    webhook: watch::Sender<Vec<SecretString>>,
+    webhook: watch::Sender<Arc<[SecretString]>>,
 }
 
 /// What the parts share.
@@ -145,7 +145,7 @@ impl Daemon {
         let health = Arc::new(Health::default());
         let stop = CancellationToken::new();
         let reach = Reach::new(config, &setup.secrets)?;
-        let webhook_secrets = watch::Sender::new(setup.secrets.webhook.clone());
+        let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
         let secrets = SecretChannels { api_key: reach.api_key.clone(), webhook: webhook_secrets };
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let listening = match config.webhook.enabled {
@@ -209,7 +209,7 @@ impl Daemon {
     pub fn renew(&self, secrets: &Secrets) -> Result<(), TlsError> {
         self.certificates.as_ref().map_or(Ok(()), Certificates::renew)?;
         self.secrets.api_key.send_replace(secrets.api_key.clone());
-        self.secrets.webhook.send_replace(secrets.webhook.clone());
+        self.secrets.webhook.send_replace(Arc::from(secrets.webhook.as_slice()));
         Ok(())
     }
 

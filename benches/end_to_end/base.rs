@@ -13,7 +13,7 @@ use pepay_relay::kafka::{Batch, Topic};
 use pepay_relay::legs::progress::Progress;
 use pepay_relay::legs::{Arrival, Intake, Leg};
 use pepay_relay::normalize;
-use pepay_relay::relay::core::{Core, Item, Now, Settings};
+use pepay_relay::relay::core::{Core, Item, Now, Plan, Settings};
 use pepay_relay::relay::{Versions, Window};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -149,7 +149,7 @@ fn batches(task: &Task) -> Vec<Batch> {
     let events = Events::new(task.began_ms);
     let now = Now { ms: task.began_ms, provider_ms: task.began_ms };
     let mut batches = Vec::new();
-    let mut plan = core.begin(Batch::default());
+    let mut plan = core.begin(Plan::default());
     for number in 0..task.events {
         let body = Bytes::from(events.body(number));
         intake.offer(Leg::Websocket, body, now.ms).now_or_never().expect("room").expect("open");
@@ -160,8 +160,8 @@ fn batches(task: &Task) -> Vec<Batch> {
             core.add(&mut plan, Item::Delivery(delivery, None), now);
         }
         if plan.len() == task.transaction || number + 1 == task.events {
-            let next = core.begin(Batch::default());
-            batches.push(core.commit(std::mem::replace(&mut plan, next), now.ms, |_| {}));
+            let next = core.begin(Plan::default());
+            batches.push(core.commit(std::mem::replace(&mut plan, next), now.ms, |_| {}).batch);
         }
     }
     batches

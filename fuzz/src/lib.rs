@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pepay_relay::config::Environment;
-use pepay_relay::kafka::{Batch, Record};
+use pepay_relay::kafka::Record;
 use pepay_relay::legs::progress::Progress;
 use pepay_relay::legs::{Delivery, Leg};
 use pepay_relay::normalize;
@@ -63,7 +63,7 @@ impl Desk {
         let share = Arc::clone(&self.room).try_acquire_owned().expect("room for one more");
         let bytes = bytes.clone();
         let delivery = Delivery { leg: self.leg, received_at_ms: NOW_MS, bytes, reply: None, share };
-        let mut plan = self.core.begin(Batch::default());
+        let mut plan = self.core.begin(Plan::default());
         match self.core.add(&mut plan, Item::Delivery(delivery, None), NOW) {
             Some((_, fate)) => Err(fate),
             None => Ok(plan),
@@ -83,7 +83,7 @@ impl Desk {
 
     /// Nothing of the plan stands.
     pub fn roll_back(&mut self, plan: Plan) {
-        let _items = self.core.roll_back(plan).1.count();
+        let _items = self.core.roll_back(plan).count();
     }
 
     /// Plans `bytes` and commits them: how they ended, and what they wrote.

@@ -193,6 +193,8 @@ pub(super) fn producer(
     // More than five would let retries overtake one another.
     client.set("max.in.flight.requests.per.connection", "5");
     client.set("partitioner", "murmur2_random");
+    // Who is committed by transactions needs no word about a record that stands.
+    client.set("delivery.report.only.error", "true");
     client
 }
 

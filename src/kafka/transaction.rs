@@ -15,10 +15,15 @@ use std::time::{Duration, Instant};
 /// A slice of waiting for Kafka.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
 
-/// While the broker takes the records, delivery reports are looked for so often: after a pause of this fraction of the
-/// wait so far, so that pauses add a sixteenth at most to it. Waiting inside librdkafka instead would spin: the wrapper
-/// returns from a poll at its deadline alone, and asks for whole milliseconds, so that the last one is asked for as 0.
-const PAUSE_FRACTION: u32 = 16;
+/// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
+/// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
+/// together.
+const REGISTERED_AFTER: Duration = Duration::from_millis(1);
+
+/// While the broker takes the records, their number is looked at so often: after a pause of this fraction of the wait so
+/// far, so that pauses add little to it. Waiting inside librdkafka instead would spin: the wrapper returns from a poll at
+/// its deadline alone, and asks for whole milliseconds, so that the last one is asked for as 0.
+const PAUSE_FRACTION: u32 = 32;
 /// The least pause: the kernel's timers are no finer.
 const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// The greatest.
@@ -60,13 +65,13 @@ pub(super) struct Work<'w> {
 }
 
 impl Work<'_> {
-    /// Commits `batch` and then the checkpoint, if there is one, as one transaction. `waiting` is called about twice a second while
+    /// Commits the checkpoint, if there is one, and `batch` as one transaction. `waiting` is called about twice a second while
     /// Kafka does not answer, with the reason.
     pub(super) fn commit(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        self.producer.context().forget();
-        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
-        let enqueued = self.enqueue_all(batch, waiting);
-        let drained = enqueued.and_then(|()| self.drain(waiting));
+        let opened_at = self.open()?;
+        // The checkpoint first: its partition is then asked for together with those of the first records.
+        let enqueued = self.enqueue_checkpoint(waiting).and_then(|()| self.enqueue_all(batch, waiting));
+        let drained = enqueued.and_then(|()| self.drain(opened_at, waiting));
         match drained {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
@@ -94,13 +99,19 @@ impl Work<'_> {
     ///
     /// What was refused is told by the context.
     pub(super) fn rehearse(&self, topics: &[&str], key: &str, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        self.producer.context().forget();
-        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        let opened_at = self.open()?;
         for topic in topics {
             self.enqueue(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
         }
-        self.drain(waiting)?;
+        self.drain(opened_at, waiting)?;
         self.abort(waiting)
+    }
+
+    /// Begins a transaction; when.
+    fn open(&self) -> Result<Instant, Failure> {
+        self.producer.context().forget();
+        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        Ok(Instant::now())
     }
 
     fn enqueue_all(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
@@ -109,6 +120,10 @@ impl Work<'_> {
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
             self.enqueue(topic, record.key(), record.value(), headers(record), waiting)?;
         }
+        Ok(())
+    }
+
+    fn enqueue_checkpoint(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Some((key, checkpoint)) = self.checkpoint else { return Ok(()) };
         let Some(control) = (self.name_of)(super::Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
@@ -142,16 +157,18 @@ impl Work<'_> {
     }
 
     /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
-    fn drain(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn drain(&self, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
+        let unregistered = REGISTERED_AFTER.saturating_sub(opened_at.elapsed());
         loop {
             self.producer.poll(Duration::ZERO);
             if self.producer.in_flight_count() == 0 {
                 break;
             }
             let waited = began.elapsed();
+            let pause = (waited / PAUSE_FRACTION).clamp(PAUSE_MIN, PAUSE_MAX);
             #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
-            std::thread::sleep((waited / PAUSE_FRACTION).clamp(PAUSE_MIN, PAUSE_MAX));
+            std::thread::sleep(pause.max(unregistered.saturating_sub(waited)));
             if waited > SLICE {
                 if let Some(failure) = self.doomed() {
                     return Err(failure);

@@ -52,7 +52,10 @@ pub(super) fn name(name: &str, out: &mut Vec<u8>) {
 
 /// As [`name`], for a name of ours, which needs no escape.
 pub(super) fn own_name(name: &'static str, out: &mut Vec<u8>) {
-    out.extend_from_slice(if out.ends_with(b"{") { b"\"" } else { b",\"" });
+    if out.last() != Some(&b'{') {
+        out.push(b',');
+    }
+    out.push(b'"');
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }

@@ -159,10 +159,12 @@ impl Core {
         marks(&self.progress)
     }
 
-    /// Begins a plan in `batch`, which is cleared first and keeps its memory.
-    pub fn begin(&self, mut batch: Batch) -> Plan {
+    /// Begins a plan in the memory of `spare`, which is cleared first.
+    pub fn begin(&self, spare: Plan) -> Plan {
+        let Plan { mut batch, mut entries, .. } = spare;
         batch.clear();
-        Plan { batch, entries: Vec::new(), before: self.progress.clone() }
+        entries.clear();
+        Plan { batch, entries, before: self.progress.clone() }
     }
 
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
@@ -180,9 +182,10 @@ impl Core {
         }
     }
 
-    /// The plan stands in Kafka since `at_ms`: tells of each of its entries, in their order.
-    pub fn commit(&mut self, plan: Plan, at_ms: i64, mut tell: impl FnMut(Told<'_>)) -> Batch {
-        for entry in plan.entries {
+    /// The plan stands in Kafka since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
+    pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Told<'_>)) -> Plan {
+        let Plan { batch, entries, .. } = &mut plan;
+        for entry in entries.drain(..) {
             match entry {
                 Entry::Delivery(waiting) => {
                     if let Some(ticket) = waiting.ticket {
@@ -191,7 +194,7 @@ impl Core {
                     if let Some(undo) = waiting.undo {
                         self.versions.settle(undo, at_ms);
                     }
-                    let record = waiting.record.and_then(|index| plan.batch.get(index));
+                    let record = waiting.record.and_then(|index| batch.get(index));
                     tell(Told::Delivery(waiting.delivery, waiting.fate, record));
                 }
                 Entry::Note { opened, closed, .. } => {
@@ -200,11 +203,11 @@ impl Core {
                 }
             }
         }
-        plan.batch
+        plan
     }
 
     /// Nothing of the plan stands: its ids are released, versions and progress taken back. Its items, in their order.
-    pub fn roll_back(&mut self, plan: Plan) -> (Batch, impl DoubleEndedIterator<Item = Item>) {
+    pub fn roll_back(&mut self, plan: Plan) -> impl DoubleEndedIterator<Item = Item> {
         for entry in plan.entries.iter().rev() {
             let Entry::Delivery(waiting) = entry else { continue };
             if let Some(ticket) = waiting.ticket {
@@ -215,11 +218,10 @@ impl Core {
             }
         }
         self.progress = plan.before;
-        let items = plan.entries.into_iter().map(|entry| match entry {
+        plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
             Entry::Note { note, .. } => Item::Note(note),
-        });
-        (plan.batch, items)
+        })
     }
 
     /// Forgets what is older than the window; returns how many ids were forgotten before their time.

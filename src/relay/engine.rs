@@ -41,15 +41,15 @@ pub struct Engine {
     open: Plan,
     /// The plan whose batch is with Kafka.
     sent: Option<Plan>,
-    /// The memory of the batch that came back last.
-    spare: Batch,
+    /// The memory of the plan that was settled last.
+    spare: Plan,
 }
 
 impl Engine {
     /// Nothing planned, nothing sent.
     pub fn new(core: Core) -> Self {
-        let open = core.begin(Batch::default());
-        Self { core, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Batch::default() }
+        let open = core.begin(Plan::default());
+        Self { core, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Plan::default() }
     }
 
     /// The core, to look at.
@@ -111,7 +111,9 @@ impl Engine {
         let open = std::mem::take(&mut self.open);
         self.requeue(open);
         let count = self.requeue(sent);
-        self.open = self.core.begin(batch);
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.batch = batch;
+        self.open = self.core.begin(spare);
         match self.queue.front_mut() {
             Some(Item::Delivery(_, refused)) if count == 1 => {
                 if refused.replace(detail.to_owned()).is_some() {
@@ -170,7 +172,7 @@ impl Engine {
     /// Rolls a plan back to the head of the queue; returns how many deliveries it had.
     fn requeue(&mut self, plan: Plan) -> usize {
         let count = plan.len();
-        let (_, items) = self.core.roll_back(plan);
+        let items = self.core.roll_back(plan);
         for item in items.rev() {
             self.queue.push_front(item);
         }

@@ -24,7 +24,7 @@ struct Rig {
     receiver: IntakeReceiver,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    secrets: watch::Sender<Vec<SecretString>>,
+    secrets: watch::Sender<Arc<[SecretString]>>,
     certificates: Certificates,
     stop: CancellationToken,
     leg: JoinHandle<()>,
@@ -59,9 +59,9 @@ fn settings() -> config::Webhook {
 fn webhook(
     settings: config::Webhook,
     intake_bytes_max: usize,
-) -> (Webhook, IntakeReceiver, watch::Sender<Vec<SecretString>>) {
+) -> (Webhook, IntakeReceiver, watch::Sender<Arc<[SecretString]>>) {
     let (intake, receiver) = Intake::new(intake_bytes_max);
-    let (sender, secrets) = watch::channel(vec![SecretString::from(SECRET), SecretString::from("old-secret")]);
+    let (sender, secrets) = watch::channel([SECRET, "old-secret"].map(SecretString::from).into());
     let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
     health.set_phase(Phase::Ready);
     let stop = CancellationToken::new();
@@ -226,7 +226,7 @@ async fn either_header_with_any_secret_and_a_reload() {
         rig.settle_next(Outcome::Published).await;
         check(&soon(answer).await.unwrap(), 200, r#"{"ok":true}"#);
     }
-    rig.secrets.send(vec![SecretString::from("third")]).unwrap();
+    rig.secrets.send([SecretString::from("third")].into()).unwrap();
     check(&rig.ask(signed(BODY)).await, 400, r#"{"error":"invalid_signature"}"#);
     rig.finish().await;
 }

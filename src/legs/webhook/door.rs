@@ -25,7 +25,7 @@ const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Door {
     settings: config::Webhook,
-    secrets: watch::Receiver<Vec<SecretString>>,
+    secrets: watch::Receiver<Arc<[SecretString]>>,
     intake: Intake,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -36,7 +36,7 @@ pub(super) struct Door {
 impl Door {
     pub(super) fn new(
         settings: config::Webhook,
-        secrets: watch::Receiver<Vec<SecretString>>,
+        secrets: watch::Receiver<Arc<[SecretString]>>,
         intake: Intake,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
@@ -82,8 +82,8 @@ impl Door {
         }
         let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.settings;
         let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget).await?;
-        // A list of its own: a lock on the channel must not be held while a body is hashed.
-        let secrets = self.secrets.borrow().clone();
+        // A lock on the channel must not be held while a body is hashed.
+        let secrets = Arc::clone(&self.secrets.borrow());
         body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {
             self.metrics.delivery(Leg::Webhook);
             self.metrics.outcome(Leg::Webhook, Outcome::Rejected);

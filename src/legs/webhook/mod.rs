@@ -67,7 +67,7 @@ pub struct Webhook {
     /// `[webhook]`
     pub settings: config::Webhook,
     /// Webhook secrets, newest first; each request reads the list anew.
-    pub secrets: watch::Receiver<Vec<SecretString>>,
+    pub secrets: watch::Receiver<Arc<[SecretString]>>,
     /// Where deliveries go.
     pub intake: Intake,
     /// What the relay can do now, and where operators see the leg's state.

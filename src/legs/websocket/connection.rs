@@ -192,15 +192,16 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     async fn heard(&mut self, message: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
+        let now_ms = now_ms();
         if let Some(Ok(_)) = message {
-            self.leg.health.heard(Leg::Websocket, now_ms());
+            self.leg.health.heard(Leg::Websocket, now_ms);
         }
         match message {
-            Some(Ok(Message::Text(text))) => self.frame(frame::classify(&text), text.into()).await,
+            Some(Ok(Message::Text(text))) => self.frame(frame::classify(&text), text.into(), now_ms).await,
             // A message that is no text can be no frame about the connection.
             Some(Ok(Message::Binary(bytes))) => {
                 let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);
-                self.frame(frame, bytes).await
+                self.frame(frame, bytes, now_ms).await
             }
             // The library answers pings by itself; pongs have done their work by being heard.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
@@ -216,7 +217,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     /// A data frame: a delivery, unless it says of itself that it is about the connection.
-    async fn frame(&mut self, frame: Frame, bytes: Bytes) -> ControlFlow<Finished> {
+    async fn frame(&mut self, frame: Frame, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
         match frame {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
@@ -232,12 +233,11 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 broken(End::StreamError(error.code.unwrap_or_default()), detail.trim_end())
             }
             // What is no event either is a delivery too: the relay keeps it as a dead letter.
-            Frame::Event | Frame::Other => self.hold_or_deliver(bytes).await,
+            Frame::Event | Frame::Other => self.hold_or_deliver(bytes, received_at_ms).await,
         }
     }
 
-    async fn hold_or_deliver(&mut self, bytes: Bytes) -> ControlFlow<Finished> {
-        let received_at_ms = now_ms();
+    async fn hold_or_deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
         let Some(held) = &mut self.held else { return self.deliver(bytes, received_at_ms).await };
         let len = bytes.len();
         held.frames.keep((bytes, received_at_ms), len);
@@ -255,7 +255,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         tokio::pin!(offer);
         let taken = match offer.as_mut().now_or_never() {
             Some(taken) => taken.is_ok(),
-            None => self.wait_for_room(offer).await,
+            None => {
+                let taken = self.wait_for_room(offer).await;
+                // Nobody was listening meanwhile, so the silence was ours.
+                self.pulse.beat();
+                taken
+            }
         };
         if !taken {
             // The relay stops and has not taken it: the provider still holds the event, behind the cursor.
@@ -265,8 +270,6 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         if self.paused {
             return broken(End::Paused, "the intake stayed full");
         }
-        // Nobody was listening meanwhile, so the silence was ours.
-        self.pulse.beat();
         ControlFlow::Continue(())
     }
 

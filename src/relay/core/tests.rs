@@ -44,7 +44,7 @@ impl Desk {
         intake.offer(leg, body.into(), NOW_MS).now_or_never().unwrap().unwrap();
         let mut arrived = Vec::new();
         receiver.drain(&mut arrived);
-        let mut plan = self.core.begin(Batch::default());
+        let mut plan = self.core.begin(Plan::default());
         let item = item(arrived.remove(0));
         if let Some((_, fate)) = self.core.add(&mut plan, item, NOW) {
             return fate;
@@ -167,7 +167,7 @@ fn headers_are_cloudevents_and_the_relays_own() {
     intake.offer(Leg::Backfill, Bytes::from_static(body.as_bytes()), NOW_MS).now_or_never().unwrap().unwrap();
     let mut arrived = Vec::new();
     receiver.drain(&mut arrived);
-    let mut plan = desk.core.begin(Batch::default());
+    let mut plan = desk.core.begin(Plan::default());
     assert!(desk.core.add(&mut plan, item(arrived.remove(0)), NOW).is_none());
     let headers: Vec<_> = plan
         .batch
