@@ -21,7 +21,7 @@ system:
 
 # Instructions of one order event, against the number in the repository (needs Debian's valgrind)
 instructions:
-    cargo test --locked --test instructions -- --nocapture
+    cargo test --release --locked --test instructions -- --nocapture
 
 # Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
 simulate N="1000000":

@@ -17,6 +17,8 @@ const DETAIL_CHARS_MAX: usize = 120;
 pub struct Event<'a> {
     /// `evt_<ms>-<seq>` as a rule; never empty.
     pub id: Cow<'a, str>,
+    /// The same, read.
+    cursor: Option<EventId>,
     /// For example `commerce.order.updated`.
     pub event_type: Cow<'a, str>,
     /// When the provider made it, in Unix seconds.
@@ -38,7 +40,7 @@ const INNER: [&str; 2] = ["object", "previous_attributes"];
 impl Event<'_> {
     /// The id as a place in the provider's order; `None` for ids like `evt_example`.
     pub fn cursor(&self) -> Option<EventId> {
-        self.id.parse().ok()
+        self.cursor
     }
 
     /// When it happened, in Unix milliseconds: the id's, else `created`.
@@ -161,6 +163,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
         return Err(missing("id"));
     };
     Ok(Event {
+        cursor: id.parse().ok(),
         id,
         event_type,
         created: created.and_then(|seconds| seconds.get().parse().ok()),
