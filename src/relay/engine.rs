@@ -111,9 +111,8 @@ impl Engine {
         let open = std::mem::take(&mut self.open);
         self.requeue(open);
         let count = self.requeue(sent);
-        let mut spare = std::mem::take(&mut self.spare);
-        spare.batch = batch;
-        self.open = self.core.begin(spare);
+        self.spare.batch = batch;
+        self.open = self.core.begin(std::mem::take(&mut self.spare));
         match self.queue.front_mut() {
             Some(Item::Delivery(_, refused)) if count == 1 => {
                 if refused.replace(detail.to_owned()).is_some() {
