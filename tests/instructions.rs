@@ -17,7 +17,7 @@ use pepay_relay::relay::core::Plan;
 use planned::{BATCH, NOW, core, items};
 use std::process::Command;
 
-/// Instructions of one event, in a release build: decode, claim, value, headers, `latest` and settling. Counted: 88,228.
+/// Instructions of one event, in a release build: decode, claim, value, headers, `latest` and settling. Counted: 88,301.
 const EVENT: u64 = 93_000;
 
 /// Tells this program, run by valgrind, how many batches to take through the core, of [`BATCHES`] that it makes.
@@ -44,7 +44,8 @@ fn an_event_costs_no_more_instructions_than_it_did() {
 
 /// The work that is counted.
 fn take(batches: u64) {
-    let mut core = core(BATCHES);
+    // Room for all of them: that a table doubles now and then would be counted against whoever comes next.
+    let mut core = core(3 * BATCHES * BATCH);
     let mut spare = Plan::default();
     let all: Vec<_> = (0..BATCHES).map(items).collect();
     for items in all.into_iter().take(batches.try_into().unwrap()) {
