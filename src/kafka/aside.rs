@@ -10,7 +10,7 @@ use super::errors::{Class, StartError};
 use super::probe::{ANSWER_WITHIN, refused};
 use super::producer::RETRY_AFTER;
 use super::topics;
-use super::transaction::{Failure, Work};
+use super::transaction::{Carried, Failure, Work};
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -67,8 +67,9 @@ impl Aside {
         let (config, name, producer) = (self.config.clone(), self.name.clone(), Arc::clone(&self.producer));
         blocking(move |cancel| {
             let topics = &config.kafka.topics;
-            let work = Work {
+            let mut work = Work {
                 producer: &producer,
+                carried: &mut Carried::default(),
                 name_of: &|topic| topics.name(topic),
                 checkpoint: None,
                 cancel,

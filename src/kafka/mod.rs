@@ -15,6 +15,7 @@ pub mod topics;
 
 mod batch;
 mod cancel;
+mod pace;
 mod producer;
 mod scan;
 mod transaction;

@@ -3,7 +3,7 @@
 use super::cancel::{Cancel, blocking};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
-use super::transaction::Work;
+use super::transaction::{Carried, Work};
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -38,7 +38,14 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
     let settings = client::producer(config, secrets, &name, Sizes::default(), &Tuning::default());
     let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-    let work = Work { producer: &producer, name_of: &|_| None, checkpoint: None, cancel, phase_max: ANSWER_WITHIN };
+    let mut work = Work {
+        producer: &producer,
+        carried: &mut Carried::default(),
+        name_of: &|_| None,
+        checkpoint: None,
+        cancel,
+        phase_max: ANSWER_WITHIN,
+    };
     let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
     let code = |error: &KafkaError| error.rdkafka_error_code();
     producer

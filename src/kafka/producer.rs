@@ -13,7 +13,7 @@ use super::errors::{self, Class, StartError};
 use super::publisher::{Broker, Stop, Verdict};
 use super::recover::{self, Newest};
 use super::scan::Reader;
-use super::transaction::{Failure, SLICE, Work};
+use super::transaction::{Carried, Failure, SLICE, Work};
 use crate::clock::now_ms;
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
@@ -49,6 +49,7 @@ pub(super) struct Line {
     setup: Setup,
     /// `None` after trouble that only a new one ends.
     producer: Option<BaseProducer<Context>>,
+    carried: Carried,
     run: String,
     /// Number of the last transaction that stands.
     commit: u64,
@@ -59,7 +60,7 @@ pub(super) struct Line {
 pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let run = uuid::Uuid::new_v4().to_string();
-    let mut line = Line { setup, producer: None, run, commit: 0, outage };
+    let mut line = Line { setup, producer: None, carried: Carried::default(), run, commit: 0, outage };
     let mut predecessor = None;
     let mut rehearsed = false;
     loop {
@@ -157,6 +158,15 @@ impl Line {
         }
     }
 
+    /// Begins the next transaction while nothing is to be committed; `settle` commits it.
+    pub(super) fn begin(&mut self) {
+        // Without a producer there is nothing to begin: `settle` makes one.
+        let _ = self.with_work(&[], |work, _| {
+            work.begin();
+            Ok(())
+        });
+    }
+
     /// Serves librdkafka's queue of logs and errors while nothing is to be committed.
     pub(super) fn idle(&self) {
         if let Some(producer) = &self.producer {
@@ -214,22 +224,23 @@ impl Line {
     fn with_work(
         &mut self,
         checkpoint: &[u8],
-        act: impl FnOnce(&Work<'_>, &mut Outage) -> Result<(), Failure>,
+        act: impl FnOnce(&mut Work<'_>, &mut Outage) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let Self { setup, producer, outage, .. } = self;
+        let Self { setup, producer, carried, outage, .. } = self;
         let Some(producer) = producer else {
             return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
         };
         let topics = &setup.config.kafka.topics;
         let key = Checkpoint::key(&setup.config.name);
-        let work = Work {
+        let mut work = Work {
             producer,
+            carried,
             name_of: &|topic| topics.name(topic),
             checkpoint: Some((&key, checkpoint)),
             cancel: &setup.cancel,
             phase_max: setup.tuning.transaction_timeout,
         };
-        act(&work, outage)
+        act(&mut work, outage)
     }
 
     fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
@@ -287,7 +298,7 @@ impl Line {
     fn fence(&mut self) -> Result<Option<Newest>, Trouble> {
         self.producer = None;
         let producer = self.patiently(|line| line.initialised())?;
-        self.producer = Some(producer);
+        (self.producer, self.carried) = (Some(producer), Carried::default());
         if self.setup.broker == Broker::Embedded {
             return Ok(None);
         }

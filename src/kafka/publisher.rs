@@ -188,6 +188,7 @@ impl Thread {
 }
 
 fn serve(mut line: Line, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batch, Result<Verdict, Stop>)>) {
+    line.begin();
     loop {
         match jobs.recv_timeout(IDLE) {
             Ok((batch, marks)) => {
@@ -196,6 +197,7 @@ fn serve(mut line: Line, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batch, R
                 if verdicts.blocking_send((batch, verdict)).is_err() || last {
                     return;
                 }
+                line.begin();
             }
             Err(RecvTimeoutError::Timeout) => line.idle(),
             Err(RecvTimeoutError::Disconnected) => return,

@@ -7,6 +7,7 @@ use super::batch::Record;
 use super::cancel::Cancel;
 use super::client::Context;
 use super::errors::{self, Class};
+use super::pace::Pace;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -19,15 +20,6 @@ pub(super) const SLICE: Duration = Duration::from_millis(500);
 /// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
 /// together.
 const REGISTERED_AFTER: Duration = Duration::from_millis(1);
-
-/// While the broker takes the records, their number is looked at so often: after a pause of this fraction of the wait so
-/// far, so that pauses add little to it. Waiting inside librdkafka instead would spin: the wrapper returns from a poll at
-/// its deadline alone, and asks for whole milliseconds, so that the last one is asked for as 0.
-const PAUSE_FRACTION: u32 = 32;
-/// The least pause: the kernel's timers are no finer.
-const PAUSE_MIN: Duration = Duration::from_micros(50);
-/// The greatest.
-const PAUSE_MAX: Duration = Duration::from_micros(250);
 
 /// Why a batch did not become a transaction.
 #[derive(Debug)]
@@ -52,9 +44,18 @@ impl Failure {
     }
 }
 
+/// What one transaction of a producer leaves to the next.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// One has been begun, and has no record yet.
+    begun: bool,
+    pace: Pace,
+}
+
 /// What a transaction needs beside its batch.
 pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
+    pub(super) carried: &'w mut Carried,
     /// Name of a topic; `None` when it is turned off.
     pub(super) name_of: &'w dyn Fn(super::Topic) -> Option<&'w str>,
     /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
@@ -67,7 +68,7 @@ pub(super) struct Work<'w> {
 impl Work<'_> {
     /// Commits the checkpoint, if there is one, and `batch` as one transaction. `waiting` is called about twice a second while
     /// Kafka does not answer, with the reason.
-    pub(super) fn commit(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let opened_at = self.open()?;
         // The checkpoint first: its partition is then asked for together with those of the first records.
         let enqueued = self.enqueue_checkpoint(waiting).and_then(|()| self.enqueue_all(batch, waiting));
@@ -98,7 +99,7 @@ impl Work<'_> {
     /// request of the protocol asks for it without a record. Readers of committed records never see it.
     ///
     /// What was refused is told by the context.
-    pub(super) fn rehearse(&self, topics: &[&str], key: &str, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    pub(super) fn rehearse(&mut self, topics: &[&str], key: &str, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let opened_at = self.open()?;
         for topic in topics {
             self.enqueue(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
@@ -107,10 +108,18 @@ impl Work<'_> {
         self.abort(waiting)
     }
 
-    /// Begins a transaction; when.
-    fn open(&self) -> Result<Instant, Failure> {
+    /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
+    /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
+    pub(super) fn begin(&mut self) {
+        self.carried.begun = self.carried.begun || self.producer.begin_transaction().is_ok();
+    }
+
+    /// Begins a transaction, unless one has been begun; when.
+    fn open(&mut self) -> Result<Instant, Failure> {
         self.producer.context().forget();
-        self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        if !std::mem::take(&mut self.carried.begun) {
+            self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
+        }
         Ok(Instant::now())
     }
 
@@ -157,7 +166,7 @@ impl Work<'_> {
     }
 
     /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
-    fn drain(&self, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn drain(&mut self, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
         let unregistered = REGISTERED_AFTER.saturating_sub(opened_at.elapsed());
         loop {
@@ -166,9 +175,9 @@ impl Work<'_> {
                 break;
             }
             let waited = began.elapsed();
-            let pause = (waited / PAUSE_FRACTION).clamp(PAUSE_MIN, PAUSE_MAX);
+            let pause = self.carried.pace.pause(waited).max(unregistered.saturating_sub(waited));
             #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
-            std::thread::sleep(pause.max(unregistered.saturating_sub(waited)));
+            std::thread::sleep(pause);
             if waited > SLICE {
                 if let Some(failure) = self.doomed() {
                     return Err(failure);
@@ -176,6 +185,7 @@ impl Work<'_> {
                 self.wait("the broker does not acknowledge", began, waiting)?;
             }
         }
+        self.carried.pace.over(began.elapsed());
         match self.refusal() {
             // Records that were purged are a consequence, and the transaction knows of what.
             Some((Class::Abort, detail)) => {
