@@ -9,7 +9,7 @@ use super::receive::now_us;
 use bytes::Bytes;
 use futures::FutureExt;
 use pepay_relay::config::Environment;
-use pepay_relay::kafka::{Batch, Topic};
+use pepay_relay::kafka::{Batch, Record, Topic};
 use pepay_relay::legs::progress::Progress;
 use pepay_relay::legs::{Arrival, Intake, Leg};
 use pepay_relay::normalize;
@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const CHECKPOINT: &str = r#"{"run":"01890f6e-7b5a-7cc3-98c4-dc0c0c07398f","commit":123456,"cursor":"evt_1768471440402-1000123456","verified":"2026-01-15T10:04:00.402Z","gaps":[],"at":"2026-01-15T10:04:01.123Z","environment":"devnet"}"#;
 
 /// What the base has to do.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     pub bootstrap: String,
     pub orders: String,
@@ -81,12 +81,12 @@ fn wait_until(began: Instant, number: usize, every_ms: u64) {
     pause(due.saturating_sub(began.elapsed()));
 }
 
-fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
-    producer.begin_transaction().expect("a transaction");
-    for record in batch.records() {
+impl Task {
+    /// Hands a record to librdkafka, with its headers.
+    pub fn enqueue(&self, producer: &BaseProducer, record: Record<'_>) {
         let topic = match record.topic() {
-            Topic::OrdersLatest => task.latest.as_deref().expect("asked for"),
-            _ => &task.orders,
+            Topic::OrdersLatest => self.latest.as_deref().expect("asked for"),
+            _ => &self.orders,
         };
         let headers = record.headers();
         let owned = OwnedHeaders::new_with_capacity(headers.len());
@@ -99,9 +99,19 @@ fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
             message = back;
         }
     }
-    if let Some(control) = &task.control {
-        producer.send(BaseRecord::to(control).key("bench/checkpoint").payload(CHECKPOINT)).expect("room");
+
+    /// Hands a checkpoint to librdkafka, where the task has one.
+    pub fn enqueue_checkpoint(&self, producer: &BaseProducer) {
+        if let Some(control) = &self.control {
+            producer.send(BaseRecord::to(control).key("bench/checkpoint").payload(CHECKPOINT)).expect("room");
+        }
     }
+}
+
+fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
+    producer.begin_transaction().expect("a transaction");
+    batch.records().for_each(|record| task.enqueue(producer, record));
+    task.enqueue_checkpoint(producer);
     // Committing would wait for the records too, in slices of 100 ms; a poll of a millisecond would spin.
     let began = Instant::now();
     while producer.in_flight_count() > 0 {
@@ -116,7 +126,7 @@ fn commit(producer: &BaseProducer, task: &Task, batch: &Batch) {
 }
 
 /// As the relay sets it, with the compression of the bench.
-fn settings(bootstrap: &str, transactional_id: &str) -> ClientConfig {
+pub fn settings(bootstrap: &str, transactional_id: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     for (key, value) in [
         ("bootstrap.servers", bootstrap),
@@ -138,7 +148,7 @@ fn settings(bootstrap: &str, transactional_id: &str) -> ClientConfig {
 }
 
 /// The records, as the relay's core plans them.
-fn batches(task: &Task) -> Vec<Batch> {
+pub fn batches(task: &Task) -> Vec<Batch> {
     let instance = "base".to_owned();
     let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
     let settings = Settings { instance, normalize, orders_latest: task.latest.is_some(), invoices: true };

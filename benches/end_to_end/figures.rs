@@ -18,6 +18,9 @@ pub const BASE_POLLING: &str = "base, polling";
 /// Who only reads.
 pub const READER: &str = "reader";
 
+/// Who reads and writes, and does nothing else.
+pub const LEAST: &str = "least";
+
 /// All that was measured.
 #[derive(Default)]
 pub struct Report {
@@ -81,7 +84,7 @@ impl Report {
         json!({ "cores": cores, "figures": lines.collect::<Vec<_>>() })
     }
 
-    /// Each figure of each contender, and then each ratio of two, run by run.
+    /// Each figure of each contender, and then the ratios of the first to each other and of the least to the base, run by run.
     fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         for Part { name, contenders } in &self.parts {
@@ -93,13 +96,17 @@ impl Report {
                     values,
                 }));
             }
-            let Some((first, runs)) = contenders.first() else { continue };
-            for (other, others) in contenders.iter().skip(1) {
+            let Some(first) = contenders.first() else { continue };
+            let least = contenders.iter().find(|(name, _)| name == LEAST);
+            let base = contenders.iter().filter(|(name, _)| name == BASE);
+            let pairs = contenders.iter().skip(1).map(|other| (first, other));
+            let pairs = pairs.chain(least.into_iter().flat_map(|least| base.clone().map(move |base| (least, base))));
+            for ((one, runs), (other, others)) in pairs {
                 let theirs: Vec<_> = columns(others).collect();
                 lines.extend(columns(runs).filter_map(|(figure, ours)| {
                     let (_, theirs) = theirs.iter().find(|(name, _)| *name == figure)?;
                     let values = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
-                    Some(Line { part: name.clone(), contender: format!("{first} / {other}"), figure, values })
+                    Some(Line { part: name.clone(), contender: format!("{one} / {other}"), figure, values })
                 }));
             }
         }

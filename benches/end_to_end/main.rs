@@ -6,7 +6,8 @@
 //! differ and drift; so every target is a ratio of the two in one run, pair by pair.
 //!
 //! Beside them runs a *reader*, which takes the same frames and requests and does nothing with them. What base and reader
-//! cost together is the least that a program which reads and writes can cost with the same libraries.
+//! cost together is the least that a program which reads and writes can cost with the same libraries. For webhooks that
+//! program is there too (`least`), because a closed loop is more than the sum of its parts.
 //!
 //! The generator does next to nothing while it is measured: frames and requests are bytes that are only written.
 
@@ -19,7 +20,10 @@ mod base;
 mod figures;
 #[path = "../../tests/support/kafka.rs"]
 mod kafka;
+mod least;
 mod load;
+#[path = "../../src/kafka/pace.rs"]
+mod pace;
 mod parts;
 mod process;
 mod provider;

@@ -1,7 +1,7 @@
 //! What is measured: the socket's and the webhooks' throughput, the latency of a quiet hour, and the cost of none.
 
 use super::base::Task;
-use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, READER, Report, latencies};
+use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, LEAST, READER, Report, latencies};
 use super::load::Events;
 use super::process::{Relay, cpu_seconds, pause};
 use super::provider::Provider;
@@ -65,7 +65,7 @@ impl Bench {
             let task = self.task(latest, all, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
         };
-        let reader = || {
+        let reader = |_| {
             let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
             let [first, then] = [events.frames(0..warm, true), events.frames(warm..warm + self.events as u64, true)];
             let marks = vec![first.len() as u64, (first.len() + then.len()) as u64];
@@ -79,7 +79,7 @@ impl Bench {
             let seconds = began.elapsed().as_secs_f64();
             read(self.events as f64, seconds, reader.cpu_seconds() - cpu).to_vec()
         };
-        self.in_turn(part, report, run, reader);
+        self.in_turn(part, report, run, reader, false);
     }
 
     /// Signed requests on so many connections, each of which sends the next one when it has its answer.
@@ -106,8 +106,8 @@ impl Bench {
             let task = self.task(false, warm + count, transaction.round() as usize, 0);
             (figures, Task { began_ms: events.began_ms(), ..task })
         };
-        let reader = || {
-            let mut reader = Reader::start(&Source::Webhook);
+        let reader = |task: Option<Task>| {
+            let mut reader = Reader::start(&Source::Webhook(task));
             let address = reader.next().parse().expect("an address");
             let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
@@ -119,7 +119,7 @@ impl Bench {
             figures.extend(latencies(times));
             figures
         };
-        self.in_turn(&format!("webhook, {connections}"), report, run, reader);
+        self.in_turn(&format!("webhook, {connections}"), report, run, reader, true);
     }
 
     /// One event every 10 ms: from when it is due at the provider to when a consumer of committed records has it.
@@ -177,13 +177,15 @@ impl Bench {
     }
 
     /// Each build, then the base (bare, with a checkpoint, and polling) and the reader, in turn, the first time without
-    /// counting. The base writes what the first build wrote, in transactions of as many.
+    /// counting. The base writes what the first build wrote, in transactions of as many. The reader `writes` too if that is
+    /// a contender.
     fn in_turn(
         &self,
         part: &str,
         report: &mut Report,
         run: impl Fn(&Path) -> (Figures, Task),
-        reader: impl Fn() -> Figures,
+        reader: impl Fn(Option<Task>) -> Figures,
+        writes: bool,
     ) {
         for number in 0..=self.runs {
             let mut task = None;
@@ -203,9 +205,12 @@ impl Bench {
                     report.add(part, name, figures);
                 }
             }
-            let read = reader();
+            let read = reader(None);
+            task.control = Some(self.topic("control"));
+            let least = writes.then(|| reader(Some(task)));
             if number > 0 {
                 report.add(part, READER, read);
+                least.into_iter().for_each(|least| report.add(part, LEAST, least));
             }
         }
     }

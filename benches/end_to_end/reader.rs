@@ -4,6 +4,8 @@
 //! same libraries can cost. The reader is a process of its own with one thread, the cheapest way to serve; it tells what
 //! has happened by lines on its standard output.
 
+use super::base::Task;
+use super::least;
 use super::process::cpu_seconds;
 use axum::body::Body;
 use futures::StreamExt;
@@ -19,7 +21,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::Sender;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::{LocalSet, spawn_local};
 
 /// What the relay answers to a webhook that stands in Kafka.
@@ -31,8 +35,8 @@ pub enum Source {
     /// Frames of the provider at this address; it tells that it is connected, and when it has read so
     /// many, for each number.
     Websocket(SocketAddr, Vec<u64>),
-    /// Requests; it tells its address.
-    Webhook,
+    /// Requests; it tells its address. With a task they are written as well (`least`).
+    Webhook(Option<Task>),
 }
 
 /// A running reader; killed when dropped.
@@ -80,7 +84,8 @@ pub fn run(source: &Source) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     match source {
         Source::Websocket(provider, marks) => runtime.block_on(frames(*provider, marks)),
-        Source::Webhook => LocalSet::new().block_on(&runtime, requests()),
+        Source::Webhook(None) => LocalSet::new().block_on(&runtime, requests(None)),
+        Source::Webhook(Some(task)) => least::run(task),
     }
 }
 
@@ -98,21 +103,32 @@ async fn frames(provider: SocketAddr, marks: &[u64]) {
     }
 }
 
-async fn requests() {
+/// Where a request waits until it may be answered.
+pub type Inside = Sender<oneshot::Sender<()>>;
+
+/// Answers requests until it is killed: at once, or when those `inside` say so.
+pub async fn requests(inside: Option<Inside>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     tell(&listener.local_addr().expect("bound").to_string());
     loop {
         let (socket, _) = listener.accept().await.expect("a connection");
         socket.set_nodelay(true).expect("a socket");
+        let inside = inside.clone();
+        let service = service_fn(move |request| answer(request, inside.clone()));
         // A peer that goes away ends its task.
-        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(answer)));
+        spawn_local(http1::Builder::new().serve_connection(TokioIo::new(socket), service));
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(request: Request<Incoming>, inside: Option<Inside>) -> Result<Response<Body>, Infallible> {
     let mut body = request.into_body();
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         assert!(frame.expect("a whole body").is_data(), "an event");
+    }
+    if let Some(inside) = inside {
+        let (written, stands) = oneshot::channel();
+        inside.send(written).expect("a writer");
+        stands.await.expect("a writer");
     }
     Ok(Response::new(Body::from(ANSWER)))
 }

@@ -167,7 +167,7 @@ impl Work<'_> {
 
     /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
     fn drain(&mut self, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        let began = Instant::now();
+        let (began, mut wait) = (Instant::now(), self.carried.pace.begin());
         let unregistered = REGISTERED_AFTER.saturating_sub(opened_at.elapsed());
         loop {
             self.producer.poll(Duration::ZERO);
@@ -175,7 +175,7 @@ impl Work<'_> {
                 break;
             }
             let waited = began.elapsed();
-            let pause = self.carried.pace.pause(waited).max(unregistered.saturating_sub(waited));
+            let pause = wait.pause(waited).max(unregistered.saturating_sub(waited));
             #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
             std::thread::sleep(pause);
             if waited > SLICE {
@@ -185,7 +185,7 @@ impl Work<'_> {
                 self.wait("the broker does not acknowledge", began, waiting)?;
             }
         }
-        self.carried.pace.over(began.elapsed());
+        self.carried.pace.over(&wait);
         match self.refusal() {
             // Records that were purged are a consequence, and the transaction knows of what.
             Some((Class::Abort, detail)) => {
