@@ -48,7 +48,7 @@ const GATHER_MAX: Duration = Duration::from_millis(8);
 
 /// Once the first of them is there, the others are looked for this often: each of them would wake this thread, which on
 /// a small machine costs the sender and the thread as much as half an event does.
-const GATHER_PAUSE: Duration = Duration::from_micros(100);
+const GATHER_PAUSE: Duration = Duration::from_micros(200);
 
 /// The wait for senders that are free again.
 #[derive(Clone, Copy, Debug)]
