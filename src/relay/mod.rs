@@ -20,7 +20,7 @@ pub use versions::{Version, Versions};
 pub use window::{Claim, Ticket, Window};
 
 use self::core::{Fate, Item, Now, Told};
-use self::engine::{BATCH_DELIVERIES_MAX, Engine};
+use self::engine::Engine;
 use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
 use crate::legs::progress::{Gap, Position};
@@ -36,6 +36,10 @@ use tracing::{debug, info, warn};
 
 /// How often an idle relay commits a checkpoint: often enough to notice within 15 s that another relay took over.
 pub const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// Deliveries that are planned between two looks at the producer: about a millisecond's work, so that a commit that is
+/// done is soon followed by the next one. With whole batches planned in one go, the producer waited for 40 ms now and then.
+const TURN_DELIVERIES_MAX: usize = 256;
 
 /// After a commit that answered webhooks, the next batch waits this fraction of the commit's time at most for as many
 /// new deliveries as were answered: their senders are free again and about to send. Without it they split into two
@@ -97,7 +101,7 @@ impl Relay {
     /// Runs until the intake is closed and everything inside is settled, until Kafka leaves no way on, or until
     /// `abandon`, which leaves what is inside to the provider.
     pub async fn run(mut self, abandon: CancellationToken) -> Ended {
-        let mut arrived = Vec::with_capacity(BATCH_DELIVERIES_MAX);
+        let mut arrived = Vec::with_capacity(TURN_DELIVERIES_MAX);
         // What arrived when the plan was full of bytes; the next plan begins with it.
         let mut waiting = VecDeque::new();
         let mut tick = interval_at(Instant::now() + IDLE_CHECKPOINT_EVERY, IDLE_CHECKPOINT_EVERY);
@@ -118,8 +122,8 @@ impl Relay {
                 (busy, unsaved, sent_at) = (true, false, Instant::now());
                 tick.reset();
             }
-            if !busy && gather.is_none() && !waiting.is_empty() {
-                // Everything planned was settled without a transaction, so there is room for what waits.
+            if !waiting.is_empty() && self.engine.room() > 0 {
+                // What was planned is on its way, or was settled without a transaction: there is room for what waits.
                 continue;
             }
             if !busy && !open && self.engine.inside() == 0 {
@@ -135,7 +139,7 @@ impl Relay {
             self.health.turned(now_ms());
             self.metrics.ready(self.health.phase() == Phase::Ready);
             self.metrics.gaps_open(self.engine.core().progress().gaps().len());
-            let room = if waiting.is_empty() { self.engine.room() } else { 0 };
+            let room = if waiting.is_empty() { self.engine.room().min(TURN_DELIVERIES_MAX) } else { 0 };
             let begun = gather.is_some_and(|gather| gather.begun);
             if begun {
                 #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
