@@ -52,11 +52,12 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 34] = [
+const PURE: [&str; 35] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
     "src/exit.rs",
+    "src/kafka/pace.rs",
     "src/kafka/wanted.rs",
     "src/legs/hold.rs",
     "src/legs/progress.rs",

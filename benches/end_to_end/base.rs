@@ -1,4 +1,5 @@
-//! The base of all ratios: a bare transactional producer, with the relay's settings of librdkafka.
+//! The base of all ratios: a bare transactional producer, with the relay's settings of librdkafka but for delivery reports,
+//! which it gets of every record, as producers do.
 //!
 //! It writes what the relay would write: values, headers and keys come from the relay's own core, made before the
 //! clock starts. It runs as a process of its own, so that its processor time is its own.

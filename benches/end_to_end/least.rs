@@ -54,7 +54,7 @@ fn write(producer: &BaseProducer, task: &Task, records: &Batch, arrived: &Receiv
             task.enqueue(producer, records.get(index).expect("as many records as requests"));
         }
         next += waiting.len();
-        let (enqueued, mut wait) = (Instant::now(), pace.begin());
+        let (enqueued, mut wait) = (Instant::now(), pace.begin(waiting.len()));
         while producer.in_flight_count() > 0 {
             pause(wait.pause(enqueued.elapsed()));
             producer.poll(Duration::ZERO);

@@ -6,15 +6,18 @@
 
 use std::time::Duration;
 
-/// So many waits are remembered: enough to hold a short one among long ones, few enough to follow a change of load
-/// within a tenth of a second.
+/// So many waits of a size are remembered: enough to hold a short one among long ones, few enough to follow a change of
+/// load within a tenth of a second.
 const REMEMBERED: usize = 8;
+
+/// Transactions of one record, of two or three, of four to seven, and so on: a quiet hour does not learn from a burst.
+const SIZES: usize = 16;
 
 /// A wait longer than this is looked at before it can be over, so that what Kafka delayed once is not slept through.
 const FIRST_MAX: Duration = Duration::from_millis(20);
 
-/// A wait that the first look found over may have been over for long; the next first look comes this much earlier.
-const EARLIER: Duration = Duration::from_micros(100);
+/// A wait that the first look found over may have been over for long; the next first look comes earlier by this fraction.
+const EARLIER_FRACTION: u32 = 8;
 
 /// A further look after this fraction of the wait so far.
 const PAUSE_FRACTION: u32 = 32;
@@ -27,13 +30,14 @@ const PAUSE_MAX: Duration = Duration::from_micros(250);
 /// thread that sleeps is woken late, and the later the busier the machine is.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    lasted: [Duration; REMEMBERED],
+    lasted: [[Duration; REMEMBERED]; SIZES],
     next: usize,
 }
 
 /// One wait for the broker.
 #[derive(Debug)]
 pub(super) struct Wait {
+    size: usize,
     /// When it is to be looked at for the first time, until it has been.
     first: Option<Duration>,
     /// What it lasted at least.
@@ -41,15 +45,16 @@ pub(super) struct Wait {
 }
 
 impl Pace {
-    /// A wait begins.
-    pub(super) fn begin(&self) -> Wait {
-        let first = self.lasted.into_iter().min().unwrap_or_default().min(FIRST_MAX);
-        Wait { first: Some(first), lasted: first.saturating_sub(EARLIER) }
+    /// A wait for so many records begins.
+    pub(super) fn begin(&self, records: usize) -> Wait {
+        let size = (usize::BITS - records.leading_zeros()) as usize % SIZES;
+        let first = self.lasted[size].into_iter().min().unwrap_or_default().min(FIRST_MAX);
+        Wait { size, first: Some(first), lasted: first - first / EARLIER_FRACTION }
     }
 
     /// It is over.
     pub(super) fn over(&mut self, wait: &Wait) {
-        self.lasted[self.next] = wait.lasted;
+        self.lasted[wait.size][self.next] = wait.lasted;
         self.next = (self.next + 1) % REMEMBERED;
     }
 }
@@ -74,10 +79,11 @@ mod tests {
     /// Every sleep of the tests is longer by this much, as the kernel's are.
     const LATE: Duration = Duration::from_micros(120);
 
-    /// Waits so many microseconds: how many looks it took, and how many microseconds too late it was found over.
-    fn wait(pace: &mut Pace, lasts_us: u64) -> (usize, u128) {
+    /// Waits so many microseconds for so many records: how many looks it took, and how many microseconds too late it
+    /// was found over.
+    fn wait(pace: &mut Pace, records: usize, lasts_us: u64) -> (usize, u128) {
         let (lasts, mut waited, mut looks) = (Duration::from_micros(lasts_us), Duration::from_micros(1), 1);
-        let mut wait = pace.begin();
+        let mut wait = pace.begin(records);
         while waited < lasts {
             waited += wait.pause(waited) + LATE;
             looks += 1;
@@ -89,37 +95,45 @@ mod tests {
     #[test]
     fn waits_alike_are_looked_at_a_few_times_and_found_over_soon() {
         let mut pace = Pace::default();
-        let (unknown, _) = wait(&mut pace, 3_000);
+        let (unknown, _) = wait(&mut pace, 64, 3_000);
         assert!(unknown > 15, "{unknown}");
-        (0..REMEMBERED).for_each(|_| assert!(wait(&mut pace, 3_000).1 <= 370));
+        (0..REMEMBERED).for_each(|_| assert!(wait(&mut pace, 64, 3_000).1 <= 370));
         for _ in 0..1_000 {
-            let (looks, late) = wait(&mut pace, 3_000);
-            assert!(looks <= 4 && late <= 370, "{looks} looks, {late} us late");
+            let (looks, late) = wait(&mut pace, 64, 3_000);
+            assert!(looks <= 6 && late <= 370, "{looks} looks, {late} us late");
         }
     }
 
     #[test]
     fn shorter_waits_are_found_out_although_every_sleep_is_late() {
         let mut pace = Pace::default();
-        (0..50).for_each(|_| assert!(wait(&mut pace, 9_000).1 <= 370));
-        // In steps of `EARLIER`.
-        let late: Vec<_> = (0..200).map(|_| wait(&mut pace, 2_000).1).collect();
+        (0..50).for_each(|_| assert!(wait(&mut pace, 64, 9_000).1 <= 370));
+        let late: Vec<_> = (0..200).map(|_| wait(&mut pace, 64, 2_000).1).collect();
         assert!(late[0] >= 6_000, "{}", late[0]);
-        assert!(late[90..].iter().all(|late| *late <= 370), "{:?}", &late[90..]);
+        assert!(late[15..].iter().all(|late| *late <= 370), "{:?}", &late[15..]);
     }
 
     #[test]
     fn a_longer_wait_costs_looks_alone() {
         let mut pace = Pace::default();
-        (0..50).for_each(|_| assert!(wait(&mut pace, 2_000).1 <= 370));
-        let (looks, late) = wait(&mut pace, 9_000);
+        (0..50).for_each(|_| assert!(wait(&mut pace, 64, 2_000).1 <= 370));
+        let (looks, late) = wait(&mut pace, 64, 9_000);
         assert!(looks > 10 && late <= 370, "{looks} looks, {late} us late");
+    }
+
+    #[test]
+    fn after_a_burst_a_single_record_is_not_waited_for_as_long() {
+        let mut pace = Pace::default();
+        (0..50).for_each(|_| assert!(wait(&mut pace, 1, 2_500).1 <= 370));
+        (0..50).for_each(|_| assert!(wait(&mut pace, 5_000, 18_000).1 <= 370));
+        assert!(wait(&mut pace, 1, 2_500).1 <= 370);
     }
 
     #[test]
     fn what_kafka_delayed_is_not_slept_through() {
         let mut pace = Pace::default();
-        (0..2 * REMEMBERED).for_each(|_| assert!(wait(&mut pace, 30_000_000).1 <= 370));
-        assert_eq!(pace.begin().pause(Duration::ZERO), FIRST_MAX);
+        (0..2 * REMEMBERED).for_each(|_| assert!(wait(&mut pace, 1, 30_000_000).1 <= 370));
+        assert_eq!(pace.begin(1).pause(Duration::ZERO), FIRST_MAX);
+        assert_eq!(pace.begin(usize::MAX).pause(Duration::ZERO), PAUSE_MIN);
     }
 }

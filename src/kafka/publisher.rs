@@ -170,6 +170,27 @@ impl Publisher {
     }
 }
 
+/// The producer's side, where a test takes its part.
+#[cfg(test)]
+pub(crate) struct Desk {
+    /// Batches handed over.
+    pub(crate) jobs: Receiver<Job>,
+    /// What becomes of them.
+    pub(crate) verdicts: mpsc::Sender<(Batch, Result<Verdict, Stop>)>,
+}
+
+#[cfg(test)]
+impl Publisher {
+    /// One without Kafka.
+    pub(crate) fn scripted() -> (Self, Desk) {
+        let (jobs, taken) = sync_channel(1);
+        let (given, verdicts) = mpsc::channel(1);
+        let (thread, guard) = (Thread(None), CancelOnDrop(Cancel::default()));
+        let publisher = Self { jobs: Some(jobs), verdicts, orphan: None, thread, guard };
+        (publisher, Desk { jobs: taken, verdicts: given })
+    }
+}
+
 /// The producer's thread.
 #[derive(Debug)]
 struct Thread(Option<JoinHandle<()>>);

@@ -72,7 +72,7 @@ impl Work<'_> {
         let opened_at = self.open()?;
         // The checkpoint first: its partition is then asked for together with those of the first records.
         let enqueued = self.enqueue_checkpoint(waiting).and_then(|()| self.enqueue_all(batch, waiting));
-        let drained = enqueued.and_then(|()| self.drain(opened_at, waiting));
+        let drained = enqueued.and_then(|()| self.drain(batch.len(), opened_at, waiting));
         match drained {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
@@ -99,12 +99,17 @@ impl Work<'_> {
     /// request of the protocol asks for it without a record. Readers of committed records never see it.
     ///
     /// What was refused is told by the context.
-    pub(super) fn rehearse(&mut self, topics: &[&str], key: &str, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    pub(super) fn rehearse(
+        &mut self,
+        topics: &[&str],
+        key: &str,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
         let opened_at = self.open()?;
         for topic in topics {
             self.enqueue(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
         }
-        self.drain(opened_at, waiting)?;
+        self.drain(topics.len(), opened_at, waiting)?;
         self.abort(waiting)
     }
 
@@ -166,8 +171,8 @@ impl Work<'_> {
     }
 
     /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
-    fn drain(&mut self, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        let (began, mut wait) = (Instant::now(), self.carried.pace.begin());
+    fn drain(&mut self, records: usize, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        let (began, mut wait) = (Instant::now(), self.carried.pace.begin(records));
         let unregistered = REGISTERED_AFTER.saturating_sub(opened_at.elapsed());
         loop {
             self.producer.poll(Duration::ZERO);

@@ -12,8 +12,9 @@ use crate::kafka::{Batch, Marks};
 use crate::legs::Delivery;
 use std::collections::VecDeque;
 
-/// Deliveries of one batch. At 10,000 records a transaction's fixed cost is spread so thin that more gain nothing.
-pub const BATCH_DELIVERIES_MAX: usize = 10_000;
+/// Deliveries of one batch. At 5,000 a transaction's fixed cost is spread so thin that more gain nothing, and two batches
+/// (one in flight, one planned) with what librdkafka copies of them are about as much as a processor's cache holds.
+pub const BATCH_DELIVERIES_MAX: usize = 5_000;
 
 /// Bytes at which a batch is full: it takes no further delivery. Bounds what librdkafka holds beside it, and how long
 /// a commit takes.

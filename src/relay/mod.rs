@@ -351,20 +351,4 @@ fn seconds(ms: i64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_was_answered_is_waited_for_a_part_of_the_commits_time_and_never_long() {
-        let wait = |answered, took_ms| {
-            let gather = Gather::after(answered, Duration::from_millis(took_ms));
-            gather.map(|gather| (gather.wanted, gather.until - Instant::now()))
-        };
-        assert_eq!(wait(0, 8), None, "the socket sends without being answered");
-        assert_eq!(wait(64, 8), Some((64, Duration::from_millis(4))));
-        assert_eq!(wait(64, 60_000), Some((64, GATHER_MAX)));
-        let began = Instant::now();
-        gathered(Gather::after(1, Duration::from_millis(8))).await;
-        assert_eq!(began.elapsed(), Duration::from_millis(4));
-    }
-}
+mod tests;
