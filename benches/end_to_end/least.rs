@@ -1,9 +1,9 @@
 //! The least program that does a relay's work on webhooks without its thought: it takes a request, writes a prepared record
 //! in its place, and answers when the transaction stands, with a checkpoint in it.
 //!
-//! No signature, no decoding, no dedup, no limit, no time-out, no metric. What it cannot reach, nothing that reads with
-//! hyper and writes with librdkafka can: it is the measured bound of the relay in a closed loop. It waits as the relay
-//! does, for the broker and for senders that are free again.
+//! No signature, no decoding, no dedup, no limit, no time-out, no metric: what it does not reach is hardly to be had with
+//! hyper and librdkafka, so that it bounds the relay in a closed loop by a measurement. It waits as the relay does, for the
+//! broker and for senders that are free again.
 
 use super::base::{Task, batches, settings};
 use super::pace::Pace;
