@@ -97,10 +97,8 @@ impl Report {
                 }));
             }
             let Some(first) = contenders.first() else { continue };
-            let least = contenders.iter().find(|(name, _)| name == LEAST);
-            let base = contenders.iter().filter(|(name, _)| name == BASE);
-            let pairs = contenders.iter().skip(1).map(|other| (first, other));
-            let pairs = pairs.chain(least.into_iter().flat_map(|least| base.clone().map(move |base| (least, base))));
+            let named = |wanted| contenders.iter().find(|(name, _)| name == wanted);
+            let pairs = contenders.iter().skip(1).map(|other| (first, other)).chain(named(LEAST).zip(named(BASE)));
             for ((one, runs), (other, others)) in pairs {
                 let theirs: Vec<_> = columns(others).collect();
                 lines.extend(columns(runs).filter_map(|(figure, ours)| {

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
-/// As the relay's: a part of the last commit's time, as a divisor, the longest wait, and how often it looks.
+/// As the relay's: a part of the last commit's time, as a divisor, and the longest wait.
 const GATHER_FRACTION: u32 = 2;
 const GATHER_MAX: Duration = Duration::from_millis(8);
+/// Half the relay's, so that it loses less time.
 const GATHER_PAUSE: Duration = Duration::from_micros(100);
 
 /// Serves until it is killed, or as many requests as the task has events.

@@ -161,10 +161,9 @@ impl Line {
     /// Begins the next transaction while nothing is to be committed; `settle` commits it.
     pub(super) fn begin(&mut self) {
         // Without a producer there is nothing to begin: `settle` makes one.
-        let _ = self.with_work(&[], |work, _| {
-            work.begin();
-            Ok(())
-        });
+        if let Some(producer) = &self.producer {
+            self.carried.begin(producer);
+        }
     }
 
     /// Serves librdkafka's queue of logs and errors while nothing is to be committed.

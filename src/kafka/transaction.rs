@@ -52,6 +52,14 @@ pub(super) struct Carried {
     pace: Pace,
 }
 
+impl Carried {
+    /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
+    /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
+    pub(super) fn begin(&mut self, producer: &BaseProducer<Context>) {
+        self.begun = self.begun || producer.begin_transaction().is_ok();
+    }
+}
+
 /// What a transaction needs beside its batch.
 pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
@@ -111,12 +119,6 @@ impl Work<'_> {
         }
         self.drain(topics.len(), opened_at, waiting)?;
         self.abort(waiting)
-    }
-
-    /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
-    /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
-    pub(super) fn begin(&mut self) {
-        self.carried.begun = self.carried.begun || self.producer.begin_transaction().is_ok();
     }
 
     /// Begins a transaction, unless one has been begun; when.

