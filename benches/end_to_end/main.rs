@@ -83,10 +83,11 @@ fn main() {
     if let Some(source) = &arguments.reader {
         return reader::run(&serde_json::from_str(source).expect("a source"));
     }
-    let broker = kafka::Broker::shared();
+    let broker = kafka::Broker::measured();
     let mut report = Report::default();
     let bench =
         Bench::new((broker.bootstrap(), broker.pid()), arguments.against.clone(), arguments.events, arguments.runs);
+    bench.warm_up();
     for part in &arguments.only {
         match part.as_str() {
             "websocket" => {

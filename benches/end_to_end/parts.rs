@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// Of a run's events, the share that comes before the clock starts, as a divisor.
 const WARM_UP: usize = 10;
 
+/// Events of a transaction that only warms Kafka up: small, for as many of them as possible.
+const WARM_UP_TRANSACTION: usize = 32;
+
 /// The pace of a quiet hour.
 const QUIET_EVERY_MS: u64 = 10;
 
@@ -42,6 +45,11 @@ impl Bench {
         Self { bootstrap, kafka, provider, builds, events, runs, made }
     }
 
+    /// Small transactions until Kafka's virtual machine has compiled their way.
+    pub fn warm_up(&self) {
+        base(&self.task(false, self.events as u64, WARM_UP_TRANSACTION, 0));
+    }
+
     /// Frames as fast as the relay takes them, a tenth of them repeats.
     pub fn websocket(&self, latest: bool, report: &mut Report) {
         let part = if latest { "websocket, latest" } else { "websocket" };
@@ -52,13 +60,16 @@ impl Bench {
             let [first, then] = [events.frames(0..warm, true), events.frames(warm..all, true)];
             self.provider.play(first.bytes());
             relay.until_published("websocket", warm as usize);
-            let (cpu, transactions, began) = (relay.cpu_seconds(), relay.transactions(), Instant::now());
+            let (faults, transactions) = (relay.page_faults(), relay.transactions());
+            let (cpu, began) = (relay.cpu_seconds(), Instant::now());
             self.provider.play(then.bytes());
             relay.until_published("websocket", all as usize);
             let seconds = began.elapsed().as_secs_f64();
             let cpu = relay.cpu_seconds() - cpu;
+            let faults = relay.page_faults() - faults;
             let transaction = self.events as f64 / (relay.transactions() - transactions).max(1.0);
             let mut figures = throughput(self.events as f64, seconds, cpu, transaction);
+            figures.push(("page faults an event", faults / self.events as f64));
             figures.push(("peak RSS MiB", relay.peak_mib()));
             figures.push(("RSS MiB afterwards", relay.resident_mib()));
             drop(relay);
@@ -91,15 +102,17 @@ impl Bench {
             let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
             webhooks::send(relay.webhook(), &first, connections);
-            let (cpu, transactions, began) = (relay.cpu_seconds(), relay.transactions(), Instant::now());
-            let beside = self.beside();
+            let (faults, transactions) = (relay.page_faults(), relay.transactions());
+            let (cpu, beside, began) = (relay.cpu_seconds(), self.beside(), Instant::now());
             let times = webhooks::send(relay.webhook(), &then, connections);
             let seconds = began.elapsed().as_secs_f64();
             let cpu = relay.cpu_seconds() - cpu;
+            let faults = relay.page_faults() - faults;
             let beside = beside.into_iter().zip(self.beside()).map(|((name, from), (_, to))| (name, to - from));
             let transaction = count as f64 / (relay.transactions() - transactions).max(1.0);
             let mut figures = throughput(count as f64, seconds, cpu, transaction);
             figures.extend(latencies(times));
+            figures.push(("page faults an event", faults / count as f64));
             figures.push(("peak RSS MiB", relay.peak_mib()));
             figures.extend(beside.map(|(name, cpu)| (name, cpu / count as f64 * 1e6)));
             drop(relay);

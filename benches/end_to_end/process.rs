@@ -14,6 +14,11 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The kernel's unit of processor time, `USER_HZ`: the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Fields of `/proc/[pid]/stat`.
+const MINFLT: usize = 10;
+const UTIME: usize = 14;
+const STIME: usize = 15;
+
 /// A running `pepay-relay run`; killed when dropped.
 pub struct Relay {
     child: Child,
@@ -27,7 +32,7 @@ impl Relay {
     /// Starts `binary` as the relay `name`, between the provider and the broker; returns when it is ready.
     pub fn start(binary: &Path, name: &str, bootstrap: &str, provider: SocketAddr, latest: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let [admin, webhook] = [free_address(), free_address()];
+        let [admin, webhook] = free_addresses();
         let latest = if latest { format!("{name}.orders.latest") } else { String::new() };
         let settings = format!(
             "name = \"{name}\"\n\
@@ -89,6 +94,11 @@ impl Relay {
         cpu_seconds(self.child.id())
     }
 
+    /// Page faults so far that needed no disk: memory taken from the kernel, or taken again.
+    pub fn page_faults(&self) -> f64 {
+        stat(self.child.id(), MINFLT)
+    }
+
     /// Greatest resident memory so far, in MiB.
     pub fn peak_mib(&self) -> f64 {
         self.status("VmHWM:") / 1024.0
@@ -138,10 +148,15 @@ impl Drop for Relay {
 
 /// Processor time of a process so far, in seconds: user and system.
 pub fn cpu_seconds(pid: u32) -> f64 {
+    (stat(pid, UTIME) + stat(pid, STIME)) / TICKS_PER_SECOND
+}
+
+/// A number of `/proc/[pid]/stat` (proc_pid_stat(5)); its fields are counted from 1.
+fn stat(pid: u32, field: usize) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("running");
+    // The second field, a name, may hold anything.
     let fields = stat.rsplit_once(") ").expect("a name").1;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    ticks.map(|ticks| ticks.parse::<f64>().expect("ticks")).sum::<f64>() / TICKS_PER_SECOND
+    fields.split_whitespace().nth(field - 3).and_then(|number| number.parse().ok()).expect("a number")
 }
 
 /// A bench waits for time: it has a pace.
@@ -150,6 +165,8 @@ pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
+/// Different ones: each is held until all are found.
+fn free_addresses() -> [SocketAddr; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("bound"))
 }

@@ -14,8 +14,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
+/// What each thread may keep of what it freed: a commit of a few hundred events. Whatever frees larger blocks raises it.
+const KEPT_BYTES: usize = 2 << 20;
+
 /// How long questions that nobody waits for any more may take to end.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Has glibc keep what a commit frees for the next one. By default a thread gives all but 128 KiB back to the kernel, and each
+/// page of it costs a fault when it is needed again: 1.4 an event with 64 senders of webhooks, a tenth of the processor time.
+///
+/// The first large block that is freed sets the threshold to twice its size (mallopt(3), `M_MMAP_THRESHOLD`). This one is never
+/// touched, so it takes no memory itself; with another allocator it does nothing.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT_BYTES / 2)));
+}
+
+/// Threads for sockets: half of the cores. The others are for the relay's thread, the producer's and librdkafka's, and strangers
+/// who keep these ones busy leave them alone. On two cores a second one costs a tenth more processor time and is no faster.
+fn io_threads() -> usize {
+    (std::thread::available_parallelism().map_or(1, usize::from) / 2).max(1)
+}
 
 /// Relays until SIGTERM or SIGINT; a second one leaves at once.
 ///
@@ -23,10 +41,12 @@ const GOODBYE: Duration = Duration::from_secs(1);
 ///
 /// Status 78 with every mistake of the settings; else what ended the relay.
 pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit> {
+    keep_freed_memory();
     let log = &settings.config.log;
     let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(io_threads())
         .enable_all()
         .build()
         .map_err(|error| Exit::failed(format!("cannot start: {error}")))?;

@@ -21,6 +21,21 @@ const GIVEN: &str = "or name a running broker: PEPAY_RELAY_TEST_KAFKA=host:port"
 /// A broker needs seconds; a loaded machine more.
 const READY_MAX: Duration = Duration::from_secs(120);
 
+/// A Kafka that is there within seconds and is soon gone: little memory, and no second compiler.
+const BRIEF: &[&str] = &["-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
+
+/// A Kafka that is measured: the flags of its own start script (`kafka-server-start.sh`, `kafka-run-class.sh`).
+const LASTING: &[&str] = &[
+    "-Xmx1G",
+    "-Xms1G",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-XX:MaxInlineLevel=15",
+];
+
 /// Who may log in at the secured listener, by `PLAIN` and by `SCRAM-SHA-512`.
 pub const USER: (&str, &str) = ("relay", "relay-password");
 /// Logs in, and may do nothing.
@@ -29,6 +44,8 @@ pub const STRANGER: (&str, &str) = ("stranger", "stranger-password");
 /// A broker of this test process; it dies with it, however it dies.
 pub struct Broker {
     bootstrap: String,
+    /// Flags of its virtual machine.
+    flags: &'static [&'static str],
     secured: Option<Secured>,
     dir: Option<TempDir>,
     process: Option<Process>,
@@ -55,26 +72,34 @@ impl Broker {
     /// The broker that tests of this binary share; each has its own topics.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Broker> = OnceLock::new();
-        #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
-        SHARED.get_or_init(|| match std::env::var("PEPAY_RELAY_TEST_KAFKA") {
-            Ok(bootstrap) => Self { bootstrap, secured: None, dir: None, process: None },
-            Err(_) => Self::start(),
-        })
+        SHARED.get_or_init(|| Self::given().unwrap_or_else(Self::start))
+    }
+
+    /// A broker to measure with.
+    pub fn measured() -> Self {
+        Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING))
     }
 
     /// A broker of its own, for a test that stops it.
     pub fn start() -> Self {
-        Self::launch(false, None)
+        Self::launch(false, None, BRIEF)
     }
 
     /// A broker of its own with a second listener that wants TLS, credentials and permissions.
     pub fn start_secured() -> Self {
-        Self::launch(true, None)
+        Self::launch(true, None, BRIEF)
     }
 
     /// A broker of its own that clients reach through `proxy` alone; [`Broker::bootstrap`] is the way around it.
     pub fn start_behind(proxy: &Proxy) -> Self {
-        Self::launch(false, Some(proxy))
+        Self::launch(false, Some(proxy), BRIEF)
+    }
+
+    /// The one that the environment names.
+    fn given() -> Option<Self> {
+        #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
+        let bootstrap = std::env::var("PEPAY_RELAY_TEST_KAFKA").ok()?;
+        Some(Self { bootstrap, flags: BRIEF, secured: None, dir: None, process: None })
     }
 
     /// Address of the listener without TLS and credentials.
@@ -115,7 +140,7 @@ impl Broker {
     /// Starts it again, on the same data and ports; returns when it answers.
     pub fn restart(&mut self) {
         let dir = self.dir.as_ref().expect("a broker of its own").path().to_owned();
-        self.process = Some(run(&dir));
+        self.process = Some(run(&dir, self.flags));
         wait_ready(&self.bootstrap);
     }
 
@@ -133,7 +158,7 @@ impl Broker {
         process.guard.wait().expect("guard");
     }
 
-    fn launch(secured: bool, proxy: Option<&Proxy>) -> Self {
+    fn launch(secured: bool, proxy: Option<&Proxy>, flags: &'static [&'static str]) -> Self {
         let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
         let [plain, controller, sasl] = free_ports();
         let mut settings = settings(dir.path(), plain, controller);
@@ -147,11 +172,11 @@ impl Broker {
         fs::write(dir.path().join("server.properties"), settings).expect("settings");
         format(dir.path(), secured);
         let bootstrap = format!("127.0.0.1:{plain}");
-        let process = run(dir.path());
+        let process = run(dir.path(), flags);
         wait_ready(&bootstrap);
         let secured =
             secured.then(|| Secured { bootstrap: format!("127.0.0.1:{sasl}"), ca_file: dir.path().join("ca.pem") });
-        Self { bootstrap, secured, dir: Some(dir), process: Some(process) }
+        Self { bootstrap, flags, secured, dir: Some(dir), process: Some(process) }
     }
 }
 
@@ -219,7 +244,7 @@ fn secure(dir: &Path, plain: u16, controller: u16, sasl: u16) -> String {
 }
 
 fn format(dir: &Path, secured: bool) {
-    let mut command = java();
+    let mut command = java(BRIEF);
     command.arg("kafka.tools.StorageTool").args(["format", "-t", "pepayRelayTestKafka00A", "-c"]);
     command.arg(dir.join("server.properties"));
     if secured {
@@ -231,8 +256,8 @@ fn format(dir: &Path, secured: bool) {
     assert!(done.status.success(), "formatting Kafka's storage: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn run(dir: &Path) -> Process {
-    let broker = java();
+fn run(dir: &Path, flags: &[&str]) -> Process {
+    let broker = java(flags);
     let mut guard = Command::new("sh");
     guard.args(["-c", GUARD, "sh"]).arg(broker.get_program()).args(broker.get_args());
     guard.arg("kafka.Kafka").arg(dir.join("server.properties")).env("DIR", dir);
@@ -242,9 +267,9 @@ fn run(dir: &Path) -> Process {
     Process { pid: line.trim().parse().expect("a pid"), guard }
 }
 
-fn java() -> Command {
+fn java(flags: &[&str]) -> Command {
     let mut command = Command::new("java");
-    command.args(["-Xmx384m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-cp"]);
+    command.args(flags).args(["-Xshare:auto", "-cp"]);
     command.arg(format!("{}/*", jars().display()));
     command
 }
