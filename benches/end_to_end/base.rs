@@ -148,14 +148,19 @@ pub fn settings(bootstrap: &str, transactional_id: &str) -> ClientConfig {
     client
 }
 
-/// The records, as the relay's core plans them.
-pub fn batches(task: &Task) -> Vec<Batch> {
+/// The relay's core, which remembers everything.
+pub fn core(task: &Task) -> Core {
     let instance = "base".to_owned();
     let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
     let settings = Settings { instance, normalize, orders_latest: task.latest.is_some(), invoices: true };
     let (day, seed) = (Duration::from_secs(86_400), [1, 2]);
     let window = Window::new(day, usize::MAX, seed);
-    let mut core = Core::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default());
+    Core::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default())
+}
+
+/// The records, as the core plans them.
+fn batches(task: &Task) -> Vec<Batch> {
+    let mut core = core(task);
     let (intake, mut receiver) = Intake::new(1 << 30);
     let events = Events::new(task.began_ms);
     let now = Now { ms: task.began_ms, provider_ms: task.began_ms };

@@ -18,7 +18,7 @@ pub const BASE_POLLING: &str = "base, polling";
 /// Who only reads.
 pub const READER: &str = "reader";
 
-/// Who reads and writes, and does nothing else.
+/// Who does the full work, and nothing beside it.
 pub const LEAST: &str = "least";
 
 /// All that was measured.

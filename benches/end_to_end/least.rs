@@ -1,72 +1,105 @@
-//! The least program that does a relay's work on webhooks without its thought: it takes a request, writes a prepared record
-//! in its place, and answers when the transaction stands, with a checkpoint in it.
+//! The least program that does a relay's full work on webhooks: it takes a request, checks its signature, plans its records with
+//! the relay's own core, and answers when they stand in Kafka, with a checkpoint.
 //!
-//! No signature, no decoding, no dedup, no limit, no time-out, no metric: what it does not reach is hardly to be had with
-//! hyper and librdkafka, so that it bounds the relay in a closed loop by a measurement. It waits as the relay does, for the
-//! broker and for senders that are free again.
+//! No limit, no time-out, no place, no metric, no look at what went wrong, one thread for sockets: what it does not reach
+//! is hardly to be had with hyper, this core and librdkafka, so that it bounds the relay in a closed loop by a measurement.
+//! It waits as the relay does, for the broker and for senders that are free again.
 
-use super::base::{Task, batches, settings};
+use super::base::{Task, core, settings};
 use super::pace::Pace;
 use super::process::pause;
 use super::reader::requests;
-use pepay_relay::kafka::Batch;
+use pepay_relay::clock::now_ms;
+use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
+use pepay_relay::relay::core::{Core, Item, Now, Plan, Told};
 use rdkafka::producer::{BaseProducer, Producer};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
 
 /// As the relay's: a part of the last commit's time, as a divisor, and the longest wait.
 const GATHER_FRACTION: u32 = 2;
 const GATHER_MAX: Duration = Duration::from_millis(8);
-/// Half the relay's, so that it loses less time.
-const GATHER_PAUSE: Duration = Duration::from_micros(100);
+const GATHER_PAUSE: Duration = Duration::from_micros(200);
 
-/// Serves until it is killed, or as many requests as the task has events.
+/// More than the events of a run together.
+const INTAKE_BYTES: usize = 1 << 30;
+
+/// Serves until it is killed.
 pub fn run(task: &Task) {
-    let whole = batches(&Task { transaction: usize::MAX, ..task.clone() });
     let mut settings = settings(&task.bootstrap, &task.orders);
     // As the relay, so that what is in flight is what the broker has not got.
     let producer: BaseProducer = settings.set("delivery.report.only.error", "true").create().expect("a producer");
     producer.init_transactions(Duration::from_secs(30)).expect("a coordinator");
-    let (inside, arrived) = channel();
-    let task = task.clone();
-    let writer = std::thread::spawn(move || write(&producer, &task, &whole[0], &arrived));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    LocalSet::new().block_on(&runtime, requests(Some(inside)));
-    writer.join().expect("written");
+    let (intake, arrived) = Intake::new(INTAKE_BYTES);
+    let [sockets, waits] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().expect("a runtime"));
+    let writer = Writer { producer, task: task.clone(), core: core(task), arrived, plan: Plan::default(), waits };
+    std::thread::spawn(move || writer.write());
+    LocalSet::new().block_on(&sockets, requests(Some(intake)));
 }
 
-fn write(producer: &BaseProducer, task: &Task, records: &Batch, arrived: &Receiver<oneshot::Sender<()>>) {
-    let (mut next, mut pace, mut waiting) = (0, Pace::default(), Vec::new());
-    let (mut wanted, mut patience) = (0, Duration::ZERO);
-    producer.begin_transaction().expect("a transaction");
-    while let Ok(first) = arrived.recv() {
-        waiting.push(first);
-        let until = Instant::now() + patience;
-        waiting.extend(arrived.try_iter());
-        while waiting.len() < wanted && Instant::now() < until {
-            pause(GATHER_PAUSE);
-            waiting.extend(arrived.try_iter());
+struct Writer {
+    producer: BaseProducer,
+    task: Task,
+    core: Core,
+    arrived: IntakeReceiver,
+    plan: Plan,
+    /// Where it waits for the next request.
+    waits: Runtime,
+}
+
+impl Writer {
+    fn write(mut self) {
+        let (mut pace, mut wanted, mut patience) = (Pace::default(), 0, Duration::ZERO);
+        loop {
+            self.producer.begin_transaction().expect("a transaction");
+            self.plan = self.core.begin(std::mem::take(&mut self.plan));
+            self.first();
+            let until = Instant::now() + patience;
+            self.others();
+            while self.plan.len() < wanted && Instant::now() < until {
+                pause(GATHER_PAUSE);
+                self.others();
+            }
+            let began = Instant::now();
+            self.task.enqueue_checkpoint(&self.producer);
+            self.plan.batch.records().for_each(|record| self.task.enqueue(&self.producer, record));
+            let (enqueued, mut wait) = (Instant::now(), pace.begin(self.plan.len()));
+            while self.producer.in_flight_count() > 0 {
+                pause(wait.pause(enqueued.elapsed()));
+                self.producer.poll(Duration::ZERO);
+            }
+            pace.over(&wait);
+            self.producer.commit_transaction(Duration::from_secs(60)).expect("committed");
+            (wanted, patience) = (self.plan.len(), (began.elapsed() / GATHER_FRACTION).min(GATHER_MAX));
+            self.plan = self.core.commit(std::mem::take(&mut self.plan), now_ms(), |told| {
+                let Told::Delivery(delivery, fate, _) = told else { return };
+                // A peer that went away is not told.
+                let _ = delivery.reply.map(|reply| reply.send(fate.outcome));
+            });
         }
-        let began = Instant::now();
-        task.enqueue_checkpoint(producer);
-        for index in next..next + waiting.len() {
-            task.enqueue(producer, records.get(index).expect("as many records as requests"));
+    }
+
+    /// Waits for a request.
+    fn first(&mut self) {
+        let mut arrived = Vec::new();
+        self.waits.block_on(self.arrived.recv_many(&mut arrived, 1));
+        self.add(arrived);
+    }
+
+    /// Takes the requests that are there.
+    fn others(&mut self) {
+        let mut arrived = Vec::new();
+        self.arrived.drain(&mut arrived);
+        self.add(arrived);
+    }
+
+    fn add(&mut self, arrived: Vec<Arrival>) {
+        let now = Now { ms: now_ms(), provider_ms: now_ms() };
+        for arrival in arrived {
+            let Arrival::Delivery(delivery) = arrival else { continue };
+            let known = self.core.add(&mut self.plan, Item::Delivery(delivery, None), now);
+            assert!(known.is_none(), "no request is sent twice");
         }
-        next += waiting.len();
-        let (enqueued, mut wait) = (Instant::now(), pace.begin(waiting.len()));
-        while producer.in_flight_count() > 0 {
-            pause(wait.pause(enqueued.elapsed()));
-            producer.poll(Duration::ZERO);
-        }
-        pace.over(&wait);
-        producer.commit_transaction(Duration::from_secs(60)).expect("committed");
-        (wanted, patience) = (waiting.len(), (began.elapsed() / GATHER_FRACTION).min(GATHER_MAX));
-        // A peer that went away is not told.
-        for answer in waiting.drain(..) {
-            let _ = answer.send(());
-        }
-        producer.begin_transaction().expect("a transaction");
     }
 }

@@ -6,8 +6,9 @@
 //! differ and drift; so every target is a ratio of the two in one run, pair by pair.
 //!
 //! Beside them runs a *reader*, which takes the same frames and requests and does nothing with them. What base and reader
-//! cost together is the least that a program which reads and writes can cost with the same libraries. For webhooks that
-//! program is there too (`least`), because a closed loop is more than the sum of its parts.
+//! cost together is the least that a program which reads and writes can cost with the same libraries. A closed loop is
+//! more than the sum of its parts, so for webhooks a program is there too that does the relay's full work and nothing
+//! beside it (`least`).
 //!
 //! The generator does next to nothing while it is measured: frames and requests are bytes that are only written.
 

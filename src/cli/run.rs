@@ -153,3 +153,37 @@ fn reload(
     }
     notify.inspect(|notify| notify.ready());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Page faults of this thread so far that needed no disk (proc_pid_stat(5), the tenth field).
+    fn faults() -> u64 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
+        let fields = stat.rsplit_once(") ").map(|(_, fields)| fields.split_whitespace());
+        fields.and_then(|mut fields| fields.nth(7)).and_then(|count| count.parse().ok()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_a_commit_frees_is_not_taken_from_the_kernel_again() {
+        keep_freed_memory();
+        let commit = || drop((0..64).map(|_| std::hint::black_box(vec![1_u8; 16 << 10])).collect::<Vec<_>>());
+        // A thread of its own has a heap of its own.
+        let commits = std::thread::spawn(move || {
+            commit();
+            let before = faults();
+            (0..100).for_each(|_| commit());
+            (before, faults() - before)
+        });
+        let (before, during) = commits.join().unwrap_or_default();
+        // A hundred times the 256 pages of a commit otherwise.
+        assert!(before > 0 && during < 1_000, "{during} after {before}");
+    }
+
+    #[test]
+    fn sockets_have_a_thread_on_any_machine_and_never_all_cores() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        assert!(io_threads() >= 1 && (io_threads() < cores || cores == 1));
+    }
+}
