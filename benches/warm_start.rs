@@ -43,7 +43,7 @@ const ROUNDS: usize = 3;
 #[tokio::main]
 async fn main() {
     let ids = std::env::args().filter_map(|argument| argument.parse().ok()).next_back().unwrap_or(1_000_000);
-    let broker = Broker::shared();
+    let broker = Broker::measured();
     let rig = Rig::new(broker.bootstrap(), "warm").await;
     let began = Instant::now();
     write(&rig, ids).await;

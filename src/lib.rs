@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod exit;
+pub mod heap;
 pub mod kafka;
 pub mod legs;
 pub mod normalize;

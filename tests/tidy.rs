@@ -17,8 +17,9 @@ const LINES_MAX: usize = 500;
 /// `config` and `telemetry` serve everyone except `provider` and `simulator`, which know nothing of ours.
 ///
 /// `clock` is known to everyone: it is a number.
-const MAY_KNOW: [(&str, &[&str]); 13] = [
+const MAY_KNOW: [(&str, &[&str]); 14] = [
     ("clock", &[]),
+    ("heap", &[]),
     ("provider", &["clock"]),
     // The reasons not to start, each of which has its status.
     ("exit", &["kafka::errors", "legs::webhook"]),
@@ -46,6 +47,7 @@ const MAY_KNOW: [(&str, &[&str]); 13] = [
             "daemon",
             "simulator",
             "exit",
+            "heap",
         ],
     ),
     ("lib", &[]),

@@ -1,15 +1,17 @@
 //! The least program that does a relay's full work on webhooks: it takes a request, checks its signature, plans its records with
 //! the relay's own core, and answers when they stand in Kafka, with a checkpoint.
 //!
-//! No limit, no time-out, no place, no metric, no look at what went wrong, one thread for sockets: what it does not reach
-//! is hardly to be had with hyper, this core and librdkafka, so that it bounds the relay in a closed loop by a measurement.
-//! It waits as the relay does, for the broker and for senders that are free again.
+//! No limit, no time-out, no place, no metric, no look at what went wrong, one thread for sockets: where all senders wait for one
+//! transaction, what it does not reach is hardly to be had with hyper, this core and librdkafka, so that it bounds the relay by a
+//! measurement. It waits as the relay does, for the broker and for senders that are free again, and keeps freed memory as the
+//! relay does; but it plans nothing while a transaction commits, which the relay does where there are more senders than one takes.
 
 use super::base::{Task, core, settings};
 use super::pace::Pace;
 use super::process::pause;
 use super::reader::requests;
 use pepay_relay::clock::now_ms;
+use pepay_relay::heap;
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::relay::core::{Core, Item, Now, Plan, Told};
 use rdkafka::producer::{BaseProducer, Producer};
@@ -22,11 +24,12 @@ const GATHER_FRACTION: u32 = 2;
 const GATHER_MAX: Duration = Duration::from_millis(8);
 const GATHER_PAUSE: Duration = Duration::from_micros(200);
 
-/// More than the events of a run together.
+/// More than what all connections have under way.
 const INTAKE_BYTES: usize = 1 << 30;
 
 /// Serves until it is killed.
 pub fn run(task: &Task) {
+    heap::keep_freed();
     let mut settings = settings(&task.bootstrap, &task.orders);
     // As the relay, so that what is in flight is what the broker has not got.
     let producer: BaseProducer = settings.set("delivery.report.only.error", "true").create().expect("a producer");
@@ -50,12 +53,11 @@ struct Writer {
 
 impl Writer {
     fn write(mut self) {
-        let (mut pace, mut wanted, mut patience) = (Pace::default(), 0, Duration::ZERO);
+        let (mut pace, mut wanted, mut until) = (Pace::default(), 0, Instant::now());
         loop {
             self.producer.begin_transaction().expect("a transaction");
             self.plan = self.core.begin(std::mem::take(&mut self.plan));
             self.first();
-            let until = Instant::now() + patience;
             self.others();
             while self.plan.len() < wanted && Instant::now() < until {
                 pause(GATHER_PAUSE);
@@ -71,12 +73,13 @@ impl Writer {
             }
             pace.over(&wait);
             self.producer.commit_transaction(Duration::from_secs(60)).expect("committed");
-            (wanted, patience) = (self.plan.len(), (began.elapsed() / GATHER_FRACTION).min(GATHER_MAX));
+            wanted = self.plan.len();
             self.plan = self.core.commit(std::mem::take(&mut self.plan), now_ms(), |told| {
                 let Told::Delivery(delivery, fate, _) = told else { return };
                 // A peer that went away is not told.
                 let _ = delivery.reply.map(|reply| reply.send(fate.outcome));
             });
+            until = Instant::now() + (began.elapsed() / GATHER_FRACTION).min(GATHER_MAX);
         }
     }
 

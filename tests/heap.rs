@@ -1,0 +1,39 @@
+//! What a commit frees is not taken from the kernel again. In a program of its own: whoever frees a large block first would do
+//! what is tested.
+
+#![cfg(target_env = "gnu")]
+#![allow(clippy::expect_used, reason = "a failed test may panic")]
+
+use pepay_relay::heap;
+use std::hint::black_box;
+
+/// Blocks of a commit, and their size: a mebibyte in all.
+const BLOCKS: usize = 64;
+const BLOCK_BYTES: usize = 16 << 10;
+
+const COMMITS: u64 = 100;
+
+/// Page faults of this thread so far that needed no disk (proc_pid_stat(5), the tenth field).
+fn faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
+    let fields = stat.rsplit_once(") ").expect("a name").1;
+    fields.split_whitespace().nth(7).and_then(|count| count.parse().ok()).expect("a number")
+}
+
+/// Of this many commits, each of which takes a mebibyte and frees it.
+fn faults_of(commits: u64) -> u64 {
+    let before = faults();
+    (0..commits).for_each(|_| drop((0..BLOCKS).map(|_| black_box(vec![1_u8; BLOCK_BYTES])).collect::<Vec<_>>()));
+    faults() - before
+}
+
+#[test]
+fn what_a_commit_frees_is_not_taken_from_the_kernel_again() {
+    heap::keep_freed();
+    let first = faults_of(1);
+    let pages = (BLOCKS * BLOCK_BYTES / 4096) as u64;
+    assert!(first >= pages / 2, "a first commit takes its memory: {first} faults");
+    // Otherwise each of them faults as often as the first one.
+    let others = faults_of(COMMITS);
+    assert!(others < COMMITS * pages / 10, "{others} faults");
+}
