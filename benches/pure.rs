@@ -44,7 +44,7 @@ fn event(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("event");
     group.throughput(Throughput::Elements(1));
     for ids in [10_000, 1_000_000, 10_000_000] {
-        let mut core = core(ids);
+        let mut core = core(ids, true);
         let window = core.window();
         println!("{ids} ids: {:.1} bytes an id", window.bytes() as f64 / window.len() as f64);
         let mut number = 0u64;

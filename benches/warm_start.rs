@@ -28,6 +28,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::kafka::Broker;
+use support::proc::status_kib;
 use support::process::Process;
 use support::relay::Rig;
 
@@ -64,8 +65,8 @@ async fn main() {
              ready after {ready:.2?}; RSS {} MiB, peak {} MiB",
             bytes / 1_000_000,
             took.as_secs_f64() / bare.as_secs_f64(),
-            memory(relay.pid(), "VmRSS:"),
-            memory(relay.pid(), "VmHWM:"),
+            status_kib(relay.pid(), "VmRSS") / 1024,
+            status_kib(relay.pid(), "VmHWM") / 1024,
         );
         relay.stop().await;
     }
@@ -141,11 +142,4 @@ fn bare(bootstrap: &str, topic: &str, count: u64) -> Duration {
     }
     assert!(bytes > 0);
     began.elapsed()
-}
-
-/// A row of `/proc/PID/status`, in MiB.
-fn memory(pid: u32, row: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix(row)).unwrap().trim().trim_end_matches(" kB");
-    kib.parse::<u64>().unwrap() / 1024
 }

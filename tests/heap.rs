@@ -3,8 +3,13 @@
 
 #![cfg(target_env = "gnu")]
 #![allow(clippy::expect_used, reason = "a failed test may panic")]
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "a program of its own, which shares a file with others")]
+
+#[path = "support/proc.rs"]
+mod proc;
 
 use pepay_relay::heap;
+use proc::{MINFLT, stat};
 use std::hint::black_box;
 
 /// Blocks of a commit, and their size: a mebibyte in all.
@@ -13,15 +18,9 @@ const BLOCK_BYTES: usize = 16 << 10;
 
 const COMMITS: u64 = 100;
 
-/// Page faults of this thread so far that needed no disk (proc_pid_stat(5), the tenth field).
-fn faults() -> u64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/stat").expect("Linux");
-    let fields = stat.rsplit_once(") ").expect("a name").1;
-    fields.split_whitespace().nth(7).and_then(|count| count.parse().ok()).expect("a number")
-}
-
-/// Of this many commits, each of which takes a mebibyte and frees it.
+/// Page faults of this many commits, each of which takes a mebibyte and frees it.
 fn faults_of(commits: u64) -> u64 {
+    let faults = || stat("thread-self", MINFLT);
     let before = faults();
     (0..commits).for_each(|_| drop((0..BLOCKS).map(|_| black_box(vec![1_u8; BLOCK_BYTES])).collect::<Vec<_>>()));
     faults() - before

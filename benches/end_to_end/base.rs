@@ -5,17 +5,14 @@
 //! clock starts. It runs as a process of its own, so that its processor time is its own.
 
 use super::load::Events;
+use super::planned;
 use super::process::{cpu_seconds, pause};
 use super::receive::now_us;
 use bytes::Bytes;
 use futures::FutureExt;
-use pepay_relay::config::Environment;
 use pepay_relay::kafka::{Batch, Record, Topic};
-use pepay_relay::legs::progress::Progress;
-use pepay_relay::legs::{Arrival, Intake, Leg};
-use pepay_relay::normalize;
-use pepay_relay::relay::core::{Core, Item, Now, Plan, Settings};
-use pepay_relay::relay::{Versions, Window};
+use pepay_relay::legs::{Arrival, Leg};
+use pepay_relay::relay::core::{Item, Now, Plan};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -148,20 +145,10 @@ pub fn settings(bootstrap: &str, transactional_id: &str) -> ClientConfig {
     client
 }
 
-/// The relay's core, which remembers everything.
-pub fn core(task: &Task) -> Core {
-    let instance = "base".to_owned();
-    let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-    let settings = Settings { instance, normalize, orders_latest: task.latest.is_some(), invoices: true };
-    let (day, seed) = (Duration::from_secs(86_400), [1, 2]);
-    let window = Window::new(day, usize::MAX, seed);
-    Core::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default())
-}
-
-/// The records, as the core plans them.
+/// The records, as the relay's core plans them.
 fn batches(task: &Task) -> Vec<Batch> {
-    let mut core = core(task);
-    let (intake, mut receiver) = Intake::new(1 << 30);
+    let mut core = planned::core(0, task.latest.is_some());
+    let (intake, mut receiver) = planned::intake();
     let events = Events::new(task.began_ms);
     let now = Now { ms: task.began_ms, provider_ms: task.began_ms };
     let mut batches = Vec::new();

@@ -6,26 +6,20 @@
 //! measurement. It waits as the relay does, for the broker and for senders that are free again, and keeps freed memory as the
 //! relay does; but it plans nothing while a transaction commits, which the relay does where there are more senders than one takes.
 
-use super::base::{Task, core, settings};
+use super::base::{Task, settings};
 use super::pace::Pace;
+use super::planned;
 use super::process::pause;
 use super::reader::requests;
 use pepay_relay::clock::now_ms;
 use pepay_relay::heap;
-use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
+use pepay_relay::legs::{Arrival, IntakeReceiver};
 use pepay_relay::relay::core::{Core, Item, Now, Plan, Told};
+use pepay_relay::relay::{GATHER_FRACTION, GATHER_MAX, GATHER_PAUSE};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::LocalSet;
-
-/// As the relay's: a part of the last commit's time, as a divisor, and the longest wait.
-const GATHER_FRACTION: u32 = 2;
-const GATHER_MAX: Duration = Duration::from_millis(8);
-const GATHER_PAUSE: Duration = Duration::from_micros(200);
-
-/// More than what all connections have under way.
-const INTAKE_BYTES: usize = 1 << 30;
 
 /// Serves until it is killed.
 pub fn run(task: &Task) {
@@ -34,9 +28,16 @@ pub fn run(task: &Task) {
     // As the relay, so that what is in flight is what the broker has not got.
     let producer: BaseProducer = settings.set("delivery.report.only.error", "true").create().expect("a producer");
     producer.init_transactions(Duration::from_secs(30)).expect("a coordinator");
-    let (intake, arrived) = Intake::new(INTAKE_BYTES);
+    let (intake, arrived) = planned::intake();
     let [sockets, waits] = [(); 2].map(|()| Builder::new_current_thread().enable_all().build().expect("a runtime"));
-    let writer = Writer { producer, task: task.clone(), core: core(task), arrived, plan: Plan::default(), waits };
+    let writer = Writer {
+        producer,
+        task: task.clone(),
+        core: planned::core(0, task.latest.is_some()),
+        arrived,
+        plan: Plan::default(),
+        waits,
+    };
     std::thread::spawn(move || writer.write());
     LocalSet::new().block_on(&sockets, requests(Some(intake)));
 }

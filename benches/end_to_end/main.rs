@@ -26,6 +26,10 @@ mod load;
 #[path = "../../src/kafka/pace.rs"]
 mod pace;
 mod parts;
+#[path = "../../tests/support/planned.rs"]
+mod planned;
+#[path = "../../tests/support/proc.rs"]
+mod proc;
 mod process;
 mod provider;
 #[path = "../../tests/support/proxy.rs"]

@@ -3,7 +3,7 @@
 use super::base::Task;
 use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, LEAST, READER, Report, latencies};
 use super::load::Events;
-use super::process::{Relay, cpu_seconds, pause};
+use super::process::{Relay, Spent, cpu_seconds, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};
@@ -60,16 +60,11 @@ impl Bench {
             let [first, then] = [events.frames(0..warm, true), events.frames(warm..all, true)];
             self.provider.play(first.bytes());
             relay.until_published("websocket", warm as usize);
-            let (faults, transactions) = (relay.page_faults(), relay.transactions());
-            let (cpu, began) = (relay.cpu_seconds(), Instant::now());
+            let (before, began) = (relay.spent(), Instant::now());
             self.provider.play(then.bytes());
             relay.until_published("websocket", all as usize);
             let seconds = began.elapsed().as_secs_f64();
-            let cpu = relay.cpu_seconds() - cpu;
-            let faults = relay.page_faults() - faults;
-            let transaction = self.events as f64 / (relay.transactions() - transactions).max(1.0);
-            let mut figures = throughput(self.events as f64, seconds, cpu, transaction);
-            figures.push(("page faults an event", faults / self.events as f64));
+            let (mut figures, transaction) = relayed(self.events as f64, seconds, &relay.spent_since(&before));
             figures.push(("peak RSS MiB", relay.peak_mib()));
             figures.push(("RSS MiB afterwards", relay.resident_mib()));
             drop(relay);
@@ -102,17 +97,13 @@ impl Bench {
             let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
             webhooks::send(relay.webhook(), &first, connections);
-            let (faults, transactions) = (relay.page_faults(), relay.transactions());
-            let (cpu, beside, began) = (relay.cpu_seconds(), self.beside(), Instant::now());
+            let (before, beside, began) = (relay.spent(), self.beside(), Instant::now());
             let times = webhooks::send(relay.webhook(), &then, connections);
             let seconds = began.elapsed().as_secs_f64();
-            let cpu = relay.cpu_seconds() - cpu;
-            let faults = relay.page_faults() - faults;
+            let spent = relay.spent_since(&before);
             let beside = beside.into_iter().zip(self.beside()).map(|((name, from), (_, to))| (name, to - from));
-            let transaction = count as f64 / (relay.transactions() - transactions).max(1.0);
-            let mut figures = throughput(count as f64, seconds, cpu, transaction);
+            let (mut figures, transaction) = relayed(count as f64, seconds, &spent);
             figures.extend(latencies(times));
-            figures.push(("page faults an event", faults / count as f64));
             figures.push(("peak RSS MiB", relay.peak_mib()));
             figures.extend(beside.map(|(name, cpu)| (name, cpu / count as f64 * 1e6)));
             drop(relay);
@@ -278,6 +269,14 @@ fn read(events: f64, seconds: f64, cpu: f64) -> [(&'static str, f64); 2] {
 
 fn throughput(events: f64, seconds: f64, cpu: f64, transaction: f64) -> Figures {
     read(events, seconds, cpu).into_iter().chain([("a transaction", transaction)]).collect()
+}
+
+/// What a relay did, and how many events a transaction had.
+fn relayed(events: f64, seconds: f64, spent: &Spent) -> (Figures, f64) {
+    let transaction = events / spent.transactions.max(1.0);
+    let mut figures = throughput(events, seconds, spent.cpu, transaction);
+    figures.push(("page faults an event", spent.page_faults / events));
+    (figures, transaction)
 }
 
 /// What the base told of its run.

@@ -1,6 +1,7 @@
 //! The relay as a process: started with a settings file, watched through `/proc` and its own metrics.
 
 use super::load::WEBHOOK_SECRET;
+use super::proc::{MINFLT, stat, status_kib};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -14,10 +15,14 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// The kernel's unit of processor time, `USER_HZ`: the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Fields of `/proc/[pid]/stat`.
-const MINFLT: usize = 10;
-const UTIME: usize = 14;
-const STIME: usize = 15;
+/// What a relay has used and done so far.
+pub struct Spent {
+    /// Processor time, in seconds.
+    pub cpu: f64,
+    pub page_faults: f64,
+    /// Transactions that stand: each has one checkpoint.
+    pub transactions: f64,
+}
 
 /// A running `pepay-relay run`; killed when dropped.
 pub struct Relay {
@@ -84,9 +89,21 @@ impl Relay {
         self.metric(&format!("pepay_relay_outcomes_total{{leg=\"{leg}\",outcome=\"published\"}}"))
     }
 
-    /// Transactions that stand: each has one checkpoint.
-    pub fn transactions(&self) -> f64 {
-        self.metric("pepay_relay_records_total{topic=\"control\"}")
+    /// Since its start.
+    pub fn spent(&self) -> Spent {
+        let transactions = self.metric("pepay_relay_records_total{topic=\"control\"}");
+        let page_faults = stat(self.child.id(), MINFLT) as f64;
+        Spent { cpu: self.cpu_seconds(), page_faults, transactions }
+    }
+
+    /// Since then.
+    pub fn spent_since(&self, then: &Spent) -> Spent {
+        let now = self.spent();
+        Spent {
+            cpu: now.cpu - then.cpu,
+            page_faults: now.page_faults - then.page_faults,
+            transactions: now.transactions - then.transactions,
+        }
     }
 
     /// Processor time so far, in seconds.
@@ -94,25 +111,14 @@ impl Relay {
         cpu_seconds(self.child.id())
     }
 
-    /// Page faults so far that needed no disk: memory taken from the kernel, or taken again.
-    pub fn page_faults(&self) -> f64 {
-        stat(self.child.id(), MINFLT)
-    }
-
     /// Greatest resident memory so far, in MiB.
     pub fn peak_mib(&self) -> f64 {
-        self.status("VmHWM:") / 1024.0
+        status_kib(self.child.id(), "VmHWM") as f64 / 1024.0
     }
 
     /// Resident memory now, in MiB.
     pub fn resident_mib(&self) -> f64 {
-        self.status("VmRSS:") / 1024.0
-    }
-
-    fn status(&self, name: &str) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("running");
-        let line = status.lines().find(|line| line.starts_with(name)).expect("a line");
-        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("kilobytes")
+        status_kib(self.child.id(), "VmRSS") as f64 / 1024.0
     }
 
     fn metric(&self, series: &str) -> f64 {
@@ -146,17 +152,9 @@ impl Drop for Relay {
     }
 }
 
-/// Processor time of a process so far, in seconds: user and system.
+/// Processor time of a process so far, in seconds: user and system (proc_pid_stat(5), `utime` and `stime`).
 pub fn cpu_seconds(pid: u32) -> f64 {
-    (stat(pid, UTIME) + stat(pid, STIME)) / TICKS_PER_SECOND
-}
-
-/// A number of `/proc/[pid]/stat` (proc_pid_stat(5)); its fields are counted from 1.
-fn stat(pid: u32, field: usize) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("running");
-    // The second field, a name, may hold anything.
-    let fields = stat.rsplit_once(") ").expect("a name").1;
-    fields.split_whitespace().nth(field - 3).and_then(|number| number.parse().ok()).expect("a number")
+    [14, 15].map(|field| stat(pid, field) as f64).iter().sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// A bench waits for time: it has a pace.

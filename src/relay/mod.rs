@@ -44,15 +44,15 @@ const TURN_DELIVERIES_MAX: usize = 256;
 /// After a commit that answered webhooks, the next batch waits this fraction of the commit's time at most for as many
 /// new deliveries as were answered: their senders are free again and about to send. Without it they split into two
 /// groups that take turns, each waiting for the other's commit: transactions half as large, and answers twice as late.
-const GATHER_FRACTION: u32 = 2;
+pub const GATHER_FRACTION: u32 = 2;
 
 /// The longest such wait: a commit that Kafka delayed says nothing about how long senders take. Measured with 256 and
 /// 1,024 senders: half the time and 8 ms give transactions and throughput a fifth larger than a quarter and 4 ms do.
-const GATHER_MAX: Duration = Duration::from_millis(8);
+pub const GATHER_MAX: Duration = Duration::from_millis(8);
 
 /// Once the first of them is there, the others are looked for this often: each of them would wake this thread, which on
 /// a small machine costs the sender and the thread as much as half an event does.
-const GATHER_PAUSE: Duration = Duration::from_micros(200);
+pub const GATHER_PAUSE: Duration = Duration::from_micros(200);
 
 /// The wait for senders that are free again.
 #[derive(Clone, Copy, Debug)]

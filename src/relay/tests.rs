@@ -97,6 +97,13 @@ impl Running {
         self.desk.verdicts.send((batch, Ok(Verdict::Committed { at_ms: 1 }))).await.unwrap();
     }
 
+    /// The same after the time that a commit takes, and what the loop does then.
+    async fn stands_after(&self, batch: Batch, took: Duration) {
+        advance(took).await;
+        self.stands(batch).await;
+        self.turns().await;
+    }
+
     /// Lets the loop take what is there.
     async fn turns(&self) {
         for _ in 0..20 {
@@ -126,22 +133,19 @@ async fn a_batch_goes_before_all_that_is_queued_is_planned() {
 
 #[tokio::test(start_paused = true)]
 async fn after_webhooks_were_answered_the_next_batch_waits_for_as_many_but_not_for_long() {
+    let took = Duration::from_millis(10);
     let mut relay = Running::begin(0, 0);
     relay.webhooks(3);
     let (batch, first) = relay.next().await;
     assert_eq!(first, 3);
-    advance(Duration::from_millis(10)).await;
-    relay.stands(batch).await;
-    relay.turns().await;
+    relay.stands_after(batch, took).await;
     relay.webhooks(2);
     relay.turns().await;
     assert!(relay.desk.jobs.try_recv().is_err(), "a third is waited for");
     relay.webhooks(1);
     let (batch, second) = relay.next().await;
     assert_eq!(second, 3);
-    advance(Duration::from_millis(10)).await;
-    relay.stands(batch).await;
-    relay.turns().await;
+    relay.stands_after(batch, took).await;
     relay.webhooks(1);
     relay.turns().await;
     assert!(relay.desk.jobs.try_recv().is_err(), "others are waited for");

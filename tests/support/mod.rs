@@ -4,7 +4,7 @@ pub mod acl;
 pub mod foreign;
 pub mod half_open;
 pub mod kafka;
-
+pub mod proc;
 pub mod process;
 pub mod proxy;
 pub mod records;

@@ -28,9 +28,9 @@ pub fn values() -> normalize::Settings {
     normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false }
 }
 
-/// A core whose window holds `ids`.
-pub fn core(ids: u64) -> Core {
-    let settings = Settings { instance: "count".into(), normalize: values(), orders_latest: true, invoices: true };
+/// A core whose window holds `ids`, and that writes the newest event of each order once more where `orders_latest`.
+pub fn core(ids: u64, orders_latest: bool) -> Core {
+    let settings = Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true };
     let (day, seed) = (Duration::from_secs(86_400), [1, 2]);
     let mut window = Window::new(day, usize::MAX, seed);
     for id in 0..ids {

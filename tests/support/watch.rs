@@ -1,11 +1,12 @@
 //! A running relay seen from outside: its metrics, the states of its legs, its memory.
 
+use super::proc::status_kib;
 use super::relay::{PATIENCE, Rig, get};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Bytes of a process that are in memory (`/proc/PID/status`, which counts in KiB).
+/// Bytes of a process that are in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     /// Now.
@@ -15,12 +16,8 @@ pub struct Memory {
 }
 
 pub fn memory(pid: u32) -> Memory {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
-    let of = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of memory");
-        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") << 10
-    };
-    Memory { now: of("VmRSS:"), peak: of("VmHWM:") }
+    let [now, peak] = ["VmRSS", "VmHWM"].map(|row| status_kib(pid, row) << 10);
+    Memory { now, peak }
 }
 
 /// The peak is counted anew from here (proc(5), `clear_refs`).

@@ -1,0 +1,21 @@
+//! What the kernel counts of a process, from `/proc`.
+
+use std::fmt::Display;
+
+/// A number of `/proc/PROCESS/stat` (proc_pid_stat(5)), whose fields are counted from 1; `PROCESS` may be `thread-self`.
+pub fn stat(process: impl Display, field: usize) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("a running process");
+    // The second field, a name, may hold anything.
+    let fields = stat.rsplit_once(") ").expect("a name").1;
+    fields.split_whitespace().nth(field - 3).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// Field of page faults so far that needed no disk: memory taken from the kernel, or taken again.
+pub const MINFLT: usize = 10;
+
+/// KiB of a row of `/proc/PID/status` (proc_pid_status(5)), `VmRSS` say.
+pub fn status_kib(pid: u32, row: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
+    let rest = status.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(':')).expect("a row of memory");
+    rest.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("KiB")
+}
