@@ -28,6 +28,8 @@ mod pace;
 mod parts;
 #[path = "../../tests/support/planned.rs"]
 mod planned;
+#[path = "../../tests/support/ports.rs"]
+mod ports;
 #[path = "../../tests/support/proc.rs"]
 mod proc;
 mod process;

@@ -1,9 +1,10 @@
 //! The relay as a process: started with a settings file, watched through `/proc` and its own metrics.
 
 use super::load::WEBHOOK_SECRET;
+use super::ports::free_address;
 use super::proc::{MINFLT, stat, status_kib};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ impl Relay {
     /// Starts `binary` as the relay `name`, between the provider and the broker; returns when it is ready.
     pub fn start(binary: &Path, name: &str, bootstrap: &str, provider: SocketAddr, latest: bool) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let [admin, webhook] = free_addresses();
+        let [admin, webhook] = [(); 2].map(|()| free_address());
         let latest = if latest { format!("{name}.orders.latest") } else { String::new() };
         let settings = format!(
             "name = \"{name}\"\n\
@@ -161,10 +162,4 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 pub fn pause(time: Duration) {
     #[expect(clippy::disallowed_methods, reason = "a thread of the bench alone")]
     std::thread::sleep(time);
-}
-
-/// Different ones: each is held until all are found.
-fn free_addresses() -> [SocketAddr; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound"))
 }

@@ -32,8 +32,10 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use report::Report;
 use stage::Stage;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -116,6 +118,17 @@ fn variable(name: &str) -> Option<String> {
 
 fn number(name: &str) -> Option<u64> {
     variable(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// While a relay is down, its port is anybody's: the parts beside it open listeners and connections all the time.
+#[test]
+fn an_address_to_listen_at_is_held_for_its_listener() {
+    let given: Vec<_> = (0..100).map(|_| support::ports::free_address()).collect();
+    assert_eq!(given.iter().collect::<BTreeSet<_>>().len(), given.len(), "{given:?}");
+    for address in given {
+        assert!(UdpSocket::bind(address).is_err(), "{address} may be given to another process");
+        TcpListener::bind(address).expect("free for its listener");
+    }
 }
 
 #[test]

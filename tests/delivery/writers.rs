@@ -1,10 +1,11 @@
 //! One writer: a second relay of the name, and one that stood still.
 
 use crate::support::kafka::Broker;
+use crate::support::ports::free_address;
 use crate::support::process::Process;
 use crate::support::proxy::{END_TXN, Fault, Proxy};
 use crate::support::records::committed;
-use crate::support::relay::{Rig, drain, event_id, free_address, order_event, post};
+use crate::support::relay::{Rig, drain, event_id, order_event, post};
 use pepay_relay::kafka::Topic;
 use pepay_relay::simulator::Transition;
 use rdkafka::config::ClientConfig;

@@ -3,12 +3,12 @@
 //! `PEPAY_RELAY_TEST_KAFKA=host:port` uses a given one where tests share a broker; tests that kill theirs start their
 //! own. Without Java or Maven a test fails and says what is missing; nothing is skipped.
 
+use super::ports::free_address;
 use super::proxy::Proxy;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -160,7 +160,7 @@ impl Broker {
 
     fn launch(secured: bool, proxy: Option<&Proxy>, flags: &'static [&'static str]) -> Self {
         let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
-        let [plain, controller, sasl] = free_ports();
+        let [plain, controller, sasl] = [(); 3].map(|()| free_address().port());
         let mut settings = settings(dir.path(), plain, controller);
         if secured {
             settings.push_str(&secure(dir.path(), plain, controller, sasl));
@@ -320,11 +320,6 @@ fn wait_ready(bootstrap: &str) {
         }
         assert!(began.elapsed() < READY_MAX, "Kafka at {bootstrap} is not ready");
     }
-}
-
-fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("bound").port())
 }
 
 fn signal(which: &str, pid: u32) {

@@ -4,6 +4,7 @@ pub mod acl;
 pub mod foreign;
 pub mod half_open;
 pub mod kafka;
+pub mod ports;
 pub mod proc;
 pub mod process;
 pub mod proxy;

@@ -1,5 +1,6 @@
 //! A simulated provider, the settings of a relay between it and Kafka, and what must hold in the end.
 
+use super::ports::free_address;
 use super::records::{Record, committed, java_partition, write};
 use super::settings::config;
 use pepay_relay::clock::now_ms;
@@ -15,7 +16,6 @@ use pepay_relay::simulator::{Options, Simulator, Transition};
 use pepay_relay::telemetry::{Metrics, Phase};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -302,9 +302,4 @@ pub fn order_event(id: &str, order_id: &str) -> Value {
 /// An id of this moment.
 pub fn event_id(seq: u64) -> String {
     format!("evt_{}-{seq}", now_ms())
-}
-
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
 }
