@@ -3,8 +3,9 @@
 use crate::legs::Outcome;
 use crate::provider::signature::Refusal;
 use crate::telemetry::Phase;
-use axum::body::Body;
+use http_body_util::Full;
 use hyper::Response;
+use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 /// Seconds after which an `overloaded` peer may come back: by then many batches have committed.
@@ -108,8 +109,8 @@ impl Answer {
         )
     }
 
-    pub(super) fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body()));
+    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.body()));
         *response.status_mut() = hyper::StatusCode::from_u16(self.status()).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

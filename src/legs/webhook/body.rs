@@ -3,13 +3,15 @@
 //! [`Unverified`] and [`Verified`] are two types, and the second is made only by a right signature.
 
 use super::answer::Answer;
+use super::place::Place;
 use crate::provider::signature::{self, Refusal};
 use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use secrecy::{ExposeSecret, SecretString};
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -50,12 +52,19 @@ impl Unverified {
         bytes_max: usize,
         within: Duration,
         budget: &Budget,
+        place: &Place,
     ) -> Result<Self, Answer> {
         // What `Content-Length` announces, refused before a byte of it is read.
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(Answer::BodyTooLarge);
         }
-        timeout(within, Self::collect(body, bytes_max, budget)).await.unwrap_or(Err(Answer::BodyTimeout))
+        let mut all = pin!(Self::collect(body, bytes_max, budget));
+        // Most bodies come with their heads: for them there is no wait to bound, and no time at which they are unfinished.
+        if let Some(done) = all.as_mut().now_or_never() {
+            return done;
+        }
+        place.unfinished();
+        timeout(within, all).await.unwrap_or(Err(Answer::BodyTimeout))
     }
 
     async fn collect(mut body: Incoming, bytes_max: usize, budget: &Budget) -> Result<Self, Answer> {

@@ -4,16 +4,14 @@ use super::door::Door;
 use super::place::Place;
 use crate::config;
 use crate::telemetry::Metrics;
-use axum::body::Body;
-use futures::future::{AbortRegistration, Abortable};
-use hyper::Response;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -54,29 +52,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Serves one connection to its end, or until its place is wanted for another.
+    /// Serves one connection to its end. To cut it is to abort the task.
     pub(super) async fn serve(
         self,
         socket: TcpStream,
         tls: Option<Arc<rustls::ServerConfig>>,
         peer: IpAddr,
-        (place, cut): (Place, AbortRegistration),
-    ) {
-        let place = Arc::new(place);
-        if Abortable::new(self.accepted(socket, tls, peer, &place), cut).await.is_err() {
-            tracing::debug!(%peer, "webhook connection cut to make room");
-        }
-    }
-
-    async fn accepted(
-        &self,
-        socket: TcpStream,
-        tls: Option<Arc<rustls::ServerConfig>>,
-        peer: IpAddr,
-        place: &Arc<Place>,
+        place: Place,
     ) {
         // An answer must not wait for company; a socket that refuses the option works without it.
         let _ = socket.set_nodelay(true);
+        let place = Arc::new(place);
         let Some(tls) = tls else { return self.requests(socket, peer, place).await };
         let handshake = timeout(self.limits.body_timeout, TlsAcceptor::from(tls).accept(socket));
         tokio::select! {
@@ -90,32 +76,33 @@ impl Shared {
         }
     }
 
-    async fn requests<I>(&self, io: I, peer: IpAddr, place: &Arc<Place>)
+    async fn requests<I>(&self, io: I, peer: IpAddr, place: Arc<Place>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let open = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request| {
             let request = Open::new(&open, request);
-            let (door, place) = (Arc::clone(&self.door), Arc::clone(place));
-            place.request();
+            let (door, place) = (Arc::clone(&self.door), Arc::clone(&place));
             Box::pin(async move {
                 let Open { request, count: _count } = request;
                 let answer = door.answer(peer, request, &place).await;
                 place.answered();
                 Ok::<_, Infallible>(answer.into_response())
-            }) as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+            })
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.body_timeout)
             .max_buf_size(self.limits.header_bytes_max.saturating_mul(HEAD_SLACK).max(BUFFER_BYTES_MIN));
         let mut connection = http.serve_connection(TokioIo::new(io), service);
+        // A set of one: what is in a set is polled when it is woken, and not at each event of the connection.
+        let mut last_request: FuturesUnordered<_> = [self.last_request()].into_iter().collect();
         let ended = tokio::select! {
             biased;
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
-            stopping = self.last_request() => {
-                Pin::new(&mut connection).graceful_shutdown();
+            Some(stopping) = last_request.next() => {
+                std::pin::Pin::new(&mut connection).graceful_shutdown();
                 let patience = match stopping {
                     // The rest of a body, its outcome, and the way of the answer.
                     false => self.limits.body_timeout.saturating_mul(2).saturating_add(self.limits.answer_within),

@@ -55,7 +55,7 @@ impl Door {
 
     /// The answer to a request of `peer`, counted. The peer keeps its `place` once nothing more of the request is wanted.
     pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>, place: &Place) -> Answer {
-        let admitted = self.admitted(peer, request).await;
+        let admitted = self.admitted(peer, request, place).await;
         place.answering().await;
         let answer = match admitted {
             Ok(verified) => self.settled(verified).await,
@@ -66,7 +66,7 @@ impl Door {
     }
 
     /// Everything up to a right signature.
-    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>) -> Result<Verified, Answer> {
+    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>, place: &Place) -> Result<Verified, Answer> {
         let (head, body) = request.into_parts();
         if head_bytes(&head) > self.settings.header_bytes_max {
             return Err(Answer::HeadersTooLarge);
@@ -81,7 +81,7 @@ impl Door {
             return Err(answer);
         }
         let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.settings;
-        let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget).await?;
+        let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget, place).await?;
         // A lock on the channel must not be held while a body is hashed.
         let secrets = Arc::clone(&self.secrets.borrow());
         body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {

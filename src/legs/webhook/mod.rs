@@ -140,8 +140,10 @@ impl Listening {
             let mut again = Instant::now();
             if let Some((socket, peer)) = at_door.take() {
                 match places.take(peer) {
-                    Ok(place) => {
-                        drop(connections.spawn(shared.clone().serve(socket, certificates.current(), peer, place)));
+                    Ok((place, task)) => {
+                        let serve = shared.clone().serve(socket, certificates.current(), peer, place);
+                        // It is set once.
+                        let _ = task.set(connections.spawn(serve));
                     }
                     Err(NoPlace::TooMany) => tracing::debug!(%peer, "webhook connection over the limit of its address"),
                     Err(NoPlace::Full(later)) => {

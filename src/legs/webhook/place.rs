@@ -2,10 +2,10 @@
 
 use super::room::{Entry, Id, Room, UNCUT};
 use crate::telemetry::RateLimited;
-use futures::future::{AbortHandle, AbortRegistration};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
 
 /// `webhook connections cut to make room` is logged at most this often; the line says how many it stands for. A crowd
 /// must not become a crowd of lines.
@@ -15,9 +15,12 @@ const CUT_LOG_EVERY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct Places(Arc<Mutex<Inside>>);
 
+/// The task of a connection, once it has been started: nobody is cut as early as that.
+pub(super) type Task = Arc<OnceLock<AbortHandle>>;
+
 #[derive(Debug)]
 struct Inside {
-    room: Room<AbortHandle>,
+    room: Room<Task>,
     said: RateLimited,
 }
 
@@ -44,17 +47,20 @@ impl Places {
         Self(Arc::new(Mutex::new(Inside { room: Room::new(max, per_address_max), said })))
     }
 
-    /// A place for `peer`, and what ends the connection when its place is wanted for another. Where there is none, one
-    /// connection is cut if that may be; its place is free when it has ended.
-    pub(super) fn take(&self, peer: IpAddr) -> Result<(Place, AbortRegistration), NoPlace> {
+    /// A place for `peer`, and where to say which task has it, for it is aborted when the place is wanted for another.
+    /// Where there is none, one connection is cut if that may be; its place is free when it has ended.
+    pub(super) fn take(&self, peer: IpAddr) -> Result<(Place, Task), NoPlace> {
         let now = Instant::now();
-        let (cut, registration) = AbortHandle::new_pair();
+        let task = Task::default();
         let mut inside = self.lock();
-        match inside.room.enter(peer, now, cut) {
+        match inside.room.enter(peer, now, Arc::clone(&task)) {
             Entry::TooMany => Err(NoPlace::TooMany),
             Entry::Full(again) => Err(NoPlace::Full(again)),
-            Entry::Cut(other, its_end) => {
-                its_end.abort();
+            Entry::Cut(other, its_task) => {
+                tracing::debug!(peer = %other, "webhook connection cut to make room");
+                if let Some(task) = its_task.get() {
+                    task.abort();
+                }
                 if let Some(unsaid) = inside.said.allow(now) {
                     let count = unsaid.saturating_add(1);
                     tracing::warn!(peer = %other, count, "webhook connections cut to make room");
@@ -63,7 +69,7 @@ impl Places {
             }
             Entry::In(id) => {
                 drop(inside);
-                Ok((Place { places: self.clone(), id }, registration))
+                Ok((Place { places: self.clone(), id }, task))
             }
         }
     }
@@ -74,9 +80,9 @@ impl Places {
 }
 
 impl Place {
-    /// The head of a request is there.
-    pub(super) fn request(&self) {
-        self.places.lock().room.request(self.id, Instant::now());
+    /// The head of a request is there, and not its whole body.
+    pub(super) fn unfinished(&self) {
+        self.places.lock().room.unfinished(self.id, Instant::now());
     }
 
     /// The request is complete, and nobody takes the place from now on. Does not return when somebody has: the

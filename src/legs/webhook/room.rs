@@ -123,8 +123,8 @@ impl<C: Clone> Room<C> {
         Entry::In(id)
     }
 
-    /// The head of a request is there. A first one has been unfinished since the connection was accepted.
-    pub(super) fn request(&mut self, id: Id, now: Instant) {
+    /// The head of a request is there, and not its whole body. A first one has been unfinished since the connection was accepted.
+    pub(super) fn unfinished(&mut self, id: Id, now: Instant) {
         if self.connections.get(&id).is_some_and(|connection| !matches!(connection.state, State::Unfinished(_))) {
             self.set(id, State::Unfinished(now));
         }
@@ -256,7 +256,7 @@ mod tests {
         }
 
         fn answer(&mut self, ms: u64, name: &str) {
-            self.room.request(self.ids[name], self.at(ms));
+            self.room.unfinished(self.ids[name], self.at(ms));
             assert!(self.room.answering(self.ids[name]), "{name} was cut");
             self.room.answered(self.ids[name], self.at(ms));
         }
@@ -293,7 +293,7 @@ mod tests {
     fn who_is_being_answered_is_never_cut() {
         let mut story = Story::new(1, 0);
         assert_eq!(story.enter(0, HERE, "a"), Ok(None));
-        story.room.request(story.ids["a"], story.at(1));
+        story.room.unfinished(story.ids["a"], story.at(1));
         assert!(story.room.answering(story.ids["a"]));
         assert_eq!(story.enter(60_000, HERE, "b"), Err(60_250), "to be asked again, since it may be idle by then");
         story.room.answered(story.ids["a"], story.at(60_010));
@@ -349,8 +349,8 @@ mod tests {
         assert_eq!(story.enter(0, HERE, "first"), Ok(None));
         assert_eq!(story.enter(0, HERE, "later"), Ok(None));
         story.answer(1, "later");
-        story.room.request(story.ids["first"], story.at(900));
-        story.room.request(story.ids["later"], story.at(900));
+        story.room.unfinished(story.ids["first"], story.at(900));
+        story.room.unfinished(story.ids["later"], story.at(900));
         assert_eq!(story.enter(1_000, HERE, "new"), Ok(Some("first")));
         assert_eq!(story.enter(1_000, HERE, "newer"), Err(1_150));
     }
@@ -408,7 +408,7 @@ mod tests {
                             Entry::Full(later) => prop_assert!(states.len() == 5 && later > now),
                         }
                     }
-                    2 => room.request(id, now),
+                    2 => room.unfinished(id, now),
                     3 => drop(room.answering(id)),
                     4 => room.answered(id, now),
                     _ => room.leave(id),
