@@ -6,6 +6,7 @@ use crate::reader::{Reader, read_anew};
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
 use crate::support::process::Process;
+use crate::support::relay::client;
 use crate::support::settings::config;
 use pepay_relay::clock::now_ms;
 use pepay_relay::config::{Config, Secrets};
@@ -131,11 +132,12 @@ impl Stage {
         let (began, issued) = (Instant::now(), self.tell().await);
         let deadline = began + RECOVERED_WITHIN;
         let there = self.reader.until(deadline, |oracle| oracle.waiting(issued) == 0).await;
-        while there && !self.is_ready().await && Instant::now() < deadline {
+        let mut ready = self.is_ready().await;
+        while there && !ready && Instant::now() < deadline {
             // Nobody tells: it is a question over HTTP, as its operators ask it.
             sleep(Duration::from_millis(20)).await;
+            ready = self.is_ready().await;
         }
-        let ready = self.is_ready().await;
         let oracle = self.reader.oracle();
         if there && ready && oracle.so_far().is_clean() {
             return Ok(began.elapsed());
@@ -189,8 +191,7 @@ impl Stage {
 
     async fn is_ready(&self) -> bool {
         let [_, admin] = self.addresses[self.slot as usize];
-        let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build().expect("a client");
-        let answer = client.get(format!("http://{admin}/readyz")).send().await;
+        let answer = client().get(format!("http://{admin}/readyz")).timeout(READY_WITHIN).send().await;
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 async fn dead_letters(rig: &Rig) -> BTreeMap<String, Record> {
@@ -31,7 +32,8 @@ fn without(mut event: Value, pointer: &str, member: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_no_event_become_dead_letters_once_and_the_stream_goes_on() {
-    let rig = Rig::new(Broker::shared().bootstrap(), "frames").await;
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "frames").await;
+    rig.config.stream.idle_timeout = PATIENCE;
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;
     let mut unknown = order_event("evt_5-1", "o");
@@ -211,11 +213,15 @@ async fn a_broker_that_refuses_the_credentials_is_status_77_with_its_remedy() {
     assert!(said.contains("PEPAY_RELAY_KAFKA_PASSWORD") && !said.contains("not-the-password"), "{said}");
 }
 
+/// Held by a test that takes most file descriptors of this process, and measures what others wait.
+pub static CROWD: Mutex<()> = Mutex::const_new(());
+
 /// As many peers as file descriptors allow, ten thousand where they do, that connect and say nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_wait_outside_and_the_socket_goes_on() {
     const PEERS: usize = 10_000;
     const CONNECTIONS_MAX: usize = 1_024;
+    let _alone = CROWD.lock().await;
     let peers = PEERS.min(descriptors_max().saturating_sub(1_000));
     assert!(peers > 2 * CONNECTIONS_MAX, "`ulimit -n` allows only {peers} peers");
     let mut rig = Rig::new(Broker::shared().bootstrap(), "crowd").await;

@@ -3,7 +3,7 @@
 use crate::support::kafka::Broker;
 use crate::support::relay::{Rig, drain, until};
 use pepay_relay::legs::{Leg, Outcome};
-use pepay_relay::simulator::Transition;
+use pepay_relay::simulator::{Answer, Transition};
 use std::time::Duration;
 
 const EVENTS: usize = 10_000;
@@ -28,7 +28,11 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
     let mut half = false;
     while issued < EVENTS {
         if issued > EVENTS / 2 && !std::mem::replace(&mut half, true) {
-            rig.simulator.faults().set(|faults| faults.stream.drop_next = DROPPED);
+            rig.simulator.faults().set(|faults| {
+                faults.stream.drop_next = DROPPED;
+                // Nor is a walk to be first.
+                faults.rest.refuse = Some(Answer::status(503));
+            });
         }
         let orders: Vec<_> = (0..TOGETHER).map(|_| rig.simulator.create_order().unwrap()).collect();
         for step in Transition::LIFE {
@@ -40,6 +44,7 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
         until("the socket's frames", read).await;
     }
     rig.simulator.wait_for_webhooks().await;
+    rig.simulator.faults().clear();
     let metrics = &daemon.metrics;
     until("the last commit", || Leg::ALL.iter().all(|leg| metrics.in_flight(*leg) == 0)).await;
     let tally = rig.simulator.webhooks();

@@ -68,15 +68,31 @@ impl Line {
     }
 
     fn end(&self) -> i64 {
-        ends(self.broker.bootstrap(), &self.config.kafka.topics.orders, self.config.kafka.partitions)
+        settled(self.broker.bootstrap(), &self.config.kafka.topics.orders, self.config.kafka.partitions)
     }
 }
 
-/// The sum of the partitions' ends.
-fn ends(bootstrap: &str, topic: &str, partitions: i32) -> i64 {
-    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+/// The sum of the partitions' ends for readers of this isolation: of committed records, where the first open transaction
+/// begins.
+fn ends(bootstrap: &str, topic: &str, partitions: i32, isolation: &str) -> i64 {
+    let mut client = ClientConfig::new();
+    let client = client.set("bootstrap.servers", bootstrap).set("isolation.level", isolation);
+    let consumer: BaseConsumer = client.create().unwrap();
     let end = |partition| consumer.fetch_watermarks(topic, partition, Duration::from_secs(30)).unwrap().1;
     (0..partitions).map(end).sum()
+}
+
+/// The same once no transaction is open: a commit is answered before its markers are written.
+fn settled(bootstrap: &str, topic: &str, partitions: i32) -> i64 {
+    let began = Instant::now();
+    loop {
+        let [committed, all] =
+            ["read_committed", "read_uncommitted"].map(|isolation| ends(bootstrap, topic, partitions, isolation));
+        if committed == all {
+            return all;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{topic}: a transaction stays open");
+    }
 }
 
 /// librdkafka asks again on a new connection, and the coordinator tells it that the commit stands.
@@ -120,14 +136,15 @@ async fn a_transaction_that_timed_out_is_told_from_a_second_relay() {
     let mut line = Line::new("slow").await;
     // The commit is asked for late in the transaction's life, and reaches the coordinator when that is over; the relay
     // itself has not given it up by then.
+    let control = line.config.kafka.topics.control.clone();
+    let before = settled(line.broker.bootstrap(), &control, 1);
     line.proxy.set(&[Fault::DelayAnswers(PRODUCE, TRANSACTION * 5 / 8), Fault::HoldRequests(END_TXN)], None);
     line.submit("evt_2-1");
-    let (proxy, bootstrap, topic) =
-        (line.proxy.clone(), line.broker.bootstrap().to_owned(), line.config.kafka.topics.control.clone());
+    let (proxy, bootstrap) = (line.proxy.clone(), line.broker.bootstrap().to_owned());
     tokio::task::spawn_blocking(move || {
         proxy.wait_for(END_TXN);
-        let (began, open) = (Instant::now(), ends(&bootstrap, &topic, 1));
-        while ends(&bootstrap, &topic, 1) == open {
+        let began = Instant::now();
+        while ends(&bootstrap, &control, 1, "read_committed") == before {
             assert!(began.elapsed() < Duration::from_secs(30), "it is given up");
         }
         proxy.clear();

@@ -73,6 +73,12 @@ async fn every_transition_can_be_pressed_and_a_refusal_is_told() {
         for step in life {
             press(&mut page, &order, step.as_str()).await;
             told(&mut page, &step.as_str().replace('_', " ")).await;
+            // The card is then drawn anew; a press that begins on the old one ends nowhere.
+            let drawn = format!(
+                "document.querySelector('[id=\"{order}\"] [data-transition={}]').ariaDisabled == 'true'",
+                step.as_str()
+            );
+            page.until("the card shows it", &drawn).await;
         }
         assert!(simulator.events().len() >= before + life.len(), "each step is an event");
         let state = format!("document.querySelector('[id=\"{order}\"] .state').textContent.startsWith('{end}')");

@@ -11,6 +11,8 @@ pub fn open_transaction(bootstrap: &str, topic: &str) -> BaseProducer {
     let foreign: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap)
         .set("transactional.id", uuid::Uuid::new_v4().to_string())
+        // It is the test that ends it, however slow the relay's start is.
+        .set("transaction.timeout.ms", "600000")
         .create()
         .expect("a producer");
     foreign.init_transactions(ANSWERS_WITHIN).expect("initialised");

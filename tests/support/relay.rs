@@ -16,7 +16,7 @@ use pepay_relay::simulator::{Options, Simulator, Transition};
 use pepay_relay::telemetry::{Metrics, Phase};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -280,10 +280,16 @@ pub async fn get(url: &str) -> String {
     text(client().get(url).send().await.expect("an answer")).await
 }
 
-fn client() -> reqwest::Client {
-    // It speaks no TLS, and is not made without one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+/// One for the process, since making one reads every certificate of the system. Each request has its own connection: what is
+/// kept between two would end with the runtime of the test that made it.
+pub fn client() -> &'static reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    CLIENT.get_or_init(|| {
+        // It speaks no TLS, and is not made without one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0);
+        client.build().expect("a client")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
