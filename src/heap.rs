@@ -1,8 +1,8 @@
 //! What the C allocator keeps of what is freed.
 
-/// What may stay free at the end of each heap: a commit of a few hundred events. The relay frees larger blocks when its commits
-/// are larger, and each raises it further.
-const KEPT_BYTES: usize = 2 << 20;
+/// What may stay free at the end of each heap: what a few of librdkafka's requests took, each of them a block of up to 1 MiB
+/// (`batch.size`) for records and another one for what they were compressed to.
+const KEPT_BYTES: usize = 8 << 20;
 
 /// Has glibc keep what a commit frees for the next one. By default a heap gives all but 128 KiB at its end back to the kernel, and
 /// each page of it costs a fault when it is needed again: 1.25 an event with 64 senders of webhooks, 6 to 14 % of its
