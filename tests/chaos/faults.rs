@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A relay that lost its name leaves within this.
-const FENCED_WITHIN: Duration = Duration::from_secs(40);
+const FENCED_WITHIN: Duration = Duration::from_secs(15);
 /// A relay's transactions live for 60 s; the coordinator looks for old ones twice a second here.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(90);
 /// What the raw producers below wait for the broker.

@@ -37,9 +37,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Webhooks that are timed meanwhile.
 const TIMED: usize = 400;
 
-/// What nine in ten peers in good faith wait for their answers at most, the commit included: less than one waits that finds
-/// no place free (`UNCUT`). Printed is how much less.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
+/// What nine in ten peers in good faith wait for their answers at most, the commit included.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
 
 /// What a peer in good faith must never wait; how long it does wait is printed.
 const NEVER: Duration = Duration::from_secs(5);

@@ -42,7 +42,7 @@ async fn burst(rig: &Rig, count: u64) -> Vec<String> {
     }
     let began = Instant::now();
     let answers = posts.join_all().await;
-    assert!(began.elapsed() < rig.config.webhook.answer_within + Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(began.elapsed() < rig.config.webhook.answer_within + Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(answers.iter().all(|answer| answer.status == 503 && answer.retry_after.is_some()), "{answers:?}");
     answers.into_iter().map(|answer| answer.body).collect()
 }
@@ -87,10 +87,9 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
         }
         rig.until_delivered().await;
         eventually("the socket is back", async || leg(&rig, "websocket").await == "connected").await;
-        // One more of each where a commit is slow once more.
-        let [paused, away, back] =
-            ["stream paused", "kafka unavailable", "kafka recovered"].map(|line| relay.count(line));
-        assert!(paused >= round && away >= round && away == back, "{paused} {away} {back}: {}", relay.said());
+        for line in ["stream paused", "kafka unavailable", "kafka recovered"] {
+            assert_eq!(relay.count(line), round, "{line}: {}", relay.said());
+        }
     }
     relay.line("stream disconnected").await;
     finish(&rig, relay).await;
@@ -184,7 +183,7 @@ async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_bac
     let done = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
     assert!(done.iter().all(Result::is_ok), "{done:?}");
     relay.line("kafka recovered").await;
-    assert_eq!(relay.count("kafka unavailable"), relay.count("kafka recovered"), "{}", relay.said());
+    assert_eq!(relay.count("kafka unavailable"), 1, "{}", relay.said());
     finish(&rig, relay).await;
 }
 
@@ -222,7 +221,7 @@ async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77()
     acl::stop_denying(bootstrap, STRANGER.0, Resource::Topic(invoices));
     let mended = Instant::now();
     relay.line("kafka recovered").await;
-    assert!(mended.elapsed() < Duration::from_secs(30), "soon: {:?}", mended.elapsed());
+    assert!(mended.elapsed() < Duration::from_secs(10), "soon: {:?}", mended.elapsed());
     finish(&rig, relay).await;
 
     // At start and by `check`, every permission that lacks is named at once.
@@ -312,8 +311,9 @@ async fn a_half_open_socket_is_found_by_its_silence_and_what_it_swallowed_arrive
     let silent = Instant::now();
     let end = relay.line("stream disconnected").await;
     assert_eq!(end["cause"], "silence");
-    assert!(silent.elapsed() < rig.config.stream.idle_timeout + Duration::from_secs(20), "{:?}", silent.elapsed());
+    assert!(silent.elapsed() < rig.config.stream.idle_timeout + Duration::from_secs(3), "{:?}", silent.elapsed());
     closed(&rig, "silence").await;
     load.stop().await;
+    assert_eq!(relay.count("stream disconnected"), 1, "{}", relay.said());
     finish(&rig, relay).await;
 }

@@ -69,14 +69,16 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     let refused = value("pepay_relay_reconnects_total{cause=\"refused\"}");
     let (answered, tally) = (value("pepay_relay_webhook_responses_total{code=\"200\"}"), rig.simulator.webhooks());
     println!(
-        "{ROTATIONS} rotations: {} events, {answered} webhooks taken in {} attempts, {rejected} rejected, {} connections made, {refused} refused",
+        "{ROTATIONS} rotations: {} events, {answered} webhooks taken, {rejected} rejected, {} connections made, {refused} refused",
         rig.simulator.events().len(),
-        tally.attempts,
         rig.simulator.connections_made()
     );
     assert_eq!((rejected, refused, relay.count("webhook rejected")), (0, 0, 0), "{}", relay.said());
-    assert_eq!((tally.given_up, tally.dropped), (0, 0), "each was taken in the end");
-    assert!(answered >= tally.delivered, "{answered}, {tally:?}");
+    assert_eq!(
+        (tally.attempts, tally.given_up, tally.dropped),
+        (answered, 0, 0),
+        "each was taken at its first attempt"
+    );
     assert_eq!(relay.count("reloaded"), ROTATIONS);
     relay.stop().await;
     rig.assert_delivered().await;

@@ -2,7 +2,7 @@
 
 use crate::support::kafka::Broker;
 use crate::support::process::{command, run};
-use crate::support::relay::{Rig, drain, until};
+use crate::support::relay::{Rig, drain};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
@@ -22,11 +22,6 @@ fn topics(bootstrap: &str, prefix: &str) -> Vec<String> {
         ClientConfig::new().set("bootstrap.servers", bootstrap).set("log_level", "0").create().unwrap();
     let metadata = consumer.fetch_metadata(None, Duration::from_secs(30)).unwrap();
     metadata.topics().iter().map(|topic| topic.name().to_owned()).filter(|name| name.starts_with(prefix)).collect()
-}
-
-/// The topics of the relay inside are gone; the broker that is asked learns of it a moment after the one that deleted them.
-async fn leaves_no_topic(rig: &Rig) {
-    until("its topics are gone", || topics(&rig.config.kafka.bootstrap_servers, &rig.config.name).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -82,7 +77,7 @@ async fn without_a_running_relay_one_inside_leaves_nothing_behind() {
 "
     );
     assert_eq!(stdout, wanted);
-    leaves_no_topic(&rig).await;
+    assert_eq!(topics(&rig.config.kafka.bootstrap_servers, &rig.config.name), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +95,7 @@ async fn a_cross_has_its_remedy_and_status_1() {
         assert!(!row["remedy"].as_str().unwrap().is_empty(), "{row}");
     }
     assert!(verdicts(&report).contains(&("kafka", "not_checked")));
-    leaves_no_topic(&rig).await;
+    assert_eq!(topics(&rig.config.kafka.bootstrap_servers, &rig.config.name), Vec::<String>::new());
 }
 
 /// The rows of a run beside a relay, in which the provider's dashboard pings an endpoint all the while, if there is one.
@@ -154,5 +149,5 @@ async fn a_walk_that_is_ended_leaves_nothing_behind() {
         (ended.status.code(), said.as_str()),
         (Some(1), "pepay-relay: stopped; the orders stay with the provider\n")
     );
-    leaves_no_topic(&rig).await;
+    assert_eq!(topics(&rig.config.kafka.bootstrap_servers, &rig.config.name), Vec::<String>::new());
 }
