@@ -398,6 +398,24 @@ async fn who_waits_gets_the_place_of_one_that_is_idle_or_slow_and_never_of_one_b
     rig.finish().await;
 }
 
+#[tokio::test]
+async fn a_request_that_is_under_way_is_not_idle_however_long_its_connection_was_before_it() {
+    let rig = Rig::start(config::Webhook { connections_max: 2, ..settings() }).await;
+    let [mut first, mut second] = [rig.connect().await, rig.connect().await];
+    for peer in [&mut first, &mut second] {
+        peer.write_all(&request("POST", "/", &[], b"")).await.unwrap();
+        assert_eq!(read_answer(peer).await.status, 404);
+    }
+    first.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\na").await.unwrap();
+    let mut new = rig.connect().await;
+    assert_eq!(soon(second.read(&mut [0; 16])).await.unwrap_or(0), 0, "cut");
+    new.write_all(&request("POST", "/", &[], b"")).await.unwrap();
+    assert_eq!(read_answer(&mut new).await.status, 404);
+    first.write_all(b"bcdefghij").await.unwrap();
+    assert_eq!(read_answer(&mut first).await.status, 400, "it has its place, and no signature");
+    rig.finish().await;
+}
+
 /// A signed request that wants its connection closed after the answer.
 fn signed_close(body: &[u8]) -> Vec<u8> {
     let timestamp = now_ms().to_string();

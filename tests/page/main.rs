@@ -240,6 +240,7 @@ async fn the_command_shows_the_same() {
     };
     let served = async || json(&get(&scene.daemon, "/status").await);
     // A walk or a late copy may come in between.
+    let began = Instant::now();
     let (told, served) = loop {
         let before = served().await;
         let (status, stdout, stderr) = ask("json").await;
@@ -247,6 +248,7 @@ async fn the_command_shows_the_same() {
         if served().await["counts"] == before["counts"] {
             break (json(&stdout), before);
         }
+        assert!(began.elapsed() < PATIENCE, "it never stands still: {before:#}");
     };
     for member in ["name", "version", "ready", "cursor", "counts", "degraded"] {
         assert_eq!(told[member], served[member], "{member}");

@@ -3,9 +3,9 @@
 use crate::legs::Outcome;
 use crate::provider::signature::Refusal;
 use crate::telemetry::Phase;
+use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
-use hyper::body::Bytes;
 use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
 /// Seconds after which an `overloaded` peer may come back: by then many batches have committed.

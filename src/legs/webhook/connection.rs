@@ -102,6 +102,7 @@ impl Shared {
             biased;
             ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => ended,
             Some(stopping) = last_request.next() => {
+                // By its full name: the macro brings its own, which an import would meet.
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
                 let patience = match stopping {
                     // The rest of a body, its outcome, and the way of the answer.
