@@ -17,7 +17,7 @@ mod planned;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pepay_relay::normalize::normalize;
 use pepay_relay::provider::event::decode;
-use pepay_relay::relay::core::Plan;
+use pepay_relay::relay::planner::Plan;
 use planned::{BATCH, NOW, body, core, intake, item, values};
 use std::hint::black_box;
 

@@ -20,7 +20,8 @@
 mod support;
 
 use pepay_relay::clock::now_ms;
-use pepay_relay::kafka::{self, Batch, Marks, Publisher, Topic, Verdict, topics};
+use pepay_relay::kafka::{self, Batch, Marks, Publisher, Verdict, topics};
+use pepay_relay::labels::Topic;
 use pepay_relay::telemetry::{Health, Metrics};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};

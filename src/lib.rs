@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod exit;
 pub mod heap;
 pub mod kafka;
+pub mod labels;
 pub mod legs;
 pub mod normalize;
 pub mod provider;

@@ -12,7 +12,7 @@
 #[path = "support/planned.rs"]
 mod planned;
 
-use pepay_relay::relay::core::Plan;
+use pepay_relay::relay::planner::Plan;
 use planned::{BATCH, NOW, core, items};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;

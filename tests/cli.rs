@@ -160,7 +160,7 @@ timeout = \"soon\"
 [kafka]
 bootstrap_servers = \"127.0.0.1:9092\"
 partitions = 0
-[stream]
+[websocket]
 auth = \"guess\"
 ",
     )
@@ -181,7 +181,7 @@ auth = \"guess\"
             "provider.environment",
             "provider.timeout",
             "kafka.partitions",
-            "stream.auth",
+            "websocket.auth",
         ];
         for key in keys {
             assert!(told.contains(key), "{command:?} does not name {key}:\n{told}");

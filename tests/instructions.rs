@@ -13,7 +13,7 @@
 #[path = "support/planned.rs"]
 mod planned;
 
-use pepay_relay::relay::core::Plan;
+use pepay_relay::relay::planner::Plan;
 use planned::{BATCH, NOW, core, items};
 use std::process::Command;
 

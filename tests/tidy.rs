@@ -415,18 +415,18 @@ mod rules {
     #[test]
     fn knowledge() {
         let code =
-            "use crate::{exit::Exit, cli};\nuse crate::legs::{Leg,\n Outcome};\nlet t = crate::kafka::Topic::Orders;";
+            "use crate::{exit::Exit, cli};\nuse crate::legs::{Leg,\n Outcome};\nlet t = crate::labels::Topic::Orders;";
         assert_eq!(known(code), set(&["cli", "exit", "kafka::Topic", "legs::Leg", "legs::Outcome"]));
         for (path, text, wrong) in [
-            ("src/provider/event.rs", "use crate::legs::Leg;", true),
+            ("src/provider/event.rs", "use crate::labels::Leg;", true),
             ("src/provider/event.rs", "use crate::provider::EventId;", false),
-            ("src/provider/event.rs", "// not crate::legs::Leg", false),
-            ("src/provider/event.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n use crate::legs::Leg;\n}", false),
+            ("src/provider/event.rs", "// not crate::labels::Leg", false),
+            ("src/provider/event.rs", "fn a() {}\n#[cfg(test)]\nmod tests {\n use crate::labels::Leg;\n}", false),
             ("src/telemetry/metrics.rs", "use crate::legs::{Cause, Leg, Outcome};", false),
             ("src/telemetry/metrics.rs", "use crate::legs::{Leg, Delivery};", true),
             ("src/kafka/mod.rs", "fn f(_: crate::relay::Plan) {}", true),
             ("src/daemon.rs", "use crate::cli::output;", true),
-            ("src/daemon.rs", "use crate::relay::core;", false),
+            ("src/daemon.rs", "use crate::relay::planner;", false),
             ("src/attic/mod.rs", "", true),
         ] {
             assert_eq!(!knows_too_much(path, text).is_empty(), wrong, "{path}: {text}");

@@ -7,14 +7,14 @@
 //! relay does; but it plans nothing while a transaction commits, which the relay does where there are more senders than one takes.
 
 use super::base::{Task, settings};
-use super::pace::Pace;
 use super::planned;
 use super::process::pause;
 use super::reader::requests;
 use pepay_relay::clock::now_ms;
 use pepay_relay::heap;
+use pepay_relay::kafka::drain_pace::Pace;
 use pepay_relay::legs::{Arrival, IntakeReceiver};
-use pepay_relay::relay::core::{Core, Item, Now, Plan, Told};
+use pepay_relay::relay::planner::{Item, Now, Plan, Planner, Settled};
 use pepay_relay::relay::{GATHER_FRACTION, GATHER_MAX, GATHER_PAUSE};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub fn run(task: &Task) {
 struct Writer {
     producer: BaseProducer,
     task: Task,
-    core: Core,
+    core: Planner,
     arrived: IntakeReceiver,
     plan: Plan,
     /// Where it waits for the next request.
@@ -76,7 +76,7 @@ impl Writer {
             self.producer.commit_transaction(Duration::from_secs(60)).expect("committed");
             wanted = self.plan.len();
             self.plan = self.core.commit(std::mem::take(&mut self.plan), now_ms(), |told| {
-                let Told::Delivery(delivery, fate, _) = told else { return };
+                let Settled::Delivery(delivery, fate, _) = told else { return };
                 // A peer that went away is not told.
                 let _ = delivery.reply.map(|reply| reply.send(fate.outcome));
             });

@@ -23,8 +23,6 @@ mod figures;
 mod kafka;
 mod least;
 mod load;
-#[path = "../../src/kafka/pace.rs"]
-mod pace;
 mod parts;
 #[path = "../../tests/support/planned.rs"]
 mod planned;

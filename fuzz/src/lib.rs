@@ -1,12 +1,13 @@
 //! What several targets share: a core without Kafka, and a delivery that came by a leg.
 
 use bytes::Bytes;
-use pepay_relay::config::Environment;
+use pepay_relay::provider::Environment;
+use pepay_relay::labels::Leg;
 use pepay_relay::kafka::Record;
-use pepay_relay::legs::progress::Progress;
-use pepay_relay::legs::{Delivery, Leg};
+use pepay_relay::relay::progress::Progress;
+use pepay_relay::legs::Delivery;
 use pepay_relay::normalize;
-use pepay_relay::relay::core::{Core, Fate, Item, Now, Plan, Settings, Told};
+use pepay_relay::relay::planner::{Planner, Ending, Item, Now, Plan, Settings, Settled};
 use pepay_relay::relay::{Versions, Window};
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,7 +43,7 @@ impl Written {
 
 /// The pure core of the relay, whose plans stand when the desk says so.
 pub struct Desk {
-    core: Core,
+    core: Planner,
     leg: Leg,
     room: Arc<Semaphore>,
 }
@@ -54,12 +55,12 @@ impl Desk {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop, include_raw };
         let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true };
         let (window, versions) = (Window::new(WINDOW, 1_000, [1, 2]), Versions::new(WINDOW, 1_000, [3, 4]));
-        let core = Core::new(settings, window, versions, Progress::default());
+        let core = Planner::new(settings, window, versions, Progress::default());
         Self { core, leg, room: Arc::new(Semaphore::new(1_000)) }
     }
 
     /// Plans `bytes`: the plan, or how they ended already.
-    pub fn plan(&mut self, bytes: &Bytes) -> Result<Plan, Fate> {
+    pub fn plan(&mut self, bytes: &Bytes) -> Result<Plan, Ending> {
         let share = Arc::clone(&self.room).try_acquire_owned().expect("room for one more");
         let bytes = bytes.clone();
         let delivery = Delivery { leg: self.leg, received_at_ms: NOW_MS, bytes, reply: None, share };
@@ -71,10 +72,10 @@ impl Desk {
     }
 
     /// The plan stands: how its one delivery ended.
-    pub fn commit(&mut self, plan: Plan) -> Fate {
+    pub fn commit(&mut self, plan: Plan) -> Ending {
         let mut fate = None;
         self.core.commit(plan, NOW_MS, |told| {
-            if let Told::Delivery(_, how, _) = told {
+            if let Settled::Delivery(_, how, _) = told {
                 fate = Some(how);
             }
         });
@@ -87,7 +88,7 @@ impl Desk {
     }
 
     /// Plans `bytes` and commits them: how they ended, and what they wrote.
-    pub fn deliver(&mut self, bytes: &Bytes) -> (Fate, Vec<Written>) {
+    pub fn deliver(&mut self, bytes: &Bytes) -> (Ending, Vec<Written>) {
         match self.plan(bytes) {
             Err(fate) => (fate, Vec::new()),
             Ok(plan) => {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use bytes::Bytes;
-use pepay_relay::legs::{Leg, Outcome};
+use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::normalize::{Route, rfc3339_ms, route, schemas};
 use pepay_relay::provider::event::{Reason, decode};
 use pepay_relay_fuzz::{Desk, Written, written};

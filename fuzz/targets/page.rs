@@ -3,8 +3,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use pepay_relay::legs::walk::{PageFacts, Step, Walk, wanted};
-use pepay_relay::legs::{Leg, Outcome};
+use pepay_relay::labels::{Leg, Outcome};
+use pepay_relay::legs::backfill::walk::{PageFacts, Step, Walk, wanted};
 use pepay_relay::provider::event::decode;
 use pepay_relay::provider::page::decode_page;
 use pepay_relay_fuzz::{Desk, NOW_MS};

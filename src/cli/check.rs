@@ -127,11 +127,11 @@ impl Report {
             Err(error) => Finding::wrong("event log", error, REMEDY_PROVIDER),
         };
         self.tell(&event_log)?;
-        if !config.stream.enabled {
-            return self.tell(&Finding::ok("stream", "turned off by `stream.enabled`"));
+        if !config.websocket.enabled {
+            return self.tell(&Finding::ok("stream", "turned off by `websocket.enabled`"));
         }
         let stream = match reach.dialer(config).probe().await {
-            Ok(()) => Finding::ok("stream", &config.provider.stream_url),
+            Ok(()) => Finding::ok("stream", &config.provider.websocket_url),
             Err(error) => {
                 let remedy = stream_remedy(&error);
                 Finding::wrong("stream", error, remedy)

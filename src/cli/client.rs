@@ -47,7 +47,7 @@ pub(super) fn rest(config: &Config, api_key: SecretString) -> Result<Rest, Exit>
     let provider = &config.provider;
     let rest = Rest::new(&provider.api_url, provider.timeout, api_key, &tls, Arc::new(Clock::default()));
     let rest = rest.map_err(|error| Exit::settings(sentence(&error)))?;
-    Ok(rest.with_body_bytes_max(config.stream.frame_bytes_max.saturating_mul(2)).with_retries())
+    Ok(rest.with_body_bytes_max(config.websocket.frame_bytes_max.saturating_mul(2)).with_retries())
 }
 
 /// Status 1, with what happened and what to do about it.

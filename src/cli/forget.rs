@@ -5,10 +5,11 @@ use super::output::Output;
 use super::values::Zone;
 use super::{Settings, interrupted};
 use crate::exit::Exit;
-use crate::kafka::aside::{Aside, Written};
+use crate::kafka::Batch;
 use crate::kafka::consume::{Consumed, newest_of};
+use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
-use crate::kafka::{Batch, Topic};
+use crate::labels::Topic;
 use crate::provider::rest::Moment;
 use crate::telemetry::foreign;
 use serde::Deserialize;
@@ -48,7 +49,7 @@ async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Resu
     let forgets = held.is_some() && arguments.yes;
     if forgets {
         // Of the names that are not the relay's own, this one is for what is written beside it.
-        let aside = Aside::open(config, secrets, &format!("{}.replay.{}", config.name, Uuid::new_v4())).await?;
+        let aside = SideWriter::open(config, secrets, &format!("{}.replay.{}", config.name, Uuid::new_v4())).await?;
         let mut batch = Batch::default();
         batch.tombstone(Topic::OrdersLatest, order.as_bytes());
         if aside.commit(batch).await?.1 == Written::Refused {

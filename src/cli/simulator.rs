@@ -36,11 +36,11 @@ pub(super) async fn run(arguments: &args::Simulator, output: Output) -> Result<(
 
 /// The settings of a relay that is to use this simulator, ready to be pasted.
 fn announce(simulator: &Simulator, environment: &str, output: Output) -> Result<(), Exit> {
-    let (api_url, stream_url) = (simulator.api_url(), simulator.stream_url());
+    let (api_url, websocket_url) = (simulator.api_url(), simulator.websocket_url());
     if output.is_json() {
         output.json(&json!({
             "api_url": api_url,
-            "stream_url": stream_url,
+            "websocket_url": websocket_url,
             "environment": environment,
             "api_key": simulator.api_key(),
             "webhook_secret": simulator.webhook_secret(),
@@ -49,7 +49,7 @@ fn announce(simulator: &Simulator, environment: &str, output: Output) -> Result<
     }
     for (name, value) in [
         ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
-        ("PEPAY_RELAY__PROVIDER__STREAM_URL", &stream_url),
+        ("PEPAY_RELAY__PROVIDER__WEBSOCKET_URL", &websocket_url),
         ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", environment),
         // Made up, and printed on purpose: they open nothing but this simulator.
         ("PEPAY_RELAY_API_KEY", simulator.api_key()),

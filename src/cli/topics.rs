@@ -3,7 +3,7 @@
 use super::output::{Output, Verdict, table};
 use super::{Settings, args};
 use crate::exit::Exit;
-use crate::kafka::topics::{Actual, Finding, TopicReport, Wanted, create, inspect};
+use crate::kafka::topics::{Actual, Finding, TopicReport, TopicSpec, create, inspect};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -90,7 +90,7 @@ pub(super) fn verdict(report: &TopicReport) -> Verdict {
 }
 
 /// `6 partitions, delete, at least 3days`
-fn wanted(wanted: &Wanted) -> String {
+fn wanted(wanted: &TopicSpec) -> String {
     let mut text = format!("{}, {}", partitions(wanted.partitions), wanted.cleanup_policy);
     if let Some(replicas) = wanted.replication_factor {
         text.push_str(&format!(", {}", counted(replicas, "replica")));
@@ -132,8 +132,8 @@ fn span(ms: i64) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::kafka::Topic;
     use crate::kafka::topics::TopicSettings;
+    use crate::labels::Topic;
 
     /// A topic that is as wanted but for these findings.
     pub(in crate::cli) fn report(findings: &[Finding]) -> TopicReport {
@@ -145,7 +145,7 @@ pub(super) mod tests {
         TopicReport {
             topic: Topic::Orders,
             name: "pepay.orders".into(),
-            wanted: Wanted {
+            wanted: TopicSpec {
                 partitions: 6,
                 replication_factor: None,
                 cleanup_policy: "delete",

@@ -4,8 +4,9 @@ use super::args::{Global, LogLevel, Webhook, WebhookCommand, WebhookSend, Webhoo
 use super::output::{Output, Verdict};
 use super::{log, sources};
 use crate::clock::now_ms;
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::provider::Environment;
 use crate::provider::event::decode;
 use crate::provider::rest::is_loopback;
 use crate::provider::signature::{self, Headers, Refusal};

@@ -2,7 +2,8 @@
 //!
 //! A refusal never quotes the value: it could be a secret in the wrong place.
 
-use super::types::{Environment, LogFormat, StreamAuth};
+use super::types::{LogFormat, WebsocketAuth};
+use crate::provider::Environment;
 use bytesize::ByteSize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -310,7 +311,7 @@ macro_rules! words {
 }
 
 words!(Environment, r#""devnet" or "mainnet""#, "devnet" => Self::Devnet, "mainnet" => Self::Mainnet);
-words!(StreamAuth, r#""key" or "token""#, "key" => Self::Key, "token" => Self::Token);
+words!(WebsocketAuth, r#""key" or "token""#, "key" => Self::Key, "token" => Self::Token);
 words!(LogFormat, r#""auto", "text" or "json""#, "auto" => Self::Auto, "text" => Self::Text, "json" => Self::Json);
 
 /// As a TOML string.
@@ -356,7 +357,7 @@ mod tests {
         check::<Environment>("devnet", Some(r#""devnet""#));
         check::<Environment>("Devnet", None);
         check::<LogFormat>("json", Some(r#""json""#));
-        check::<StreamAuth>("", None);
+        check::<WebsocketAuth>("", None);
     }
 
     #[test]

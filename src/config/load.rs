@@ -5,7 +5,8 @@ use super::rules::Rules;
 use super::secrets::{self, Secrets};
 use super::source::{self, Sources, Written};
 use super::table::{DefaultValue, SETTINGS};
-use super::types::{Config, Environment, blank};
+use super::types::{Config, blank};
+use crate::provider::Environment;
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 

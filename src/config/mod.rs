@@ -24,6 +24,6 @@ pub use secrets::{Secrets, secrets};
 pub use source::{DEFAULT_FILE, Sources};
 pub use table::{DefaultValue, SETTINGS, Setting};
 pub use types::{
-    Admin, Backfill, Commerce, Config, Dedup, Environment, Intake, Kafka, Log, LogFormat, Normalize, Provider,
-    SecretFiles, Shutdown, Stream, StreamAuth, Topics, Webhook,
+    Admin, Backfill, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider, SecretFiles,
+    Shutdown, Topics, Webhook, Websocket, WebsocketAuth,
 };

@@ -39,7 +39,7 @@ impl Rules<'_> {
     pub(super) fn check(&mut self) {
         self.instance();
         self.addresses();
-        self.stream();
+        self.websocket();
         self.webhook();
         self.intake();
         self.kafka();
@@ -74,8 +74,8 @@ impl Rules<'_> {
     fn addresses(&mut self) {
         let provider = &self.config.provider;
         self.address("provider.api_url", &provider.api_url, ["http", "https"]);
-        if self.written.origins.contains_key("provider.stream_url") {
-            self.address("provider.stream_url", &provider.stream_url, ["ws", "wss"]);
+        if self.written.origins.contains_key("provider.websocket_url") {
+            self.address("provider.websocket_url", &provider.websocket_url, ["ws", "wss"]);
         }
         let (webhook, admin) = (&self.config.webhook, &self.config.admin);
         let apart = !webhook.enabled || webhook.listen != admin.listen || webhook.listen.port() == 0;
@@ -98,21 +98,31 @@ impl Rules<'_> {
         self.demand(safe, &[key], "would send the API key in clear", &remedy);
     }
 
-    fn stream(&mut self) {
-        let stream = &self.config.stream;
-        let what = "is not at least stream.backoff_min";
-        let keys = ["stream.backoff_max", "stream.backoff_min"];
-        self.demand(stream.backoff_min <= stream.backoff_max, &keys, what, "raise it, or lower stream.backoff_min");
-        let what = "is not shorter than stream.idle_timeout, so that a quiet but living peer would count as dead";
-        let keys = ["stream.ping_interval", "stream.idle_timeout"];
-        self.demand(stream.ping_interval < stream.idle_timeout, &keys, what, "lower it, or raise stream.idle_timeout");
+    fn websocket(&mut self) {
+        let websocket = &self.config.websocket;
+        let what = "is not at least websocket.backoff_min";
+        let keys = ["websocket.backoff_max", "websocket.backoff_min"];
+        self.demand(
+            websocket.backoff_min <= websocket.backoff_max,
+            &keys,
+            what,
+            "raise it, or lower websocket.backoff_min",
+        );
+        let what = "is not shorter than websocket.idle_timeout, so that a quiet but living peer would count as dead";
+        let keys = ["websocket.ping_interval", "websocket.idle_timeout"];
+        self.demand(
+            websocket.ping_interval < websocket.idle_timeout,
+            &keys,
+            what,
+            "lower it, or raise websocket.idle_timeout",
+        );
         let is_pattern = |pattern: &String| {
             let characters = pattern.bytes().all(|byte| is_name_byte(byte) || byte == b'*');
             !pattern.is_empty() && characters
         };
-        let legal = !stream.types.is_empty() && stream.types.iter().all(is_pattern);
-        let remedy = r#"write it like ["commerce.order.*"]; to turn the socket off set stream.enabled = false"#;
-        self.demand(legal, &["stream.types"], "is not a list of at least one event type", remedy);
+        let legal = !websocket.types.is_empty() && websocket.types.iter().all(is_pattern);
+        let remedy = r#"write it like ["commerce.order.*"]; to turn the socket off set websocket.enabled = false"#;
+        self.demand(legal, &["websocket.types"], "is not a list of at least one event type", remedy);
     }
 
     fn webhook(&mut self) {
@@ -150,10 +160,10 @@ impl Rules<'_> {
 
     fn intake(&mut self) {
         let part = self.config.intake.bytes_max / INTAKE_PART;
-        let remedy = "make it at least 4 times stream.frame_bytes_max and webhook.body_bytes_max";
+        let remedy = "make it at least 4 times websocket.frame_bytes_max and webhook.body_bytes_max";
         let what = "is too small for the largest delivery";
-        let keys = ["intake.bytes_max", "stream.frame_bytes_max"];
-        self.demand(self.config.stream.frame_bytes_max <= part, &keys, what, remedy);
+        let keys = ["intake.bytes_max", "websocket.frame_bytes_max"];
+        self.demand(self.config.websocket.frame_bytes_max <= part, &keys, what, remedy);
         let keys = ["intake.bytes_max", "webhook.body_bytes_max"];
         self.demand(self.config.webhook.body_bytes_max <= part, &keys, what, remedy);
     }
@@ -205,13 +215,13 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// The commerce stream beside the REST API (`api-spec/realtime/websockets`): the same host, encrypted as it is.
-pub(super) fn follow_stream_url(config: &mut Config) {
+pub(super) fn follow_websocket_url(config: &mut Config) {
     // Nothing follows from what is no address, and its own rule refuses it.
-    config.provider.stream_url = stream_beside(&config.provider.api_url).map(String::from).unwrap_or_default();
+    config.provider.websocket_url = websocket_beside(&config.provider.api_url).map(String::from).unwrap_or_default();
 }
 
 /// Made of the address as it was understood, not of its text: `HTTPS:x.io` is one too, as are spaces around it.
-fn stream_beside(api_url: &str) -> Option<Url> {
+fn websocket_beside(api_url: &str) -> Option<Url> {
     let mut url = Url::parse(api_url).ok()?;
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
     url.set_scheme(scheme).ok()?;

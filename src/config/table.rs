@@ -43,7 +43,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The environment variable that overrides the key: `PEPAY_RELAY__STREAM__IDLE_TIMEOUT`.
+    /// The environment variable that overrides the key: `PEPAY_RELAY__WEBSOCKET__IDLE_TIMEOUT`.
     pub fn variable(&self) -> String {
         format!("{}{}", super::source::PREFIX, self.key.replace('.', "__").to_uppercase())
     }
@@ -138,19 +138,19 @@ pub static SETTINGS: &[Setting] = {
         setting!("name", name, Is(r#""pepay-relay""#), "Name of this instance: Kafka transactional id and client id. Two relays of one name fence each other."),
 
         setting!("provider.api_url", provider.api_url, Is(r#""https://api-beta.pepay.io""#), "Base address of the provider's REST API. Plain http only to loopback."),
-        setting!("provider.stream_url", provider.stream_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: super::rules::follow_stream_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
+        setting!("provider.websocket_url", provider.websocket_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: super::rules::follow_websocket_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
         setting!("provider.environment", provider.environment, Required, "Environment that the key belongs to; events that name the other one go to the dead letters."),
         setting!("provider.timeout", provider.timeout, Is(r#""30s""#), SECOND, 10 * MINUTE, "Longest wait for one REST call, body included."),
         setting!("provider.api_key_file", secret_files.api_key, Nothing, "File with the commerce API key, unless PEPAY_RELAY_API_KEY or the systemd credential api-key gives it."),
 
-        setting!("stream.enabled", stream.enabled, Is("true"), "Whether events are read from the WebSocket."),
-        setting!("stream.types", stream.types, Is(r#"["commerce.order.*", "invoice.*", "invoice_payment.*"]"#), "Event types to ask for; `*` stands for any ending."),
-        setting!("stream.auth", stream.auth, Is(r#""key""#), "How the socket authenticates: key (header), or token (a fresh ws_token for each connection)."),
-        setting!("stream.ping_interval", stream.ping_interval, Is(r#""20s""#), SECOND, 10 * MINUTE, "Pause between pings."),
-        setting!("stream.idle_timeout", stream.idle_timeout, Is(r#""60s""#), SECOND, HOUR, "Silence after which the peer counts as dead and the relay reconnects."),
-        setting!("stream.backoff_min", stream.backoff_min, Is(r#""500ms""#), 10 * MS, 10 * MINUTE, "Least delay before a reconnect."),
-        setting!("stream.backoff_max", stream.backoff_max, Is(r#""30s""#), 10 * MS, HOUR, "Greatest delay before a reconnect; a Retry-After of the provider wins, up to 10 minutes."),
-        setting!("stream.frame_bytes_max", bytes stream.frame_bytes_max, Is(r#""8MiB""#), 64 * KIB, 256 * MIB, "Largest frame; a larger one closes the connection, and the event log brings its event."),
+        setting!("websocket.enabled", websocket.enabled, Is("true"), "Whether events are read from the WebSocket."),
+        setting!("websocket.types", websocket.types, Is(r#"["commerce.order.*", "invoice.*", "invoice_payment.*"]"#), "Event types to ask for; `*` stands for any ending."),
+        setting!("websocket.auth", websocket.auth, Is(r#""key""#), "How the socket authenticates: key (header), or token (a fresh ws_token for each connection)."),
+        setting!("websocket.ping_interval", websocket.ping_interval, Is(r#""20s""#), SECOND, 10 * MINUTE, "Pause between pings."),
+        setting!("websocket.idle_timeout", websocket.idle_timeout, Is(r#""60s""#), SECOND, HOUR, "Silence after which the peer counts as dead and the relay reconnects."),
+        setting!("websocket.backoff_min", websocket.backoff_min, Is(r#""500ms""#), 10 * MS, 10 * MINUTE, "Least delay before a reconnect."),
+        setting!("websocket.backoff_max", websocket.backoff_max, Is(r#""30s""#), 10 * MS, HOUR, "Greatest delay before a reconnect; a Retry-After of the provider wins, up to 10 minutes."),
+        setting!("websocket.frame_bytes_max", bytes websocket.frame_bytes_max, Is(r#""8MiB""#), 64 * KIB, 256 * MIB, "Largest frame; a larger one closes the connection, and the event log brings its event."),
 
         setting!("webhook.enabled", webhook.enabled, Is("true"), "Whether webhooks are taken."),
         setting!("webhook.listen", webhook.listen, Is(r#""127.0.0.1:8787""#), "Address of the webhook listener."),

@@ -1,28 +1,9 @@
 //! The settings as types. What each key means to a user stands in the table; here stands what the code relies on.
 
+use crate::provider::Environment;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// Which of the provider's two worlds a relay serves; a commerce key belongs to exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Environment {
-    /// Test networks; no real retailer orders.
-    Devnet,
-    /// Real goods and real money.
-    Mainnet,
-}
-
-impl Environment {
-    /// As the provider spells it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Devnet => "devnet",
-            Self::Mainnet => "mainnet",
-        }
-    }
-}
 
 /// All settings, validated.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +12,8 @@ pub struct Config {
     pub name: String,
     /// `[provider]`
     pub provider: Provider,
-    /// `[stream]`
-    pub stream: Stream,
+    /// `[websocket]`
+    pub websocket: Websocket,
     /// `[webhook]`
     pub webhook: Webhook,
     /// `[backfill]`
@@ -74,22 +55,22 @@ pub struct Provider {
     /// REST base without a trailing slash, query or credentials; plain `http` only to loopback.
     pub api_url: String,
     /// WebSocket address without a query; plain `ws` only to loopback.
-    pub stream_url: String,
+    pub websocket_url: String,
     /// Events that name the other one become dead letters.
     pub environment: Environment,
     /// Bound on each REST call, from connecting to the last byte of the body.
     pub timeout: Duration,
 }
 
-/// `[stream]`
+/// `[websocket]`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stream {
+pub struct Websocket {
     /// Whether the WebSocket leg runs.
     pub enabled: bool,
     /// Event type patterns asked for, as the provider's `types` takes them; at least one.
     pub types: Vec<String>,
     /// How the socket authenticates.
-    pub auth: StreamAuth,
+    pub auth: WebsocketAuth,
     /// Pause between pings of ours; shorter than `idle_timeout`.
     pub ping_interval: Duration,
     /// Silence after which the peer counts as dead.
@@ -105,7 +86,7 @@ pub struct Stream {
 /// How the socket authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StreamAuth {
+pub enum WebsocketAuth {
     /// The commerce key in a header.
     Key,
     /// A fresh `ws_token` in the query of each connection.
@@ -216,8 +197,8 @@ pub struct Topics {
 
 impl Topics {
     /// The topic's name; `None` when it is turned off.
-    pub fn name(&self, topic: crate::kafka::Topic) -> Option<&str> {
-        use crate::kafka::Topic;
+    pub fn name(&self, topic: crate::labels::Topic) -> Option<&str> {
+        use crate::labels::Topic;
         let name = match topic {
             Topic::Orders => &self.orders,
             Topic::OrdersLatest => &self.orders_latest,
@@ -299,14 +280,14 @@ pub(super) fn blank() -> Config {
         name: String::new(),
         provider: Provider {
             api_url: String::new(),
-            stream_url: String::new(),
+            websocket_url: String::new(),
             environment: Environment::Devnet,
             timeout: ZERO,
         },
-        stream: Stream {
+        websocket: Websocket {
             enabled: false,
             types: Vec::new(),
-            auth: StreamAuth::Key,
+            auth: WebsocketAuth::Key,
             ping_interval: ZERO,
             idle_timeout: ZERO,
             backoff_min: ZERO,

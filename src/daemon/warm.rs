@@ -5,10 +5,10 @@ use crate::config::{Config, Secrets};
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, CLOCKS_DISAGREE_MS};
 use crate::kafka::{Broker, Checkpoint};
-use crate::legs::progress::{GapCause, Progress};
 use crate::provider::EventId;
-use crate::relay::core::AHEAD_MAX_MS;
-use crate::relay::{self, Memory, Version, Versions, Window, resume};
+use crate::relay::planner::AHEAD_MAX_MS;
+use crate::relay::progress::{GapCause, Progress};
+use crate::relay::{self, Version, Versions, Window, WindowBuilder, resume};
 use crate::telemetry::{Health, Metrics, ReadingBack};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) async fn memory(
     }
     let began = Instant::now();
     let reading = Reading { health: Arc::clone(&shared.health), told: None, waiting_for: None };
-    let memory = Memory::new(window, versions, config.dedup.ids_max);
+    let memory = WindowBuilder::new(window, versions, config.dedup.ids_max);
     let (memory, summary) = read_back(config, secrets, from_ms, memory, reading).await?;
     let (mut window, versions, early) = memory.finish();
     window.resume(now_ms);
@@ -75,7 +75,7 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
 
 /// Notes a record by its headers. One that was published again on purpose is no sign that the relay itself has published
 /// it: where it has not, it still has to, and `latest` waits for it.
-fn note(memory: &mut Memory, record: recover::ReadBack<'_>) {
+fn note(memory: &mut WindowBuilder, record: recover::ReadBack<'_>) {
     let Some(id) = record.event_id.filter(|_| !record.replay) else { return };
     let version = version(id, record.occurred_at).filter(|_| !record.stale);
     memory.note(id, record.published_at_ms, version.map(|version| (record.topic as u8, record.key, version)));
@@ -111,9 +111,9 @@ async fn read_back(
     config: &Config,
     secrets: &Secrets,
     from_ms: i64,
-    memory: Memory,
+    memory: WindowBuilder,
     mut reading: Reading,
-) -> Result<(Memory, recover::Summary), StartError> {
+) -> Result<(WindowBuilder, recover::Summary), StartError> {
     let memory = Arc::new(Mutex::new(memory));
     let filling = Arc::clone(&memory);
     let sink = move |record: recover::ReadBack<'_>| {

@@ -1,6 +1,6 @@
 //! The records of one transaction, in one arena that is reused from batch to batch.
 
-use super::Topic;
+use crate::labels::Topic;
 use std::ops::Range;
 
 /// Records in the order in which they are to be written.

@@ -347,7 +347,7 @@ pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
-    use crate::config::Environment;
+    use crate::provider::Environment;
     use rdkafka::config::FromClientConfigAndContext;
     use rdkafka::consumer::BaseConsumer;
     use rdkafka::producer::BaseProducer;

@@ -1,6 +1,6 @@
 //! Follows one of our topics, for `tail` and `smoke`: committed records only, from a chosen point on, without end.
 
-use super::cancel::{Cancel, CancelOnDrop, Trouble};
+use super::blocking::{AskError, Cancel, CancelOnDrop};
 use super::client::{self, Context};
 use super::errors::{self, Class, StartError};
 use super::recover::{headers_of, since};
@@ -68,7 +68,7 @@ pub async fn newest_of(
     key: &str,
 ) -> Result<Option<Consumed>, StartError> {
     let (config, secrets, topic, key) = (config.clone(), secrets.clone(), topic.to_owned(), key.to_owned());
-    super::cancel::blocking(move |cancel| {
+    super::blocking::blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
         let stretches = since(&reader, cancel, &topic, 0)?;
         let mut found = None;
@@ -95,7 +95,7 @@ impl Follow {
     /// this call is missed.
     pub async fn start(config: &Config, secrets: &Secrets, topic: &str, from: From) -> Result<Self, StartError> {
         let (config, secrets, topic) = (config.clone(), secrets.clone(), topic.to_owned());
-        let opened = super::cancel::blocking(move |cancel| {
+        let opened = super::blocking::blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
             let Some((partitions, _)) = reader.shape(&topic, cancel)? else {
                 let text = format!("{topic} does not exist; create it: pepay-relay topics --create");
@@ -134,7 +134,7 @@ impl Follow {
     }
 }
 
-fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> Result<BaseConsumer<Context>, Trouble> {
+fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> Result<BaseConsumer<Context>, AskError> {
     let settings = client::consumer(config, secrets, "read_committed");
     let consumer = BaseConsumer::from_config_and_context(&settings, Context::default())
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;

@@ -3,9 +3,9 @@
 //! It shows flow and nothing else: it hides no aborted record, fences nobody, answers questions about time with the
 //! end of the log, and knows no administration. Transactions, fencing, restarts and topics need a real Kafka.
 
-use super::Topic;
 use super::errors::StartError;
 use crate::config::Config;
+use crate::labels::Topic;
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use std::sync::mpsc::{Sender, channel};

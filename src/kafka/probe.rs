@@ -1,6 +1,6 @@
 //! Whether this user may write to the topics in transactions, for `check`: asked under a name of its own, so that nobody is fenced.
 
-use super::cancel::{Cancel, blocking};
+use super::blocking::{Cancel, blocking};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
 use super::transaction::{Carried, Work};

@@ -5,8 +5,7 @@
 //! commit's number stand there, or our own run and the number before; anything else was written by another relay.
 
 use super::Batch;
-use super::Topic;
-use super::cancel::{Cancel, Trouble};
+use super::blocking::{AskError, Cancel};
 use super::checkpoint::{Checkpoint, Marks};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, Class, StartError};
@@ -16,6 +15,7 @@ use super::scan::Reader;
 use super::transaction::{Carried, Failure, SLICE, Work};
 use crate::clock::now_ms;
 use crate::config::{Config, Secrets};
+use crate::labels::Topic;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -33,7 +33,7 @@ const ABORTS_IN_A_ROW: u32 = 3;
 const REBUILDS_BEFORE_WAITING: u32 = 2;
 
 /// What the thread works with.
-pub(super) struct Setup {
+pub(super) struct WriterSetup {
     pub(super) config: Config,
     pub(super) secrets: Secrets,
     pub(super) broker: Broker,
@@ -45,8 +45,8 @@ pub(super) struct Setup {
 }
 
 /// A claimed name and the state of its transactions.
-pub(super) struct Line {
-    setup: Setup,
+pub(super) struct Writer {
+    setup: WriterSetup,
     /// `None` after trouble that only a new one ends.
     producer: Option<BaseProducer<Context>>,
     carried: Carried,
@@ -57,25 +57,25 @@ pub(super) struct Line {
 }
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
-pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble> {
+pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), AskError> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let run = uuid::Uuid::new_v4().to_string();
-    let mut line = Line { setup, producer: None, carried: Carried::default(), run, commit: 0, outage };
+    let mut writer = Writer { setup, producer: None, carried: Carried::default(), run, commit: 0, outage };
     let mut predecessor = None;
     let mut rehearsed = false;
     loop {
-        let newest = line.fence()?;
+        let newest = writer.fence()?;
         if let Some(Newest { checkpoint, .. }) = newest {
             // Our own run: an earlier attempt of this loop stands after all.
-            if checkpoint.run == line.run {
+            if checkpoint.run == writer.run {
                 break;
             }
-            line.check_environment(&checkpoint)?;
+            writer.check_environment(&checkpoint)?;
             predecessor = Some(checkpoint);
         }
         if !rehearsed {
             rehearsed = true;
-            if !line.may_write()? {
+            if !writer.may_write()? {
                 continue;
             }
         }
@@ -83,25 +83,25 @@ pub(super) fn claim(setup: Setup) -> Result<(Line, Option<Checkpoint>), Trouble>
         // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no further
         // must not hide from the next one since when nobody was there.
         let at = predecessor.as_ref().map_or_else(now_rfc3339, |checkpoint| checkpoint.at.clone());
-        match line.attempt(&Batch::default(), &marks, 0, at) {
+        match writer.attempt(&Batch::default(), &marks, 0, at) {
             Ok(()) => break,
-            Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+            Err(Failure::Cancelled) => return Err(AskError::Cancelled),
             Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
-            Err(Failure::Aborted { class: Class::Record, detail }) => return Err(line.tiny_control(&detail).into()),
+            Err(Failure::Aborted { class: Class::Record, detail }) => return Err(writer.tiny_control(&detail).into()),
             Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
-                line.refused_at_start()?;
-                line.producer = None;
-                line.setup.metrics.kafka_error(KafkaErrorKind::Retry);
-                line.outage.waiting(&detail);
-                line.setup.cancel.wait(RETRY_AFTER)?;
+                writer.refused_at_start()?;
+                writer.producer = None;
+                writer.setup.metrics.kafka_error(KafkaErrorKind::Retry);
+                writer.outage.waiting(&detail);
+                writer.setup.cancel.wait(RETRY_AFTER)?;
             }
         }
     }
-    line.outage.over();
-    Ok((line, predecessor))
+    writer.outage.over();
+    Ok((writer, predecessor))
 }
 
-impl Line {
+impl Writer {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
         let commit = self.commit.saturating_add(1);
@@ -144,7 +144,7 @@ impl Line {
                     if fenced && let Some(stop) = self.confirm_fence()? {
                         return Some(Err(self.stopped(stop)));
                     }
-                    // One new producer ends a passing trouble. Trouble that outlives it is Kafka's, and is waited for
+                    // One new producer ends a passing trouble. AskError that outlives it is Kafka's, and is waited for
                     // like an outage, so that a lasting error never becomes a busy loop of fences.
                     rebuilds = rebuilds.saturating_add(1);
                     if rebuilds >= REBUILDS_BEFORE_WAITING {
@@ -175,7 +175,7 @@ impl Line {
 
     /// At start: every topic may be written to, or every permission that lacks is named. `false` when something else went
     /// wrong: the producer is of no further use, and the claim will meet it again and wait for its end.
-    fn may_write(&mut self) -> Result<bool, Trouble> {
+    fn may_write(&mut self) -> Result<bool, AskError> {
         if self.setup.broker == Broker::Embedded {
             return Ok(true);
         }
@@ -183,7 +183,7 @@ impl Line {
         let names: Vec<&str> = Topic::ALL.into_iter().filter_map(|topic| names.name(topic)).collect();
         match self.rehearse(&names) {
             Ok(()) => return Ok(true),
-            Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+            Err(Failure::Cancelled) => return Err(AskError::Cancelled),
             Err(_) => {}
         }
         let mut lacking = Vec::new();
@@ -191,7 +191,7 @@ impl Line {
             // A refused transaction leaves nothing to go on with.
             self.fence()?;
             match self.rehearse(&[topic]) {
-                Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+                Err(Failure::Cancelled) => return Err(AskError::Cancelled),
                 Err(_) => lacking.extend(self.denied(topic).map(|error| error.to_string())),
                 Ok(()) => {}
             }
@@ -262,9 +262,9 @@ impl Line {
     fn resolve(&mut self, commit: u64) -> Result<Option<i64>, Option<Stop>> {
         let newest = match self.fence() {
             Ok(newest) => newest,
-            Err(Trouble::Cancelled) => return Err(None),
-            Err(Trouble::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
-            Err(Trouble::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
+            Err(AskError::Cancelled) => return Err(None),
+            Err(AskError::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
+            Err(AskError::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
         };
         if self.setup.broker == Broker::Embedded {
             return Ok(None);
@@ -282,10 +282,10 @@ impl Line {
             if look > 0 {
                 self.setup.cancel.wait(self.setup.tuning.fence_confirm_after).ok()?;
             }
-            match self.patiently(|line| line.newest()) {
+            match self.patiently(|writer| writer.newest()) {
                 Ok(Some(newest)) if newest.checkpoint.run == self.run => {}
                 Ok(_) => return Some(Some(Stop::Fenced)),
-                Err(Trouble::Cancelled) => return None,
+                Err(AskError::Cancelled) => return None,
                 Err(other) => return Some(Some(Stop::Fatal(StartError::from(other).to_string()))),
             }
         }
@@ -294,18 +294,18 @@ impl Line {
 
     /// `init_transactions`, which aborts what an earlier producer of the name left open and fences it, and then the
     /// newest checkpoint. Waits for Kafka.
-    fn fence(&mut self) -> Result<Option<Newest>, Trouble> {
+    fn fence(&mut self) -> Result<Option<Newest>, AskError> {
         self.producer = None;
-        let producer = self.patiently(|line| line.initialised())?;
+        let producer = self.patiently(|writer| writer.initialised())?;
         (self.producer, self.carried) = (Some(producer), Carried::default());
         if self.setup.broker == Broker::Embedded {
             return Ok(None);
         }
-        self.patiently(|line| line.newest())
+        self.patiently(|writer| writer.newest())
     }
 
-    fn initialised(&mut self) -> Result<BaseProducer<Context>, Trouble> {
-        let Setup { config, secrets, sizes, tuning, cancel, .. } = &self.setup;
+    fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
+        let WriterSetup { config, secrets, sizes, tuning, cancel, .. } = &self.setup;
         let settings = client::producer(config, secrets, &config.name, *sizes, tuning);
         let producer = BaseProducer::from_config_and_context(&settings, Context::default())
             .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
@@ -332,24 +332,24 @@ impl Line {
             match errors::sort(&error) {
                 Class::Retry => self.outage.silent_since(began, &producer.context().away(&error.to_string())),
                 Class::Stop => return Err(StartError::Failed(error.to_string()).into()),
-                _ => return Err(Trouble::Away(error.to_string())),
+                _ => return Err(AskError::Away(error.to_string())),
             }
         }
     }
 
-    fn newest(&mut self) -> Result<Option<Newest>, Trouble> {
-        let Setup { config, secrets, cancel, .. } = &self.setup;
+    fn newest(&mut self) -> Result<Option<Newest>, AskError> {
+        let WriterSetup { config, secrets, cancel, .. } = &self.setup;
         let reader = Reader::open(config, secrets)?;
         recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
     }
 
     /// Asks until Kafka answers. A permission taken away while the relay runs is waited for as well: what is held
     /// would be lost by stopping no less than by waiting.
-    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, Trouble>) -> Result<T, Trouble> {
+    fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, AskError>) -> Result<T, AskError> {
         loop {
             let detail = match ask(self) {
-                Err(Trouble::Away(detail)) => detail,
-                Err(Trouble::Start(StartError::Denied(detail))) if self.is_running() => detail,
+                Err(AskError::Away(detail)) => detail,
+                Err(AskError::Start(StartError::Denied(detail))) if self.is_running() => detail,
                 answer => return answer,
             };
             self.setup.metrics.kafka_error(KafkaErrorKind::Retry);

@@ -1,11 +1,11 @@
 //! The relay's end of the producer's thread: hand a batch over, await its verdict.
 
 use super::Batch;
-use super::cancel::{Cancel, CancelOnDrop, Trouble};
+use super::blocking::{AskError, Cancel, CancelOnDrop};
 use super::checkpoint::{Checkpoint, Marks};
 use super::client::{Sizes, Tuning};
 use super::errors::StartError;
-use super::producer::{self, Line, Setup};
+use super::producer::{self, Writer, WriterSetup};
 use super::topics;
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
@@ -104,22 +104,22 @@ impl Publisher {
         // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
         let (config, secrets) = (config.clone(), secrets.clone());
-        let setup = Setup { config, secrets, broker, tuning, sizes, metrics, health, cancel: guard.0.clone() };
+        let setup = WriterSetup { config, secrets, broker, tuning, sizes, metrics, health, cancel: guard.0.clone() };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();
         // One of the runtime's, which it waits for when it is shut down: a start that is given up leaves nobody else to.
         let handle = tokio::task::spawn_blocking(move || match producer::claim(setup) {
-            Ok((line, predecessor)) => {
+            Ok((writer, predecessor)) => {
                 if claimed_sender.send(Ok(predecessor)).is_ok() {
-                    serve(line, &jobs, &verdict_sender);
+                    serve(writer, &jobs, &verdict_sender);
                 }
             }
             Err(trouble) => drop(claimed_sender.send(Err(trouble))),
         });
         let mut thread = Thread(Some(handle));
         let claimed = claimed.await.unwrap_or_else(|_| {
-            Err(Trouble::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
+            Err(AskError::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
         });
         match claimed {
             Ok(predecessor) => {
@@ -208,19 +208,19 @@ impl Thread {
     }
 }
 
-fn serve(mut line: Line, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batch, Result<Verdict, Stop>)>) {
-    line.begin();
+fn serve(mut writer: Writer, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batch, Result<Verdict, Stop>)>) {
+    writer.begin();
     loop {
         match jobs.recv_timeout(IDLE) {
             Ok((batch, marks)) => {
-                let Some(verdict) = line.settle(&batch, &marks) else { return };
+                let Some(verdict) = writer.settle(&batch, &marks) else { return };
                 let last = verdict.is_err();
                 if verdicts.blocking_send((batch, verdict)).is_err() || last {
                     return;
                 }
-                line.begin();
+                writer.begin();
             }
-            Err(RecvTimeoutError::Timeout) => line.idle(),
+            Err(RecvTimeoutError::Timeout) => writer.idle(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

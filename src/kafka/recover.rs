@@ -1,11 +1,11 @@
 //! What Kafka itself tells a relay that starts or is in doubt: the newest checkpoint, and the records of the window.
 
-use super::Topic;
-use super::cancel::{Cancel, Trouble, blocking};
+use super::blocking::{AskError, Cancel, blocking};
 use super::checkpoint::Checkpoint;
 use super::errors::StartError;
 use super::scan::{self, Reader, Stretch};
 use crate::config::{Config, Secrets};
+use crate::labels::Topic;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -138,10 +138,10 @@ pub(super) fn newest(
     control: &str,
     name: &str,
     cancel: &Cancel,
-) -> Result<Option<Newest>, Trouble> {
+) -> Result<Option<Newest>, AskError> {
     let ends = [reader.offsets(control, 1, Offset::Beginning)?, reader.offsets(control, 1, Offset::End)?].concat();
     let [Offset::Offset(low), Offset::Offset(high)] = ends[..] else {
-        return Err(Trouble::Away(format!("the ends of {control} are not known")));
+        return Err(AskError::Away(format!("the ends of {control} are not known")));
     };
     let key = Checkpoint::key(name);
     let (mut end, mut step) = (high, CHECKPOINT_STEP);
@@ -173,7 +173,7 @@ fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
     ))
 }
 
-pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, Trouble> {
+pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, AskError> {
     let Some((partitions, _)) = reader.shape(topic, cancel)? else { return Ok(Vec::new()) };
     let starts = reader.offsets(topic, partitions, Offset::Offset(from_ms))?;
     let ends = reader.offsets(topic, partitions, Offset::End)?;
@@ -188,10 +188,10 @@ pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: 
 }
 
 /// Asks until Kafka answers.
-fn patiently<T>(cancel: &Cancel, mut ask: impl FnMut() -> Result<T, Trouble>) -> Result<T, Trouble> {
+fn patiently<T>(cancel: &Cancel, mut ask: impl FnMut() -> Result<T, AskError>) -> Result<T, AskError> {
     loop {
         match ask() {
-            Err(Trouble::Away(detail)) => tracing::debug!(detail, "reading back waits for Kafka"),
+            Err(AskError::Away(detail)) => tracing::debug!(detail, "reading back waits for Kafka"),
             answer => return answer,
         }
         cancel.wait(super::producer::RETRY_AFTER)?;

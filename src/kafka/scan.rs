@@ -4,7 +4,7 @@
 //! which another writer's open transaction can hold at 0. So a client that sees everything asks for the end, another
 //! one reads only what is committed until its position is there, and an open transaction is waited for.
 
-use super::cancel::{Cancel, Trouble};
+use super::blocking::{AskError, Cancel};
 use super::client::{self, Context};
 use super::errors::{self, Class, StartError};
 use crate::config::{Config, Secrets};
@@ -53,7 +53,7 @@ pub(super) struct Reader<'c> {
 
 impl<'c> Reader<'c> {
     /// Creates both clients; nothing is asked yet.
-    pub(super) fn open(config: &'c Config, secrets: &Secrets) -> Result<Self, Trouble> {
+    pub(super) fn open(config: &'c Config, secrets: &Secrets) -> Result<Self, AskError> {
         let open = |isolation| {
             let settings = client::consumer(config, secrets, isolation);
             BaseConsumer::from_config_and_context(&settings, Context::default())
@@ -63,14 +63,14 @@ impl<'c> Reader<'c> {
     }
 
     /// How many partitions `topic` has, and the replicas of the one that has the fewest; `None` if it does not exist.
-    pub(super) fn shape(&self, topic: &str, cancel: &Cancel) -> Result<Option<(i32, i32)>, Trouble> {
+    pub(super) fn shape(&self, topic: &str, cancel: &Cancel) -> Result<Option<(i32, i32)>, AskError> {
         let began = Instant::now();
         let metadata = loop {
             cancel.check()?;
             match self.all.fetch_metadata(Some(topic), ASK_SLICE) {
                 Ok(metadata) => break metadata,
                 Err(error) => match trouble(self.config, &self.all, &error, topic) {
-                    Trouble::Away(_) if began.elapsed() < ASK_TIMEOUT => {}
+                    AskError::Away(_) if began.elapsed() < ASK_TIMEOUT => {}
                     trouble => return Err(trouble),
                 },
             }
@@ -89,7 +89,7 @@ impl<'c> Reader<'c> {
 
     /// The offset at `at` (a time in Unix milliseconds, or a logical offset) of each partition of `topic`; a time
     /// after the last record gives [`Offset::End`].
-    pub(super) fn offsets(&self, topic: &str, partitions: i32, at: Offset) -> Result<Vec<Offset>, Trouble> {
+    pub(super) fn offsets(&self, topic: &str, partitions: i32, at: Offset) -> Result<Vec<Offset>, AskError> {
         offsets(&self.all, topic, 0..partitions, at).map_err(|error| self.trouble(&self.all, &error, topic))
     }
 
@@ -102,7 +102,7 @@ impl<'c> Reader<'c> {
         cancel: &Cancel,
         mut each: impl FnMut(&BorrowedMessage<'_>),
         mut pulse: impl FnMut(u64, Option<&str>),
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), AskError> {
         let mut remaining = Remaining::new(stretches);
         self.assign(&remaining)?;
         let (mut quiet_since, mut stall, mut waiting_since) = (Instant::now(), STALL_MIN, None);
@@ -150,13 +150,13 @@ impl<'c> Reader<'c> {
         Ok(())
     }
 
-    fn assign(&self, remaining: &Remaining) -> Result<(), Trouble> {
+    fn assign(&self, remaining: &Remaining) -> Result<(), AskError> {
         let list = remaining.positions().map_err(|error| self.trouble(&self.committed, &error, ""))?;
         self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, ""))
     }
 
     /// Positions pass markers and aborted records, which no message tells of. Looked at only when records pause.
-    fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, Trouble> {
+    fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, AskError> {
         let list = self.committed.position().map_err(|error| self.trouble(&self.committed, &error, ""))?;
         let mut progressed = false;
         for element in list.elements() {
@@ -170,7 +170,7 @@ impl<'c> Reader<'c> {
     /// Nothing moves: either an open transaction is in the way, whose place is given, or what is left holds nothing
     /// to read (compaction keeps an empty batch at the end of a log). The latter is made sure of by assigning one
     /// place anew and alone: everything in it is stable by now, so that its end of partition is the end.
-    fn unstick(&self, remaining: &mut Remaining) -> Result<Option<String>, Trouble> {
+    fn unstick(&self, remaining: &mut Remaining) -> Result<Option<String>, AskError> {
         for (topic, partition, place) in remaining.places() {
             let Ok(stable) = offsets(&self.committed, topic, partition..partition + 1, Offset::End) else {
                 return Ok(None);
@@ -187,7 +187,7 @@ impl<'c> Reader<'c> {
     }
 
     /// Passing faults are librdkafka's to repeat; refusals are not.
-    fn tolerate(&self, error: &KafkaError) -> Result<(), Trouble> {
+    fn tolerate(&self, error: &KafkaError) -> Result<(), AskError> {
         match error.rdkafka_error_code() {
             // The coordinator of a group that we never use.
             Some(Code::GroupAuthorizationFailed) => Ok(()),
@@ -197,13 +197,13 @@ impl<'c> Reader<'c> {
         }
     }
 
-    fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> Trouble {
+    fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
         trouble(self.config, consumer, error, topic)
     }
 }
 
 /// What an error of a reading client means.
-pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> Trouble {
+pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
     // The client's own queue holds what it heard meanwhile, such as refused credentials.
     for _ in 0..QUEUED_EVENTS {
         drop(consumer.poll(Duration::ZERO));
@@ -219,7 +219,7 @@ pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: 
         }
         Some(code) if errors::is_denied(code) => client::credentials_refused(config, &error.to_string()).into(),
         _ if errors::sort(error) == Class::Stop => StartError::Failed(format!("reading {topic}: {error}")).into(),
-        _ => Trouble::Away(consumer.context().away(&error.to_string())),
+        _ => AskError::Away(consumer.context().away(&error.to_string())),
     }
 }
 

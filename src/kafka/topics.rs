@@ -2,13 +2,13 @@
 //!
 //! Whether a topic fits is judged in `wanted`; this file asks the brokers.
 
-use super::Topic;
-use super::cancel::{Trouble, blocking};
+use super::blocking::{AskError, blocking};
 use super::client::{self, Context, MESSAGE_BYTES_DEFAULT, Sizes};
 use super::errors::{self, StartError};
 use super::scan::{ASK_TIMEOUT, Reader};
-pub use super::wanted::{Actual, Finding, TopicSettings, Wanted};
+pub use super::topic_spec::{Actual, Finding, TopicSettings, TopicSpec};
 use crate::config::{Config, Secrets};
+use crate::labels::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -27,7 +27,7 @@ pub struct TopicReport {
     /// Its name, from the settings.
     pub name: String,
     /// What it has to be like.
-    pub wanted: Wanted,
+    pub wanted: TopicSpec,
     /// What it is like; `None` if it does not exist.
     pub actual: Option<Actual>,
     /// What is wrong with it.
@@ -41,7 +41,7 @@ pub async fn inspect(config: &Config, secrets: &Secrets) -> Result<Vec<TopicRepo
         found.iter().filter(|(_, _, shape)| shape.is_some()).map(|(_, name, _)| name.as_str()).collect();
     let settings = settings(config, secrets, &names).await?;
     let report = |(topic, name, shape): (Topic, String, Option<(i32, i32)>)| {
-        let wanted = Wanted::of(config, topic);
+        let wanted = TopicSpec::of(config, topic);
         let actual = shape.map(|(partitions, replicas)| {
             let settings = settings.iter().find(|(of, _)| *of == name).and_then(|(_, settings)| settings.clone());
             Actual { partitions, replicas, settings }
@@ -154,7 +154,7 @@ async fn survey(config: &Config, secrets: &Secrets, patient: bool) -> Result<Sur
             let Some(name) = config.kafka.topics.name(topic) else { continue };
             let shape = loop {
                 match reader.shape(name, cancel) {
-                    Err(Trouble::Away(detail)) if patient => {
+                    Err(AskError::Away(detail)) if patient => {
                         if !told {
                             tracing::warn!(detail, "kafka unavailable");
                         }

@@ -4,10 +4,10 @@
 
 use super::Batch;
 use super::batch::Record;
-use super::cancel::Cancel;
+use super::blocking::Cancel;
 use super::client::Context;
+use super::drain_pace::Pace;
 use super::errors::{self, Class};
-use super::pace::Pace;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -65,7 +65,7 @@ pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
     pub(super) carried: &'w mut Carried,
     /// Name of a topic; `None` when it is turned off.
-    pub(super) name_of: &'w dyn Fn(super::Topic) -> Option<&'w str>,
+    pub(super) name_of: &'w dyn Fn(crate::labels::Topic) -> Option<&'w str>,
     /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
     pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
@@ -141,7 +141,7 @@ impl Work<'_> {
 
     fn enqueue_checkpoint(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Some((key, checkpoint)) = self.checkpoint else { return Ok(()) };
-        let Some(control) = (self.name_of)(super::Topic::Control) else {
+        let Some(control) = (self.name_of)(crate::labels::Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
         };
         self.enqueue(control, key.as_bytes(), Some(checkpoint), None, waiting)

@@ -3,7 +3,7 @@
 //! Bounded by bytes, all legs together (`intake.bytes_max`). A delivery keeps its share from arrival until it
 //! settles, so the bound covers what is queued, planned and in flight alike.
 
-use super::progress::Note;
+use super::Note;
 use super::{Arrival, Delivery, Leg, Outcome};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ pub enum IntakeFull {
 /// The legs' end of the queue.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    /// Room for every leg.
+    /// Reservation for every leg.
     shared: Pool,
-    /// Room that webhooks cannot take.
+    /// Reservation that webhooks cannot take.
     reserved: Pool,
     queue: mpsc::UnboundedSender<Arrival>,
 }
@@ -56,7 +56,7 @@ pub struct IntakeReceiver {
 
 /// A webhook's place in the intake, before its bytes move in; given back when it is dropped.
 #[derive(Debug)]
-pub struct Room {
+pub struct Reservation {
     share: OwnedSemaphorePermit,
     queue: mpsc::UnboundedSender<Arrival>,
 }
@@ -81,14 +81,14 @@ impl Intake {
 
     /// A place for a webhook of `bytes` bytes, if there is one now.
     ///
-    /// Apart from [`Room::fill`], so that the caller can count the delivery after the last refusal and before
+    /// Apart from [`Reservation::fill`], so that the caller can count the delivery after the last refusal and before
     /// the relay can settle it.
-    pub fn try_reserve(&self, bytes: usize) -> Result<Room, IntakeFull> {
+    pub fn try_reserve(&self, bytes: usize) -> Result<Reservation, IntakeFull> {
         let share = self.shared.try_take(bytes).map_err(|error| match error {
             TryAcquireError::NoPermits => IntakeFull::Full,
             TryAcquireError::Closed => IntakeFull::Closed,
         })?;
-        Ok(Room { share, queue: self.queue.clone() })
+        Ok(Reservation { share, queue: self.queue.clone() })
     }
 
     /// Takes a webhook if there is room now; `reply` learns its outcome.
@@ -125,7 +125,7 @@ impl Intake {
     }
 }
 
-impl Room {
+impl Reservation {
     /// Puts the webhook's bytes into its place; `reply` learns its outcome.
     pub fn fill(self, bytes: Bytes, received_at_ms: i64, reply: oneshot::Sender<Outcome>) -> Result<(), IntakeClosed> {
         let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), share: self.share };

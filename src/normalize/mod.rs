@@ -20,7 +20,7 @@ pub use money::decimal_text;
 pub use schema::schemas;
 pub use time::rfc3339_ms;
 
-use crate::config::Environment;
+use crate::provider::Environment;
 use crate::provider::event::{Event, Reason};
 use crate::provider::json::{DEPTH_MAX, clip};
 use reshape::Reshape;

@@ -1,30 +1,33 @@
 //! The relay's loop: whatever has arrived becomes one Kafka transaction, and each delivery learns how it ended.
 //!
-//! While one batch commits, the next one gathers (group commit). All decisions are in [`engine`] and [`core`], which
+//! While one batch commits, the next one gathers (group commit). All decisions are in [`pipeline`] and [`planner`], which
 //! know no clock and no Kafka; this file waits, measures, logs and answers.
 
-pub mod core;
-pub mod engine;
+mod board;
+mod dedup;
 mod lru;
-mod memory;
+pub mod pipeline;
+pub mod planner;
+pub mod progress;
 mod records;
 pub mod replay;
-mod shown;
 mod versions;
-mod window;
+mod window_builder;
 
-pub use memory::Memory;
+pub use dedup::{Claim, Ticket, Window};
 use records::gap_closed_by;
 pub use records::resume;
 pub use versions::{Version, Versions};
-pub use window::{Claim, Ticket, Window};
+pub use window_builder::WindowBuilder;
 
-use self::core::{Fate, Item, Now, Told};
-use self::engine::Engine;
+use self::pipeline::Pipeline;
+use self::planner::{Ending, Item, Now, Settled};
 use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
-use crate::legs::progress::{Gap, Position};
-use crate::legs::{Arrival, Delivery, IntakeReceiver, Outcome};
+use crate::labels::Outcome;
+use crate::legs::Position;
+use crate::legs::{Arrival, Delivery, IntakeReceiver};
+use crate::relay::progress::Gap;
 use crate::telemetry::{Board, Health, Metrics, Phase};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,7 +72,7 @@ struct Gather {
 #[derive(Debug)]
 pub struct Relay {
     /// What is decided.
-    pub engine: Engine,
+    pub pipeline: Pipeline,
     /// Where batches go.
     pub publisher: Publisher,
     /// Where deliveries come from.
@@ -113,7 +116,7 @@ impl Relay {
         let mut gather: Option<Gather> = None;
         let why = loop {
             self.take(&mut waiting);
-            gather.take_if(|gather| gather.wanted == 0 || !open || self.engine.room() == 0);
+            gather.take_if(|gather| gather.wanted == 0 || !open || self.pipeline.room() == 0);
             if !busy
                 && gather.is_none()
                 && let Some((batch, marks)) = self.next()
@@ -122,24 +125,24 @@ impl Relay {
                 (busy, unsaved, sent_at) = (true, false, Instant::now());
                 tick.reset();
             }
-            if !waiting.is_empty() && self.engine.room() > 0 {
+            if !waiting.is_empty() && self.pipeline.room() > 0 {
                 // What was planned is on its way, or was settled without a transaction: there is room for what waits.
                 continue;
             }
-            if !busy && !open && self.engine.inside() == 0 {
+            if !busy && !open && self.pipeline.inside() == 0 {
                 if !unsaved {
                     break None;
                 }
                 self.checkpoint();
                 (busy, unsaved) = (true, false);
             }
-            self.metrics.dedup_ids(self.engine.core().window().len());
+            self.metrics.dedup_ids(self.pipeline.planner().window().len());
             self.metrics.intake_bytes(self.intake.bytes());
             self.tell_position();
             self.health.turned(now_ms());
             self.metrics.ready(self.health.phase() == Phase::Ready);
-            self.metrics.gaps_open(self.engine.core().progress().gaps().len());
-            let room = if waiting.is_empty() { self.engine.room().min(TURN_DELIVERIES_MAX) } else { 0 };
+            self.metrics.gaps_open(self.pipeline.planner().progress().gaps().len());
+            let room = if waiting.is_empty() { self.pipeline.room().min(TURN_DELIVERIES_MAX) } else { 0 };
             let begun = gather.is_some_and(|gather| gather.begun);
             if begun {
                 #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
@@ -183,23 +186,23 @@ impl Relay {
     /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
     /// while this process lives; when it dies, the next one goes by the committed checkpoint.
     pub fn tell_position(&self) {
-        let position = self.engine.core().progress().position();
+        let position = self.pipeline.planner().progress().position();
         self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
     }
 
     /// Shows operators what was read back, before the first batch.
     pub fn tell_board(&self) {
-        let core = self.engine.core();
+        let core = self.pipeline.planner();
         self.board.update(|inside| {
-            inside.open = core.progress().gaps().iter().map(shown::story).collect();
-            shown::look(inside, core, now_ms());
+            inside.open = core.progress().gaps().iter().map(board::story).collect();
+            board::look(inside, core, now_ms());
         });
     }
 
     /// Plans what arrived, as far as there is room.
     fn take(&mut self, waiting: &mut VecDeque<Arrival>) {
         let now = self.now();
-        while self.engine.room() > 0
+        while self.pipeline.room() > 0
             && let Some(arrival) = waiting.pop_front()
         {
             let item = match arrival {
@@ -209,41 +212,42 @@ impl Relay {
                 }
                 Arrival::Note(note) => Item::Note(note),
             };
-            self.engine.add(item, now, &mut |told| tell(&self.metrics, &self.board, now.ms, told));
+            self.pipeline.add(item, now, &mut |told| tell(&self.metrics, &self.board, now.ms, told));
         }
     }
 
     fn next(&mut self) -> Option<(Batch, Marks)> {
         let now = self.now();
-        self.engine.next(now, &mut |told| tell(&self.metrics, &self.board, now.ms, told))
+        self.pipeline.next(now, &mut |told| tell(&self.metrics, &self.board, now.ms, told))
     }
 
     /// A transaction of nothing but the checkpoint.
     fn checkpoint(&mut self) {
-        self.publisher.submit(Batch::default(), self.engine.core().marks());
+        self.publisher.submit(Batch::default(), self.pipeline.planner().marks());
     }
 
     /// Settles or halves the batch; how many webhooks were answered.
     fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<usize, Stop> {
         match verdict? {
             Verdict::Committed { at_ms } => {
-                let latest = shown::latest(&batch);
+                let latest = board::latest(&batch);
                 let mut answered = 0;
-                self.engine.committed(batch, at_ms, &mut |told| {
-                    answered += usize::from(matches!(&told, Told::Delivery(delivery, ..) if delivery.reply.is_some()));
+                self.pipeline.committed(batch, at_ms, &mut |told| {
+                    answered +=
+                        usize::from(matches!(&told, Settled::Delivery(delivery, ..) if delivery.reply.is_some()));
                     tell(&self.metrics, &self.board, at_ms, told);
                 });
-                forgotten_early(&self.metrics, self.engine.expire(at_ms));
+                forgotten_early(&self.metrics, self.pipeline.expire(at_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
-                    shown::look(inside, self.engine.core(), at_ms);
+                    board::look(inside, self.pipeline.planner(), at_ms);
                 });
                 Ok(answered)
             }
             Verdict::Refused { detail } => {
-                info!(detail, deliveries = self.engine.inside(), "batch refused: sending it again in halves");
-                self.engine.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
+                info!(detail, deliveries = self.pipeline.inside(), "batch refused: sending it again in halves");
+                self.pipeline.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
                 Ok(0)
             }
         }
@@ -251,7 +255,7 @@ impl Relay {
 
     /// What is inside is not settled: it is left to the provider, and whoever waits for it is told.
     fn abandon(&mut self, waiting: VecDeque<Arrival>) -> usize {
-        let mut left = self.engine.abandon();
+        let mut left = self.pipeline.abandon();
         self.intake.close();
         let mut queued = Vec::new();
         self.intake.drain(&mut queued);
@@ -287,16 +291,16 @@ async fn gathered(gather: Option<Gather>) {
 }
 
 /// Counts, logs and answers what is done.
-fn tell(metrics: &Metrics, board: &Board, now_ms: i64, told: Told<'_>) {
+fn tell(metrics: &Metrics, board: &Board, now_ms: i64, told: Settled<'_>) {
     match told {
-        Told::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
-        Told::GapOpened(gap) => {
+        Settled::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
+        Settled::GapOpened(gap) => {
             opened(metrics, &gap);
-            board.update(|inside| inside.open.push(shown::story(&gap)));
+            board.update(|inside| inside.open.push(board::story(&gap)));
         }
-        Told::GapClosed(gap) => {
+        Settled::GapClosed(gap) => {
             info!(gap = gap.id, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed");
-            board.update(|inside| inside.close(shown::story(&gap)));
+            board.update(|inside| inside.close(board::story(&gap)));
         }
     }
 }
@@ -315,7 +319,7 @@ pub fn forgotten_early(metrics: &Metrics, ids: u64) {
     }
 }
 
-fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Fate, record: Option<Record<'_>>) {
+fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Ending, record: Option<Record<'_>>) {
     let Delivery { leg, received_at_ms, reply, .. } = delivery;
     let outcome = fate.outcome;
     metrics.outcome(leg, outcome);

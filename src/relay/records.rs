@@ -1,10 +1,11 @@
 //! What the relay writes into a batch beside values: headers, dead letters, gaps, and the marks of a checkpoint.
 
-use crate::kafka::{Batch, Marks, Topic};
-use crate::legs::progress::{Gap, GapCause, Progress};
-use crate::legs::{Delivery, Leg};
+use crate::kafka::{Batch, Marks};
+use crate::labels::{Leg, Topic};
+use crate::legs::Delivery;
 use crate::normalize::{self, Normalized, Rejection, normalize, rfc3339_ms};
 use crate::provider::event::{Event, Reason};
+use crate::relay::progress::{Gap, GapCause, Progress};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -25,14 +26,14 @@ const UNPROVEN: &str = "unproven";
 
 /// How and when an event arrived.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
+pub(super) struct Origin {
     /// The leg that brought it.
     pub(super) leg: Leg,
     /// When, in Unix milliseconds.
     pub(super) at_ms: i64,
 }
 
-impl Arrival {
+impl Origin {
     pub(super) fn of(delivery: &Delivery) -> Self {
         Self { leg: delivery.leg, at_ms: delivery.received_at_ms }
     }
@@ -64,7 +65,7 @@ pub(super) fn write_headers(
     batch: &mut Batch,
     event: &Event<'_>,
     normalized: &Normalized<'_>,
-    arrival: Arrival,
+    arrival: Origin,
     (source, instance): (&str, &str),
 ) {
     batch.header("ce_specversion", b"1.0");
@@ -93,12 +94,12 @@ pub(super) fn write_dead_letter(batch: &mut Batch, delivery: &Delivery, id: Opti
     } else {
         batch.record(Topic::DeadLetter, key.as_bytes(), bytes);
     }
-    write_arrival(batch, Arrival::of(delivery));
+    write_arrival(batch, Origin::of(delivery));
     batch.header("relay_reason", reason.as_str().as_bytes());
     batch.header("relay_detail", detail.as_bytes());
 }
 
-fn write_arrival(batch: &mut Batch, Arrival { leg, at_ms }: Arrival) {
+fn write_arrival(batch: &mut Batch, Origin { leg, at_ms }: Origin) {
     batch.header("relay_leg", leg.as_str().as_bytes());
     batch.header_with("relay_received_at", |out| rfc3339_ms(at_ms, out));
 }
@@ -181,8 +182,8 @@ pub(super) fn bounded(mut detail: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::legs::progress::Note;
-    use crate::legs::{Cause, Leg};
+    use crate::labels::{Cause, Leg};
+    use crate::legs::Note;
     use crate::provider::EventId;
 
     #[test]
@@ -190,10 +191,10 @@ mod tests {
         let overlap = Duration::from_secs(60);
         let mut progress = Progress::resume(None, Some(1_768_000_000_123), Vec::new(), overlap);
         progress.saw(Leg::Websocket, EventId { ms: 1_768_000_000_000, seq: 7 });
-        progress.note(Note::StreamDown { cause: Cause::Silence, at_ms: 1_768_000_100_001 });
-        progress.note(Note::StreamUp { at_ms: 1_768_000_100_002 });
+        progress.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_768_000_100_001 });
+        progress.note(Note::WebsocketUp { at_ms: 1_768_000_100_002 });
         progress.note(Note::WalkDone { started_ms: 1_768_000_200_000 });
-        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_768_000_300_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_768_000_300_000 });
         progress.recovers(1_768_000_300_001);
         progress.note(Note::Unproven { from_ms: 1_768_000_290_000, to_ms: 1_768_000_310_000 });
         assert!(progress.gaps()[0].unproven);

@@ -4,10 +4,10 @@
 //! of each key passes over it), and none goes to the topic of latest events. What the relay cannot publish is left
 //! out: it stands as a dead letter already.
 
-use super::core::Settings;
-use super::records::{Arrival, KEY_BYTES_MAX, write_headers, write_value};
-use crate::kafka::{Batch, Topic};
-use crate::legs::Leg;
+use super::planner::Settings;
+use super::records::{KEY_BYTES_MAX, Origin, write_headers, write_value};
+use crate::kafka::Batch;
+use crate::labels::{Leg, Topic};
 use crate::normalize::{Route, route};
 use crate::provider::event::{Reason, decode};
 
@@ -54,7 +54,7 @@ impl Replay {
             Ok(normalized) => normalized,
             Err(rejection) => return Again::Unpublishable(rejection.reason),
         };
-        let arrival = Arrival { leg: Leg::Replay, at_ms: now_ms };
+        let arrival = Origin { leg: Leg::Replay, at_ms: now_ms };
         write_headers(batch, &event, &normalized, arrival, (&self.source, &self.settings.instance));
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());
@@ -67,8 +67,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
     use super::*;
-    use crate::config::Environment;
     use crate::normalize;
+    use crate::provider::Environment;
 
     fn replay(invoices: bool) -> Replay {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };

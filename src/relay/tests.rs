@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
-use super::core::{Core, Settings};
+use super::planner::{Planner, Settings};
 use super::*;
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use crate::kafka::publisher::Desk;
-use crate::legs::progress::Progress;
-use crate::legs::{Intake, Leg};
+use crate::labels::Leg;
+use crate::legs::Intake;
 use crate::normalize;
+use crate::provider::Environment;
+use crate::relay::progress::Progress;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::oneshot;
@@ -44,11 +46,11 @@ impl Running {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 10_000, [1, 2]);
-        let core = Core::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), Progress::default());
+        let core = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), Progress::default());
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let (publisher, desk) = Publisher::scripted();
         let relay = Relay {
-            engine: Engine::new(core),
+            pipeline: Pipeline::new(core),
             publisher,
             intake: receiver,
             clock: Arc::default(),
@@ -115,7 +117,7 @@ impl Running {
 #[tokio::test]
 async fn what_a_full_batch_leaves_over_goes_with_what_arrives_while_it_commits() {
     // Of 256 that are received at once, some do not fit the bytes of the first batch.
-    let mut relay = Running::begin(TURN_DELIVERIES_MAX, engine::BATCH_BYTES_MAX / 240);
+    let mut relay = Running::begin(TURN_DELIVERIES_MAX, pipeline::BATCH_BYTES_MAX / 240);
     let (batch, first) = relay.next().await;
     assert!((200..TURN_DELIVERIES_MAX).contains(&first), "{first}");
     relay.deliver(40, 100);

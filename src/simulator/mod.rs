@@ -155,7 +155,7 @@ impl Simulator {
     }
 
     /// The WebSocket's address.
-    pub fn stream_url(&self) -> String {
+    pub fn websocket_url(&self) -> String {
         format!("ws://{}/ws/commerce/events", self.addr)
     }
 

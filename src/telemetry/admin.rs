@@ -4,7 +4,7 @@
 //! otherwise reach it through a name that it points here (DNS rebinding). Bound elsewhere, any `Host` is served.
 
 use super::history::History;
-use super::patience::Patient;
+use super::write_timeout::WriteTimeout;
 use super::{Board, Health, Metrics, Phase, Unproven, page};
 use crate::clock::now_ms;
 use axum::Router;
@@ -53,7 +53,7 @@ impl Admin {
         tokio::select! {
             () = stop.cancelled() => {}
             () = history.run() => {}
-            served = axum::serve(Patient(self.listener), routes) => {
+            served = axum::serve(WriteTimeout(self.listener), routes) => {
                 if let Err(error) = served {
                     tracing::error!(%error, "admin listener failed");
                 }
@@ -142,7 +142,8 @@ fn is_loopback(host: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
-    use crate::config::{Config, Environment};
+    use crate::config::Config;
+    use crate::provider::Environment;
     use axum::body::{Body, to_bytes};
     use tower::ServiceExt;
 

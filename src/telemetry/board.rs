@@ -6,7 +6,7 @@
 
 use super::{Health, LegState, Metrics, Phase};
 use crate::config::Config;
-use crate::legs::{Cause, Leg, Outcome};
+use crate::labels::{Cause, Leg, Outcome};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::VecDeque;
@@ -236,7 +236,7 @@ fn rfc3339(ms: i64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
-    use crate::config::Environment;
+    use crate::provider::Environment;
 
     fn board() -> Board {
         let config = Config::minimal(Environment::Devnet, "");

@@ -1,7 +1,7 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
 use crate::clock::now_ms;
-use crate::legs::Leg;
+use crate::labels::Leg;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;

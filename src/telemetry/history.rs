@@ -128,8 +128,9 @@ impl History {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
-    use crate::config::{Config, Environment};
-    use crate::legs::Leg;
+    use crate::config::Config;
+    use crate::labels::Leg;
+    use crate::provider::Environment;
     use crate::telemetry::{Health, Metrics};
     use futures::StreamExt;
 

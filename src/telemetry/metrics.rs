@@ -4,8 +4,7 @@
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
 use super::meter::Meter;
-use crate::kafka::Topic;
-use crate::legs::{Cause, Leg, Outcome};
+use crate::labels::{Cause, Leg, Outcome, Topic};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;

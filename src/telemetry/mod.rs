@@ -10,8 +10,8 @@ mod meter;
 mod metrics;
 mod notify;
 mod page;
-mod patience;
 mod rate;
+mod write_timeout;
 
 pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
 pub use foreign::foreign;

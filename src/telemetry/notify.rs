@@ -5,7 +5,7 @@
 
 use super::health::{Phase, ReadingBack, Snapshot};
 use super::{LegState, foreign};
-use crate::legs::Leg;
+use crate::labels::Leg;
 use sd_notify::NotifyState;
 use std::ffi::OsStr;
 use std::io;
@@ -236,7 +236,7 @@ mod tests {
             let value = lines.iter().find_map(|line| line.strip_prefix(key)).unwrap();
             value.strip_suffix('s').unwrap().parse().unwrap()
         };
-        let config = crate::config::Config::minimal(crate::config::Environment::Devnet, "localhost:9092");
+        let config = crate::config::Config::minimal(crate::provider::Environment::Devnet, "localhost:9092");
         assert!(seconds("TimeoutStopSec=") > config.shutdown.deadline.as_secs());
         // One commit may take as long as its transaction, 60 s.
         assert!(seconds("WatchdogSec=") > 60);

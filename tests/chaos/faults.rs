@@ -1,7 +1,7 @@
 //! What is done to the parts, and how each fault is done.
 
 use crate::stage::{Slot, Stage};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;

@@ -4,7 +4,7 @@
 //! the two and of the partitions. [`Oracle::waiting`] tells how far the records are behind; what can never be right
 //! again is kept as a [`Verdict`] from the moment it is seen.
 
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;
 use std::collections::{BTreeMap, HashMap, HashSet};
 

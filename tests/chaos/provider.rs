@@ -16,7 +16,7 @@ const PACE: &str = "25ms";
 /// A running `pepay-relay simulator`; killed when dropped.
 pub struct Provider {
     pub api_url: String,
-    pub stream_url: String,
+    pub websocket_url: String,
     pub api_key: String,
     pub webhook_secret: String,
     client: reqwest::Client,
@@ -41,7 +41,7 @@ impl Provider {
         let text = |name: &str| said[name].as_str().expect("text").to_owned();
         Self {
             api_url: text("api_url"),
-            stream_url: text("stream_url"),
+            websocket_url: text("websocket_url"),
             api_key: text("api_key"),
             webhook_secret: text("webhook_secret"),
             client: reqwest::Client::builder().no_proxy().timeout(ANSWER_WITHIN).build().expect("a client"),

@@ -2,7 +2,7 @@
 
 use crate::oracle::{Oracle, Record};
 use pepay_relay::config::Config;
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};

@@ -64,10 +64,10 @@ impl Stage {
     pub async fn new(seed: u64, dir: &Path, log_level: &str) -> Self {
         let broker = tokio::task::block_in_place(Broker::start);
         let mut config = config(broker.bootstrap(), "chaos");
-        config.stream.ping_interval = Duration::from_secs(1);
-        config.stream.idle_timeout = Duration::from_secs(3);
-        config.stream.backoff_min = Duration::from_millis(20);
-        config.stream.backoff_max = Duration::from_millis(500);
+        config.websocket.ping_interval = Duration::from_secs(1);
+        config.websocket.idle_timeout = Duration::from_secs(3);
+        config.websocket.backoff_min = Duration::from_millis(20);
+        config.websocket.backoff_max = Duration::from_millis(500);
         config.backfill.every = Duration::from_secs(1);
         config.backfill.overlap = Duration::from_secs(1);
         config.backfill.hold_max = Duration::from_secs(2);
@@ -76,7 +76,7 @@ impl Stage {
         let urls = addresses.map(|[webhook, _]| format!("http://{webhook}{}", config.webhook.path));
         let provider = Provider::start(seed, &urls, &dir.join("simulator.log")).await;
         config.provider.api_url.clone_from(&provider.api_url);
-        config.provider.stream_url.clone_from(&provider.stream_url);
+        config.provider.websocket_url.clone_from(&provider.websocket_url);
         let secrets = Secrets {
             api_key: provider.api_key.clone().into(),
             webhook: vec![provider.webhook_secret.clone().into()],

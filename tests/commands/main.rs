@@ -39,10 +39,10 @@ async fn relay(simulator: &Simulator, arguments: &[&str]) -> Said {
 
 /// The same with more in its environment and on stdin.
 async fn relay_with(simulator: &Simulator, arguments: &[&str], more: &[(&str, &str)], stdin: &[u8]) -> Said {
-    let (api_url, stream_url) = (simulator.api_url(), simulator.stream_url());
+    let (api_url, websocket_url) = (simulator.api_url(), simulator.websocket_url());
     let settings = [
         ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
-        ("PEPAY_RELAY__PROVIDER__STREAM_URL", &stream_url),
+        ("PEPAY_RELAY__PROVIDER__WEBSOCKET_URL", &websocket_url),
         ("PEPAY_RELAY__PROVIDER__ENVIRONMENT", "devnet"),
         // Nobody listens there; no command here needs a Kafka.
         ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1"),

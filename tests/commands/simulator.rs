@@ -27,7 +27,7 @@ async fn what_it_prints_are_the_settings_of_a_command() {
     let shown: Vec<String> = settings.iter().map(|line| line.replace(host, "HOST")).collect();
     insta::assert_snapshot!(shown.join("\n"), @"
     PEPAY_RELAY__PROVIDER__API_URL=http://HOST
-    PEPAY_RELAY__PROVIDER__STREAM_URL=ws://HOST/ws/commerce/events
+    PEPAY_RELAY__PROVIDER__WEBSOCKET_URL=ws://HOST/ws/commerce/events
     PEPAY_RELAY__PROVIDER__ENVIRONMENT=devnet
     PEPAY_RELAY_API_KEY=ck_simulated_0000000000000000
     PEPAY_RELAY_WEBHOOK_SECRETS=simulated-webhook-secret

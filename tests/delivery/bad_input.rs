@@ -4,8 +4,7 @@ use crate::support::kafka::{Broker, USER};
 use crate::support::process::Process;
 use crate::support::records::{Record, committed};
 use crate::support::relay::{PATIENCE, Rig, drain, event_id, order_event, until};
-use pepay_relay::kafka::Topic;
-use pepay_relay::legs::{Cause, Leg, Outcome};
+use pepay_relay::labels::{Cause, Leg, Outcome, Topic};
 use pepay_relay::telemetry::LegState;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -33,7 +32,7 @@ fn without(mut event: Value, pointer: &str, member: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_are_no_event_become_dead_letters_once_and_the_stream_goes_on() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "frames").await;
-    rig.config.stream.idle_timeout = PATIENCE;
+    rig.config.websocket.idle_timeout = PATIENCE;
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;
     let mut unknown = order_event("evt_5-1", "o");
@@ -75,7 +74,7 @@ async fn frames_that_are_no_event_become_dead_letters_once_and_the_stream_goes_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frame_over_the_limit_costs_the_connection_and_the_log_brings_its_event() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "oversize").await;
-    rig.config.stream.frame_bytes_max = 16 << 10;
+    rig.config.websocket.frame_bytes_max = 16 << 10;
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;
     let mut large = order_event(&event_id(0), "order-large");

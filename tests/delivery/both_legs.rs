@@ -2,7 +2,7 @@
 
 use crate::support::kafka::Broker;
 use crate::support::relay::{Rig, drain, until};
-use pepay_relay::legs::{Leg, Outcome};
+use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::simulator::{Answer, Transition};
 use std::time::Duration;
 

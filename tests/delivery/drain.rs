@@ -141,8 +141,8 @@ async fn while_idle_and_while_the_stream_backs_off() {
     rig.until_delivered().await;
     stops(&mut relay, SOON, 0).await;
 
-    rig.config.stream.backoff_min = Duration::from_secs(30);
-    rig.config.stream.backoff_max = Duration::from_secs(30);
+    rig.config.websocket.backoff_min = Duration::from_secs(30);
+    rig.config.websocket.backoff_max = Duration::from_secs(30);
     rig.simulator.faults().set(|faults| faults.stream.refuse = Some(Answer::status(503)));
     let mut relay = Process::ready(&rig).await;
     assert_eq!(relay.line("stream disconnected").await["cause"], "server_error");
@@ -156,7 +156,7 @@ async fn while_idle_and_while_the_stream_backs_off() {
 async fn while_a_walk_is_under_way_and_frames_are_held() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "held").await;
     rig.config.backfill.hold_max = Duration::from_secs(60);
-    rig.config.stream.idle_timeout = PATIENCE;
+    rig.config.websocket.idle_timeout = PATIENCE;
     let mut relay = Process::ready(&rig).await;
     live(&rig);
     rig.until_delivered().await;

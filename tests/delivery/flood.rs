@@ -8,7 +8,7 @@ use crate::support::process::Process;
 use crate::support::records::committed;
 use crate::support::relay::{PATIENCE, Rig};
 use crate::support::watch::{eventually, forget_peak, memory, metric, published};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Answer;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -31,7 +31,7 @@ async fn a_flood_by_the_log_and_by_the_socket_stays_within_its_memory_and_arrive
     // Defaults where a test would be impatient: a walk is not to begin while the last one is at it.
     rig.config.backfill.every = Duration::from_secs(300);
     rig.config.backfill.hold_max = Duration::from_secs(30);
-    rig.config.stream.idle_timeout = Duration::from_secs(60);
+    rig.config.websocket.idle_timeout = Duration::from_secs(60);
 
     let backlog = pour(&rig, events);
     let relay = Process::ready(&rig).await;

@@ -4,7 +4,7 @@ use crate::support::kafka::Broker;
 use crate::support::records::{Record, control_until};
 use crate::support::relay::{PATIENCE, Rig, drain, until};
 use pepay_relay::daemon::Daemon;
-use pepay_relay::legs::{Cause, Leg, Outcome};
+use pepay_relay::labels::{Cause, Leg, Outcome};
 use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::faults::Since;
 use pepay_relay::simulator::{Answer, Cut};
@@ -89,7 +89,7 @@ async fn silence_is_noticed_and_what_was_said_meanwhile_is_resumed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_dropped_without_a_word_are_found_by_the_walk_of_the_timer() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "dropped").await;
-    rig.config.stream.idle_timeout = PATIENCE;
+    rig.config.websocket.idle_timeout = PATIENCE;
     let daemon = rig.daemon().await;
     live(&rig);
     rig.until_delivered().await;
@@ -128,7 +128,7 @@ async fn events_that_the_log_shows_late_are_found() {
 async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "overflow").await;
     // The silence below is not to be found out before the overflow is.
-    rig.config.stream.idle_timeout = PATIENCE;
+    rig.config.websocket.idle_timeout = PATIENCE;
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;
     // More than the simulator buffers for a reader that does not read: it drops what it has, and asks for a resync.

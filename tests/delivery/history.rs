@@ -6,7 +6,7 @@ use crate::support::process::Process;
 use crate::support::records::{Record, committed, control_until};
 use crate::support::relay::{Rig, get, until};
 use pepay_relay::clock::now_ms;
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::simulator::{Simulator, Transition};
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -9,7 +9,7 @@ use crate::support::process::{self, Process};
 use crate::support::records::committed;
 use crate::support::relay::{Rig, event_id, order_event, post};
 use crate::support::watch::{eventually, leg, memory, metric, published};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Answer;
 use pepay_relay::simulator::Transition;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -59,7 +59,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
     let mut broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let mut relay = Process::ready(&rig).await;
     live(&rig, 1);
@@ -100,7 +100,7 @@ async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_commit
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "full").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let relay = Process::ready(&rig).await;
     broker.freeze();
@@ -129,7 +129,7 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "slow").await.with_webhooks();
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.stream.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
     let relay = Process::ready(&rig).await;
     let load = rig.load();
     let (mut most, mut inside, began) = (0, 0, Instant::now());
@@ -300,7 +300,7 @@ async fn a_hold_full_of_bytes_lets_frames_go_before_its_time() {
 async fn a_half_open_socket_is_found_by_its_silence_and_what_it_swallowed_arrives() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "halfopen").await;
     let proxy = HalfOpen::start(rig.simulator.addr()).await;
-    rig.config.provider.stream_url = format!("ws://{}/ws/commerce/events", proxy.address());
+    rig.config.provider.websocket_url = format!("ws://{}/ws/commerce/events", proxy.address());
     // Not the timer's walk, but the one after the reconnect.
     rig.config.backfill.every = Duration::from_secs(3600);
     let mut relay = Process::ready(&rig).await;
@@ -311,7 +311,7 @@ async fn a_half_open_socket_is_found_by_its_silence_and_what_it_swallowed_arrive
     let silent = Instant::now();
     let end = relay.line("stream disconnected").await;
     assert_eq!(end["cause"], "silence");
-    assert!(silent.elapsed() < rig.config.stream.idle_timeout + Duration::from_secs(3), "{:?}", silent.elapsed());
+    assert!(silent.elapsed() < rig.config.websocket.idle_timeout + Duration::from_secs(3), "{:?}", silent.elapsed());
     closed(&rig, "silence").await;
     load.stop().await;
     assert_eq!(relay.count("stream disconnected"), 1, "{}", relay.said());

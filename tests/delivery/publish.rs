@@ -7,7 +7,8 @@ use pepay_relay::config::Config;
 use pepay_relay::kafka::client::Tuning;
 use pepay_relay::kafka::consume::{Consumed, Follow, From};
 use pepay_relay::kafka::recover::{Progress, read_back};
-use pepay_relay::kafka::{Batch, Broker, Checkpoint, Marks, Publisher, Stop, Topic, Verdict, topics};
+use pepay_relay::kafka::{Batch, Broker, Checkpoint, Marks, Publisher, Stop, Verdict, topics};
+use pepay_relay::labels::Topic;
 use pepay_relay::telemetry::{Health, Metrics, Phase};
 use rdkafka::producer::Producer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,7 +123,7 @@ async fn a_claim_keeps_the_time_of_the_marks_that_it_carries_on() {
 async fn topics_of_another_environment_are_refused() {
     let mut config = config(TestBroker::shared().bootstrap(), &unique("environment"));
     drop(start(&config).await);
-    config.provider.environment = pepay_relay::config::Environment::Mainnet;
+    config.provider.environment = pepay_relay::provider::Environment::Mainnet;
     let health = Arc::new(Health::default());
     let metrics = Arc::new(Metrics::new("test"));
     let refused = Publisher::start(&config, &secrets(None), Broker::Configured, metrics, health).await;

@@ -4,7 +4,7 @@ use crate::support::kafka::Broker;
 use crate::support::process::run;
 use crate::support::records::{Record, committed};
 use crate::support::relay::{Rig, drain};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Transition;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -130,8 +130,8 @@ async fn what_only_a_replay_published_the_relay_still_publishes() {
     let daemon = rig.daemon().await;
     let issued = rig.simulator.events().len();
     crate::support::relay::until("the relay's own records", || {
-        daemon.metrics.outcomes(pepay_relay::legs::Leg::Backfill, pepay_relay::legs::Outcome::Published)
-            + daemon.metrics.outcomes(pepay_relay::legs::Leg::Websocket, pepay_relay::legs::Outcome::Published)
+        daemon.metrics.outcomes(pepay_relay::labels::Leg::Backfill, pepay_relay::labels::Outcome::Published)
+            + daemon.metrics.outcomes(pepay_relay::labels::Leg::Websocket, pepay_relay::labels::Outcome::Published)
             == issued as u64
     })
     .await;

@@ -4,7 +4,7 @@ use crate::support::kafka::Broker;
 use crate::support::process::Process;
 use crate::support::records::committed;
 use crate::support::relay::{Rig, event_id, get, order_event, post, until};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;

@@ -5,7 +5,7 @@ use crate::support::kafka::Broker;
 use crate::support::process::run;
 use crate::support::records::committed;
 use crate::support::relay::{Rig, drain};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use serde_json::Value;
 
 const BSC: &str = "0x52908400098527886E0F7030069857D2E4169EE7";

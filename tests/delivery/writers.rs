@@ -6,7 +6,7 @@ use crate::support::process::Process;
 use crate::support::proxy::{END_TXN, Fault, Proxy};
 use crate::support::records::committed;
 use crate::support::relay::{Rig, drain, event_id, order_event, post};
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Transition;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -3,10 +3,11 @@
 use super::{arrival, assert_books_balance, settle, soon};
 use pepay_relay::clock::Clock;
 use pepay_relay::config;
-use pepay_relay::legs::backfill::{Backfill, Walks};
-use pepay_relay::legs::progress::{Note, Position};
-use pepay_relay::legs::walk::KEPT_BYTES_MAX;
-use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::labels::{Leg, Outcome};
+use pepay_relay::legs::backfill::Backfill;
+use pepay_relay::legs::backfill::walk::KEPT_BYTES_MAX;
+use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
+use pepay_relay::legs::{Note, Position, Walks};
 use pepay_relay::provider::{rest::Rest, tls};
 use pepay_relay::telemetry::{Health, LegState, Metrics, Unproven};
 use std::sync::Arc;

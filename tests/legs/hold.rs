@@ -5,9 +5,10 @@ use super::{arrival, next, settle, soon};
 use futures::StreamExt;
 use pepay_relay::clock::Clock;
 use pepay_relay::config;
-use pepay_relay::legs::backfill::{Backfill, Walks};
-use pepay_relay::legs::progress::{Note, Position};
-use pepay_relay::legs::{Arrival, Cause, Intake, Outcome};
+use pepay_relay::labels::{Cause, Outcome};
+use pepay_relay::legs::backfill::Backfill;
+use pepay_relay::legs::{Arrival, Intake};
+use pepay_relay::legs::{Note, Position, Walks};
 use pepay_relay::provider::{rest::Rest, tls};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,7 +117,7 @@ async fn what_is_held_waits_beyond_the_end_of_its_connection_which_is_told_behin
     let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("the frame comes first") };
     settle(&rig.metrics, delivery, Outcome::Published);
     let told = arrival(&mut rig.receiver).await;
-    assert!(matches!(told, Arrival::Note(Note::StreamDown { cause: Cause::Closed, .. })), "{told:?}");
+    assert!(matches!(told, Arrival::Note(Note::WebsocketDown { cause: Cause::Closed, .. })), "{told:?}");
     rig.finish().await;
     soon(backfill).await.unwrap();
 }

@@ -10,8 +10,9 @@ mod rest;
 mod webhook;
 mod websocket;
 
-use pepay_relay::legs::progress::Note;
-use pepay_relay::legs::{Arrival, Delivery, IntakeReceiver, Leg, Outcome};
+use pepay_relay::labels::{Leg, Outcome};
+use pepay_relay::legs::Note;
+use pepay_relay::legs::{Arrival, Delivery, IntakeReceiver};
 use pepay_relay::telemetry::Metrics;
 use std::time::Duration;
 

@@ -2,8 +2,9 @@ mod tls;
 
 use super::{assert_books_balance, next, settle, soon};
 use pepay_relay::config;
+use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
-use pepay_relay::legs::{Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::legs::{Intake, IntakeReceiver};
 use pepay_relay::provider::signature::{SIGNATURE, SIGNATURE_PREVIOUS, TIMESTAMP, sign};
 use pepay_relay::telemetry::{Health, Metrics, Phase};
 use secrecy::SecretString;

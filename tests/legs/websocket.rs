@@ -1,11 +1,11 @@
 use super::{arrival, assert_books_balance, next, settle, soon, told};
 use futures::{SinkExt, StreamExt};
 use pepay_relay::clock::Clock;
-use pepay_relay::config::{Stream, StreamAuth};
-use pepay_relay::legs::backfill::Walks;
-use pepay_relay::legs::progress::{Note, Position};
+use pepay_relay::config::{self, WebsocketAuth};
+use pepay_relay::labels::{Cause, Leg, Outcome};
 use pepay_relay::legs::websocket::{Dialer, Websocket};
-use pepay_relay::legs::{Arrival, Cause, Intake, IntakeReceiver, Leg, Outcome};
+use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
+use pepay_relay::legs::{Note, Position, Walks};
 use pepay_relay::provider::{EventId, rest::Rest, tls};
 use pepay_relay::telemetry::{Health, LegState, Metrics};
 use secrecy::SecretString;
@@ -44,11 +44,11 @@ pub(crate) struct Peer {
     request: Request,
 }
 
-pub(crate) fn settings() -> Stream {
-    Stream {
+pub(crate) fn settings() -> config::Websocket {
+    config::Websocket {
         enabled: true,
         types: vec!["commerce.order.*".into(), "invoice.*".into()],
-        auth: StreamAuth::Key,
+        auth: WebsocketAuth::Key,
         ping_interval: Duration::from_secs(20),
         idle_timeout: Duration::from_secs(60),
         backoff_min: Duration::from_millis(1),
@@ -58,15 +58,15 @@ pub(crate) fn settings() -> Stream {
 }
 
 impl Rig {
-    async fn start(settings: Stream) -> Self {
+    async fn start(settings: config::Websocket) -> Self {
         Self::with_intake(settings, 1 << 20).await
     }
 
-    async fn with_intake(settings: Stream, intake_bytes_max: usize) -> Self {
+    async fn with_intake(settings: config::Websocket, intake_bytes_max: usize) -> Self {
         Self::holding(settings, intake_bytes_max, Duration::ZERO).await
     }
 
-    pub(crate) async fn holding(settings: Stream, intake_bytes_max: usize, hold_max: Duration) -> Self {
+    pub(crate) async fn holding(settings: config::Websocket, intake_bytes_max: usize, hold_max: Duration) -> Self {
         let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = provider.local_addr().unwrap();
         let (intake, receiver) = Intake::new(intake_bytes_max);
@@ -80,7 +80,7 @@ impl Rig {
         let rest = Rest::new(&base, timeout, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket = Websocket {
             dialer: Dialer {
-                stream_url: format!("ws://{address}/ws/commerce/events"),
+                websocket_url: format!("ws://{address}/ws/commerce/events"),
                 settings,
                 api_key,
                 rest: Arc::new(rest),
@@ -130,13 +130,13 @@ impl Rig {
     /// The leg tells next that its stream is up.
     pub(crate) async fn up(&mut self) {
         let note = told(&mut self.receiver, &self.metrics).await;
-        assert!(matches!(note, Note::StreamUp { .. }), "{note:?}");
+        assert!(matches!(note, Note::WebsocketUp { .. }), "{note:?}");
     }
 
     /// The leg tells next that its stream is down; why.
     pub(crate) async fn down(&mut self) -> Cause {
         match told(&mut self.receiver, &self.metrics).await {
-            Note::StreamDown { cause, .. } => cause,
+            Note::WebsocketDown { cause, .. } => cause,
             note => panic!("{note:?}"),
         }
     }
@@ -204,7 +204,7 @@ async fn the_key_goes_in_one_header_and_the_cursor_in_the_query_of_the_next_conn
 
 #[tokio::test]
 async fn a_token_is_minted_for_each_connection_and_replaces_the_key() {
-    let mut rig = Rig::start(Stream { auth: StreamAuth::Token, ..settings() }).await;
+    let mut rig = Rig::start(config::Websocket { auth: WebsocketAuth::Token, ..settings() }).await;
     for token in ["first", "second"] {
         let elsewhere = format!(r#"{{"success":true,"data":{{"token":"{token}","ws_url":"wss://evil.example/ws"}}}}"#);
         let asked = rig.answer("200 OK", "content-type: application/json\r\n", &elsewhere).await;
@@ -412,7 +412,7 @@ async fn a_connection_that_breaks_is_a_reset() {
 
 #[tokio::test]
 async fn pings_are_answered_and_sent() {
-    let mut rig = Rig::start(Stream { ping_interval: Duration::from_millis(20), ..settings() }).await;
+    let mut rig = Rig::start(config::Websocket { ping_interval: Duration::from_millis(20), ..settings() }).await;
     let mut peer = rig.accept().await;
     rig.up().await;
     peer.send(Message::Ping("are you there".into())).await;
@@ -446,7 +446,8 @@ async fn a_full_intake_pauses_the_leg_and_room_ends_the_pause() {
 
 #[tokio::test]
 async fn a_leg_that_is_paused_too_long_closes_keeps_its_delivery_and_comes_back() {
-    let mut rig = Rig::with_intake(Stream { idle_timeout: Duration::from_millis(400), ..settings() }, 1024).await;
+    let mut rig =
+        Rig::with_intake(config::Websocket { idle_timeout: Duration::from_millis(400), ..settings() }, 1024).await;
     let mut peer = rig.accept().await;
     rig.up().await;
     for _ in 0..3 {

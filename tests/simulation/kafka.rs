@@ -3,7 +3,8 @@
 //! A transaction is open, decided (the coordinator has written its decision, the markers are not there yet, and the
 //! last stable offset stays before it), committed or aborted. Nothing that was acknowledged is ever lost.
 
-use pepay_relay::kafka::{Checkpoint, Newest, Topic};
+use pepay_relay::kafka::{Checkpoint, Newest};
+use pepay_relay::labels::Topic;
 use pepay_relay::relay::Version;
 use std::rc::Rc;
 

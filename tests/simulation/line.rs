@@ -5,7 +5,8 @@ use crate::bugs::Bug;
 use crate::kafka::{Record, State};
 use crate::relay::Job;
 use crate::world::{Do, Step, World};
-use pepay_relay::kafka::{Checkpoint, Newest, Stop, Topic, stands};
+use pepay_relay::kafka::{Checkpoint, Newest, Stop, stands};
+use pepay_relay::labels::Topic;
 use std::rc::Rc;
 
 /// Between two attempts while Kafka is away.
@@ -145,7 +146,7 @@ impl World {
     fn append(&mut self, number: usize, transaction: usize) {
         let relay = &self.relays[number];
         let at_ms = relay.now_ms(self.now);
-        let later = relay.engine.as_ref().map(|engine| engine.core().marks());
+        let later = relay.pipeline.as_ref().map(|pipeline| pipeline.planner().marks());
         let (mut marks, commit) = match (&relay.job, &relay.predecessor) {
             (Some(job), _) => (job.marks.clone(), relay.commit + 1),
             (None, Some(predecessor)) => (predecessor.marks.clone(), 0),

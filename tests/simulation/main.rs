@@ -1,4 +1,4 @@
-//! The relay's decisions under every fault that we can name: the production's engine, core, window, versions,
+//! The relay's decisions under every fault that we can name: the production's pipeline, core, window, versions,
 //! progress, walk, hold and session, between models of the provider and of Kafka, under one seeded scheduler and a
 //! virtual clock. The invariants of P1 to P5 and P7 are judged at every commit and at the end.
 //!

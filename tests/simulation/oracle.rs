@@ -4,8 +4,8 @@ use crate::kafka::{Record, State};
 use crate::provider::{Event, Fate, HISTORY_MS, Provider};
 use crate::scenario::{OVERLAP_MS, START_MS};
 use crate::world::World;
-use pepay_relay::kafka::Topic;
-use pepay_relay::legs::reconcile::Period;
+use pepay_relay::labels::Topic;
+use pepay_relay::legs::backfill::reconcile::Period;
 use pepay_relay::relay::{Version, resume};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -174,10 +174,10 @@ impl World {
             return Err(format!("{open} transactions are open"));
         }
         let relay = self.living().map(|relay| &self.relays[relay]);
-        let Some(engine) = relay.and_then(|relay| relay.engine.as_ref()) else {
+        let Some(pipeline) = relay.and_then(|relay| relay.pipeline.as_ref()) else {
             return Err("P1: the relay is not ready".to_owned());
         };
-        if engine.core().window().len() > self.provider.events.len() {
+        if pipeline.planner().window().len() > self.provider.events.len() {
             return Err("P5: more ids than events".to_owned());
         }
         Ok(())

@@ -1,5 +1,5 @@
 //! A relay from its start to its end: the daemon's order of starting, and the loop of `relay/mod` around the
-//! production's engine.
+//! production's pipeline.
 
 use crate::bugs::Bug;
 use crate::line::Line;
@@ -9,14 +9,16 @@ use crate::socket::Socket;
 use crate::walks::Walker;
 use crate::world::{Step, World};
 use futures::FutureExt;
-use pepay_relay::config::Environment;
 use pepay_relay::kafka::recover::CLOCKS_DISAGREE_MS;
-use pepay_relay::kafka::{Batch, Checkpoint, Marks, Topic};
-use pepay_relay::legs::progress::{GapCause, Position, Progress};
-use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver, Outcome};
+use pepay_relay::kafka::{Batch, Checkpoint, Marks};
+use pepay_relay::labels::{Outcome, Topic};
+use pepay_relay::legs::Position;
+use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
 use pepay_relay::normalize;
-use pepay_relay::relay::core::{AHEAD_MAX_MS, Core, Item, Now, Settings, Told};
-use pepay_relay::relay::engine::Engine;
+use pepay_relay::provider::Environment;
+use pepay_relay::relay::pipeline::Pipeline;
+use pepay_relay::relay::planner::{AHEAD_MAX_MS, Item, Now, Planner, Settings, Settled};
+use pepay_relay::relay::progress::{GapCause, Progress};
 use pepay_relay::relay::{Version, Versions, Window, resume};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -65,7 +67,7 @@ pub struct Relay {
     pub job: Option<Job>,
     pub predecessor: Option<Checkpoint>,
     pub early: Option<Vec<ReadBack>>,
-    pub engine: Option<Engine>,
+    pub pipeline: Option<Pipeline>,
     pub intake: Intake,
     receiver: IntakeReceiver,
     pub position: Position,
@@ -118,7 +120,7 @@ impl World {
             job: None,
             predecessor: None,
             early: None,
-            engine: None,
+            pipeline: None,
             intake,
             receiver,
             position: Position::default(),
@@ -226,7 +228,7 @@ impl World {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
         let progress = progress(relay.predecessor.as_ref(), now_ms);
-        relay.engine = Some(Engine::new(Core::new(settings, ids, versions, progress)));
+        relay.pipeline = Some(Pipeline::new(Planner::new(settings, ids, versions, progress)));
         self.turn(number);
         self.idle_later(number);
         if self.scenario.stream {
@@ -241,7 +243,7 @@ impl World {
     pub fn turn(&mut self, number: usize) {
         self.relays[number].turning = false;
         self.submit(number);
-        let room = self.relays[number].engine.as_ref().map_or(0, Engine::room);
+        let room = self.relays[number].pipeline.as_ref().map_or(0, Pipeline::room);
         if room > 0 {
             let mut arrived = Vec::new();
             let count = self.relays[number].receiver.recv_many(&mut arrived, room).now_or_never();
@@ -254,7 +256,7 @@ impl World {
         self.submit(number);
         self.tell(number);
         let relay = &self.relays[number];
-        let inside = relay.engine.as_ref().map_or(0, Engine::inside);
+        let inside = relay.pipeline.as_ref().map_or(0, Pipeline::inside);
         if relay.stopping && relay.job.is_none() && inside == 0 && relay.receiver.bytes() == 0 {
             if relay.unsaved { self.checkpoint(number) } else { self.kill(number) }
         }
@@ -280,7 +282,7 @@ impl World {
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let relay = &mut self.relays[number];
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
-        let Some(engine) = &mut relay.engine else { return };
+        let Some(pipeline) = &mut relay.pipeline else { return };
         for arrival in arrived {
             let item = match arrival {
                 Arrival::Delivery(delivery) => {
@@ -293,7 +295,7 @@ impl World {
                 }
                 Arrival::Note(note) => Item::Note(note),
             };
-            engine.add(item, now, &mut settle);
+            pipeline.add(item, now, &mut settle);
         }
     }
 
@@ -303,8 +305,8 @@ impl World {
             return;
         }
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
-        let Some(engine) = &mut relay.engine else { return };
-        let Some((batch, marks)) = engine.next(now, &mut settle) else { return };
+        let Some(pipeline) = &mut relay.pipeline else { return };
+        let Some((batch, marks)) = pipeline.next(now, &mut settle) else { return };
         relay.unsaved = false;
         self.hand_over(number, batch, marks);
         self.idle_later(number);
@@ -317,8 +319,8 @@ impl World {
 
     fn checkpoint(&mut self, number: usize) {
         let relay = &mut self.relays[number];
-        let Some(engine) = &relay.engine else { return };
-        let marks = engine.core().marks();
+        let Some(pipeline) = &relay.pipeline else { return };
+        let marks = pipeline.planner().marks();
         relay.unsaved = false;
         self.hand_over(number, Batch::default(), marks);
     }
@@ -339,9 +341,9 @@ impl World {
     /// The batch with Kafka stands.
     pub fn stood(&mut self, number: usize, at_ms: i64) {
         let relay = &mut self.relays[number];
-        let (Some(Job { batch, .. }), Some(engine)) = (relay.job.take(), &mut relay.engine) else { return };
-        engine.committed(batch, at_ms, &mut settle);
-        engine.expire(at_ms);
+        let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
+        pipeline.committed(batch, at_ms, &mut settle);
+        pipeline.expire(at_ms);
         self.turn(number);
     }
 
@@ -352,12 +354,12 @@ impl World {
         }
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let relay = &mut self.relays[number];
-        let (Some(Job { batch, .. }), Some(engine)) = (relay.job.take(), &mut relay.engine) else { return };
+        let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
         if forgets {
-            for delivery in engine.abandon() {
+            for delivery in pipeline.abandon() {
                 relay.known.insert(delivery.bytes.to_vec());
             }
-        } else if let Err(error) = engine.refused(batch, "too large") {
+        } else if let Err(error) = pipeline.refused(batch, "too large") {
             self.oracle.fail(format!("no way out: {error}"));
         }
         self.turn(number);
@@ -366,8 +368,8 @@ impl World {
     /// Tells the legs the position, and peers their outcomes.
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
-        if let Some(engine) = &relay.engine {
-            relay.position = engine.core().progress().position();
+        if let Some(pipeline) = &relay.pipeline {
+            relay.position = pipeline.planner().progress().position();
         }
         if relay.receiver.bytes() > INTAKE_BYTES {
             self.oracle.fail("P5: the intake holds more than its bound");
@@ -393,7 +395,7 @@ impl World {
         let relay = &mut self.relays[number];
         let (reply, outcome) = oneshot::channel();
         let received_at_ms = relay.now_ms(self.now);
-        if relay.engine.is_none() || relay.stopping || relay.intake.try_offer(bytes, received_at_ms, reply).is_err() {
+        if relay.pipeline.is_none() || relay.stopping || relay.intake.try_offer(bytes, received_at_ms, reply).is_err() {
             return self.retry_webhook(event, attempt);
         }
         relay.answers.push(Answer { event, attempt, ticket, outcome });
@@ -425,8 +427,8 @@ fn progress(predecessor: Option<&Checkpoint>, now_ms: i64) -> Progress {
     progress
 }
 
-fn settle(told: Told<'_>) {
-    if let Told::Delivery(delivery, fate, _) = told {
+fn settle(told: Settled<'_>) {
+    if let Settled::Delivery(delivery, fate, _) = told {
         answer(delivery, fate.outcome);
     }
 }

@@ -5,10 +5,10 @@ use crate::scenario::{HOLD_MAX_MS, IDLE_TIMEOUT_MS};
 use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
-use pepay_relay::legs::Leg;
-use pepay_relay::legs::hold::Hold;
-use pepay_relay::legs::progress::Note;
-use pepay_relay::legs::session::{End, Session};
+use pepay_relay::labels::Leg;
+use pepay_relay::legs::Note;
+use pepay_relay::legs::websocket::hold::Hold;
+use pepay_relay::legs::websocket::reconnect::{End, Reconnect};
 use pepay_relay::provider::frame::{self, Frame as Classified};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub enum Frame {
 /// The leg.
 #[derive(Debug)]
 pub struct Socket {
-    session: Session,
+    session: Reconnect,
     /// The connection that stands or stood last.
     pub number: u64,
     open: bool,
@@ -53,7 +53,7 @@ struct Held {
 
 impl Socket {
     pub fn new() -> Self {
-        let session = Session::new(Duration::from_millis(500), Duration::from_secs(5), false, Instant::now());
+        let session = Reconnect::new(Duration::from_millis(500), Duration::from_secs(5), false, Instant::now());
         Self {
             session,
             number: 0,
@@ -115,7 +115,7 @@ impl World {
         }
         let relay = &mut self.relays[number];
         let since = relay.position.cursor;
-        let note = Note::StreamUp { at_ms: relay.provider_ms(now) };
+        let note = Note::WebsocketUp { at_ms: relay.provider_ms(now) };
         relay.intake.note(note).unwrap_or_default();
         let walk = relay.walker.ask();
         let socket = &mut relay.socket;
@@ -259,7 +259,7 @@ impl World {
         let lived = Duration::from_millis((now - relay.socket.connected_ms) as u64);
         let retry = relay.socket.session.ended(&end, lived, random);
         let at_ms = relay.provider_ms(relay.socket.heard_ms);
-        relay.intake.note(Note::StreamDown { cause: retry.cause, at_ms }).unwrap_or_default();
+        relay.intake.note(Note::WebsocketDown { cause: retry.cause, at_ms }).unwrap_or_default();
         self.turn_soon(number);
         self.dial_after(number, retry.delay.as_millis() as i64);
     }

@@ -4,10 +4,10 @@ use crate::bugs::Bug;
 use crate::scenario::{EVERY_MS, OVERLAP_MS};
 use crate::world::{Step, World};
 use futures::FutureExt;
-use pepay_relay::legs::Leg;
-use pepay_relay::legs::progress::Note;
-use pepay_relay::legs::reconcile::LogEnd;
-use pepay_relay::legs::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step as Next, Walk};
+use pepay_relay::labels::Leg;
+use pepay_relay::legs::Note;
+use pepay_relay::legs::backfill::reconcile::LogEnd;
+use pepay_relay::legs::backfill::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step as Next, Walk};
 use pepay_relay::provider::page::{Listed, Page};
 use std::collections::{HashMap, VecDeque};
 

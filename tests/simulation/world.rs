@@ -9,8 +9,8 @@ use crate::scenario::{
     ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS,
 };
 use crate::{line::Line, socket::Frame};
-use pepay_relay::kafka::Topic;
-use pepay_relay::legs::session::End;
+use pepay_relay::labels::Topic;
+use pepay_relay::legs::websocket::reconnect::End;
 use pepay_relay::provider::page::Page;
 use std::collections::BTreeMap;
 

@@ -59,7 +59,7 @@ async fn post(simulator: &Simulator, path: &str, body: &Value) -> (u16, Value) {
 }
 
 async fn connect(simulator: &Simulator, query: &str) -> Result<Socket, tungstenite::Error> {
-    let mut request = format!("{}?{query}", simulator.stream_url()).into_client_request().unwrap();
+    let mut request = format!("{}?{query}", simulator.websocket_url()).into_client_request().unwrap();
     request.headers_mut().insert("x-commerce-api-key", simulator.api_key().parse().unwrap());
     Ok(tokio_tungstenite::connect_async(request).await?.0)
 }

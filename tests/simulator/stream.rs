@@ -19,14 +19,14 @@ fn status(result: Result<super::Socket, Error>) -> u16 {
 #[tokio::test]
 async fn only_a_key_or_a_living_token_gets_in() {
     let simulator = start().await;
-    let bare = connect_async(simulator.stream_url()).await.map(|(socket, _)| socket);
+    let bare = connect_async(simulator.websocket_url()).await.map(|(socket, _)| socket);
     assert_eq!(status(bare), 401);
-    let wrong = connect_async(format!("{}?token=x", simulator.stream_url())).await.map(|(socket, _)| socket);
+    let wrong = connect_async(format!("{}?token=x", simulator.websocket_url())).await.map(|(socket, _)| socket);
     assert_eq!(status(wrong), 401);
     let (code, minted) = post(&simulator, "/api/v1/ws/token", &json!({ "scope": "commerce", "ttl_seconds": 60 })).await;
     assert_eq!(code, 200);
     let data = &minted["data"];
-    assert_eq!(data["ws_url"], simulator.stream_url());
+    assert_eq!(data["ws_url"], simulator.websocket_url());
     let url = format!("{}?token={}", data["ws_url"].as_str().unwrap(), data["token"].as_str().unwrap());
     let (mut socket, _) = connect_async(url).await.unwrap();
     simulator.create_order().unwrap();

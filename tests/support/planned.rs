@@ -2,11 +2,12 @@
 
 use bytes::BytesMut;
 use futures::FutureExt;
-use pepay_relay::config::Environment;
-use pepay_relay::legs::progress::Progress;
-use pepay_relay::legs::{Arrival, Intake, IntakeReceiver, Leg};
+use pepay_relay::labels::Leg;
+use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::normalize;
-use pepay_relay::relay::core::{Core, Item, Now, Settings};
+use pepay_relay::provider::Environment;
+use pepay_relay::relay::planner::{Item, Now, Planner, Settings};
+use pepay_relay::relay::progress::Progress;
 use pepay_relay::relay::{Versions, Window};
 use std::time::Duration;
 
@@ -29,14 +30,14 @@ pub fn values() -> normalize::Settings {
 }
 
 /// A core whose window holds `ids`, and that writes the newest event of each order once more where `orders_latest`.
-pub fn core(ids: u64, orders_latest: bool) -> Core {
+pub fn core(ids: u64, orders_latest: bool) -> Planner {
     let settings = Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true };
     let (day, seed) = (Duration::from_secs(86_400), [1, 2]);
     let mut window = Window::new(day, usize::MAX, seed);
     for id in 0..ids {
         window.remember(&id.to_le_bytes(), NOW.ms);
     }
-    Core::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default())
+    Planner::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default())
 }
 
 /// An intake that nobody else uses.

@@ -177,16 +177,16 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 
 /// The settings as a file.
 fn settings(config: &Config) -> String {
-    let Config { name, provider, stream, webhook, backfill, dedup, intake, kafka, admin, shutdown, .. } = config;
+    let Config { name, provider, websocket, webhook, backfill, dedup, intake, kafka, admin, shutdown, .. } = config;
     let ms = Duration::as_millis;
-    let (api_url, stream_url, topics) = (&provider.api_url, &provider.stream_url, &kafka.topics);
+    let (api_url, websocket_url, topics) = (&provider.api_url, &provider.websocket_url, &kafka.topics);
     let file = |name: &str, path: &Option<PathBuf>| {
         path.as_ref().map_or_else(String::new, |path| format!("{name} = \"{}\"\n", path.display()))
     };
     let mut text = format!(
         "name = \"{name}\"\n\
-         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{stream_url}\"\nenvironment = \"devnet\"\n{}\
-         [stream]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
+         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
+         [websocket]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
          [webhook]\n{}listen = \"{}\"\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
@@ -195,11 +195,11 @@ fn settings(config: &Config) -> String {
          [shutdown]\ndeadline = \"{}ms\"\n\
          [kafka]\nbootstrap_servers = \"{}\"\n",
         file("api_key_file", &config.secret_files.api_key),
-        ms(&stream.ping_interval),
-        ms(&stream.idle_timeout),
-        ms(&stream.backoff_min),
-        ms(&stream.backoff_max),
-        stream.frame_bytes_max >> 10,
+        ms(&websocket.ping_interval),
+        ms(&websocket.idle_timeout),
+        ms(&websocket.backoff_min),
+        ms(&websocket.backoff_max),
+        websocket.frame_bytes_max >> 10,
         file("secrets_file", &config.secret_files.webhook),
         webhook.listen,
         webhook.connections_per_address_max,

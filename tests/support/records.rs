@@ -1,7 +1,7 @@
 //! What a consumer sees that reads only committed records.
 
 use pepay_relay::config::Config;
-use pepay_relay::kafka::Topic;
+use pepay_relay::labels::Topic;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;

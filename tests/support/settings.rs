@@ -1,6 +1,7 @@
 //! Settings of a relay under test.
 
 use pepay_relay::config::*;
+use pepay_relay::provider::Environment;
 use std::time::Duration;
 
 /// Settings of relay `name` on the broker at `bootstrap`, with topics of its own and a provider that nobody reaches.
@@ -10,7 +11,7 @@ pub fn config(bootstrap: &str, name: &str) -> Config {
     let mut config = Config::minimal(Environment::Devnet, bootstrap);
     config.name = name.to_owned();
     config.provider.api_url = "http://127.0.0.1:1".to_owned();
-    config.provider.stream_url = "ws://127.0.0.1:1".to_owned();
+    config.provider.websocket_url = "ws://127.0.0.1:1".to_owned();
     config.webhook.listen = loopback;
     config.admin.listen = loopback;
     config.backfill.first_start = Duration::ZERO;

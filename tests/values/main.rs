@@ -8,8 +8,8 @@ mod snapshots;
 mod spelling;
 mod wire;
 
-use pepay_relay::config::Environment;
 use pepay_relay::normalize::{Kind, Normalized, Rejection, Settings, normalize, schemas};
+use pepay_relay::provider::Environment;
 use pepay_relay::provider::event::decode;
 use serde_json::Value;
 use std::path::{Path, PathBuf};

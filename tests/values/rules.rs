@@ -1,8 +1,8 @@
 //! The rules of values one by one: what is read from where, what wins, what goes to `extra`, what is left out.
 
 use super::{Value, event, event_with, settings, value_of, value_with};
-use pepay_relay::config::Environment;
 use pepay_relay::normalize::{Kind, normalize};
+use pepay_relay::provider::Environment;
 use pepay_relay::provider::event::{Reason, decode};
 use serde_json::json;
 

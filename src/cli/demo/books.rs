@@ -2,7 +2,7 @@
 
 use crate::cli::output::table;
 use crate::kafka::consume::Consumed;
-use crate::legs::{Leg, Outcome};
+use crate::labels::{Leg, Outcome};
 use crate::simulator::Simulator;
 use crate::telemetry::Metrics;
 use comfy_table::{CellAlignment, Table};

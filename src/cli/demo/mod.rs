@@ -11,13 +11,15 @@ mod story;
 use super::args;
 use super::line::{LineInput, render};
 use super::output::{Output, paint};
-use crate::config::{Config, Environment, Secrets};
+use crate::config::{Config, Secrets};
 use crate::daemon::{Daemon, Setup};
 use crate::exit::Exit;
+use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
 use crate::kafka::consume::{Consumed, Follow, From};
 use crate::kafka::embedded::Embedded;
-use crate::kafka::{Broker, Topic};
+use crate::labels::Topic;
+use crate::provider::Environment;
 use crate::simulator::{Options, Simulator};
 use crate::telemetry::Phase;
 use books::Ledger;
@@ -135,7 +137,7 @@ impl Stage {
         let secret = self.simulator.webhook_secret().to_owned();
         for (name, value) in [
             ("provider", self.simulator.api_url()),
-            ("stream", self.simulator.stream_url()),
+            ("stream", self.simulator.websocket_url()),
             ("API key", self.simulator.api_key().to_owned()),
             ("webhook secret", secret),
             ("Kafka", self.kafka.bootstrap_servers().to_owned()),
@@ -233,11 +235,11 @@ fn config(simulator: &Simulator) -> Config {
     let mut config = Config::minimal(Environment::Devnet, "");
     config.name = "demo".to_owned();
     config.provider.api_url = simulator.api_url();
-    config.provider.stream_url = simulator.stream_url();
+    config.provider.websocket_url = simulator.websocket_url();
     config.webhook.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.admin.listen = config.webhook.listen;
-    config.stream.backoff_min = Duration::from_millis(200);
-    config.stream.backoff_max = Duration::from_secs(1);
+    config.websocket.backoff_min = Duration::from_millis(200);
+    config.websocket.backoff_max = Duration::from_secs(1);
     config.backfill.every = Duration::from_secs(2);
     config.backfill.overlap = Duration::from_millis(1500);
     config.kafka.partitions = 3;

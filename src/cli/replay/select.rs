@@ -96,7 +96,7 @@ impl Wanted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Environment;
+    use crate::provider::Environment;
 
     #[test]
     fn an_order_has_its_events_and_those_of_its_invoice() {

@@ -3,7 +3,7 @@
 use crate::cli::output::Output;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::kafka::Topic;
+use crate::labels::Topic;
 use crate::relay::replay::Again;
 use crate::telemetry::foreign;
 use serde_json::json;
@@ -191,7 +191,7 @@ fn progress(what: &str, share: Option<f64>, count: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Environment;
+    use crate::provider::Environment;
     use crate::provider::event::Reason;
 
     #[test]

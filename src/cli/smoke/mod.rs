@@ -14,10 +14,12 @@ use super::replay::About;
 use super::webhook::{Answer, address, post, signed};
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
-use crate::config::{Config, Environment, Secrets};
+use crate::config::{Config, Secrets};
 use crate::daemon::{Reach, core_settings};
 use crate::exit::Exit;
-use crate::kafka::{Topic, topics};
+use crate::kafka::topics;
+use crate::labels::Topic;
+use crate::provider::Environment;
 use crate::provider::order_list::order_of_event;
 use crate::provider::rest::{Customer, EventQuery, Rest};
 use crate::telemetry::foreign;
@@ -107,14 +109,14 @@ async fn walk(
         Some(id) => report.tell("customer", Ok(format!("by customer id, `{}`", foreign(id))))?,
         None => report.not_checked("customer", "name one with commerce.customer_id, so that it stays the same")?,
     }
-    match config.stream.enabled {
+    match config.websocket.enabled {
         true => {
             let probed = Reach::new(config, secrets)?.dialer(config).probe().await;
-            let url = config.provider.stream_url.clone();
+            let url = config.provider.websocket_url.clone();
             let wrong = |error: String| Wrong::new(error.as_str(), stream_remedy(&error));
             report.tell("stream", probed.map(|()| url).map_err(wrong))?;
         }
-        false => report.not_checked("stream", "turned off by stream.enabled")?,
+        false => report.not_checked("stream", "turned off by websocket.enabled")?,
     }
     *stage = Stage::Opening;
     *stage = Stage::Open(Witness::open(settings, own).await.map(Box::new));

@@ -9,8 +9,8 @@ use crate::exit::Exit;
 use crate::kafka::client::Tuning;
 use crate::kafka::consume::{Consumed, Follow, From};
 use crate::kafka::errors::StartError;
-use crate::kafka::{Broker, Topic, topics};
-use crate::legs::{Leg, Outcome};
+use crate::kafka::{Broker, topics};
+use crate::labels::{Leg, Outcome, Topic};
 use crate::telemetry::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -217,7 +217,7 @@ pub(super) fn occasional(config: &Config) -> Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Environment;
+    use crate::provider::Environment;
 
     #[test]
     fn a_relay_for_the_occasion_shares_nothing_with_the_running_one() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::table::find;
+use crate::provider::Environment;
 use std::path::Path;
 
 /// The example file: every key of the table in its order, commented out (`#key = value`) unless it is required.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::secrets::{read_api_key, read_webhook};
+use crate::provider::Environment;
 use secrecy::{ExposeSecret, SecretString};
 
 fn api_key(config: &Config, sources: &Sources) -> Result<SecretString, Mistakes> {

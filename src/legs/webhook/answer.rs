@@ -1,6 +1,6 @@
 //! Every answer that a webhook can get: status, JSON body, headers (README, "Webhook answers").
 
-use crate::legs::Outcome;
+use crate::labels::Outcome;
 use crate::provider::signature::Refusal;
 use crate::telemetry::Phase;
 use bytes::Bytes;
@@ -45,7 +45,7 @@ impl Answer {
         match outcome {
             Outcome::Published | Outcome::Ignored | Outcome::DeadLettered => Self::Accepted,
             Outcome::Duplicate => Self::Duplicate,
-            // The relay rejects nothing: that happens at this door. Neither outcome took the event.
+            // The relay rejects nothing: that happens at this handler. Neither outcome took the event.
             Outcome::Failed | Outcome::Rejected => Self::Stopping,
         }
     }

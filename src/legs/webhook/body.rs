@@ -3,7 +3,7 @@
 //! [`Unverified`] and [`Verified`] are two types, and the second is made only by a right signature.
 
 use super::answer::Answer;
-use super::place::Place;
+use super::slot::Slot;
 use crate::provider::signature::{self, Refusal};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -52,7 +52,7 @@ impl Unverified {
         bytes_max: usize,
         within: Duration,
         budget: &Budget,
-        place: &Place,
+        slot: &Slot,
     ) -> Result<Self, Answer> {
         // What `Content-Length` announces, refused before a byte of it is read.
         if body.size_hint().lower() > bytes_max as u64 {
@@ -63,7 +63,7 @@ impl Unverified {
         if let Some(done) = all.as_mut().now_or_never() {
             return done;
         }
-        place.unfinished();
+        slot.unfinished();
         timeout(within, all).await.unwrap_or(Err(Answer::BodyTimeout))
     }
 

@@ -1,7 +1,7 @@
 //! One connection of the webhook listener: TLS, requests one after the other, and an end that the peer can read.
 
-use super::door::Door;
-use super::place::Place;
+use super::handler::Handler;
+use super::slot::Slot;
 use crate::config;
 use crate::telemetry::Metrics;
 use futures::StreamExt;
@@ -45,7 +45,7 @@ const LIFE_MAX: Duration = Duration::from_secs(300);
 /// What all connections share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    pub(super) door: Arc<Door>,
+    pub(super) handler: Arc<Handler>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) limits: Arc<config::Webhook>,
     pub(super) stop: CancellationToken,
@@ -58,36 +58,36 @@ impl Shared {
         socket: TcpStream,
         tls: Option<Arc<rustls::ServerConfig>>,
         peer: IpAddr,
-        place: Place,
+        slot: Slot,
     ) {
         // An answer must not wait for company; a socket that refuses the option works without it.
         let _ = socket.set_nodelay(true);
-        let place = Arc::new(place);
-        let Some(tls) = tls else { return self.requests(socket, peer, place).await };
+        let slot = Arc::new(slot);
+        let Some(tls) = tls else { return self.requests(socket, peer, slot).await };
         let handshake = timeout(self.limits.body_timeout, TlsAcceptor::from(tls).accept(socket));
         tokio::select! {
             biased;
             () = self.stop.cancelled() => {}
             shaken = handshake => match shaken {
-                Ok(Ok(stream)) => self.requests(stream, peer, place).await,
+                Ok(Ok(stream)) => self.requests(stream, peer, slot).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "webhook TLS handshake failed"),
                 Err(_) => tracing::debug!(%peer, "webhook TLS handshake took too long"),
             }
         }
     }
 
-    async fn requests<I>(&self, io: I, peer: IpAddr, place: Arc<Place>)
+    async fn requests<I>(&self, io: I, peer: IpAddr, slot: Arc<Slot>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let open = Arc::new(AtomicUsize::new(0));
         let service = service_fn(|request| {
             let request = Open::new(&open, request);
-            let (door, place) = (Arc::clone(&self.door), Arc::clone(&place));
+            let (handler, slot) = (Arc::clone(&self.handler), Arc::clone(&slot));
             Box::pin(async move {
                 let Open { request, count: _count } = request;
-                let answer = door.answer(peer, request, &place).await;
-                place.answered();
+                let answer = handler.answer(peer, request, &slot).await;
+                slot.answered();
                 Ok::<_, Infallible>(answer.into_response())
             })
         });
@@ -121,7 +121,7 @@ impl Shared {
             self.metrics.webhook_response(431);
         }
         // hyper may have answered by itself.
-        place.answered();
+        slot.answered();
         linger(connection.into_parts().io.into_inner(), &self.stop).await;
     }
 }

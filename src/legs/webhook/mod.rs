@@ -3,12 +3,12 @@
 //! `room` says who has a place (`place` holds it), `connection` serves a peer, `door` judges a request, `body` turns a
 //! stranger's bytes into the provider's, `answer` lists what may be said. Binding is apart from serving, so that a taken port is a mistake at start.
 
+mod admission;
 mod answer;
 mod body;
 mod connection;
-mod door;
-mod place;
-mod room;
+mod handler;
+mod slot;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
@@ -17,9 +17,9 @@ use super::{Intake, Leg};
 use crate::config;
 use crate::telemetry::{Health, LegState, Metrics};
 use connection::Shared;
-use door::Door;
-use place::{NoPlace, Places};
+use handler::Handler;
 use secrecy::SecretString;
+use slot::{NoSlot, Slots};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -102,8 +102,8 @@ impl Webhook {
         health.set_leg(Leg::Webhook, LegState::Connected);
         metrics.leg_connected(Leg::Webhook, true);
         let limits = Arc::new(settings.clone());
-        let door = Arc::new(Door::new(settings, secrets, intake, health, Arc::clone(&metrics)));
-        Ok(Listening { listener, address, certificates, shared: Shared { door, metrics, limits, stop } })
+        let handler = Arc::new(Handler::new(settings, secrets, intake, health, Arc::clone(&metrics)));
+        Ok(Listening { listener, address, certificates, shared: Shared { handler, metrics, limits, stop } })
     }
 }
 
@@ -133,20 +133,20 @@ impl Listening {
     /// made free (`room`); all others wait in the system's backlog.
     pub async fn serve(self) {
         let Self { listener, certificates, shared, .. } = self;
-        let places = Places::new(shared.limits.connections_max, shared.limits.connections_per_address_max);
+        let slots = Slots::new(shared.limits.connections_max, shared.limits.connections_per_address_max);
         let mut connections = JoinSet::new();
         let mut at_door: Option<(TcpStream, IpAddr)> = None;
         loop {
             let mut again = Instant::now();
             if let Some((socket, peer)) = at_door.take() {
-                match places.take(peer) {
-                    Ok((place, task)) => {
-                        let serve = shared.clone().serve(socket, certificates.current(), peer, place);
+                match slots.take(peer) {
+                    Ok((slot, task)) => {
+                        let serve = shared.clone().serve(socket, certificates.current(), peer, slot);
                         // It is set once.
                         let _ = task.set(connections.spawn(serve));
                     }
-                    Err(NoPlace::TooMany) => tracing::debug!(%peer, "webhook connection over the limit of its address"),
-                    Err(NoPlace::Full(later)) => {
+                    Err(NoSlot::TooMany) => tracing::debug!(%peer, "webhook connection over the limit of its address"),
+                    Err(NoSlot::Full(later)) => {
                         at_door = Some((socket, peer));
                         again = later.into();
                     }

@@ -4,10 +4,11 @@ use super::dial::Pulse;
 use super::ending::{Finished, broken, close, ended_by, say_goodbye};
 use super::{Dialer, Websocket};
 use crate::clock::now_ms;
-use crate::legs::hold::Hold;
-use crate::legs::progress::Note;
-use crate::legs::session::End;
-use crate::legs::{IntakeClosed, Leg, Outcome, PAUSE_VISIBLE};
+use crate::labels::{Leg, Outcome};
+use crate::legs::Note;
+use crate::legs::websocket::hold::Hold;
+use crate::legs::websocket::reconnect::End;
+use crate::legs::{IntakeClosed, PAUSE_VISIBLE};
 use crate::provider::frame::{self, Frame};
 use crate::provider::rest::foreign;
 use crate::telemetry::LegState;
@@ -246,7 +247,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// Hands a delivery to the intake. While that is full nothing is read, so that the provider feels it.
     ///
-    /// A wait beyond `stream.idle_timeout` closes the connection on purpose, since an unread one would be cut by
+    /// A wait beyond `websocket.idle_timeout` closes the connection on purpose, since an unread one would be cut by
     /// the peer anyway; the delivery in hand still waits for its room, and the next connection waits behind it.
     async fn deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
         let leg = self.leg;
@@ -339,10 +340,9 @@ mod tests {
     use super::super::ending::CLOSE_WAIT;
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{Stream, StreamAuth};
+    use crate::config::{self, WebsocketAuth};
     use crate::legs::Intake;
-    use crate::legs::backfill::Walks;
-    use crate::legs::progress::Position;
+    use crate::legs::{Position, Walks};
     use crate::provider::{rest::Rest, tls};
     use crate::telemetry::{Health, Metrics};
     use secrecy::SecretString;
@@ -356,10 +356,10 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(60);
 
     fn leg() -> Websocket {
-        let settings = Stream {
+        let settings = config::Websocket {
             enabled: true,
             types: Vec::new(),
-            auth: StreamAuth::Key,
+            auth: WebsocketAuth::Key,
             ping_interval: Duration::from_secs(20),
             idle_timeout: IDLE,
             backoff_min: Duration::from_millis(500),
@@ -369,9 +369,9 @@ mod tests {
         let api_key = watch::channel(SecretString::from("ck_test")).1;
         let (tls, clock) = (tls::client_config().unwrap(), Arc::new(Clock::default()));
         let rest = Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
-        let stream_url = "ws://127.0.0.1:1/".to_owned();
+        let websocket_url = "ws://127.0.0.1:1/".to_owned();
         Websocket {
-            dialer: Dialer { stream_url, settings, rest: Arc::new(rest), api_key, tls },
+            dialer: Dialer { websocket_url, settings, rest: Arc::new(rest), api_key, tls },
             hold_max: Duration::ZERO,
             position: watch::channel(Position::default()).1,
             walks: Walks::default(),

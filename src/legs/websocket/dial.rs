@@ -2,8 +2,8 @@
 
 use super::{Dialer, Ended};
 use crate::clock::now_ms;
-use crate::config::StreamAuth;
-use crate::legs::session::End;
+use crate::config::WebsocketAuth;
+use crate::legs::websocket::reconnect::End;
 use crate::provider::rest::{RestError, foreign, key_header};
 use crate::provider::{EventId, errors, http_time};
 use reqwest::Url;
@@ -37,10 +37,10 @@ impl Dialer {
     pub(super) async fn dial(&mut self, since: Option<EventId>) -> Result<(Stream, Pulse), Ended> {
         let key = self.api_key.borrow_and_update().clone();
         let token = match self.settings.auth {
-            StreamAuth::Key => None,
-            StreamAuth::Token => Some(self.rest.mint_ws_token().await.map_err(without_token)?),
+            WebsocketAuth::Key => None,
+            WebsocketAuth::Token => Some(self.rest.mint_ws_token().await.map_err(without_token)?),
         };
-        let base = parsed(&self.stream_url)?;
+        let base = parsed(&self.websocket_url)?;
         let url = match token.as_ref().and_then(|token| token.ws_url.as_deref()) {
             Some(given) => trusted(given, base),
             None => base,
@@ -70,7 +70,7 @@ impl Dialer {
 }
 
 fn parsed(url: &str) -> Result<Url, Ended> {
-    Url::parse(url).map_err(|error| Ended::new(End::ConnectFailed, format!("provider.stream_url: {error}")))
+    Url::parse(url).map_err(|error| Ended::new(End::ConnectFailed, format!("provider.websocket_url: {error}")))
 }
 
 /// The address of a token's answer, if it leads to where the settings lead; else the settings' own. A token is
@@ -79,7 +79,7 @@ fn trusted(given: &str, base: Url) -> Url {
     match Url::parse(given) {
         Ok(url) if url.origin() == base.origin() && url.origin().is_tuple() => url,
         _ => {
-            tracing::warn!("the provider's ws_url has another origin than provider.stream_url; it is not used");
+            tracing::warn!("the provider's ws_url has another origin than provider.websocket_url; it is not used");
             base
         }
     }
@@ -107,7 +107,7 @@ fn request(url: &Url, key: Option<&SecretString>) -> Result<Request, Ended> {
     let mut request = url
         .as_str()
         .into_client_request()
-        .map_err(|_| Ended::new(End::ConnectFailed, "provider.stream_url is no ws or wss address"))?;
+        .map_err(|_| Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address"))?;
     request
         .headers_mut()
         .insert(USER_AGENT, HeaderValue::from_static(concat!("pepay-relay/", env!("CARGO_PKG_VERSION"))));
@@ -145,7 +145,7 @@ fn refused(error: &Error) -> Ended {
             Ended::new(End::Http { status, retry_after }, foreign(&format!("HTTP {status}: {said}")))
         }
         // Its text would hold the address, and with it a token.
-        Error::Url(_) => Ended::new(End::ConnectFailed, "provider.stream_url is no ws or wss address"),
+        Error::Url(_) => Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address"),
         tungstenite::Error::Io(error) => failed(error),
         other => Ended::new(End::ConnectFailed, foreign(&other.to_string())),
     }

@@ -1,7 +1,7 @@
 //! How a connection ends: what the cause was, and what the peer is told.
 
 use super::Ended;
-use crate::legs::session::End;
+use crate::legs::websocket::reconnect::End;
 use crate::provider::rest::foreign;
 use futures::{SinkExt, StreamExt};
 use std::ops::ControlFlow;

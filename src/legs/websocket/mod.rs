@@ -1,24 +1,25 @@
 //! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
 //!
-//! `dial` makes one connection, `connection` lives through it, `ending` ends it, [`super::session`] decides what that means.
+//! `dial` makes one connection, `connection` lives through it, `ending` ends it, [`reconnect`] decides what that means.
 //! Deduplication is not its business. It tells when it was away, and holds its frames back until the walk that
 //! fetches what it missed is out.
 
 mod connection;
 mod dial;
 mod ending;
+pub mod hold;
+pub mod reconnect;
 
-use super::backfill::Walks;
-use super::progress::{Note, Position};
-use super::session::{End, Retry, Session};
-use super::{Cause, Intake, Leg};
+use super::{Intake, Note, Position, Walks};
 use crate::clock::{Clock, now_ms};
-use crate::config::{Stream, StreamAuth};
+use crate::config::{self, WebsocketAuth};
+use crate::labels::{Cause, Leg};
 use crate::provider::EventId;
 use crate::provider::rest::Rest;
 use crate::telemetry::{Health, LegState, Metrics};
 use connection::Connection;
 use ending::Finished;
+use reconnect::{End, Reconnect, Retry};
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,12 +54,12 @@ pub struct Websocket {
 #[derive(Debug)]
 pub struct Dialer {
     /// The stream's address, `ws` or `wss`.
-    pub stream_url: String,
-    /// `[stream]`
-    pub settings: Stream,
+    pub websocket_url: String,
+    /// `[websocket]`
+    pub settings: config::Websocket,
     /// The commerce key. Each send is a nudge: it ends the wait after a refusal, whether or not the key changed.
     pub api_key: watch::Receiver<SecretString>,
-    /// Mints tokens when `stream.auth` is `token`.
+    /// Mints tokens when `websocket.auth` is `token`.
     pub rest: Arc<Rest>,
     /// For `wss`.
     pub tls: Arc<rustls::ClientConfig>,
@@ -103,9 +104,9 @@ impl Dialer {
 impl Websocket {
     /// Runs until `stop` is cancelled or the intake closes. Nothing that the provider does ends it.
     pub async fn run(mut self) {
-        let Stream { backoff_min, backoff_max, auth, .. } = self.dialer.settings;
+        let config::Websocket { backoff_min, backoff_max, auth, .. } = self.dialer.settings;
         let started = Instant::now().into_std();
-        let mut session = Session::new(backoff_min, backoff_max, auth == StreamAuth::Token, started);
+        let mut session = Reconnect::new(backoff_min, backoff_max, auth == WebsocketAuth::Token, started);
         let mut down = None;
         let mut ask_since = true;
         while !self.stop.is_cancelled() {
@@ -123,7 +124,7 @@ impl Websocket {
             self.say_disconnected(&ended, retry, &mut down);
             if let Some(Stood { heard_at_ms, .. }) = stood {
                 // An intake that is closed takes nothing more, and needs no gap.
-                let _ = self.intake.note(Note::StreamDown { cause: retry.cause, at_ms: heard_at_ms });
+                let _ = self.intake.note(Note::WebsocketDown { cause: retry.cause, at_ms: heard_at_ms });
             }
             self.wait(retry).await;
         }
@@ -133,7 +134,7 @@ impl Websocket {
     /// One connection from its making to its end, and how it stood if it came about; `None` when the leg is to stop.
     async fn attempt(
         &mut self,
-        session: &Session,
+        session: &Reconnect,
         since: Option<EventId>,
         down: &mut Option<Cause>,
     ) -> Option<(Ended, Option<Stood>)> {
@@ -155,7 +156,7 @@ impl Websocket {
         tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");
         *down = None;
         // What came between the last connection and this one is asked of the log; frames wait for it.
-        let _ = self.intake.note(Note::StreamUp { at_ms: self.clock.provider_ms() });
+        let _ = self.intake.note(Note::WebsocketUp { at_ms: self.clock.provider_ms() });
         let walk = self.walks.ask();
         let mut connection = Connection::new(stream, pulse.clone(), self, walk);
         let finished = connection.live().await;

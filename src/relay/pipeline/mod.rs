@@ -5,9 +5,9 @@
 //!
 //! A batch that Kafka refuses for the size or shape of a record is sent again in halves, down to the one delivery at
 //! fault, which becomes a dead letter; a broker's limit is on what arrives together, so a thousand small records can
-//! be refused for ever when they are only sent again as they were. Pure, like the core.
+//! be refused for ever when they are only sent again as they were. Pure, like the planner.
 
-use super::core::{Core, Item, Now, Plan, Told};
+use super::planner::{Item, Now, Plan, Planner, Settled};
 use crate::kafka::{Batch, Marks};
 use crate::legs::Delivery;
 use std::collections::VecDeque;
@@ -30,10 +30,10 @@ pub struct NoWayOut {
     pub detail: String,
 }
 
-/// The core, the batch with Kafka, the batch being planned, and what waits to be planned.
+/// The planner, the batch with Kafka, the batch being planned, and what waits to be planned.
 #[derive(Debug)]
-pub struct Engine {
-    core: Core,
+pub struct Pipeline {
+    planner: Planner,
     /// Deliveries to be planned before any new one; filled only when a batch is refused.
     queue: VecDeque<Item>,
     /// Lengths of the parts of a refused batch that stand at the head of the queue, each to be sent alone.
@@ -46,16 +46,16 @@ pub struct Engine {
     spare: Plan,
 }
 
-impl Engine {
+impl Pipeline {
     /// Nothing planned, nothing sent.
-    pub fn new(core: Core) -> Self {
-        let open = core.begin(Plan::default());
-        Self { core, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Plan::default() }
+    pub fn new(planner: Planner) -> Self {
+        let open = planner.begin(Plan::default());
+        Self { planner, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Plan::default() }
     }
 
-    /// The core, to look at.
-    pub fn core(&self) -> &Core {
-        &self.core
+    /// The planner, to look at.
+    pub fn planner(&self) -> &Planner {
+        &self.planner
     }
 
     /// How many new deliveries may be added now.
@@ -70,24 +70,24 @@ impl Engine {
     }
 
     /// Plans a delivery or a note; there must be [`room`](Self::room).
-    pub fn add(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Told<'_>)) {
+    pub fn add(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Settled<'_>)) {
         self.plan(item, now, tell);
     }
 
     /// The batch to send now, and the marks for its checkpoint; none while one is with Kafka or nothing is planned.
-    pub fn next(&mut self, now: Now, tell: &mut impl FnMut(Told<'_>)) -> Option<(Batch, Marks)> {
+    pub fn next(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) -> Option<(Batch, Marks)> {
         while self.sent.is_none() {
             self.plan_queue(now, tell);
             if self.open.is_empty() {
                 return None;
             }
-            let marks = self.core.marks();
-            let fresh = self.core.begin(std::mem::take(&mut self.spare));
+            let marks = self.planner.marks();
+            let fresh = self.planner.begin(std::mem::take(&mut self.spare));
             let mut plan = std::mem::replace(&mut self.open, fresh);
             if plan.batch.is_empty() {
                 // Copies only, whose first ones stand by now, or notes, which the next checkpoint will hold: a note
                 // that is lost with the relay is covered by the gap that a restart opens.
-                self.spare = self.core.commit(plan, now.ms, &mut *tell);
+                self.spare = self.planner.commit(plan, now.ms, &mut *tell);
                 continue;
             }
             let batch = std::mem::take(&mut plan.batch);
@@ -98,10 +98,10 @@ impl Engine {
     }
 
     /// The batch with Kafka stands since `at_ms`.
-    pub fn committed(&mut self, batch: Batch, at_ms: i64, tell: &mut impl FnMut(Told<'_>)) {
+    pub fn committed(&mut self, batch: Batch, at_ms: i64, tell: &mut impl FnMut(Settled<'_>)) {
         if let Some(mut plan) = self.sent.take() {
             plan.batch = batch;
-            self.spare = self.core.commit(plan, at_ms, tell);
+            self.spare = self.planner.commit(plan, at_ms, tell);
         }
     }
 
@@ -113,7 +113,7 @@ impl Engine {
         self.requeue(open);
         let count = self.requeue(sent);
         self.spare.batch = batch;
-        self.open = self.core.begin(std::mem::take(&mut self.spare));
+        self.open = self.planner.begin(std::mem::take(&mut self.spare));
         match self.queue.front_mut() {
             Some(Item::Delivery(_, refused)) if count == 1 => {
                 if refused.replace(detail.to_owned()).is_some() {
@@ -146,11 +146,11 @@ impl Engine {
 
     /// Forgets what is older than the window; returns how many ids were forgotten before their time.
     pub fn expire(&mut self, now_ms: i64) -> u64 {
-        self.core.expire(now_ms)
+        self.planner.expire(now_ms)
     }
 
     /// Plans what was refused before, one part a batch; the rest once all parts stand.
-    fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Told<'_>)) {
+    fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) {
         while self.open.is_empty() && !self.queue.is_empty() {
             let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX);
             for _ in 0..count {
@@ -163,16 +163,16 @@ impl Engine {
         }
     }
 
-    fn plan(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Told<'_>)) {
-        if let Some((delivery, fate)) = self.core.add(&mut self.open, item, now) {
-            tell(Told::Delivery(delivery, fate, None));
+    fn plan(&mut self, item: Item, now: Now, tell: &mut impl FnMut(Settled<'_>)) {
+        if let Some((delivery, fate)) = self.planner.add(&mut self.open, item, now) {
+            tell(Settled::Delivery(delivery, fate, None));
         }
     }
 
     /// Rolls a plan back to the head of the queue; returns how many deliveries it had.
     fn requeue(&mut self, plan: Plan) -> usize {
         let count = plan.len();
-        let items = self.core.roll_back(plan);
+        let items = self.planner.roll_back(plan);
         for item in items.rev() {
             self.queue.push_front(item);
         }

@@ -2,10 +2,11 @@
 
 use super::answer::Answer;
 use super::body::{Budget, Unverified, Verified};
-use super::place::Place;
+use super::slot::Slot;
 use crate::clock::now_ms;
 use crate::config;
-use crate::legs::{Intake, IntakeFull, Leg, Outcome};
+use crate::labels::{Leg, Outcome};
+use crate::legs::{Intake, IntakeFull};
 use crate::provider::signature::Refusal;
 use crate::telemetry::{Health, Metrics, RateLimited};
 use hyper::body::Incoming;
@@ -23,7 +24,7 @@ const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// What every request shares.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(super) struct Handler {
     settings: config::Webhook,
     secrets: watch::Receiver<Arc<[SecretString]>>,
     intake: Intake,
@@ -33,7 +34,7 @@ pub(super) struct Door {
     rejected: Mutex<RateLimited>,
 }
 
-impl Door {
+impl Handler {
     pub(super) fn new(
         settings: config::Webhook,
         secrets: watch::Receiver<Arc<[SecretString]>>,
@@ -54,9 +55,9 @@ impl Door {
     }
 
     /// The answer to a request of `peer`, counted. The peer keeps its `place` once nothing more of the request is wanted.
-    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>, place: &Place) -> Answer {
-        let admitted = self.admitted(peer, request, place).await;
-        place.answering().await;
+    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Answer {
+        let admitted = self.admitted(peer, request, slot).await;
+        slot.answering().await;
         let answer = match admitted {
             Ok(verified) => self.settled(verified).await,
             Err(answer) => answer,
@@ -66,7 +67,7 @@ impl Door {
     }
 
     /// Everything up to a right signature.
-    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>, place: &Place) -> Result<Verified, Answer> {
+    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Result<Verified, Answer> {
         let (head, body) = request.into_parts();
         if head_bytes(&head) > self.settings.header_bytes_max {
             return Err(Answer::HeadersTooLarge);
@@ -81,7 +82,7 @@ impl Door {
             return Err(answer);
         }
         let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.settings;
-        let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget, place).await?;
+        let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget, slot).await?;
         // A lock on the channel must not be held while a body is hashed.
         let secrets = Arc::clone(&self.secrets.borrow());
         body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {
@@ -100,14 +101,14 @@ impl Door {
         let received_at_ms = now_ms();
         self.health.heard(Leg::Webhook, received_at_ms);
         let bytes = verified.into_bytes();
-        let room = match self.intake.try_reserve(bytes.len()) {
-            Ok(room) => room,
+        let reservation = match self.intake.try_reserve(bytes.len()) {
+            Ok(admission) => admission,
             Err(IntakeFull::Full) => return Answer::Overloaded,
             Err(IntakeFull::Closed) => return Answer::Stopping,
         };
         let (reply, outcome) = oneshot::channel();
         self.metrics.delivery(Leg::Webhook);
-        if room.fill(bytes, received_at_ms, reply).is_err() {
+        if reservation.fill(bytes, received_at_ms, reply).is_err() {
             self.metrics.outcome(Leg::Webhook, Outcome::Failed);
             return Answer::Stopping;
         }

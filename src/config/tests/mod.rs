@@ -6,6 +6,7 @@ mod example;
 mod secrets;
 
 use super::*;
+use crate::provider::Environment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
@@ -69,7 +70,7 @@ name = "shop/1"
 [provider]
 environment = "devnet"
 api_url = "http://api.example.com"
-[stream]
+[websocket]
 ping_intervall = "20s"
 idle_timeout = 60
 [intake]
@@ -81,8 +82,8 @@ options = { acks = "1" }
     insta::assert_snapshot!(mistakes(text, &[]), @r#"
     relay.toml:2: name: is no name for a transactional id and a key; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
     relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
-    relay.toml:7: stream.ping_intervall: is no setting; did you mean stream.ping_interval?
-    relay.toml:8: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:7: stream.ping_intervall: is no setting; did you mean websocket.ping_interval?
+    relay.toml:8: websocket.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
     relay.toml:10: intake.bytes_max: is not a size; write it as "512KiB" or "64MiB", in quotes
     relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; take it out
     "#);
@@ -112,7 +113,7 @@ fn the_required_keys_alone_give_every_default() {
     let loaded = load(&case.sources).unwrap();
     assert_eq!(loaded.config, Config::minimal(Environment::Devnet, "localhost:9092"));
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.config.provider.stream_url, "wss://api-beta.pepay.io/ws/commerce/events");
+    assert_eq!(loaded.config.provider.websocket_url, "wss://api-beta.pepay.io/ws/commerce/events");
     assert_eq!(loaded.config.kafka.topics.orders_latest, "pepay.orders.latest");
     assert_eq!(loaded.config.webhook.answer_within, Duration::from_secs(8));
     assert_eq!(loaded.config.intake.bytes_max, 64 << 20);
@@ -150,9 +151,9 @@ fn unknown_keys_and_wrong_types() {
     check("[log.level]\nx = 1", "relay.toml:3: log.level: is not a text");
     check("[[admin]]", "relay.toml:3: admin: is a section");
     check("name = 1", "relay.toml:3: name: is not a text");
-    check("stream.enabled = 'yes'", "relay.toml:3: stream.enabled: is not a flag");
-    check("stream.types = 'a'", "relay.toml:3: stream.types: is not a list");
-    check("stream.types = [1]", "relay.toml:3: stream.types: is not a list");
+    check("websocket.enabled = 'yes'", "relay.toml:3: websocket.enabled: is not a flag");
+    check("websocket.types = 'a'", "relay.toml:3: websocket.types: is not a list");
+    check("websocket.types = [1]", "relay.toml:3: websocket.types: is not a list");
     check("dedup.ids_max = -1", "relay.toml:3: dedup.ids_max: is not a whole number");
     check("dedup.ids_max = 1e6", "relay.toml:3: dedup.ids_max: is not a whole number");
     check("dedup.ids_max = 1_000_000", "");
@@ -175,10 +176,10 @@ fn durations_and_sizes() {
 
 #[test]
 fn broken_toml_does_not_hide_the_other_mistakes() {
-    let text = "name = \n[stream]\nidle_timeout = 5\nidle_timeout = 6\n";
+    let text = "name = \n[websocket]\nidle_timeout = 5\nidle_timeout = 6\n";
     insta::assert_snapshot!(mistakes(text, &[]), @r#"
     relay.toml:1: is not TOML (string values must be quoted, expected literal string); see toml.io for how to write it
-    relay.toml:3: stream.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
+    relay.toml:3: websocket.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
     relay.toml:4: is not TOML (duplicate key); see toml.io for how to write it
     "#);
 }
@@ -193,8 +194,8 @@ fn rules_over_addresses() {
     check("provider.api_url = 'api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
     check("provider.api_url = 'wss://api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
     check("provider.api_url = 'https://u:p@x.io'", "relay.toml:3: provider.api_url: holds credentials");
-    check("provider.stream_url = 'wss://x.io/?token=1'", "relay.toml:3: provider.stream_url: has a query");
-    check("provider.stream_url = 'ws://x.io/'", "relay.toml:3: provider.stream_url: would send");
+    check("provider.websocket_url = 'wss://x.io/?token=1'", "relay.toml:3: provider.websocket_url: has a query");
+    check("provider.websocket_url = 'ws://x.io/'", "relay.toml:3: provider.websocket_url: would send");
     check("admin.listen = '127.0.0.1:8787'", "relay.toml:3: admin.listen: is the webhook listener's");
 }
 
@@ -210,18 +211,18 @@ fn the_stream_follows_the_address_however_that_is_spelled() {
         ("Http://LOCALHOST:443", "ws://localhost:443/ws/commerce/events"),
         ("http://[::1]:1/", "ws://[::1]:1/ws/commerce/events"),
     ];
-    for (api_url, stream_url) in cases {
+    for (api_url, websocket_url) in cases {
         let case = Case::with_secrets(&format!("{REQUIRED}provider.api_url = '{api_url}'\n"));
-        assert_eq!(settings(&case.sources).unwrap().0.provider.stream_url, stream_url, "{api_url}");
+        assert_eq!(settings(&case.sources).unwrap().0.provider.websocket_url, websocket_url, "{api_url}");
     }
 }
 
 #[test]
 fn rules_over_several_keys() {
-    check("stream.backoff_min = '1m'", "relay.toml:3: stream.backoff_min: is not at least");
-    check("stream.backoff_max = '100ms'", "relay.toml:3: stream.backoff_max: is not at least");
-    check("stream.ping_interval = '60s'", "relay.toml:3: stream.ping_interval: is not shorter");
-    check("stream.types = []", "relay.toml:3: stream.types: is not a list of at least one");
+    check("websocket.backoff_min = '1m'", "relay.toml:3: websocket.backoff_min: is not at least");
+    check("websocket.backoff_max = '100ms'", "relay.toml:3: websocket.backoff_max: is not at least");
+    check("websocket.ping_interval = '60s'", "relay.toml:3: websocket.ping_interval: is not shorter");
+    check("websocket.types = []", "relay.toml:3: websocket.types: is not a list of at least one");
     check("webhook.path = 'pepay'", "relay.toml:3: webhook.path: is no path");
     check("webhook.path = '/{any}'", "relay.toml:3: webhook.path: is no path");
     check("webhook.tls_cert_file = '/dev/null'", "relay.toml:3: webhook.tls_cert_file: stands without the other");
@@ -272,8 +273,8 @@ fn the_topic_prefix_stands_before_the_defaults_only() {
 fn the_environment_overrides_every_kind_of_key() {
     let env = [
         ("PEPAY_RELAY__NAME", "other"),
-        ("PEPAY_RELAY__STREAM__ENABLED", "false"),
-        ("PEPAY_RELAY__STREAM__TYPES", "a.*, b.*"),
+        ("PEPAY_RELAY__WEBSOCKET__ENABLED", "false"),
+        ("PEPAY_RELAY__WEBSOCKET__TYPES", "a.*, b.*"),
         ("PEPAY_RELAY__NORMALIZE__DROP", r#"["total", "items"]"#),
         ("PEPAY_RELAY__DEDUP__IDS_MAX", "5000"),
         ("PEPAY_RELAY__DEDUP__WINDOW", "1h"),
@@ -287,20 +288,20 @@ fn the_environment_overrides_every_kind_of_key() {
     let case = Case::new(REQUIRED, &env);
     let (config, warnings) = settings(&case.sources).unwrap();
     assert_eq!(warnings, []);
-    assert_eq!((config.name.as_str(), config.stream.enabled, config.dedup.ids_max), ("other", false, 5_000));
-    assert_eq!(config.stream.types, ["a.*", "b.*"]);
+    assert_eq!((config.name.as_str(), config.websocket.enabled, config.dedup.ids_max), ("other", false, 5_000));
+    assert_eq!(config.websocket.types, ["a.*", "b.*"]);
     assert_eq!(config.normalize.drop, ["total", "items"]);
     assert_eq!(config.kafka.bootstrap_servers, "a:1,b:2");
     assert_eq!(config.kafka.options, [("linger.ms".into(), "5".into()), ("client.rack".into(), "a".into())]);
     assert_eq!(config.kafka.topics.invoices, "");
     assert_eq!(config.intake.bytes_max, 128 << 20);
-    assert_eq!(config.provider.stream_url, "ws://localhost:1/ws/commerce/events");
+    assert_eq!(config.provider.websocket_url, "ws://localhost:1/ws/commerce/events");
 }
 
 #[test]
 fn a_mistake_of_the_environment_names_the_variable() {
     let env = [
-        ("PEPAY_RELAY__STREAM__ENABLED", "yes"),
+        ("PEPAY_RELAY__WEBSOCKET__ENABLED", "yes"),
         ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER", "a:1"),
         ("PEPAY_RELAY__KAFKA__PASSWORD", "hunter2"),
         ("PEPAY_RELAY__DEDUP__WINDOW", "1"),
@@ -311,7 +312,7 @@ fn a_mistake_of_the_environment_names_the_variable() {
     PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER: is no setting; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?
     PEPAY_RELAY__KAFKA__OPTIONS: kafka.options: is not a table of texts, numbers and flags; write it as { "linger.ms" = 5 }
     PEPAY_RELAY__KAFKA__PASSWORD: is a secret and no setting; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
-    PEPAY_RELAY__STREAM__ENABLED: stream.enabled: is not a flag; write it as true or false, without quotes
+    PEPAY_RELAY__WEBSOCKET__ENABLED: websocket.enabled: is not a flag; write it as true or false, without quotes
     "#);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Pure: time and randomness come as arguments, so that a thousand attempts are one loop in a test.
 
-use super::Cause;
+use crate::labels::Cause;
 use backoff::{Clock, backoff::Backoff, exponential::ExponentialBackoff};
 use std::time::{Duration, Instant};
 
@@ -36,9 +36,9 @@ pub enum End {
     Reset,
     /// The provider broke the WebSocket protocol.
     Protocol,
-    /// Nothing was heard for `stream.idle_timeout`.
+    /// Nothing was heard for `websocket.idle_timeout`.
     Silence,
-    /// A frame over `stream.frame_bytes_max`.
+    /// A frame over `websocket.frame_bytes_max`.
     TooLarge,
     /// The intake stayed full, and the relay closed the connection on purpose.
     Paused,
@@ -58,7 +58,7 @@ impl End {
 
 /// What an end means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Meaning {
     /// For metrics, logs and gaps.
     pub cause: Cause,
     /// Trying again soon would not help: the credentials or the request have to change.
@@ -70,7 +70,7 @@ pub struct Verdict {
 /// Decides what an end means: the one place that knows close codes, HTTP statuses and error codes.
 ///
 /// Neither the close codes nor the error codes are documented; unknown ones are reconnected with backoff.
-pub fn judge(end: &End) -> Verdict {
+pub fn judge(end: &End) -> Meaning {
     let (cause, retry_after) = match end {
         End::ConnectFailed => (Cause::ConnectFailed, None),
         End::Http { status, retry_after } => (http_cause(*status), *retry_after),
@@ -82,7 +82,7 @@ pub fn judge(end: &End) -> Verdict {
         End::TooLarge => (Cause::TooLarge, None),
         End::Paused => (Cause::Closed, None),
     };
-    Verdict { cause, refusal: cause == Cause::Refused, retry_after }
+    Meaning { cause, refusal: cause == Cause::Refused, retry_after }
 }
 
 fn http_cause(status: u16) -> Cause {
@@ -139,7 +139,7 @@ pub struct Retry {
 
 /// The leg's memory from one connection to the next.
 #[derive(Debug)]
-pub struct Session {
+pub struct Reconnect {
     policy: ExponentialBackoff<Frozen>,
     backoff_min: Duration,
     attempt: u32,
@@ -157,7 +157,7 @@ impl Clock for Frozen {
     }
 }
 
-impl Session {
+impl Reconnect {
     /// A session whose delays lie between `backoff_min` and `backoff_max`.
     ///
     /// `mints_tokens`: each connection has fresh credentials, so that a first refusal may only mean that they
@@ -189,7 +189,7 @@ impl Session {
     /// `random` is uniform in `0.0..1.0`. The delay is uniform between `backoff_min` and a ceiling that doubles
     /// from attempt to attempt (full jitter above a floor); a `Retry-After` wins over it.
     pub fn ended(&mut self, end: &End, lived: Duration, random: f64) -> Retry {
-        let Verdict { cause, refusal, retry_after } = judge(end);
+        let Meaning { cause, refusal, retry_after } = judge(end);
         if lived >= PROOF_OF_LIFE {
             self.policy.reset();
             self.attempt = 1;
@@ -224,8 +224,8 @@ mod tests {
     const MIN: Duration = Duration::from_millis(500);
     const MAX: Duration = Duration::from_secs(30);
 
-    fn session() -> Session {
-        Session::new(MIN, MAX, false, Instant::now())
+    fn session() -> Reconnect {
+        Reconnect::new(MIN, MAX, false, Instant::now())
     }
 
     fn http(status: u16) -> End {
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_refused_token_is_minted_anew_once() {
-        let mut session = Session::new(MIN, MAX, true, Instant::now());
+        let mut session = Reconnect::new(MIN, MAX, true, Instant::now());
         let expired = End::StreamError("TOKEN_EXPIRED".into());
         let mut refused = || session.ended(&expired, Duration::ZERO, 0.0).refused;
         assert!(!refused());
@@ -357,7 +357,7 @@ mod tests {
             walk in prop::collection::vec((ends(), 0..20_000u64, 0.0..1.0f64), 1..60),
         ) {
             let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
-            let mut session = Session::new(min, max, mints, Instant::now());
+            let mut session = Reconnect::new(min, max, mints, Instant::now());
             for (end, lived_ms, random) in walk {
                 let verdict = judge(&end);
                 let retry = session.ended(&end, Duration::from_millis(lived_ms), random);

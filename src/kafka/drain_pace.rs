@@ -29,14 +29,14 @@ const PAUSE_MAX: Duration = Duration::from_micros(250);
 /// How long the last waits lasted at least: when they were last seen unfinished. When they were found over says less: a
 /// thread that sleeps is woken late, and the later the busier the machine is.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub struct Pace {
     lasted: [[Duration; REMEMBERED]; SIZES],
     next: usize,
 }
 
 /// One wait for the broker.
 #[derive(Debug)]
-pub(super) struct Wait {
+pub struct Wait {
     size: usize,
     /// When it is to be looked at for the first time, until it has been.
     first: Option<Duration>,
@@ -46,14 +46,14 @@ pub(super) struct Wait {
 
 impl Pace {
     /// A wait for so many records begins.
-    pub(super) fn begin(&self, records: usize) -> Wait {
+    pub fn begin(&self, records: usize) -> Wait {
         let size = (usize::BITS - records.leading_zeros()) as usize % SIZES;
         let first = self.lasted[size].into_iter().min().unwrap_or_default().min(FIRST_MAX);
         Wait { size, first: Some(first), lasted: first - first / EARLIER_FRACTION }
     }
 
     /// It is over.
-    pub(super) fn over(&mut self, wait: &Wait) {
+    pub fn over(&mut self, wait: &Wait) {
         self.lasted[wait.size][self.next] = wait.lasted;
         self.next = (self.next + 1) % REMEMBERED;
     }
@@ -61,7 +61,7 @@ impl Pace {
 
 impl Wait {
     /// It is not over after `waited`: how long to sleep until the next look.
-    pub(super) fn pause(&mut self, waited: Duration) -> Duration {
+    pub fn pause(&mut self, waited: Duration) -> Duration {
         match self.first.take() {
             Some(first) => first.max(PAUSE_MIN),
             None => {

@@ -4,11 +4,15 @@
 //! Every walk begins at the same mark, `verified − overlap`, whatever started it, so that none can leave a hole that
 //! another one takes for filled. A page that cannot be had is asked for until it is there: the socket goes on meanwhile.
 
-use super::progress::{Note, Position};
-use super::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step, Walk};
-use super::{Intake, IntakeClosed, Leg, Outcome, PAUSE_VISIBLE};
+pub mod reconcile;
+mod unproven;
+pub mod walk;
+
+use super::walks::Walks;
+use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position};
 use crate::clock::{Clock, now_ms};
 use crate::config;
+use crate::labels::{Leg, Outcome};
 use crate::provider::page::{Page, decode_page};
 use crate::provider::rest::{Rest, RestError};
 use crate::telemetry::{Health, LegState, Metrics};
@@ -21,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
+use walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk};
 
 /// First wait after a page that could not be had; it doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -43,37 +48,6 @@ const NOTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often a long walk says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-
-/// Asks for walks, and waits for them: the socket holds its frames back until the walk after its reconnect is out.
-#[derive(Clone, Debug)]
-pub struct Walks {
-    asked: watch::Sender<u64>,
-    done: watch::Sender<u64>,
-}
-
-impl Default for Walks {
-    fn default() -> Self {
-        Self { asked: watch::Sender::new(0), done: watch::Sender::new(0) }
-    }
-}
-
-impl Walks {
-    /// Asks for a walk that begins from now on; the ticket is for [`Walks::wait`].
-    pub fn ask(&self) -> u64 {
-        let mut ticket = 0;
-        self.asked.send_modify(|asked| {
-            *asked += 1;
-            ticket = *asked;
-        });
-        ticket
-    }
-
-    /// Waits until a walk that began after the ticket was given is handed on.
-    pub async fn wait(&self, ticket: u64) {
-        // The sender lives in `self`, so the channel cannot close.
-        let _ = self.done.subscribe().wait_for(|done| *done >= ticket).await;
-    }
-}
 
 /// The leg and all that it needs.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Why blocking work did not come to its end.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum AskError {
     /// Kafka does not answer now; trying again is right.
     Away(String),
     /// Trying again is of no use.
@@ -15,20 +15,20 @@ pub(super) enum Trouble {
     Cancelled,
 }
 
-impl From<StartError> for Trouble {
+impl From<StartError> for AskError {
     fn from(error: StartError) -> Self {
         Self::Start(error)
     }
 }
 
-impl From<Trouble> for StartError {
-    fn from(trouble: Trouble) -> Self {
+impl From<AskError> for StartError {
+    fn from(trouble: AskError) -> Self {
         match trouble {
-            Trouble::Away(detail) => Self::Failed(format!(
+            AskError::Away(detail) => Self::Failed(format!(
                 "Kafka does not answer: {detail}; see that kafka.bootstrap_servers is right, and can be reached from here"
             )),
-            Trouble::Start(error) => error,
-            Trouble::Cancelled => Self::Failed("stopped while waiting for Kafka".to_owned()),
+            AskError::Start(error) => error,
+            AskError::Cancelled => Self::Failed("stopped while waiting for Kafka".to_owned()),
         }
     }
 }
@@ -52,16 +52,16 @@ impl Cancel {
     }
 
     /// Waits, at most `duration`; an error when the work is not wanted any more.
-    pub(super) fn wait(&self, duration: Duration) -> Result<(), Trouble> {
+    pub(super) fn wait(&self, duration: Duration) -> Result<(), AskError> {
         let guard = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.state.1.wait_timeout_while(guard, duration, |cancelled| !*cancelled);
         let (cancelled, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if *cancelled { Err(Trouble::Cancelled) } else { Ok(()) }
+        if *cancelled { Err(AskError::Cancelled) } else { Ok(()) }
     }
 
     /// An error when the work is not wanted any more.
-    pub(super) fn check(&self) -> Result<(), Trouble> {
-        if self.is_set() { Err(Trouble::Cancelled) } else { Ok(()) }
+    pub(super) fn check(&self) -> Result<(), AskError> {
+        if self.is_set() { Err(AskError::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -77,7 +77,7 @@ impl Drop for CancelOnDrop {
 
 /// Runs `work` on the runtime's blocking threads; dropping the future cancels it.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce(&Cancel) -> Result<T, Trouble> + Send + 'static,
+    work: impl FnOnce(&Cancel) -> Result<T, AskError> + Send + 'static,
 ) -> Result<T, StartError> {
     let cancel = Cancel::default();
     let _guard = CancelOnDrop(cancel.clone());
@@ -99,7 +99,7 @@ mod tests {
         let work = blocking(move |cancel| {
             told.send("begun").unwrap();
             let waited = cancel.wait(Duration::from_secs(60));
-            told.send(if matches!(waited, Err(Trouble::Cancelled)) { "cancelled" } else { "waited" }).unwrap();
+            told.send(if matches!(waited, Err(AskError::Cancelled)) { "cancelled" } else { "waited" }).unwrap();
             waited
         });
         let handle = tokio::spawn(work);

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 use super::*;
-use crate::config::Environment;
-use crate::kafka::{Record, Topic};
-use crate::legs::progress::Progress;
-use crate::legs::{Arrival, Intake, IntakeReceiver, Leg, Outcome};
+use crate::kafka::Record;
+use crate::labels::{Leg, Outcome, Topic};
+use crate::legs::{Arrival, Intake, IntakeReceiver};
 use crate::normalize;
-use crate::relay::core::Settings;
+use crate::provider::Environment;
+use crate::relay::planner::Settings;
+use crate::relay::progress::Progress;
 use crate::relay::{Versions, Window};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -15,9 +16,9 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Now = Now { ms: 1_768_480_000_000, provider_ms: 1_768_480_000_000 };
 
-/// An engine, Kafka as a list of committed batches, and what was told.
+/// An pipeline, Kafka as a list of committed batches, and what was told.
 struct Bench {
-    engine: Engine,
+    pipeline: Pipeline,
     intake: Intake,
     receiver: IntakeReceiver,
     /// `topic key id` of each committed record.
@@ -33,8 +34,8 @@ fn event(id: &str, order: &str) -> String {
     )
 }
 
-fn note(told: &mut Vec<(String, Outcome)>, what: Told<'_>) {
-    if let Told::Delivery(_, fate, _) = what {
+fn note(told: &mut Vec<(String, Outcome)>, what: Settled<'_>) {
+    if let Settled::Delivery(_, fate, _) = what {
         told.push((String::from_utf8_lossy(&fate.event_id).into_owned(), fate.outcome));
     }
 }
@@ -44,10 +45,10 @@ impl Bench {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 100_000, [1, 2]);
-        let core = Core::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
+        let core = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
         let (intake, receiver) = Intake::new(64 << 20);
         Self {
-            engine: Engine::new(core),
+            pipeline: Pipeline::new(core),
             intake,
             receiver,
             committed: Vec::new(),
@@ -63,13 +64,13 @@ impl Bench {
         for delivery in arrived {
             let Arrival::Delivery(delivery) = delivery else { continue };
             let item = Item::Delivery(delivery, None);
-            self.engine.add(item, NOW, &mut |told| note(&mut self.told, told));
+            self.pipeline.add(item, NOW, &mut |told| note(&mut self.told, told));
         }
     }
 
     /// Sends the next batch, if there is one.
     fn send(&mut self) -> Option<Batch> {
-        let next = self.engine.next(NOW, &mut |told| note(&mut self.told, told));
+        let next = self.pipeline.next(NOW, &mut |told| note(&mut self.told, told));
         next.map(|(batch, _)| batch)
     }
 
@@ -77,21 +78,21 @@ impl Bench {
     fn verdict(&mut self, batch: Batch) {
         let size = |record: Record<'_>| record.key().len() + record.value().map_or(0, <[u8]>::len);
         if batch.records().any(|record| size(record) > self.record_bytes_max) {
-            return self.engine.refused(batch, "Broker: Message size too large").unwrap();
+            return self.pipeline.refused(batch, "Broker: Message size too large").unwrap();
         }
         for record in batch.records() {
             let id = record.headers().find(|(name, _)| *name == "ce_id").map_or(&b"-"[..], |(_, id)| id);
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             self.committed.push((record.topic(), text(record.key()), text(id)));
         }
-        self.engine.committed(batch, NOW.ms, &mut |told| note(&mut self.told, told));
+        self.pipeline.committed(batch, NOW.ms, &mut |told| note(&mut self.told, told));
     }
 
     fn settle_all(&mut self) {
         while let Some(batch) = self.send() {
             self.verdict(batch);
         }
-        assert_eq!(self.engine.inside(), 0);
+        assert_eq!(self.pipeline.inside(), 0);
     }
 
     fn ids(&self, topic: Topic) -> Vec<&str> {
@@ -140,10 +141,10 @@ fn a_dead_letter_that_is_refused_too_ends_the_relay_with_a_reason() {
     let mut bench = Bench::new();
     bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
     let batch = bench.send().unwrap();
-    bench.engine.refused(batch, "too large").unwrap();
+    bench.pipeline.refused(batch, "too large").unwrap();
     let batch = bench.send().unwrap();
     assert_eq!(batch.records().next().unwrap().topic(), Topic::DeadLetter);
-    assert!(bench.engine.refused(batch, "too large").is_err());
+    assert!(bench.pipeline.refused(batch, "too large").is_err());
 }
 
 #[test]
@@ -152,10 +153,10 @@ fn what_is_abandoned_comes_back_in_order_and_can_be_claimed_again() {
     bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
     let _with_kafka = bench.send().unwrap();
     bench.arrive(Leg::Websocket, event("evt_2-0", "a"));
-    let left = bench.engine.abandon();
+    let left = bench.pipeline.abandon();
     assert_eq!(left.len(), 2);
     assert!(left[0].bytes.starts_with(br#"{"id":"evt_1-0""#));
-    assert!(bench.engine.core().window().is_empty());
+    assert!(bench.pipeline.planner().window().is_empty());
 }
 
 proptest! {
@@ -172,7 +173,7 @@ proptest! {
         for (ms, order, large, turn) in &arrivals {
             let padding = "z".repeat(if *large { 300 } else { 1 });
             let body = event(&format!("evt_{ms}-0"), &format!("order-{order}")).replace("placed", &padding);
-            if bench.engine.room() > 0 {
+            if bench.pipeline.room() > 0 {
                 bench.arrive(Leg::Websocket, body);
             }
             if *turn {

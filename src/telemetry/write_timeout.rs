@@ -19,9 +19,9 @@ const TAKES_WITHIN: Duration = Duration::from_secs(10);
 
 /// A listener of such connections.
 #[derive(Debug)]
-pub(super) struct Patient(pub(super) TcpListener);
+pub(super) struct WriteTimeout(pub(super) TcpListener);
 
-impl Listener for Patient {
+impl Listener for WriteTimeout {
     type Io = PatientStream<TcpStream>;
     type Addr = SocketAddr;
 
@@ -43,7 +43,7 @@ pub(super) struct PatientStream<S> {
 }
 
 impl<S> PatientStream<S> {
-    /// What the write came to, or the end of the patience.
+    /// What the write came to, or the end of the write_timeout.
     fn wait<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;

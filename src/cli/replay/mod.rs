@@ -15,10 +15,11 @@ use super::{Settings, interrupted};
 use crate::clock::now_ms;
 use crate::daemon::core_settings;
 use crate::exit::Exit;
-use crate::kafka::aside::{Aside, Written};
+use crate::kafka::Batch;
+use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
-use crate::kafka::{Batch, Topic};
-use crate::legs::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, reaches_down, wanted};
+use crate::labels::Topic;
+use crate::legs::backfill::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, reaches_down, wanted};
 use crate::provider::page::{Listed, decode_page};
 use crate::provider::rest::{Rest, RestError};
 use crate::relay::replay::Replay;
@@ -62,7 +63,7 @@ pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
 }
 
 /// Opens the producer, once the topics are there: a record for one that is not would be waited for in vain.
-async fn open(settings: &Settings, id: &str) -> Result<Aside, Exit> {
+async fn open(settings: &Settings, id: &str) -> Result<SideWriter, Exit> {
     let Settings { config, secrets, .. } = settings;
     for report in inspect(config, secrets).await? {
         if matches!(report.topic, Topic::Orders | Topic::Invoices) && report.actual.is_none() {
@@ -70,7 +71,7 @@ async fn open(settings: &Settings, id: &str) -> Result<Aside, Exit> {
             return Err(Exit::settings(format!("{name} does not exist; create it: pepay-relay topics --create")));
         }
     }
-    Ok(Aside::open(config, secrets, &format!("{}.replay.{id}", config.name)).await?)
+    Ok(SideWriter::open(config, secrets, &format!("{}.replay.{id}", config.name)).await?)
 }
 
 /// A replay under way.
@@ -78,7 +79,7 @@ struct Job<'a> {
     rest: &'a Rest,
     replay: Replay,
     /// `None` for a dry run.
-    aside: Option<Aside>,
+    aside: Option<SideWriter>,
     tally: Tally,
     bar: Bar,
 }

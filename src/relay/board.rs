@@ -3,9 +3,10 @@
 //! The work of it is bounded by what is shown, not by what a batch holds: of the orders in it only the last ones are
 //! looked at.
 
-use super::core::Core;
-use crate::kafka::{Batch, Record, Topic};
-use crate::legs::progress::Gap;
+use super::planner::Planner;
+use crate::kafka::{Batch, Record};
+use crate::labels::Topic;
+use crate::relay::progress::Gap;
 use crate::telemetry::{self, Inside, LATEST_MAX, Latest};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -50,7 +51,7 @@ fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
 }
 
 /// What the core knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
-pub(super) fn look(inside: &mut Inside, core: &Core, now_ms: i64) {
+pub(super) fn look(inside: &mut Inside, core: &Planner, now_ms: i64) {
     let (window, progress) = (core.window(), core.progress());
     inside.cursor = progress.cursor().map(|id| id.to_string());
     inside.ids = window.len();

@@ -1,23 +1,25 @@
 //! The decisions of the relay: deliveries in, a plan of records and outcomes out.
 //!
-//! Pure: no socket, clock, log or task; `now` is an argument, and what happens to a plan is told by [`Core::commit`] or
-//! [`Core::roll_back`]. Until then nothing that a plan did is final: ids are claimed, not settled; versions are planned
+//! Pure: no socket, clock, log or task; `now` is an argument, and what happens to a plan is told by [`Planner::commit`] or
+//! [`Planner::roll_back`]. Until then nothing that a plan did is final: ids are claimed, not settled; versions are planned
 //! and can be taken back; the cursor in a plan's checkpoint counts only once that checkpoint is committed with it.
 //!
 //! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
 //! claim of it, or continues its versions) is rolled back before that one is.
 
+use super::dedup::{Claim, Ticket, Window};
 use super::records::{
-    Arrival, KEY_BYTES_MAX, bounded, digest, marks, write_dead_letter, write_gap, write_headers, write_value,
+    KEY_BYTES_MAX, Origin, bounded, digest, marks, write_dead_letter, write_gap, write_headers, write_value,
 };
 use super::versions::{Undo, Version, Versions};
-use super::window::{Claim, Ticket, Window};
 use crate::kafka::recover::CLOCKS_DISAGREE_MS;
-use crate::kafka::{Batch, Marks, Record, Topic};
-use crate::legs::progress::{Gap, Note, Progress};
-use crate::legs::{Delivery, Outcome};
+use crate::kafka::{Batch, Marks, Record};
+use crate::labels::{Outcome, Topic};
+use crate::legs::Delivery;
+use crate::legs::Note;
 use crate::normalize::{self, Kind, Rejection, Route, route};
 use crate::provider::event::{Event, Reason, Undecodable, decode};
+use crate::relay::progress::{Gap, Progress};
 use bytes::Bytes;
 
 /// How far ahead of the provider's clock an id may be before it is taken for wrong: it would otherwise move the cursor
@@ -57,9 +59,9 @@ pub enum Item {
 
 /// Something that is done.
 #[derive(Debug)]
-pub enum Told<'r> {
+pub enum Settled<'r> {
     /// A delivery, how it ended, and its first record where it has one of its own.
-    Delivery(Delivery, Fate, Option<Record<'r>>),
+    Delivery(Delivery, Ending, Option<Record<'r>>),
     /// A gap is open.
     GapOpened(Gap),
     /// A gap is closed.
@@ -86,7 +88,7 @@ enum Entry {
 #[derive(Debug)]
 struct Waiting {
     delivery: Delivery,
-    fate: Fate,
+    fate: Ending,
     /// Its first record in the batch; none when it follows an earlier copy.
     record: Option<usize>,
     ticket: Option<Ticket>,
@@ -96,7 +98,7 @@ struct Waiting {
 
 /// How a delivery ends, and what is worth telling about it.
 #[derive(Clone, Debug)]
-pub struct Fate {
+pub struct Ending {
     /// The outcome.
     pub outcome: Outcome,
     /// The event's id, empty where none could be read.
@@ -114,7 +116,7 @@ pub struct Fate {
 /// A delivery whose id nobody had claimed.
 struct NewId {
     candidate: Candidate,
-    fate: Fate,
+    fate: Ending,
     ticket: Ticket,
 }
 
@@ -124,12 +126,12 @@ type Candidate = (Delivery, Option<String>);
 enum Claimed {
     New(NewId),
     /// Known before: done with this fate, or waiting in the plan.
-    Known(Option<(Delivery, Fate)>),
+    Known(Option<(Delivery, Ending)>),
 }
 
 /// Window, versions and cursor, and the rules that join them.
 #[derive(Debug)]
-pub struct Core {
+pub struct Planner {
     settings: Settings,
     source: String,
     window: Window,
@@ -137,7 +139,7 @@ pub struct Core {
     progress: Progress,
 }
 
-impl Core {
+impl Planner {
     /// Starts from what was read back: ids, versions, and the progress of the last checkpoint.
     pub fn new(settings: Settings, window: Window, versions: Versions, progress: Progress) -> Self {
         let source = format!("/pepay/{}", settings.normalize.environment.as_str());
@@ -170,7 +172,7 @@ impl Core {
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
     ///
     /// Gives a delivery back when it is done already: nothing of it is to be committed.
-    pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Fate)> {
+    pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Ending)> {
         match item {
             Item::Note(note) => {
                 let (opened, closed) = self.progress.note(note);
@@ -183,7 +185,7 @@ impl Core {
     }
 
     /// The plan stands in Kafka since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
-    pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Told<'_>)) -> Plan {
+    pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
             match entry {
@@ -195,11 +197,11 @@ impl Core {
                         self.versions.settle(undo, at_ms);
                     }
                     let record = waiting.record.and_then(|index| batch.get(index));
-                    tell(Told::Delivery(waiting.delivery, waiting.fate, record));
+                    tell(Settled::Delivery(waiting.delivery, waiting.fate, record));
                 }
                 Entry::Note { opened, closed, .. } => {
-                    opened.into_iter().for_each(|gap| tell(Told::GapOpened(gap)));
-                    closed.into_iter().for_each(|gap| tell(Told::GapClosed(gap)));
+                    opened.into_iter().for_each(|gap| tell(Settled::GapOpened(gap)));
+                    closed.into_iter().for_each(|gap| tell(Settled::GapClosed(gap)));
                 }
             }
         }
@@ -234,7 +236,7 @@ impl Core {
         self.window.expire(now_ms, again_ms)
     }
 
-    fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Fate)> {
+    fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Ending)> {
         let bytes = candidate.0.bytes.clone();
         match decode(&bytes) {
             Ok(event) if event.id.len() > KEY_BYTES_MAX => {
@@ -260,7 +262,7 @@ impl Core {
         candidate: Candidate,
         event: &Event<'_>,
         now: Now,
-    ) -> Option<(Delivery, Fate)> {
+    ) -> Option<(Delivery, Ending)> {
         let version = version(event);
         let ahead = version.ms > now.provider_ms.saturating_add(AHEAD_MAX_MS);
         if !ahead && let Some(id) = event.cursor() {
@@ -268,7 +270,7 @@ impl Core {
         }
         let event_id = shared(&candidate.0.bytes, &event.id);
         let occurred_at_ms = event.occurred_at_ms();
-        let mut fate = Fate { outcome: Outcome::Published, event_id, occurred_at_ms, ahead, ..Fate::nothing() };
+        let mut fate = Ending { outcome: Outcome::Published, event_id, occurred_at_ms, ahead, ..Ending::nothing() };
         let route = route(&event.event_type);
         if route == Route::Ping || (route == Route::Invoice && !self.settings.invoices) {
             fate.outcome = Outcome::Ignored;
@@ -310,7 +312,7 @@ impl Core {
         candidate: Candidate,
         undecodable: Undecodable,
         now: Now,
-    ) -> Option<(Delivery, Fate)> {
+    ) -> Option<(Delivery, Ending)> {
         let Undecodable { mut reason, mut detail, id } = undecodable;
         if let Some(refusal) = &candidate.1 {
             (reason, detail) = (Reason::TooLarge, refusal.clone());
@@ -318,7 +320,7 @@ impl Core {
         let key = id.clone().unwrap_or_else(|| digest(&candidate.0.bytes));
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
         let dead_letter = Some((reason, bounded(detail)));
-        let fate = Fate { outcome: Outcome::DeadLettered, event_id, dead_letter, ..Fate::nothing() };
+        let fate = Ending { outcome: Outcome::DeadLettered, event_id, dead_letter, ..Ending::nothing() };
         let NewId { candidate, fate, ticket } = match self.claim(plan, candidate, fate, key.as_bytes(), now) {
             Claimed::New(new) => new,
             Claimed::Known(done) => return done,
@@ -334,7 +336,7 @@ impl Core {
     }
 
     /// Claims the id; a copy of a known one is done, or follows the first.
-    fn claim(&mut self, plan: &mut Plan, candidate: Candidate, mut fate: Fate, id: &[u8], now: Now) -> Claimed {
+    fn claim(&mut self, plan: &mut Plan, candidate: Candidate, mut fate: Ending, id: &[u8], now: Now) -> Claimed {
         let claim = self.window.claim(id, now.ms);
         if let Claim::New(ticket) = claim {
             return Claimed::New(NewId { candidate, fate, ticket });
@@ -364,7 +366,7 @@ impl Core {
         let key = normalized.key.as_bytes();
         let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.ms) };
         let names = (self.source.as_str(), self.settings.instance.as_str());
-        write_headers(batch, event, &normalized, Arrival::of(delivery), names);
+        write_headers(batch, event, &normalized, Origin::of(delivery), names);
         if undo.is_none() {
             batch.header("relay_stale", b"true");
         } else if normalized.kind == Kind::Order && self.settings.orders_latest {
@@ -386,7 +388,7 @@ impl Plan {
     }
 }
 
-impl Fate {
+impl Ending {
     /// Of a delivery about which nothing is known.
     fn nothing() -> Self {
         let (outcome, event_id) = (Outcome::Failed, Bytes::new());

@@ -4,9 +4,9 @@
 //! newer id before an older one. So records are only noted as they come, a few words each, and remembered at the end,
 //! oldest first. Pure.
 
+use super::dedup::Window;
 use super::lru::Key;
 use super::versions::{Version, Versions};
-use super::window::Window;
 use std::cmp::Reverse;
 
 /// Notes are thinned out at so many times `ids_max` (64 bytes each: 128 MB at the default, given back at the end of the
@@ -15,24 +15,24 @@ const NOTED_MAX: usize = 2;
 
 /// Notes of records, until all are there.
 #[derive(Debug)]
-pub struct Memory {
+pub struct WindowBuilder {
     window: Window,
     versions: Versions,
     ids_max: usize,
-    notes: Vec<Note>,
+    notes: Vec<Seen>,
     early: u64,
 }
 
 /// What is remembered of a record.
 #[derive(Clone, Copy, Debug)]
-struct Note {
+struct Seen {
     at_ms: i64,
     id: Key,
     /// The hash of its key, and its version; none when it does not count as the key's newest.
     newest: Option<(Key, Version)>,
 }
 
-impl Memory {
+impl WindowBuilder {
     /// Fills these, which hold nothing yet, with at most `ids_max` ids.
     pub const fn new(window: Window, versions: Versions, ids_max: usize) -> Self {
         Self { window, versions, ids_max, notes: Vec::new(), early: 0 }
@@ -43,7 +43,7 @@ impl Memory {
     pub fn note(&mut self, id: &[u8], at_ms: i64, newest: Option<(u8, &[u8], Version)>) {
         let id = self.window.key(id);
         let newest = newest.map(|(topic, key, version)| (self.versions.key(topic, key), version));
-        self.notes.push(Note { at_ms, id, newest });
+        self.notes.push(Seen { at_ms, id, newest });
         if self.notes.len() > self.ids_max.saturating_mul(NOTED_MAX) {
             self.thin();
         }
@@ -53,7 +53,7 @@ impl Memory {
     fn thin(&mut self) {
         let Self { versions, ids_max, notes, early, .. } = self;
         // An id that was published again, as replays are, is one id.
-        let same = |note: &Note| (note.id, note.newest.map(|(key, _)| key));
+        let same = |note: &Seen| (note.id, note.newest.map(|(key, _)| key));
         notes.sort_unstable_by_key(|note| (same(note), Reverse(note.at_ms)));
         notes.dedup_by_key(|note| same(note));
         if notes.len() <= *ids_max {
@@ -72,7 +72,7 @@ impl Memory {
     pub fn finish(self) -> (Window, Versions, u64) {
         let Self { mut window, mut versions, ids_max, mut notes, mut early } = self;
         notes.sort_unstable_by_key(|note| note.at_ms);
-        for Note { at_ms, id, newest } in &notes {
+        for Seen { at_ms, id, newest } in &notes {
             window.remember_key(*id, *at_ms);
             if let Some((key, version)) = newest {
                 versions.remember_key(*key, *version, *at_ms);
@@ -89,12 +89,12 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::window::Claim;
+    use crate::relay::dedup::Claim;
     use std::time::Duration;
 
-    fn memory(ids_max: usize) -> Memory {
+    fn memory(ids_max: usize) -> WindowBuilder {
         let (span, seed) = (Duration::from_secs(1_000), [3, 5]);
-        Memory::new(Window::new(span, ids_max, seed), Versions::new(span, ids_max, seed), ids_max)
+        WindowBuilder::new(Window::new(span, ids_max, seed), Versions::new(span, ids_max, seed), ids_max)
     }
 
     fn is_known(window: &mut Window, id: i64) -> bool {

@@ -1,7 +1,7 @@
 //! What each topic has to be like, and what is wrong with one that is not. Pure.
 
-use super::Topic;
 use crate::config::Config;
+use crate::labels::Topic;
 
 /// Kept this long where the relay creates the topic, unless the dedup window is longer: Kafka's own default.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
@@ -12,7 +12,7 @@ const RETENTION_SPARE_MS: i64 = 24 * 3_600_000;
 
 /// What a topic has to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct TopicSpec {
     /// `kafka.partitions`; always 1 for the control topic.
     pub partitions: i32,
     /// `kafka.replication_factor`; `None` is the broker's default.
@@ -59,7 +59,7 @@ pub enum Finding {
     Warning(String),
 }
 
-impl Wanted {
+impl TopicSpec {
     /// What the settings ask of `topic`.
     pub fn of(config: &Config, topic: Topic) -> Self {
         let window_ms = i64::try_from(config.dedup.window.as_millis()).unwrap_or(i64::MAX);
@@ -192,9 +192,9 @@ impl Wanted {
 mod tests {
     use super::*;
 
-    fn wanted(cleanup_policy: &'static str) -> Wanted {
+    fn wanted(cleanup_policy: &'static str) -> TopicSpec {
         let retention_ms_min = (cleanup_policy == "delete").then_some(1_000);
-        Wanted { partitions: 6, replication_factor: None, cleanup_policy, retention_ms_min }
+        TopicSpec { partitions: 6, replication_factor: None, cleanup_policy, retention_ms_min }
     }
 
     fn actual(change: impl FnOnce(&mut Actual, &mut TopicSettings)) -> Actual {
@@ -210,7 +210,7 @@ mod tests {
         Actual { settings: Some(settings), ..actual }
     }
 
-    fn check(topic: Topic, wanted: &Wanted, actual: &Actual, expected: &[&str]) {
+    fn check(topic: Topic, wanted: &TopicSpec, actual: &Actual, expected: &[&str]) {
         let findings = wanted.findings(topic, "t", "k:9092", Some(actual));
         assert_eq!(findings.len(), expected.len(), "{findings:?}");
         for (finding, expected) in findings.iter().zip(expected) {
@@ -244,7 +244,7 @@ mod tests {
         let both = actual(|a, s| (a.partitions, s.cleanup_policy) = (1, Some("compact,delete".to_owned())));
         check(
             Topic::Control,
-            &Wanted { partitions: 1, ..compact.clone() },
+            &TopicSpec { partitions: 1, ..compact.clone() },
             &both,
             &["mistake: cleanup.policy=compact"],
         );
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn created_topics_outlive_the_window() {
         let created = |window, topic| {
-            let wanted = Wanted { retention_ms_min: Some(window), ..wanted("delete") };
+            let wanted = TopicSpec { retention_ms_min: Some(window), ..wanted("delete") };
             wanted.creation(topic).into_iter().find(|(key, _)| *key == "retention.ms").map(|(_, value)| value)
         };
         assert_eq!(created(1_000, Topic::Orders).as_deref(), Some("604800000"));

@@ -18,7 +18,7 @@ pub(super) const UNCUT: Duration = Duration::from_millis(250);
 
 /// The connections that there are; `C` is what cuts one.
 #[derive(Debug)]
-pub(super) struct Room<C> {
+pub(super) struct Admission<C> {
     /// `webhook.connections_max`
     max: usize,
     /// `webhook.connections_per_address_max`; 0: no limit.
@@ -70,10 +70,10 @@ impl Address {
     }
 }
 
-/// What becomes of a peer at the door.
+/// What becomes of a peer at the handler.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Entry<C> {
-    /// It has a place, and this name from now on.
+    /// It has a slot, and this name from now on.
     In(Id),
     /// This one of that address is to be cut; there is a place once it has left.
     Cut(IpAddr, C),
@@ -83,7 +83,7 @@ pub(super) enum Entry<C> {
     Full(Instant),
 }
 
-impl<C: Clone> Room<C> {
+impl<C: Clone> Admission<C> {
     pub(super) fn new(max: usize, per_address_max: usize) -> Self {
         Self {
             max,
@@ -223,16 +223,16 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 1));
     const THERE: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(192, 0, 2, 2));
 
-    /// A room, and a clock in milliseconds. What cuts a connection is its name.
+    /// A admission, and a clock in milliseconds. What cuts a connection is its name.
     struct Story {
-        room: Room<&'static str>,
+        admission: Admission<&'static str>,
         start: Instant,
         ids: HashMap<&'static str, Id>,
     }
 
     impl Story {
         fn new(max: usize, per_address_max: usize) -> Self {
-            Self { room: Room::new(max, per_address_max), start: Instant::now(), ids: HashMap::new() }
+            Self { admission: Admission::new(max, per_address_max), start: Instant::now(), ids: HashMap::new() }
         }
 
         fn at(&self, ms: u64) -> Instant {
@@ -241,13 +241,13 @@ mod tests {
 
         /// Who was cut for `name`; `Err` with when to come again.
         fn enter(&mut self, ms: u64, peer: IpAddr, name: &'static str) -> Result<Option<&'static str>, u128> {
-            match self.room.enter(peer, self.at(ms), name) {
+            match self.admission.enter(peer, self.at(ms), name) {
                 Entry::In(id) => {
                     self.ids.insert(name, id);
                     Ok(None)
                 }
                 Entry::Cut(_, cut) => {
-                    self.room.leave(self.ids[cut]);
+                    self.admission.leave(self.ids[cut]);
                     self.enter(ms, peer, name).map(|_| Some(cut))
                 }
                 Entry::TooMany => panic!("{name}: too many"),
@@ -256,9 +256,9 @@ mod tests {
         }
 
         fn answer(&mut self, ms: u64, name: &str) {
-            self.room.unfinished(self.ids[name], self.at(ms));
-            assert!(self.room.answering(self.ids[name]), "{name} was cut");
-            self.room.answered(self.ids[name], self.at(ms));
+            self.admission.unfinished(self.ids[name], self.at(ms));
+            assert!(self.admission.answering(self.ids[name]), "{name} was cut");
+            self.admission.answered(self.ids[name], self.at(ms));
         }
     }
 
@@ -267,7 +267,7 @@ mod tests {
         let mut story = Story::new(2, 0);
         assert_eq!(story.enter(0, HERE, "a"), Ok(None));
         assert_eq!(story.enter(9_000, HERE, "b"), Ok(None));
-        story.room.leave(story.ids["a"]);
+        story.admission.leave(story.ids["a"]);
         assert_eq!(story.enter(9_000, HERE, "c"), Ok(None));
     }
 
@@ -293,29 +293,29 @@ mod tests {
     fn who_is_being_answered_is_never_cut() {
         let mut story = Story::new(1, 0);
         assert_eq!(story.enter(0, HERE, "a"), Ok(None));
-        story.room.unfinished(story.ids["a"], story.at(1));
-        assert!(story.room.answering(story.ids["a"]));
+        story.admission.unfinished(story.ids["a"], story.at(1));
+        assert!(story.admission.answering(story.ids["a"]));
         assert_eq!(story.enter(60_000, HERE, "b"), Err(60_250), "to be asked again, since it may be idle by then");
-        story.room.answered(story.ids["a"], story.at(60_010));
+        story.admission.answered(story.ids["a"], story.at(60_010));
         assert_eq!(story.enter(60_250, HERE, "b"), Err(60_260));
         assert_eq!(story.enter(60_260, HERE, "b"), Ok(Some("a")));
     }
 
     #[test]
     fn a_place_is_free_when_the_one_who_was_cut_has_left_and_nobody_else_is_cut_meanwhile() {
-        let (mut room, now) = (Room::new(2, 0), Instant::now());
-        let [Entry::In(first), Entry::In(_)] = ["a", "b"].map(|name| room.enter(HERE, now, name)) else {
+        let (mut admission, now) = (Admission::new(2, 0), Instant::now());
+        let [Entry::In(first), Entry::In(_)] = ["a", "b"].map(|name| admission.enter(HERE, now, name)) else {
             panic!("no place")
         };
         let later = now + UNCUT;
-        assert_eq!(room.enter(HERE, later, "c"), Entry::Cut(HERE, "a"));
-        assert_eq!(room.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
-        assert!(!room.answering(first), "a request that came too late is not taken");
-        room.answered(first, later);
-        assert_eq!(room.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
-        room.leave(first);
-        assert!(matches!(room.enter(HERE, later, "c"), Entry::In(_)));
-        assert_eq!(room.enter(HERE, later, "d"), Entry::Cut(HERE, "b"));
+        assert_eq!(admission.enter(HERE, later, "c"), Entry::Cut(HERE, "a"));
+        assert_eq!(admission.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
+        assert!(!admission.answering(first), "a request that came too late is not taken");
+        admission.answered(first, later);
+        assert_eq!(admission.enter(HERE, later, "c"), Entry::Full(later + UNCUT));
+        admission.leave(first);
+        assert!(matches!(admission.enter(HERE, later, "c"), Entry::In(_)));
+        assert_eq!(admission.enter(HERE, later, "d"), Entry::Cut(HERE, "b"));
     }
 
     #[test]
@@ -349,31 +349,31 @@ mod tests {
         assert_eq!(story.enter(0, HERE, "first"), Ok(None));
         assert_eq!(story.enter(0, HERE, "later"), Ok(None));
         story.answer(1, "later");
-        story.room.unfinished(story.ids["first"], story.at(900));
-        story.room.unfinished(story.ids["later"], story.at(900));
+        story.admission.unfinished(story.ids["first"], story.at(900));
+        story.admission.unfinished(story.ids["later"], story.at(900));
         assert_eq!(story.enter(1_000, HERE, "new"), Ok(Some("first")));
         assert_eq!(story.enter(1_000, HERE, "newer"), Err(1_150));
     }
 
     #[test]
     fn an_address_has_its_limit_and_gets_places_back() {
-        let mut room = Room::new(100, 2);
+        let mut admission = Admission::new(100, 2);
         let now = Instant::now();
-        let enter = |room: &mut Room<()>, peer| match room.enter(peer, now, ()) {
+        let enter = |admission: &mut Admission<()>, peer| match admission.enter(peer, now, ()) {
             Entry::In(id) => Some(id),
             Entry::TooMany => None,
             Entry::Cut(..) | Entry::Full(_) => panic!("full"),
         };
-        let (first, second) = (enter(&mut room, HERE), enter(&mut room, HERE));
+        let (first, second) = (enter(&mut admission, HERE), enter(&mut admission, HERE));
         assert!(first.is_some() && second.is_some());
-        assert_eq!(enter(&mut room, HERE), None);
-        let other = enter(&mut room, THERE);
+        assert_eq!(enter(&mut admission, HERE), None);
+        let other = enter(&mut admission, THERE);
         assert!(other.is_some());
-        room.leave(first.unwrap_or_default());
-        let third = enter(&mut room, HERE);
+        admission.leave(first.unwrap_or_default());
+        let third = enter(&mut admission, HERE);
         assert!(third.is_some());
-        [second, third, other].into_iter().flatten().for_each(|id| room.leave(id));
-        assert!(room.addresses.is_empty() && room.crowds.is_empty() && room.connections.is_empty());
+        [second, third, other].into_iter().flatten().for_each(|id| admission.leave(id));
+        assert!(admission.addresses.is_empty() && admission.crowds.is_empty() && admission.connections.is_empty());
     }
 
     proptest! {
@@ -381,23 +381,23 @@ mod tests {
         /// the connections, and an empty room has kept nothing.
         #[test]
         fn the_lists_agree(steps in prop::collection::vec((0_u8..6, 0_u8..4, 0_u64..400), 1..200)) {
-            let mut room = Room::new(5, 0);
+            let mut admission = Admission::new(5, 0);
             let mut now = Instant::now();
             for (step, which, wait) in steps {
                 now += Duration::from_millis(wait);
-                let mut ids: Vec<Id> = room.connections.keys().copied().collect();
+                let mut ids: Vec<Id> = admission.connections.keys().copied().collect();
                 ids.sort_unstable();
                 let id = ids.get(usize::from(which)).copied().unwrap_or(Id::MAX);
                 match step {
                     0 | 1 => {
                         let states: HashMap<Id, State> =
-                            room.connections.iter().map(|(id, connection)| (*id, connection.state)).collect();
+                            admission.connections.iter().map(|(id, connection)| (*id, connection.state)).collect();
                         let peer = IpAddr::from([192, 0, 2, which]);
-                        match room.enter(peer, now, ()) {
+                        match admission.enter(peer, now, ()) {
                             Entry::In(new) => prop_assert!(states.len() < 5 && !states.contains_key(&new)),
                             Entry::Cut(..) => {
                                 prop_assert_eq!(states.len(), 5);
-                                match states[&room.leaving.unwrap_or(Id::MAX)] {
+                                match states[&admission.leaving.unwrap_or(Id::MAX)] {
                                     State::Idle(since) | State::Unfinished(since) => {
                                         prop_assert!(now - since >= UNCUT);
                                     }
@@ -408,26 +408,26 @@ mod tests {
                             Entry::Full(later) => prop_assert!(states.len() == 5 && later > now),
                         }
                     }
-                    2 => room.unfinished(id, now),
-                    3 => drop(room.answering(id)),
-                    4 => room.answered(id, now),
-                    _ => room.leave(id),
+                    2 => admission.unfinished(id, now),
+                    3 => drop(admission.answering(id)),
+                    4 => admission.answered(id, now),
+                    _ => admission.leave(id),
                 }
-                prop_assert!(room.connections.len() <= 5);
-                let leaving = room.connections.iter().find(|(_, c)| c.state == State::Cut).map(|(id, _)| *id);
-                prop_assert_eq!(leaving, room.leaving);
-                let count = |wanted: fn(&State) -> bool| room.connections.values().filter(|c| wanted(&c.state)).count();
-                prop_assert_eq!(room.idle.len(), count(|state| matches!(state, State::Idle(_))));
-                let listed: usize = room.addresses.values().map(|address| address.unfinished.len()).sum();
+                prop_assert!(admission.connections.len() <= 5);
+                let leaving = admission.connections.iter().find(|(_, c)| c.state == State::Cut).map(|(id, _)| *id);
+                prop_assert_eq!(leaving, admission.leaving);
+                let count = |wanted: fn(&State) -> bool| admission.connections.values().filter(|c| wanted(&c.state)).count();
+                prop_assert_eq!(admission.idle.len(), count(|state| matches!(state, State::Idle(_))));
+                let listed: usize = admission.addresses.values().map(|address| address.unfinished.len()).sum();
                 prop_assert_eq!(listed, count(|state| matches!(state, State::Unfinished(_))));
-                prop_assert_eq!(room.crowds.iter().map(|(count, ..)| count).sum::<usize>(), listed);
-                let all: usize = room.addresses.values().map(|address| address.connections).sum();
-                prop_assert_eq!(all, room.connections.len());
+                prop_assert_eq!(admission.crowds.iter().map(|(count, ..)| count).sum::<usize>(), listed);
+                let all: usize = admission.addresses.values().map(|address| address.connections).sum();
+                prop_assert_eq!(all, admission.connections.len());
             }
-            let ids: Vec<Id> = room.connections.keys().copied().collect();
-            ids.into_iter().for_each(|id| room.leave(id));
-            prop_assert!(room.addresses.is_empty() && room.crowds.is_empty() && room.idle.is_empty());
-            prop_assert_eq!(room.leaving, None);
+            let ids: Vec<Id> = admission.connections.keys().copied().collect();
+            ids.into_iter().for_each(|id| admission.leave(id));
+            prop_assert!(admission.addresses.is_empty() && admission.crowds.is_empty() && admission.idle.is_empty());
+            prop_assert_eq!(admission.leaving, None);
         }
     }
 }

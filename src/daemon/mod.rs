@@ -16,16 +16,17 @@ use crate::kafka::client::Tuning;
 use crate::kafka::errors::StartError;
 use crate::kafka::topics;
 use crate::kafka::{Broker, Publisher, Stop};
-use crate::legs::backfill::{Backfill, Walks};
-use crate::legs::progress::{Note, Position};
+use crate::labels::{Leg, Outcome};
+use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
 use crate::legs::websocket::{Dialer, Websocket};
-use crate::legs::{Intake, IntakeReceiver, Leg, Outcome};
+use crate::legs::{Intake, IntakeReceiver};
+use crate::legs::{Note, Position, Walks};
 use crate::normalize;
 use crate::provider::rest::Rest;
 use crate::provider::tls;
-use crate::relay::core::{Core, Settings};
-use crate::relay::engine::Engine;
+use crate::relay::pipeline::Pipeline;
+use crate::relay::planner::{Planner, Settings};
 use crate::relay::{Ended, Relay};
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, LegState, Metrics, Phase};
@@ -121,15 +122,15 @@ impl Reach {
         let rest = Rest::new(&provider.api_url, provider.timeout, api_key.subscribe(), &tls, Arc::clone(&clock))
             .map_err(|error| Exit::settings(error.to_string()))?
             // An event whose frame was too large for the socket must fit a page of the log.
-            .with_body_bytes_max(config.stream.frame_bytes_max.saturating_mul(2));
+            .with_body_bytes_max(config.websocket.frame_bytes_max.saturating_mul(2));
         Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
     }
 
     /// What it takes to connect the stream.
     pub fn dialer(&self, config: &Config) -> Dialer {
         Dialer {
-            stream_url: config.provider.stream_url.clone(),
-            settings: config.stream.clone(),
+            websocket_url: config.provider.websocket_url.clone(),
+            settings: config.websocket.clone(),
             api_key: self.api_key.subscribe(),
             rest: Arc::clone(&self.rest),
             tls: Arc::clone(&self.tls),
@@ -309,9 +310,9 @@ impl Shared {
         let now_ms = now_ms();
         let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
         let (window, versions) = warm::memory(self, predecessor.as_ref(), &progress, now_ms).await?;
-        let core = Core::new(core_settings(config), window, versions, progress);
+        let core = Planner::new(core_settings(config), window, versions, progress);
         let relay = Relay {
-            engine: Engine::new(core),
+            pipeline: Pipeline::new(core),
             publisher,
             intake,
             clock: Arc::clone(&self.reach.clock),
@@ -356,10 +357,10 @@ impl Shared {
         tasks.spawn(backfill.run());
         // Also when the stream does not come up.
         walks.ask();
-        if !config.stream.enabled {
+        if !config.websocket.enabled {
             self.health.set_leg(Leg::Websocket, LegState::Disabled);
             // No stream, no gap that is still open because of it. The loop lives, so its intake takes the note.
-            let _ = self.intake.note(Note::StreamUp { at_ms: self.reach.clock.provider_ms() });
+            let _ = self.intake.note(Note::WebsocketUp { at_ms: self.reach.clock.provider_ms() });
             return;
         }
         let websocket = Websocket {

@@ -13,7 +13,7 @@ pub use events::{
 
 use crate::clock::now_ms;
 use crate::config::LogFormat;
-use crate::kafka::Topic;
+use crate::labels::Topic;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::net::SocketAddr;

@@ -4,8 +4,8 @@
 //! It publishes nothing: an order's state is no event. It is bounded in pages, tries and time, and whatever the
 //! provider answers, the walk goes on behind it.
 
-use super::backfill::{Backfill, Interrupted, RETRY_MIN};
 use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation, rfc3339};
+use super::{Backfill, Interrupted, RETRY_MIN};
 use crate::provider::order_list::{OrderList, decode_order_list, order_of_event};
 use crate::provider::page::Page;
 use crate::provider::rest::{OrderFilter, RestError};

@@ -4,7 +4,7 @@
 //! that is an error and the caller's to tell; what such a command writes may be written again.
 
 use super::Batch;
-use super::cancel::{Trouble, blocking};
+use super::blocking::{AskError, blocking};
 use super::client::{self, Context, Tuning};
 use super::errors::{Class, StartError};
 use super::probe::{ANSWER_WITHIN, refused};
@@ -20,7 +20,7 @@ use std::sync::Arc;
 const ATTEMPTS_MAX: u32 = 20;
 
 /// A transactional producer with a name of its own.
-pub struct Aside {
+pub struct SideWriter {
     config: Config,
     name: String,
     producer: Arc<BaseProducer<Context>>,
@@ -35,7 +35,7 @@ pub enum Written {
     Refused,
 }
 
-impl Aside {
+impl SideWriter {
     /// Begins under `transactional_id`, which nobody else uses.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Aside {
                         }
                         cancel.wait(RETRY_AFTER)?;
                     }
-                    Err(Failure::Cancelled) => return Err(Trouble::Cancelled),
+                    Err(Failure::Cancelled) => return Err(AskError::Cancelled),
                     Err(Failure::InDoubt { detail, .. }) => {
                         let text = format!("it is not known whether the last transaction stands ({detail})");
                         return Err(StartError::Failed(text).into());

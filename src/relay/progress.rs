@@ -11,7 +11,8 @@
 //!
 //! Pure: it is told what happened and when. All times are Unix milliseconds by the provider's clock.
 
-use super::{Cause, Leg};
+use crate::labels::{Cause, Leg};
+use crate::legs::{Note, Position};
 use crate::provider::EventId;
 use std::time::Duration;
 
@@ -49,41 +50,6 @@ impl GapCause {
     }
 }
 
-/// Something that a leg tells beside its deliveries, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The stream is complete no more since `at_ms`.
-    StreamDown {
-        /// Why.
-        cause: Cause,
-        /// When its last sign of life came.
-        at_ms: i64,
-    },
-    /// The stream delivers again.
-    StreamUp {
-        /// Since when.
-        at_ms: i64,
-    },
-    /// The stream goes on, but up to `at_ms` it may have missed something.
-    Resync {
-        /// When that was told.
-        at_ms: i64,
-    },
-    /// A walk found that the provider's log no longer reaches back: in this time events may be missing that nobody can
-    /// fetch any more. Told before the end of that walk.
-    Unproven {
-        /// Up to then nothing is missing.
-        from_ms: i64,
-        /// From then on the log is complete.
-        to_ms: i64,
-    },
-    /// A walk has handed on all it found.
-    WalkDone {
-        /// When its first page was asked for.
-        started_ms: i64,
-    },
-}
-
 /// A time in which the socket may have missed something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -103,17 +69,6 @@ pub struct Gap {
     pub recovered: u64,
     /// The log no longer reached back over all of it: it closes, but nobody knows whether anything is missing.
     pub unproven: bool,
-}
-
-/// What the legs have to know of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Where the socket resumes.
-    pub cursor: Option<EventId>,
-    /// Where every walk begins.
-    pub walk_from_ms: Option<i64>,
-    /// Up to when nothing is missing; a log that does not reach back to it has to be told of.
-    pub proven_ms: Option<i64>,
 }
 
 /// Cursor, verified mark and open gaps.
@@ -229,8 +184,8 @@ impl Progress {
     /// Takes a note; gives the gap that it opened and those that it closed.
     pub fn note(&mut self, note: Note) -> (Option<Gap>, Vec<Gap>) {
         match note {
-            Note::StreamDown { cause, at_ms } => (self.opened(GapCause::Connection(cause), at_ms), Vec::new()),
-            Note::StreamUp { at_ms } => {
+            Note::WebsocketDown { cause, at_ms } => (self.opened(GapCause::Connection(cause), at_ms), Vec::new()),
+            Note::WebsocketUp { at_ms } => {
                 for gap in self.gaps.iter_mut().filter(|gap| gap.end_ms.is_none()) {
                     gap.end_ms = Some(at_ms);
                 }
@@ -339,9 +294,9 @@ mod tests {
     #[test]
     fn a_gap_closes_with_the_walk_that_confirms_it_not_with_the_one_that_fills_it() {
         let mut progress = fresh();
-        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_100_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_100_000 });
         assert!(progress.recovers(1_105_000));
-        progress.note(Note::StreamUp { at_ms: 1_110_000 });
+        progress.note(Note::WebsocketUp { at_ms: 1_110_000 });
         assert!(!progress.recovers(1_110_001));
         let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_110_000 });
         assert_eq!((closed, open(&progress)), (Vec::new(), vec!["reset"]));
@@ -357,7 +312,7 @@ mod tests {
     #[test]
     fn a_gap_whose_stream_is_still_down_stays_open() {
         let mut progress = fresh();
-        progress.note(Note::StreamDown { cause: Cause::ConnectFailed, at_ms: 1_100_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::ConnectFailed, at_ms: 1_100_000 });
         let (_, closed) = progress.note(Note::WalkDone { started_ms: 9_000_000 });
         assert_eq!((closed, open(&progress)), (Vec::new(), vec!["connect_failed"]));
     }
@@ -407,10 +362,10 @@ mod tests {
     #[test]
     fn a_time_that_cannot_be_proven_marks_the_gaps_it_touches() {
         let mut progress = fresh();
-        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_100_000 });
-        progress.note(Note::StreamUp { at_ms: 1_110_000 });
-        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_200_000 });
-        progress.note(Note::StreamUp { at_ms: 1_210_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_100_000 });
+        progress.note(Note::WebsocketUp { at_ms: 1_110_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_200_000 });
+        progress.note(Note::WebsocketUp { at_ms: 1_210_000 });
         assert_eq!(progress.note(Note::Unproven { from_ms: 1_000_000, to_ms: 1_105_000 }), (None, Vec::new()));
         let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_300_000 });
         assert_eq!(closed.iter().map(|gap| gap.unproven).collect::<Vec<_>>(), [true, false]);
@@ -429,8 +384,8 @@ mod tests {
     #[test]
     fn open_gaps_survive_a_restart_and_numbers_go_on() {
         let mut before = fresh();
-        before.note(Note::StreamDown { cause: Cause::Silence, at_ms: 1_100_000 });
-        before.note(Note::StreamUp { at_ms: 1_110_000 });
+        before.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_100_000 });
+        before.note(Note::WebsocketUp { at_ms: 1_110_000 });
         let mut after = Progress::resume(before.cursor(), before.verified_ms(), before.gaps().to_vec(), OVERLAP);
         let restart = after.restarted(1_120_000);
         assert_eq!((restart.id, open(&after)), (1, vec!["silence", "restart"]));
@@ -441,8 +396,8 @@ mod tests {
     #[test]
     fn numbers_go_on_when_every_gap_was_closed_before_the_restart() {
         let mut before = fresh();
-        before.note(Note::StreamDown { cause: Cause::Silence, at_ms: 1_100_000 });
-        before.note(Note::StreamUp { at_ms: 1_110_000 });
+        before.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_100_000 });
+        before.note(Note::WebsocketUp { at_ms: 1_110_000 });
         before.note(Note::WalkDone { started_ms: 9_000_000 });
         let saved = before.gaps().iter().chain(before.closed()).cloned().collect();
         let mut after = Progress::resume(before.cursor(), before.verified_ms(), saved, OVERLAP);
@@ -452,14 +407,14 @@ mod tests {
     #[test]
     fn no_number_is_given_twice_when_gaps_close_out_of_order() {
         let mut progress = fresh();
-        progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_100_000 });
-        progress.note(Note::StreamUp { at_ms: 1_200_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_100_000 });
+        progress.note(Note::WebsocketUp { at_ms: 1_200_000 });
         // The provider's clock turned out to be behind.
         progress.note(Note::Resync { at_ms: 1_199_000 });
         let (_, closed) = progress.note(Note::WalkDone { started_ms: 1_259_500 });
         assert_eq!(closed.iter().map(|gap| gap.id).collect::<Vec<_>>(), [1]);
         progress.note(Note::WalkDone { started_ms: 1_260_000 });
-        let (gap, _) = progress.note(Note::StreamDown { cause: Cause::Reset, at_ms: 1_300_000 });
+        let (gap, _) = progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_300_000 });
         assert_eq!(gap.map(|gap| gap.id), Some(2));
     }
 
@@ -467,8 +422,8 @@ mod tests {
     fn a_stream_that_flaps_for_ever_opens_a_bounded_number_of_gaps() {
         let mut progress = fresh();
         for at_ms in 0..1000 {
-            progress.note(Note::StreamDown { cause: Cause::Closed, at_ms });
-            progress.note(Note::StreamUp { at_ms });
+            progress.note(Note::WebsocketDown { cause: Cause::Closed, at_ms });
+            progress.note(Note::WebsocketUp { at_ms });
         }
         assert_eq!(progress.gaps().len(), GAPS_MAX);
         let (_, closed) = progress.note(Note::WalkDone { started_ms: 61_000 });

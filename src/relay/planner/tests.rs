@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 use super::*;
-use crate::config::Environment;
-use crate::legs::{Arrival, Intake, Leg};
+use crate::labels::Leg;
+use crate::legs::{Arrival, Intake};
+use crate::provider::Environment;
 use futures::FutureExt;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const AT: &str = "1768476600000";
 
 /// A core whose plans stand at once; tells what each delivery became and which records it made.
 struct Desk {
-    core: Core,
+    core: Planner,
     records: Vec<String>,
 }
 
@@ -36,10 +37,10 @@ impl Desk {
         change(&mut settings);
         let window = Window::new(DAY, 1000, [1, 2]);
         let versions = Versions::new(DAY, 1000, [3, 4]);
-        Self { core: Core::new(settings, window, versions, Progress::default()), records: Vec::new() }
+        Self { core: Planner::new(settings, window, versions, Progress::default()), records: Vec::new() }
     }
 
-    fn deliver(&mut self, leg: Leg, body: impl Into<Bytes>) -> Fate {
+    fn deliver(&mut self, leg: Leg, body: impl Into<Bytes>) -> Ending {
         let (intake, mut receiver) = Intake::new(1 << 20);
         intake.offer(leg, body.into(), NOW_MS).now_or_never().unwrap().unwrap();
         let mut arrived = Vec::new();
@@ -52,7 +53,7 @@ impl Desk {
         self.records.extend(plan.batch.records().map(described));
         let mut fate = None;
         self.core.commit(plan, NOW_MS, |told| {
-            if let Told::Delivery(_, how, _) = told {
+            if let Settled::Delivery(_, how, _) = told {
                 fate = Some(how);
             }
         });

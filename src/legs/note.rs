@@ -1,0 +1,50 @@
+//! What legs tell the relay beside their deliveries, and what they are told.
+
+use crate::labels::Cause;
+use crate::provider::EventId;
+
+/// Something that a leg tells beside its deliveries, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The stream is complete no more since `at_ms`.
+    WebsocketDown {
+        /// Why.
+        cause: Cause,
+        /// When its last sign of life came.
+        at_ms: i64,
+    },
+    /// The stream delivers again.
+    WebsocketUp {
+        /// Since when.
+        at_ms: i64,
+    },
+    /// The stream goes on, but up to `at_ms` it may have missed something.
+    Resync {
+        /// When that was told.
+        at_ms: i64,
+    },
+    /// A walk found that the provider's log no longer reaches back: in this time events may be missing that nobody can
+    /// fetch any more. Told before the end of that walk.
+    Unproven {
+        /// Up to then nothing is missing.
+        from_ms: i64,
+        /// From then on the log is complete.
+        to_ms: i64,
+    },
+    /// A walk has handed on all it found.
+    WalkDone {
+        /// When its first page was asked for.
+        started_ms: i64,
+    },
+}
+
+/// What the legs have to know of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Where the socket resumes.
+    pub cursor: Option<EventId>,
+    /// Where every walk begins.
+    pub walk_from_ms: Option<i64>,
+    /// Up to when nothing is missing; a log that does not reach back to it has to be told of.
+    pub proven_ms: Option<i64>,
+}

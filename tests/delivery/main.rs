@@ -1,0 +1,37 @@
+//! What is delivered to a real Kafka: each test starts or shares an Apache Kafka broker (see `support::kafka`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    reason = "tests print, fail loudly, and share files of which each uses a part"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod attack;
+mod bad_input;
+mod bench;
+mod both_legs;
+mod drain;
+mod flood;
+mod gaps;
+mod history;
+mod leaving;
+mod pressure;
+mod publish;
+mod replay;
+mod restarts;
+mod rotation;
+mod security;
+mod sell;
+mod smoke;
+mod topics;
+mod unknown;
+mod warm;
+mod writers;
