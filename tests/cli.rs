@@ -268,7 +268,7 @@ fn logged(stderr: OwnedFd, journal: &str, format: &str) -> std::io::Result<()> {
     std::fs::write(folder.path().join("key"), "ck_0000000000000000").unwrap();
     std::fs::set_permissions(folder.path().join("key"), std::fs::Permissions::from_mode(0o644)).unwrap();
     let settings = format!(
-        "[provider]\napi_url = \"http://127.0.0.1:1\"\nstream_url = \"ws://127.0.0.1:1\"\nenvironment = \"devnet\"\n\
+        "[provider]\napi_url = \"http://127.0.0.1:1\"\nwebsocket_url = \"ws://127.0.0.1:1\"\nenvironment = \"devnet\"\n\
          api_key_file = \"{}\"\n[webhook]\nlisten = \"{}\"\n[kafka]\nbootstrap_servers = \"127.0.0.1:1\"\n",
         folder.path().join("key").display(),
         taken.local_addr().unwrap()

@@ -102,8 +102,8 @@ fn what_is_not_there_is_found() {
             "tests/delivery/gaps.rs" => {
                 "#[tokio::test(flavor = \"multi_thread\")]\nasync fn a_cut() {}\nfn no_test_at_all() {}"
             }
-            "src/relay/core/tests.rs" => "    #[test]\n    fn stale() {}",
-            "src/relay/core.rs" => "fn stale() {}",
+            "src/relay/planner/tests.rs" => "    #[test]\n    fn stale() {}",
+            "src/relay/planner/mod.rs" => "fn stale() {}",
             "tests/chaos/faults.rs" => "enum Fault {\n    KillRelay,\n}",
             "justfile" => "pressure:\nfuzz TARGET:\n",
             _ => return None,

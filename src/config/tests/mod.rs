@@ -82,7 +82,7 @@ options = { acks = "1" }
     insta::assert_snapshot!(mistakes(text, &[]), @r#"
     relay.toml:2: name: is no name for a transactional id and a key; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
     relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
-    relay.toml:7: stream.ping_intervall: is no setting; did you mean websocket.ping_interval?
+    relay.toml:7: websocket.ping_intervall: is no setting; did you mean websocket.ping_interval?
     relay.toml:8: websocket.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
     relay.toml:10: intake.bytes_max: is not a size; write it as "512KiB" or "64MiB", in quotes
     relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; take it out
