@@ -1,6 +1,6 @@
 //! The backfill leg against a provider that says what the test wrote down for it, one answer a request.
 
-use super::{arrival, assert_books_balance, settle, soon};
+use super::{arrival, assert_books_balance, defaults, settle, soon};
 use pepay_relay::clock::Clock;
 use pepay_relay::config;
 use pepay_relay::labels::{Leg, Outcome};
@@ -48,7 +48,7 @@ impl Rig {
         let (intake, receiver) = Intake::new(1 << 20);
         let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
         let (stop, walks) = (CancellationToken::new(), Walks::default());
-        let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, first_start: LONG };
+        let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, ..defaults().backfill };
         let backfill = Backfill {
             settings,
             rest: Arc::new(rest),

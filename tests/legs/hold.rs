@@ -1,7 +1,7 @@
 //! Live frames wait for the walk that fills the gap before them, within bounds.
 
 use super::websocket::{FRAME_BYTES_MAX, Peer, Rig, settings};
-use super::{arrival, next, settle, soon};
+use super::{arrival, defaults, next, settle, soon};
 use futures::StreamExt;
 use pepay_relay::clock::Clock;
 use pepay_relay::config;
@@ -34,7 +34,7 @@ fn walk_at_once(walks: Walks, stop: CancellationToken) -> Backfill {
     let clock = Arc::new(Clock::default());
     let api_key = watch::channel("ck_test".into()).1;
     let rest = Rest::new("http://127.0.0.1:1", LONG, api_key, &tls::client_config().unwrap(), Arc::clone(&clock));
-    let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, first_start: Duration::ZERO };
+    let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, ..defaults().backfill };
     Backfill {
         settings,
         rest: Arc::new(rest.unwrap()),

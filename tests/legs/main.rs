@@ -10,14 +10,21 @@ mod rest;
 mod webhook;
 mod websocket;
 
+use pepay_relay::config::Config;
 use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::legs::Note;
 use pepay_relay::legs::{Arrival, Delivery, IntakeReceiver};
+use pepay_relay::provider::Environment;
 use pepay_relay::telemetry::Metrics;
 use std::time::Duration;
 
 /// Far longer than anything here takes; a test that hangs fails by it.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The settings that a relay has which is given none: each test changes those that it is about.
+fn defaults() -> Config {
+    Config::minimal(Environment::Devnet, "127.0.0.1:1")
+}
 
 /// The value of `future`, which must come soon.
 async fn soon<T>(future: impl Future<Output = T>) -> T {

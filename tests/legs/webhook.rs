@@ -1,6 +1,6 @@
 mod tls;
 
-use super::{assert_books_balance, next, settle, soon};
+use super::{assert_books_balance, defaults, next, settle, soon};
 use pepay_relay::config;
 use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
@@ -41,19 +41,12 @@ struct Answer {
 
 fn settings() -> config::Webhook {
     config::Webhook {
-        enabled: true,
         listen: "127.0.0.1:0".parse().unwrap(),
-        path: "/webhooks/pepay".into(),
-        tls_cert_file: None,
-        tls_key_file: None,
-        tolerance: Duration::from_mins(5),
         body_bytes_max: 64 << 10,
         connections_max: 64,
-        connections_per_address_max: 0,
         unverified_bytes_max: 1 << 20,
-        body_timeout: Duration::from_secs(10),
         header_bytes_max: 4096,
-        answer_within: Duration::from_secs(8),
+        ..defaults().webhook
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{arrival, assert_books_balance, next, settle, soon, told};
+use super::{arrival, assert_books_balance, defaults, next, settle, soon, told};
 use futures::{SinkExt, StreamExt};
 use pepay_relay::clock::Clock;
 use pepay_relay::config::{self, WebsocketAuth};
@@ -46,14 +46,11 @@ pub(crate) struct Peer {
 
 pub(crate) fn settings() -> config::Websocket {
     config::Websocket {
-        enabled: true,
         types: vec!["commerce.order.*".into(), "invoice.*".into()],
-        auth: WebsocketAuth::Key,
-        ping_interval: Duration::from_secs(20),
-        idle_timeout: Duration::from_secs(60),
         backoff_min: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
         frame_bytes_max: FRAME_BYTES_MAX,
+        ..defaults().websocket
     }
 }
 

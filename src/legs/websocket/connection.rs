@@ -340,10 +340,10 @@ mod tests {
     use super::super::ending::CLOSE_WAIT;
     use super::*;
     use crate::clock::Clock;
-    use crate::config::{self, WebsocketAuth};
+    use crate::config::{self, Config};
     use crate::legs::Intake;
     use crate::legs::{Position, Walks};
-    use crate::provider::{rest::Rest, tls};
+    use crate::provider::{Environment, rest::Rest, tls};
     use crate::telemetry::{Health, Metrics};
     use secrecy::SecretString;
     use std::sync::Arc;
@@ -357,14 +357,9 @@ mod tests {
 
     fn leg() -> Websocket {
         let settings = config::Websocket {
-            enabled: true,
-            types: Vec::new(),
-            auth: WebsocketAuth::Key,
-            ping_interval: Duration::from_secs(20),
             idle_timeout: IDLE,
-            backoff_min: Duration::from_millis(500),
-            backoff_max: Duration::from_secs(30),
             frame_bytes_max: 1024,
+            ..Config::minimal(Environment::Devnet, "127.0.0.1:1").websocket
         };
         let api_key = watch::channel(SecretString::from("ck_test")).1;
         let (tls, clock) = (tls::client_config().unwrap(), Arc::new(Clock::default()));
