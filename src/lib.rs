@@ -5,7 +5,7 @@
 //! [`config`] and [`telemetry`] serve all of them; [`cli`] and [`simulator`] stand around it.
 //!
 //! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
-//! task or `async`. `tests/tidy` enforces both; ARCHITECTURE.md gives the reasons.
+//! task or `async`. `tests/house` enforces both; ARCHITECTURE.md gives the reasons.
 
 pub mod cli;
 pub mod clock;

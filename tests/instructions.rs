@@ -4,7 +4,8 @@
 //! has room for what another compiler or another C library makes of the same code (a twentieth), and for no more: who
 //! improves on it lowers it.
 //!
-//! Not part of `cargo test`, since it needs Debian's valgrind and a release build: `just instructions`, and CI, run it.
+//! A program of its own, since valgrind runs it again and counts the whole of it. Not part of `cargo test`, since it needs
+//! Debian's valgrind and a release build: `just instructions`, and CI, run it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
 #![allow(clippy::print_stdout, reason = "figures")]

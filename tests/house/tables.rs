@@ -1,0 +1,192 @@
+//! The tables of ARCHITECTURE.md that say which test shows what: every test named there is there. And those of the
+//! runbook: every line at ERROR and WARN is there.
+//!
+//! In the last column of ARCHITECTURE.md's tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
+//! `SUITE` alone, a fault of the chaos (`KillRelay`), or a recipe (`just pressure`); `*` is every test of its file.
+
+use std::fs;
+use std::path::Path;
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).ok()
+}
+
+/// The rows of every table whose last column is headed so, each with its first and its last cell.
+fn rows(text: &str) -> Vec<(String, String)> {
+    let (mut rows, mut inside) = (Vec::new(), false);
+    for line in text.lines() {
+        let Some(row) = line.strip_prefix('|').and_then(|row| row.trim_end().strip_suffix('|')) else {
+            inside = false;
+            continue;
+        };
+        let (first, last) = (row.split('|').next().unwrap_or_default(), row.rsplit('|').next().unwrap_or_default());
+        if matches!(last.trim(), "Test" | "Tests") {
+            inside = true;
+        } else if inside && !last.starts_with("---") {
+            rows.push((first.trim().to_owned(), last.trim().to_owned()));
+        }
+    }
+    rows
+}
+
+fn names(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Whether `text` has this test, or any.
+fn has_test(text: &str, name: &str) -> bool {
+    let is_test = |line: &str| {
+        line.trim_start().starts_with("#[") && line.trim_end().ends_with("test]")
+            || line.trim_start().starts_with("#[tokio::test(")
+            || line.trim_start() == "proptest! {"
+    };
+    let declares = |line: &str| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("async ").unwrap_or(line);
+        let rest = line.strip_prefix("fn ").and_then(|line| line.strip_prefix(name));
+        rest.is_some_and(|rest| rest.starts_with('('))
+    };
+    text.lines().any(is_test) && (name == "*" || text.lines().any(declares))
+}
+
+/// Whether the name is that of something that is there.
+fn is_there(name: &str, read: &impl Fn(&str) -> Option<String>) -> bool {
+    let suite = |suite: &str| {
+        [format!("tests/{suite}.rs"), format!("tests/{suite}/main.rs")].iter().find_map(|path| read(path))
+    };
+    if let Some(recipe) = name.strip_prefix("just ") {
+        let begins = |line: &str| line.strip_prefix(recipe).is_some_and(|rest| rest.starts_with([' ', ':']));
+        return read("justfile").is_some_and(|text| text.lines().any(begins));
+    }
+    if name.starts_with(|first: char| first.is_ascii_uppercase()) {
+        let variant = format!("    {name},");
+        return read("tests/chaos/faults.rs").is_some_and(|text| text.lines().any(|line| line == variant));
+    }
+    let (of, path) = name.split_once(' ').map_or((None, name), |(of, path)| (Some(of), path));
+    let (modules, test) =
+        path.rsplit_once("::").map_or((String::new(), path), |(modules, test)| (modules.replace("::", "/"), test));
+    let files = match (of, modules.as_str()) {
+        (None, "") => return suite(test).is_some(),
+        (Some(of), "") => return suite(of).is_some_and(|text| has_test(&text, test)),
+        (Some(of), modules) => vec![format!("tests/{of}/{modules}.rs")],
+        (None, modules) => [".rs", "/mod.rs", "/tests.rs"].map(|end| format!("src/{modules}{end}")).to_vec(),
+    };
+    files.iter().filter_map(|path| read(path)).any(|text| has_test(&text, test))
+}
+
+#[test]
+fn every_test_that_is_named_is_there() {
+    let text = read("ARCHITECTURE.md").unwrap();
+    let rows = rows(&text);
+    let missing: Vec<_> = rows
+        .iter()
+        .flat_map(|(what, cell)| names(cell).into_iter().map(move |name| (what, name)))
+        .filter(|(_, name)| !is_there(name, &|path| read(path)))
+        .collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+    for promise in 1..=8 {
+        let wanted = format!("P{promise} ");
+        let row = rows.iter().find(|(what, _)| what.starts_with(&wanted));
+        assert!(row.is_some_and(|(_, cell)| names(cell).len() > 1), "P{promise} is shown by tests");
+    }
+    assert!(rows.len() > 30, "{} rows: the tables were not found", rows.len());
+}
+
+#[test]
+fn what_is_not_there_is_found() {
+    let files = |path: &str| {
+        let text = match path {
+            "tests/delivery.rs" | "tests/chaos/main.rs" => "#[test]\nfn alone() {}\n",
+            "tests/delivery/gaps.rs" => {
+                "#[tokio::test(flavor = \"multi_thread\")]\nasync fn a_cut() {}\nfn no_test_at_all() {}"
+            }
+            "src/relay/planner/tests.rs" => "    #[test]\n    fn stale() {}",
+            "src/relay/planner/mod.rs" => "fn stale() {}",
+            "tests/chaos/faults.rs" => "enum Fault {\n    KillRelay,\n}",
+            "justfile" => "pressure:\nfuzz TARGET:\n",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    };
+    for name in [
+        "delivery gaps::a_cut",
+        "delivery gaps::*",
+        "delivery alone",
+        "relay::planner::stale",
+        "relay::planner::*",
+        "chaos",
+        "KillRelay",
+        "just pressure",
+        "just fuzz",
+    ] {
+        assert!(is_there(name, &files), "{name}");
+    }
+    for name in [
+        "delivery gaps::a_cu",
+        "delivery gaps::a_cut_more",
+        "delivery holes::*",
+        "delivery alon",
+        "relay::pipeline::*",
+        "relay::planner::fresh",
+        "attic",
+        "KillRela",
+        "just press",
+        "delivery gaps::a_cut…",
+    ] {
+        assert!(!is_there(name, &files), "{name}");
+    }
+    let table =
+        "| A | B | Tests |\n|---|---|---|\n| P1 x | y | `a b::c`, `d` |\n\n| A | Else |\n|---|---|\n| n | `no` |\n";
+    assert_eq!(rows(table), [("P1 x".to_owned(), "`a b::c`, `d`".to_owned())]);
+    assert_eq!(names("`a b::c` (x), `d`"), ["a b::c", "d"]);
+}
+
+/// The messages of what `source` logs with this macro, up to where they differ from case to case.
+fn messages<'s>(source: &'s str, macro_name: &str) -> Vec<&'s str> {
+    let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let ends = |rest: &'s str| [");", "),\n"].iter().filter_map(|end| rest.find(end)).min().map(|end| &rest[..end]);
+    let calls = source.split(macro_name).skip(1).filter_map(ends);
+    let literals = calls.filter_map(|call| call.rsplit('"').nth(1));
+    literals.map(|text| text.split('{').next().unwrap_or_default()).filter(|text| !text.is_empty()).collect()
+}
+
+/// A message as the runbook shortens it: up to a colon or semicolon.
+fn is_told(section: &str, message: &str) -> bool {
+    let beginnings = message.char_indices().filter(|(_, letter)| matches!(letter, ':' | ';' | ','));
+    let beginnings = beginnings.map(|(at, _)| &message[..at]).chain([message]);
+    let in_words = |beginning: &str| {
+        let ends = beginning.match_indices(' ').map(|(at, _)| &beginning[..at]).chain([beginning]);
+        ends.filter(|words| words.split(' ').count() > 2 || *words == beginning)
+            .any(|words| section.contains(&format!("| `{words}` |")) || section.contains(&format!("| `{words}: …` |")))
+    };
+    beginnings.into_iter().any(in_words)
+}
+
+fn sources(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
+            found.push(fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_runbook_tells_of_every_line_at_error_and_warn() {
+    let runbook = read("docs/runbook.md").unwrap();
+    let (_, lines) = runbook.split_once("## Lines at ERROR").unwrap();
+    let (errors, warnings) = lines.split_once("## Lines at WARN").unwrap();
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    for (macro_name, section, least) in [("error!(", errors, 4), ("warn!(", warnings, 15)] {
+        let mut told = 0;
+        for message in all.iter().flat_map(|source| messages(source, macro_name)) {
+            assert!(is_told(section, message), "docs/runbook.md has no row for {macro_name} {message:?}");
+            told += 1;
+        }
+        assert!(told >= least, "only {told} messages were found for {macro_name}");
+    }
+    assert!(!is_told(warnings, "stream resumed") && !is_told(warnings, "stream"));
+}

@@ -1,0 +1,129 @@
+//! Lengths, names and words of files.
+
+use super::{files, judge, rust};
+use std::collections::BTreeSet;
+
+/// Lines of a file at most. The aim is 400; beyond 500 it has two purposes.
+const LINES_MAX: usize = 500;
+
+/// Names that say nothing of what is inside.
+const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "helpers", "helper", "manager", "types"];
+
+/// `config/types.rs` holds the types that are the settings: there the name says it.
+const NAME_EXCEPTIONS: [&str; 1] = ["src/config/types.rs"];
+
+/// Half-done work, in pieces so that this file does not name it.
+const HALF_DONE: [&str; 4] = [concat!("to", "do"), concat!("fix", "me"), concat!("xx", "x"), concat!("ha", "ck")];
+
+/// Places of the people who wrote this, which mean nothing to those who read it.
+const WORKPLACE: [&str; 6] = [
+    concat!("/wo", "rk/"),
+    concat!("../sha", "red"),
+    concat!("pepay-", "api.md"),
+    concat!("contract", ".md"),
+    concat!("design", ".md"),
+    concat!("style", ".md"),
+];
+
+fn too_long(path: &str, text: &str) -> Vec<String> {
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        vec![format!("{path}: {lines} lines, at most {LINES_MAX}; find its second purpose")]
+    } else {
+        vec![]
+    }
+}
+
+fn half_done(path: &str, text: &str) -> Vec<String> {
+    let lower = text.to_lowercase();
+    let words: BTreeSet<&str> = lower.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    HALF_DONE.iter().filter(|word| words.contains(**word)).map(|word| format!("{path}: `{word}`")).collect()
+}
+
+fn empty_name(path: &str, _: &str) -> Vec<String> {
+    let names = path.split('/').map(|part| part.trim_end_matches(".rs"));
+    let empty = names.filter(|name| EMPTY_NAMES.contains(name) && !NAME_EXCEPTIONS.contains(&path));
+    empty.map(|name| format!("{path}: `{name}` does not say what is inside")).collect()
+}
+
+fn skipped_test(path: &str, text: &str) -> Vec<String> {
+    let attribute = concat!("#[ign", "ore");
+    if text.contains(attribute) { vec![format!("{path}: a test that never runs guards nothing")] } else { vec![] }
+}
+
+fn workplace(path: &str, text: &str) -> Vec<String> {
+    let found = WORKPLACE.iter().filter(|place| text.contains(**place));
+    found.map(|place| format!("{path}: names `{place}`, which its readers do not have")).collect()
+}
+
+#[test]
+fn no_file_is_too_long() {
+    judge(&rust(&["src", "tests", "fuzz/src", "fuzz/targets"]), too_long);
+}
+
+#[test]
+fn nothing_is_half_done() {
+    judge(&rust(&["src", "tests", "fuzz/src", "fuzz/targets"]), half_done);
+}
+
+#[test]
+fn names_say_what_is_inside() {
+    judge(&rust(&["src", "tests"]), empty_name);
+}
+
+#[test]
+fn every_test_runs() {
+    judge(&rust(&["src", "tests"]), skipped_test);
+}
+
+#[test]
+fn readers_have_everything_that_is_named() {
+    let all = [
+        "src",
+        "tests",
+        "fuzz/src",
+        "fuzz/targets",
+        "fuzz/Cargo.toml",
+        "config",
+        "systemd",
+        ".ci",
+        ".github",
+        "Cargo.toml",
+        "clippy.toml",
+        "deny.toml",
+        "justfile",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ];
+    judge(&files(&all), workplace);
+}
+
+/// Each rule, shown something that it must find and something that it must not.
+mod rules {
+    use super::*;
+
+    #[test]
+    fn length() {
+        assert!(too_long("src/a.rs", &"\n".repeat(LINES_MAX)).is_empty());
+        assert_eq!(too_long("src/a.rs", &"\n".repeat(LINES_MAX + 1)).len(), 1);
+    }
+
+    #[test]
+    fn words_and_names() {
+        for word in HALF_DONE {
+            assert_eq!(half_done("a.rs", &format!("// {}: later", word.to_uppercase())).len(), 1, "{word}");
+            assert!(half_done("a.rs", &format!("let {word}_list = 1;")).is_empty(), "{word}");
+        }
+        for path in ["src/utils.rs", "tests/common/mod.rs", "src/relay/manager.rs"] {
+            assert_eq!(empty_name(path, "").len(), 1, "{path}");
+        }
+        assert!(empty_name("src/relay/planner/", "").is_empty());
+        assert_eq!(skipped_test("a.rs", concat!("#[ign", "ore = \"slow\"]")).len(), 1);
+        for place in WORKPLACE {
+            assert_eq!(workplace("a.rs", &format!("see {place}")).len(), 1, "{place}");
+        }
+        assert!(workplace("a.rs", "see ARCHITECTURE.md").is_empty());
+    }
+}
