@@ -4,7 +4,8 @@
 
 use bytes::Bytes;
 use pepay_relay::labels::{Leg, Outcome};
-use pepay_relay::normalize::{Route, rfc3339_ms, route, schemas};
+use pepay_relay::clock::write_rfc3339;
+use pepay_relay::normalize::{Route, route, schemas};
 use pepay_relay::provider::event::{Reason, decode};
 use pepay_relay_fuzz::{Desk, Written, written};
 use serde_json::{Map, Value};
@@ -88,7 +89,7 @@ fn judge(record: &Written) {
 fn published(bytes: &Bytes, first: &[Written]) {
     let event = decode(bytes).expect("it was published");
     let mut at = Vec::new();
-    rfc3339_ms(event.occurred_at_ms().expect("it was published"), &mut at);
+    write_rfc3339(event.occurred_at_ms().expect("it was published"), &mut at);
     assert_eq!(first[0].header("ce_time"), Some(at.as_slice()));
 
     let (fate, less) = Desk::new(Leg::Websocket, &DROPPED, false).deliver(bytes);

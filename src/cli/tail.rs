@@ -4,7 +4,7 @@ use super::args;
 use super::line::{LineInput, render};
 use super::output::Output;
 use super::{Settings, interrupted};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, rfc3339};
 use crate::exit::Exit;
 use crate::kafka::consume::{Consumed, Follow, From};
 use serde::{Deserialize, Serialize, Serializer};
@@ -102,17 +102,12 @@ impl Serialize for Row<'_> {
         map.serialize_entry("topic", &record.topic)?;
         map.serialize_entry("partition", &record.partition)?;
         map.serialize_entry("offset", &record.offset)?;
-        map.serialize_entry("timestamp", &timestamp(record.published_at_ms))?;
+        map.serialize_entry("timestamp", &rfc3339(record.published_at_ms))?;
         map.serialize_entry("key", &record.key.as_deref().map(Text))?;
         map.serialize_entry("headers", &Headers(&record.headers))?;
         map.serialize_entry("value", &record.value.as_deref().map(Value))?;
         map.end()
     }
-}
-
-/// RFC 3339, UTC, milliseconds, as all times of the relay; `null` when the record has none.
-fn timestamp(at_ms: i64) -> Option<String> {
-    jiff::Timestamp::from_millisecond(at_ms).ok().map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
 
 struct Headers<'a>(&'a [(String, Vec<u8>)]);

@@ -1,6 +1,7 @@
 //! The warm start: what the relay knew before, read back from Kafka after the claim.
 
 use super::{Setup, Shared};
+use crate::clock::millis;
 use crate::config::{Config, Secrets};
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, CLOCKS_DISAGREE_MS};
@@ -43,7 +44,7 @@ pub(super) async fn memory(
     let (memory, summary) = read_back(config, secrets, from_ms, memory, reading).await?;
     let (mut window, versions, early) = memory.finish();
     window.resume(now_ms);
-    let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let took_ms = millis(began.elapsed());
     let recover::Summary { records, bytes, .. } = summary;
     info!(ids = window.len(), records, bytes, took_ms, "window read back");
     relay::forgotten_early(&shared.metrics, early);
@@ -58,7 +59,7 @@ pub(super) fn progress(setup: &Setup, predecessor: Option<&Checkpoint>, now_ms: 
         None => Progress::resume(None, None, Vec::new(), backfill.overlap),
     };
     progress.never_after(now_ms);
-    let first_start_ms = i64::try_from(backfill.first_start.as_millis()).unwrap_or(i64::MAX);
+    let first_start_ms = millis(backfill.first_start);
     let last_ms = predecessor.and_then(Checkpoint::at_ms);
     let opened = match (setup.from_ms, progress.verified_ms(), last_ms) {
         (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now_ms),

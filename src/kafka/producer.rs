@@ -13,7 +13,7 @@ use super::publisher::{Broker, Stop, Verdict};
 use super::recover::{self, Newest};
 use super::scan::Reader;
 use super::transaction::{Carried, Failure, SLICE, Work};
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms, rfc3339};
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
@@ -82,7 +82,7 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), 
         let marks = predecessor.as_ref().map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
         // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no further
         // must not hide from the next one since when nobody was there.
-        let at = predecessor.as_ref().map_or_else(now_rfc3339, |checkpoint| checkpoint.at.clone());
+        let at = predecessor.as_ref().map_or_else(|| rfc3339(now_ms()), |checkpoint| checkpoint.at.clone());
         match writer.attempt(&Batch::default(), &marks, 0, at) {
             Ok(()) => break,
             Err(Failure::Cancelled) => return Err(AskError::Cancelled),
@@ -115,7 +115,7 @@ impl Writer {
                     Err(Some(stop)) => return Some(Err(self.stopped(stop))),
                 }
             }
-            match self.attempt(batch, marks, commit, now_rfc3339()) {
+            match self.attempt(batch, marks, commit, rfc3339(now_ms())) {
                 Ok(()) => return Some(Ok(self.committed(batch, commit, now_ms()))),
                 Err(Failure::Aborted { class: Class::Record, detail }) => {
                     self.setup.metrics.kafka_error(KafkaErrorKind::Record);
@@ -400,10 +400,6 @@ impl Writer {
     }
 }
 
-fn now_rfc3339() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
-}
-
 /// Whether `commit` of `run` stands, by the newest checkpoint: its time if so, nothing if it has to be sent again.
 /// `settled` is the number of the last transaction known to stand.
 pub fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Result<Option<i64>, Stop> {
@@ -452,10 +448,7 @@ impl Outage {
     /// Kafka answered.
     fn over(&mut self) {
         if let Some(since) = self.since.take() {
-            tracing::info!(
-                after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "kafka recovered"
-            );
+            tracing::info!(after_ms = millis(since.elapsed()), "kafka recovered");
         }
         if self.health.phase() == Phase::KafkaUnavailable {
             self.health.set_phase(Phase::Ready);

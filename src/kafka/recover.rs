@@ -4,6 +4,7 @@ use super::blocking::{AskError, Cancel, blocking};
 use super::checkpoint::Checkpoint;
 use super::errors::StartError;
 use super::scan::{self, Reader, Stretch};
+use crate::clock::millis;
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -124,7 +125,7 @@ pub fn read_back_from(
     window: std::time::Duration,
 ) -> i64 {
     let last = predecessor.and_then(Checkpoint::at_ms).unwrap_or(now_ms).min(now_ms);
-    let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+    let window_ms = millis(window);
     let from_ms = last.saturating_sub(window_ms).min(again_from_ms.unwrap_or(i64::MAX));
     from_ms.saturating_sub(CLOCKS_DISAGREE_MS).max(0)
 }

@@ -1,5 +1,6 @@
 //! What each topic has to be like, and what is wrong with one that is not. Pure.
 
+use crate::clock::millis;
 use crate::config::Config;
 use crate::labels::Topic;
 
@@ -62,7 +63,7 @@ pub enum Finding {
 impl TopicSpec {
     /// What the settings ask of `topic`.
     pub fn of(config: &Config, topic: Topic) -> Self {
-        let window_ms = i64::try_from(config.dedup.window.as_millis()).unwrap_or(i64::MAX);
+        let window_ms = millis(config.dedup.window);
         let (cleanup_policy, retention_ms_min) = match topic {
             Topic::Orders | Topic::Invoices | Topic::DeadLetter => ("delete", Some(window_ms)),
             Topic::OrdersLatest | Topic::Control => ("compact", None),

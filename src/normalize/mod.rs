@@ -18,8 +18,8 @@ mod write;
 
 pub use money::decimal_text;
 pub use schema::schemas;
-pub use time::rfc3339_ms;
 
+use crate::clock;
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason};
 use crate::provider::json::{DEPTH_MAX, clip};
@@ -224,7 +224,7 @@ fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: 
     write::string(&event.event_type, value);
     write::own_name("occurred_at", value);
     value.push(b'"');
-    rfc3339_ms(occurred_at_ms, value);
+    clock::write_rfc3339(occurred_at_ms, value);
     value.push(b'"');
     write::own_name("environment", value);
     write::string(settings.environment.as_str(), value);

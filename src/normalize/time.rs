@@ -1,22 +1,9 @@
 //! Times: whatever form the provider uses becomes RFC 3339, UTC, with milliseconds.
 
+use crate::clock::{MS_MAX, MS_MIN, write_rfc3339, write_utc};
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::Offset;
-
-/// First millisecond of the year 0, where RFC 3339 begins.
-const MS_MIN: i64 = -62_167_219_200_000;
-
-/// 9999-12-30T22:00:00.000Z: the last millisecond whose local time has a year of four digits at every offset.
-const MS_MAX: i64 = 253_402_207_200_000;
-
-/// Appends a time in Unix milliseconds as `2023-11-14T22:13:20.000Z`.
-///
-/// Total: what lies before the year 0 or behind 9999-12-30T22:00:00.000Z is written as that bound.
-pub fn rfc3339_ms(ms: i64, out: &mut Vec<u8>) {
-    let time = Timestamp::from_millisecond(ms.clamp(MS_MIN, MS_MAX)).unwrap_or_default();
-    write(Offset::UTC.to_datetime(time), out);
-}
 
 /// Appends `text`, an ISO 8601 date and time, as a JSON string; writes nothing where it is none.
 ///
@@ -34,7 +21,7 @@ pub(super) fn iso(text: &str, out: &mut Vec<u8>) -> bool {
     };
     match time {
         Some(time) if (0..=9999).contains(&time.year()) => {
-            quoted(out, |out| write(time, out));
+            quoted(out, |out| write_utc(time, out));
             true
         }
         _ => false,
@@ -46,7 +33,7 @@ pub(super) fn seconds(number: &str, out: &mut Vec<u8>) -> bool {
     let ms = number.parse::<i64>().ok().and_then(|seconds| seconds.checked_mul(1_000));
     match ms {
         Some(ms) if (MS_MIN..=MS_MAX).contains(&ms) => {
-            quoted(out, |out| rfc3339_ms(ms, out));
+            quoted(out, |out| write_rfc3339(ms, out));
             true
         }
         _ => false,
@@ -69,24 +56,6 @@ fn canonical(text: &[u8]) -> bool {
             let year = i16::from(two(0)) * 100 + i16::from(two(2));
             i8::try_from(two(5)).ok().zip(i8::try_from(two(8)).ok()).is_some_and(|(m, d)| Date::new(year, m, d).is_ok())
         })
-}
-
-fn write(time: DateTime, out: &mut Vec<u8>) {
-    let mut digits = |mut number: i32, places: u32, behind: u8| {
-        for place in (0..places).rev() {
-            let unit = 10_i32.pow(place);
-            out.push(b'0' + u8::try_from(number / unit).unwrap_or(0));
-            number %= unit;
-        }
-        out.push(behind);
-    };
-    digits(time.year().into(), 4, b'-');
-    digits(time.month().into(), 2, b'-');
-    digits(time.day().into(), 2, b'T');
-    digits(time.hour().into(), 2, b':');
-    digits(time.minute().into(), 2, b':');
-    digits(time.second().into(), 2, b'.');
-    digits(time.millisecond().into(), 3, b'Z');
 }
 
 fn quoted(out: &mut Vec<u8>, inner: impl FnOnce(&mut Vec<u8>)) {
@@ -162,23 +131,13 @@ mod tests {
         assert_eq!(of_iso("2028-02-29T10:00:00.000Z").as_deref(), Some("2028-02-29T10:00:00.000Z"));
         assert_eq!(of_iso("2026-02-29T10:00:00.000Z"), None);
         assert_eq!(written(|out| seconds("-1", out)).as_deref(), Some("1969-12-31T23:59:59.000Z"));
-        let ms = |ms: i64| {
-            let mut out = Vec::new();
-            rfc3339_ms(ms, &mut out);
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(ms(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
-        assert_eq!(ms(-1), "1969-12-31T23:59:59.999Z");
-        assert_eq!(ms(i64::MIN), "0000-01-01T00:00:00.000Z");
-        assert_eq!(ms(i64::MAX), "9999-12-30T22:00:00.000Z");
-        assert_eq!(Timestamp::MAX.as_second() * 1_000, MS_MAX);
     }
 
     proptest::proptest! {
         #[test]
         fn any_time_is_written_and_read_back(time in MS_MIN..=MS_MAX) {
             let mut out = Vec::new();
-            rfc3339_ms(time, &mut out);
+            write_rfc3339(time, &mut out);
             proptest::prop_assert!(canonical(&out));
             let text = std::str::from_utf8(&out).unwrap();
             proptest::prop_assert_eq!(text.parse::<Timestamp>().unwrap().as_millisecond(), time);

@@ -8,6 +8,7 @@
 //! unless `ids_max` ids came in that time; then the least recently seen goes, and is counted.
 
 use super::lru::{Key, Keyed, Lru, Slot};
+use crate::clock::millis;
 use std::time::Duration;
 
 /// What a claim found.
@@ -48,7 +49,7 @@ impl Window {
     ///
     /// `seed` is random a process, so that chosen ids cannot collide on purpose.
     pub fn new(window: Duration, ids_max: usize, seed: [u64; 2]) -> Self {
-        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let window_ms = millis(window);
         Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max, absence: None }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Pure: it is told what happened and when. All times are Unix milliseconds by the provider's clock.
 
+use crate::clock::millis;
 use crate::labels::{Cause, Leg};
 use crate::legs::{Note, Position};
 use crate::provider::EventId;
@@ -92,7 +93,7 @@ impl Progress {
     pub fn resume(cursor: Option<EventId>, verified_ms: Option<i64>, gaps: Vec<Gap>, overlap: Duration) -> Self {
         let (closed, mut gaps): (Vec<_>, Vec<_>) = gaps.into_iter().partition(|gap| gap.closed_ms.is_some());
         gaps.iter_mut().for_each(|gap| gap.end_ms = None);
-        let overlap_ms = i64::try_from(overlap.as_millis()).unwrap_or(i64::MAX);
+        let overlap_ms = millis(overlap);
         let closed = closed.into_iter().max_by_key(|gap| gap.id);
         Self { cursor, verified_ms, began_ms: None, gaps, closed, overlap_ms }
     }

@@ -1,9 +1,10 @@
 //! What the relay writes into a batch beside values: headers, dead letters, gaps, and the marks of a checkpoint.
 
+use crate::clock::{rfc3339, write_rfc3339};
 use crate::kafka::{Batch, Marks};
 use crate::labels::{Leg, Topic};
 use crate::legs::Delivery;
-use crate::normalize::{self, Normalized, Rejection, normalize, rfc3339_ms};
+use crate::normalize::{self, Normalized, Rejection, normalize};
 use crate::provider::event::{Event, Reason};
 use crate::relay::progress::{Gap, GapCause, Progress};
 use serde_json::{Value, json};
@@ -72,7 +73,7 @@ pub(super) fn write_headers(
     batch.header("ce_id", event.id.as_bytes());
     batch.header("ce_type", event.event_type.as_bytes());
     batch.header("ce_source", source.as_bytes());
-    batch.header_with("ce_time", |out| rfc3339_ms(normalized.occurred_at_ms, out));
+    batch.header_with("ce_time", |out| write_rfc3339(normalized.occurred_at_ms, out));
     batch.header("ce_subject", normalized.key.as_bytes());
     batch.header("ce_dataschema", normalized.kind.schema_urn().as_bytes());
     batch.header("content-type", b"application/json");
@@ -101,7 +102,7 @@ pub(super) fn write_dead_letter(batch: &mut Batch, delivery: &Delivery, id: Opti
 
 fn write_arrival(batch: &mut Batch, Origin { leg, at_ms }: Origin) {
     batch.header("relay_leg", leg.as_str().as_bytes());
-    batch.header_with("relay_received_at", |out| rfc3339_ms(at_ms, out));
+    batch.header_with("relay_received_at", |out| write_rfc3339(at_ms, out));
 }
 
 /// `sha256:` and 64 hex digits.
@@ -165,12 +166,6 @@ fn gap_value(gap: &Gap) -> Value {
         "closed_by": (gap.closed_ms.is_some() || gap.unproven).then(|| gap_closed_by(gap)),
         "recovered": gap.recovered,
     })
-}
-
-fn rfc3339(ms: i64) -> String {
-    let mut text = Vec::new();
-    rfc3339_ms(ms, &mut text);
-    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// The detail, cut to its bound.

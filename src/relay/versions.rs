@@ -1,6 +1,7 @@
 //! The newest version of each key that was published, so that what comes late is marked and `latest` never goes back.
 
 use super::lru::{Key, Keyed, Lru};
+use crate::clock::millis;
 use std::time::Duration;
 
 /// How new an event is: milliseconds of its time, then the sequence number of its id (0 where the id has none).
@@ -35,7 +36,7 @@ pub struct Undo {
 impl Versions {
     /// Knows nothing yet; bounds and seed as for the dedup window.
     pub fn new(window: Duration, keys_max: usize, seed: [u64; 2]) -> Self {
-        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let window_ms = millis(window);
         Self { newest: Lru::new(), keyed: Keyed::new(seed), window_ms, keys_max, floor: None }
     }
 

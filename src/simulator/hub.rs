@@ -8,7 +8,7 @@ use super::faults::{Cut, Faults};
 use super::model::{Event, Model, Refused, Seeded, Settings};
 use super::push::socket::Subscriber;
 use super::push::webhooks::Queue;
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use axum::extract::ws::Message;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,7 +61,7 @@ impl Hub {
             mainnet: options.mainnet,
             times: options.times,
             invoice_lifetime_s: i64::try_from(options.invoice_lifetime.as_secs()).unwrap_or(i64::MAX),
-            keep_ms: i64::try_from(options.keep_events_for.as_millis()).unwrap_or(i64::MAX),
+            keep_ms: millis(options.keep_events_for),
             keep_events: options.keep_events,
             requests_per_minute: options.requests_per_minute,
         };
@@ -137,7 +137,7 @@ impl Hub {
 
     pub(super) fn queue_webhook(&self, world: &mut World, endpoint: String, event: &Arc<Event>) {
         let faults = &world.faults.webhooks;
-        let jitter_ms = u64::try_from(faults.jitter.as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let jitter_ms = millis(faults.jitter).unsigned_abs().saturating_add(1);
         let wait = faults.delay + Duration::from_millis(rand::RngExt::random_range(&mut world.chance.0, 0..jitter_ms));
         world.webhooks.push(endpoint, Arc::clone(event), tokio::time::Instant::now() + wait);
         self.webhooks_open.send_replace(world.webhooks.open());
@@ -151,7 +151,7 @@ impl Hub {
     pub(super) fn set_faults(&self, change: impl FnOnce(&mut Faults)) {
         let world = &mut *self.world();
         change(&mut world.faults);
-        let delay_ms = i64::try_from(world.faults.rest.log_visible_after.as_millis()).unwrap_or(i64::MAX);
+        let delay_ms = millis(world.faults.rest.log_visible_after);
         world.model.set_log_delay(delay_ms);
         let keep = world.faults.rest.history_events.unwrap_or(usize::MAX).min(self.options.keep_events);
         world.model.keep_events(keep, now_ms());

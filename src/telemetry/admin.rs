@@ -6,7 +6,7 @@
 use super::history::History;
 use super::write_timeout::WriteTimeout;
 use super::{Board, Health, Metrics, Phase, Unproven, page};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, rfc3339};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -103,11 +103,6 @@ async fn readyz(State(shown): State<Shown>) -> Response {
     }
     let body = json!({ "ready": false, "waiting_for": waiting_for });
     (StatusCode::SERVICE_UNAVAILABLE, axum::Json(body)).into_response()
-}
-
-/// What no calendar has is null.
-fn rfc3339(ms: i64) -> Option<String> {
-    jiff::Timestamp::from_millisecond(ms).ok().map(|time| format!("{time:.3}"))
 }
 
 async fn metrics(State(shown): State<Shown>) -> Response {

@@ -5,6 +5,7 @@
 //! known so far. Nothing here is on the way of an event; readers copy what they show and then write it out.
 
 use super::{Health, LegState, Metrics, Phase};
+use crate::clock::rfc3339;
 use crate::config::Config;
 use crate::labels::{Cause, Leg, Outcome};
 use serde::Serialize;
@@ -224,12 +225,6 @@ fn gap_value(gap: &Gap) -> Value {
         "closed_at": gap.closed_ms.map(rfc3339),
         "recovered": gap.recovered,
     })
-}
-
-/// RFC 3339, UTC, milliseconds; a time that no calendar has is the epoch.
-fn rfc3339(ms: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    format!("{at:.3}")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::labels::Leg;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -189,7 +189,7 @@ impl Health {
     /// `at` in Unix milliseconds: the same for the same moment, whatever happens to the wall clock later.
     pub fn unix_ms(&self, at: Instant) -> i64 {
         let since = at.saturating_duration_since(self.began.0);
-        self.began.1.saturating_add(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        self.began.1.saturating_add(millis(since))
     }
 
     /// Where the relay stands now.

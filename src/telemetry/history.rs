@@ -5,7 +5,7 @@
 //! `patience`.
 
 use super::{Board, Phase};
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use axum::response::sse::Event;
 use futures::Stream;
 use futures::stream::unfold;
@@ -83,7 +83,7 @@ impl History {
         let mut flow = before.1;
         flow.iter_mut().zip(had).for_each(|(count, had)| *count = count.saturating_sub(had));
         let at = now_ms();
-        let ms = u64::try_from(then.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let ms = millis(then.elapsed()).unsigned_abs();
         let metrics = &self.board.metrics;
         let sample = Sample { at, ms, flow, lag: metrics.lag.take(), commit: metrics.commit.take() };
         {

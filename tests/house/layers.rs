@@ -11,7 +11,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
     ("heap", &[]),
     ("labels", &[]),
     ("provider", &["clock"]),
-    ("normalize", &["provider"]),
+    ("normalize", &["clock", "provider"]),
     ("config", &["labels", "provider", "normalize"]),
     ("telemetry", &["clock", "labels", "config"]),
     ("legs", &["clock", "labels", "provider", "config", "telemetry"]),

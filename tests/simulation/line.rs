@@ -5,6 +5,7 @@ use crate::bugs::Bug;
 use crate::kafka::{Record, State};
 use crate::relay::Job;
 use crate::world::{Do, Step, World};
+use pepay_relay::clock::rfc3339;
 use pepay_relay::kafka::{Checkpoint, Newest, Stop, stands};
 use pepay_relay::labels::Topic;
 use std::rc::Rc;
@@ -241,10 +242,4 @@ fn numbered(value: Option<&[u8]>) -> Option<usize> {
     let text = std::str::from_utf8(value?).ok()?;
     let rest = &text[text.find(r#""n":"#)? + 4..];
     rest[..rest.find(',')?].parse().ok()
-}
-
-pub fn rfc3339(ms: i64) -> String {
-    let mut text = Vec::new();
-    pepay_relay::normalize::rfc3339_ms(ms, &mut text);
-    String::from_utf8(text).unwrap()
 }

@@ -11,7 +11,7 @@ pub use events::{
     WebhookSign, WebhookVerify,
 };
 
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::config::LogFormat;
 use crate::labels::Topic;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -276,7 +276,7 @@ impl Moment {
     /// In Unix milliseconds; 0 where that was before 1970, when there was neither record nor event.
     pub fn unix_ms(self, now_ms: i64) -> i64 {
         match self {
-            Self::Ago(ago) => now_ms.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)).max(0),
+            Self::Ago(ago) => now_ms.saturating_sub(millis(ago)).max(0),
             Self::At(ms) => ms.max(0),
         }
     }

@@ -10,7 +10,7 @@ pub mod walk;
 
 use super::walks::Walks;
 use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position};
-use crate::clock::{Clock, now_ms};
+use crate::clock::{Clock, millis, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
 use crate::provider::page::{Page, decode_page};
@@ -118,7 +118,7 @@ impl Backfill {
                 Err(Interrupted::Stopped) => return,
                 Err(Interrupted::Lost) => {
                     // A provider that forgets every cursor must not be walked in a circle.
-                    let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                    let retry_in_ms = millis(wait);
                     warn!(
                         retry_in_ms,
                         "a cursor that the provider gave leads nowhere, or no longer as far: walking again"
@@ -192,7 +192,7 @@ impl Backfill {
         }
         self.intake.note(Note::WalkDone { started_ms })?;
         self.until_noted(started_ms, mark_ms).await;
-        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took_ms = millis(began.elapsed());
         if fills {
             info!(pages, events, reached, took_ms, "backfill finished");
         } else {
@@ -203,7 +203,7 @@ impl Backfill {
 
     /// Waits until the relay has taken note, so that a walk that follows at once does not begin at the old mark.
     async fn until_noted(&self, started_ms: i64, mark_ms: i64) {
-        let overlap_ms = i64::try_from(self.settings.overlap.as_millis()).unwrap_or(i64::MAX);
+        let overlap_ms = millis(self.settings.overlap);
         if started_ms.saturating_sub(overlap_ms).saturating_sub(overlap_ms) > mark_ms {
             let mut position = self.position.clone();
             let noted = position.wait_for(|position| position.walk_from_ms > Some(mark_ms));
@@ -284,7 +284,7 @@ impl Backfill {
             let (state, delay) = self.delay(&error, wait);
             wait = (wait * 2).min(RETRY_MAX);
             if self.health.leg(Leg::Backfill) != state {
-                warn!(%error, retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), "backfill waits for the provider");
+                warn!(%error, retry_in_ms = millis(delay), "backfill waits for the provider");
             }
             self.health.set_leg(Leg::Backfill, state);
             self.metrics.leg_connected(Leg::Backfill, false);

@@ -83,11 +83,6 @@ impl Period {
     }
 }
 
-/// A time as logs show it; what no calendar has is shown as the number that it is.
-pub fn rfc3339(ms: i64) -> String {
-    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| format!("{time:.3}"))
-}
-
 enum Place {
     Before,
     Inside,

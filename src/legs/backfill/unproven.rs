@@ -4,8 +4,9 @@
 //! It publishes nothing: an order's state is no event. It is bounded in pages, tries and time, and whatever the
 //! provider answers, the walk goes on behind it.
 
-use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation, rfc3339};
+use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation};
 use super::{Backfill, Interrupted, RETRY_MIN};
+use crate::clock::{millis, rfc3339};
 use crate::provider::order_list::{OrderList, decode_order_list, order_of_event};
 use crate::provider::page::Page;
 use crate::provider::rest::{OrderFilter, RestError};
@@ -39,7 +40,7 @@ impl Backfill {
         told_to_ms: Option<i64>,
     ) -> LogEnd {
         let steady = self.settings.every.saturating_add(self.settings.overlap).saturating_mul(2).min(STEADY_MAX);
-        let steady_ms = i64::try_from(steady.as_millis()).unwrap_or(i64::MAX);
+        let steady_ms = millis(steady);
         LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms }
     }
 

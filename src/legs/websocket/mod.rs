@@ -11,7 +11,7 @@ pub mod hold;
 pub mod reconnect;
 
 use super::{Intake, Note, Position, Walks};
-use crate::clock::{Clock, now_ms};
+use crate::clock::{Clock, millis, now_ms};
 use crate::config::{self, WebsocketAuth};
 use crate::labels::{Cause, Leg};
 use crate::provider::EventId;
@@ -181,7 +181,7 @@ impl Websocket {
         self.metrics.reconnect(cause);
         let state = if refused { LegState::Refused } else { LegState::BackingOff };
         self.health.set_leg(Leg::Websocket, state);
-        let retry_in_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        let retry_in_ms = millis(delay);
         let detail = ended.detail.as_str();
         let before = down.replace(cause);
         if before == Some(cause) {

@@ -2,7 +2,7 @@
 
 use super::retry::{self, Failure};
 use super::{Rest, RestError, foreign, key_header};
-use crate::clock::now_ms;
+use crate::clock::{millis, now_ms};
 use crate::provider::{errors, http_time};
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -123,7 +123,7 @@ impl Rest {
             attempts += 1;
             let wait = retry::wait(failure, attempts, rand::random()).filter(|_| attempts < attempts_max);
             let Some(wait) = wait else { return Err(error) };
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let wait_ms = millis(wait);
             tracing::warn!(path = url.path(), %error, retry_in_ms = wait_ms, "provider is asked again");
             tokio::time::sleep(wait).await;
         }
@@ -155,7 +155,7 @@ impl Rest {
             path = url.path(),
             status = status.as_u16(),
             request_id,
-            took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            took_ms = millis(started.elapsed()),
             "provider answered"
         );
         if status.is_success() {
