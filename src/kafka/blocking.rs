@@ -4,6 +4,9 @@ use super::errors::StartError;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Between two attempts while Kafka is away: short beside a broker's restart, long beside a request.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// Why blocking work did not come to its end.
 #[derive(Debug)]
 pub(super) enum AskError {
@@ -62,6 +65,22 @@ impl Cancel {
     /// An error when the work is not wanted any more.
     pub(super) fn check(&self) -> Result<(), AskError> {
         if self.is_set() { Err(AskError::Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Asks until Kafka answers, every [`RETRY_AFTER`]; `waiting` hears each reason why it did not. Both are given `state`.
+pub(super) fn patiently<S, T>(
+    cancel: &Cancel,
+    state: &mut S,
+    mut ask: impl FnMut(&mut S) -> Result<T, AskError>,
+    mut waiting: impl FnMut(&mut S, &str),
+) -> Result<T, AskError> {
+    loop {
+        match ask(state) {
+            Err(AskError::Away(detail)) => waiting(state, &detail),
+            answer => return answer,
+        }
+        cancel.wait(RETRY_AFTER)?;
     }
 }
 

@@ -14,16 +14,20 @@ pub mod publisher;
 pub mod recover;
 pub mod side_writer;
 pub mod topics;
+pub mod verdict;
 
 mod batch;
 mod blocking;
+mod outage;
 mod producer;
 mod scan;
 mod topic_spec;
 mod transaction;
+mod transactional;
 
 pub use batch::{Batch, Record};
 pub use checkpoint::{Checkpoint, Marks};
 pub use producer::stands;
-pub use publisher::{Broker, Publisher, Stop, Verdict};
+pub use publisher::Publisher;
 pub use recover::Newest;
+pub use verdict::{Broker, Stop, Verdict};

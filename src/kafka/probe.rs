@@ -4,14 +4,11 @@ use super::blocking::{Cancel, blocking};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
 use super::transaction::{Carried, Work};
+use super::transactional::{ANSWER_WITHIN, Opening};
 use crate::config::{Config, Secrets};
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::Duration;
-
-/// A coordinator that has not answered by then is not there.
-pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
 /// never see them. Names every permission that lacks.
@@ -35,9 +32,17 @@ pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<String>
 
 fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -> Result<(), StartError> {
     let name = format!("{}.check", config.name);
-    let settings = client::producer(config, secrets, &name, Sizes::default(), &Tuning::default());
-    let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
-        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
+    let opening = Opening {
+        config,
+        secrets,
+        transactional_id: &name,
+        topic: about,
+        sizes: Sizes::default(),
+        tuning: &Tuning::default(),
+        answer_within: Some(ANSWER_WITHIN),
+    };
+    let producer = opening.open(cancel, &mut |_, _| ())?;
     let mut work = Work {
         producer: &producer,
         carried: &mut Carried::default(),
@@ -46,11 +51,6 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
         cancel,
         phase_max: ANSWER_WITHIN,
     };
-    let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
-    let code = |error: &KafkaError| error.rdkafka_error_code();
-    producer
-        .init_transactions(ANSWER_WITHIN)
-        .map_err(|error| refused(config, &producer, (&name, about), code(&error), &error.to_string()))?;
     work.rehearse(topics, &name, &mut |_| ()).map_err(|failure| {
         let said = producer.context().said().refused;
         refused(config, &producer, (&name, about), said, failure.detail())

@@ -5,28 +5,24 @@
 //! commit's number stand there, or our own run and the number before; anything else was written by another relay.
 
 use super::Batch;
-use super::blocking::{AskError, Cancel};
+use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
 use super::checkpoint::{Checkpoint, Marks};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, Class, StartError};
-use super::publisher::{Broker, Stop, Verdict};
+use super::outage::Outage;
 use super::recover::{self, Newest};
 use super::scan::Reader;
-use super::transaction::{Carried, Failure, SLICE, Work};
-use crate::clock::{millis, now_ms, rfc3339};
+use super::transaction::{Carried, Failure, Work};
+use super::transactional::Opening;
+use super::verdict::{Broker, Stop, Verdict};
+use crate::clock::{now_ms, rfc3339};
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Between two attempts while Kafka is away: short beside a broker's restart, long beside a request.
-pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Kafka is called unavailable after this long without an answer: longer than a leader election with a fast
-/// controller, shorter than `webhook.answer_within`.
-const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 /// Attempts that are aborted at once, one after the other, before the next one waits a little.
 const ABORTS_IN_A_ROW: u32 = 3;
 /// From this many new producers in a row for one batch on, each is followed by a wait.
@@ -306,35 +302,16 @@ impl Writer {
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
         let WriterSetup { config, secrets, sizes, tuning, cancel, .. } = &self.setup;
-        let settings = client::producer(config, secrets, &config.name, *sizes, tuning);
-        let producer = BaseProducer::from_config_and_context(&settings, Context::default())
-            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-        let began = Instant::now();
-        loop {
-            cancel.check()?;
-            let result = producer.init_transactions(SLICE);
-            producer.poll(Duration::ZERO);
-            let Err(error) = result else { return Ok(producer) };
-            let denied = producer.context().said().denied.clone();
-            if let Some(reason) = denied {
-                return Err(client::credentials_refused(config, &reason).into());
-            }
-            if let Some(code) = error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
-                return Err(client::denied(
-                    config,
-                    code,
-                    &error.to_string(),
-                    &config.name,
-                    &config.kafka.topics.control,
-                )
-                .into());
-            }
-            match errors::sort(&error) {
-                Class::Retry => self.outage.silent_since(began, &producer.context().away(&error.to_string())),
-                Class::Stop => return Err(StartError::Failed(error.to_string()).into()),
-                _ => return Err(AskError::Away(error.to_string())),
-            }
-        }
+        let opening = Opening {
+            config,
+            secrets,
+            transactional_id: &config.name,
+            topic: &config.kafka.topics.control,
+            sizes: *sizes,
+            tuning,
+            answer_within: None,
+        };
+        opening.open(cancel, &mut |began, detail| self.outage.silent_since(began, detail))
     }
 
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
@@ -346,16 +323,15 @@ impl Writer {
     /// Asks until Kafka answers. A permission taken away while the relay runs is waited for as well: what is held
     /// would be lost by stopping no less than by waiting.
     fn patiently<T>(&mut self, mut ask: impl FnMut(&mut Self) -> Result<T, AskError>) -> Result<T, AskError> {
-        loop {
-            let detail = match ask(self) {
-                Err(AskError::Away(detail)) => detail,
-                Err(AskError::Start(StartError::Denied(detail))) if self.is_running() => detail,
-                answer => return answer,
-            };
-            self.setup.metrics.kafka_error(KafkaErrorKind::Retry);
-            self.outage.waiting(&detail);
-            self.setup.cancel.wait(RETRY_AFTER)?;
-        }
+        let cancel = self.setup.cancel.clone();
+        let ask = |writer: &mut Self| match ask(writer) {
+            Err(AskError::Start(StartError::Denied(detail))) if writer.is_running() => Err(AskError::Away(detail)),
+            answer => answer,
+        };
+        blocking::patiently(&cancel, self, ask, |writer, detail| {
+            writer.setup.metrics.kafka_error(KafkaErrorKind::Retry);
+            writer.outage.waiting(detail);
+        })
     }
 
     fn is_running(&self) -> bool {
@@ -408,51 +384,6 @@ pub fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> 
         Some(newest) if newest.checkpoint.commit == commit => Ok(Some(newest.written_at_ms)),
         Some(newest) if newest.checkpoint.commit == settled => Ok(None),
         _ => Err(Stop::Fenced),
-    }
-}
-
-/// Whether Kafka answers, told once a change.
-struct Outage {
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    since: Option<Instant>,
-}
-
-impl Outage {
-    fn new(health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
-        Self { health, metrics, since: None }
-    }
-
-    /// No answer since `began`: an outage after [`UNAVAILABLE_AFTER`].
-    fn silent_since(&mut self, began: Instant, detail: &str) {
-        if began.elapsed() >= UNAVAILABLE_AFTER {
-            if self.since.is_none() {
-                self.metrics.kafka_error(KafkaErrorKind::Retry);
-            }
-            self.waiting(detail);
-        }
-    }
-
-    /// Something waits for Kafka now. Whoever calls counts the error.
-    fn waiting(&mut self, detail: &str) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            tracing::warn!(detail, "kafka unavailable");
-        }
-        // While starting, webhooks are told `starting`, which is no less true.
-        if self.health.phase() == Phase::Ready {
-            self.health.set_phase(Phase::KafkaUnavailable);
-        }
-    }
-
-    /// Kafka answered.
-    fn over(&mut self) {
-        if let Some(since) = self.since.take() {
-            tracing::info!(after_ms = millis(since.elapsed()), "kafka recovered");
-        }
-        if self.health.phase() == Phase::KafkaUnavailable {
-            self.health.set_phase(Phase::Ready);
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use super::client::{Sizes, Tuning};
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
 use super::topics;
+use super::verdict::{Broker, Stop, Verdict};
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
 use std::sync::Arc;
@@ -19,41 +20,6 @@ use tokio::task::JoinHandle;
 const IDLE: Duration = Duration::from_secs(1);
 /// After `close` has run out of time, the thread needs at most a slice to notice.
 const NOTICE: Duration = Duration::from_secs(1);
-
-/// Which Kafka the relay writes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broker {
-    /// The one of the settings.
-    Configured,
-    /// librdkafka's mock cluster, for the demo: it knows no administration, does not fence and hides nothing that was
-    /// aborted, so nothing is read back from it.
-    Embedded,
-}
-
-/// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It stands, with its checkpoint.
-    Committed {
-        /// When, in Unix milliseconds.
-        at_ms: i64,
-    },
-    /// Aborted for certain: Kafka will not take a record of it, or that much at once. The caller halves it, and a
-    /// batch of one becomes a dead letter.
-    Refused {
-        /// What Kafka said.
-        detail: String,
-    },
-}
-
-/// Why the relay has to stop. The batch does not stand, or stands only if another relay says so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// Another relay of the same name took over (exit status 75).
-    Fenced,
-    /// Nothing that waiting could mend (exit status 1).
-    Fatal(String),
-}
 
 /// A batch and the marks of its checkpoint.
 type Job = (Batch, Marks);

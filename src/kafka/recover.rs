@@ -1,6 +1,6 @@
 //! What Kafka itself tells a relay that starts or is in doubt: the newest checkpoint, and the records of the window.
 
-use super::blocking::{AskError, Cancel, blocking};
+use super::blocking::{AskError, Cancel, blocking, patiently};
 use super::checkpoint::Checkpoint;
 use super::errors::StartError;
 use super::scan::{self, Reader, Stretch};
@@ -89,7 +89,8 @@ pub async fn read_back(
             .collect();
         let mut stretches = Vec::new();
         for (_, name) in &topics {
-            stretches.extend(patiently(cancel, || since(&reader, cancel, name, from_ms))?);
+            let waiting = |(): &mut (), detail: &str| tracing::debug!(detail, "reading back waits for Kafka");
+            stretches.extend(patiently(cancel, &mut (), |()| since(&reader, cancel, name, from_ms), waiting)?);
         }
         let total = stretches.iter().map(|stretch| stretch.end.abs_diff(stretch.start)).sum();
         let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
@@ -186,17 +187,6 @@ pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: 
         _ => None,
     };
     Ok((0..).zip(starts.into_iter().zip(ends)).filter_map(stretch).collect())
-}
-
-/// Asks until Kafka answers.
-fn patiently<T>(cancel: &Cancel, mut ask: impl FnMut() -> Result<T, AskError>) -> Result<T, AskError> {
-    loop {
-        match ask() {
-            Err(AskError::Away(detail)) => tracing::debug!(detail, "reading back waits for Kafka"),
-            answer => return answer,
-        }
-        cancel.wait(super::producer::RETRY_AFTER)?;
-    }
 }
 
 fn from_headers<'m>(topic: Topic, message: &'m BorrowedMessage<'_>) -> ReadBack<'m> {

@@ -4,15 +4,14 @@
 //! that is an error and the caller's to tell; what such a command writes may be written again.
 
 use super::Batch;
-use super::blocking::{AskError, blocking};
-use super::client::{self, Context, Tuning};
+use super::blocking::{AskError, RETRY_AFTER, blocking};
+use super::client::{Context, Tuning};
 use super::errors::{Class, StartError};
-use super::probe::{ANSWER_WITHIN, refused};
-use super::producer::RETRY_AFTER;
+use super::probe::refused;
 use super::topics;
 use super::transaction::{Carried, Failure, Work};
+use super::transactional::{ANSWER_WITHIN, Opening};
 use crate::config::{Config, Secrets};
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::sync::Arc;
 
@@ -44,15 +43,17 @@ impl SideWriter {
     pub async fn open(config: &Config, secrets: &Secrets, transactional_id: &str) -> Result<Self, StartError> {
         let sizes = topics::sizes(config, secrets).await?;
         let (config, secrets, name) = (config.clone(), secrets.clone(), transactional_id.to_owned());
-        blocking(move |_| {
-            let settings = client::producer(&config, &secrets, &name, sizes, &Tuning::default());
-            let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(&settings, Context::default())
-                .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-            producer.init_transactions(ANSWER_WITHIN).map_err(|error| {
-                let about = config.kafka.topics.orders.as_str();
-                let code = error.rdkafka_error_code();
-                refused(&config, &producer, (&name, about), code, &error.to_string())
-            })?;
+        blocking(move |cancel| {
+            let opening = Opening {
+                config: &config,
+                secrets: &secrets,
+                transactional_id: &name,
+                topic: &config.kafka.topics.orders,
+                sizes,
+                tuning: &Tuning::default(),
+                answer_within: Some(ANSWER_WITHIN),
+            };
+            let producer = opening.open(cancel, &mut |_, _| ())?;
             Ok(Self { config, name, producer: Arc::new(producer) })
         })
         .await

@@ -2,7 +2,7 @@
 //!
 //! Whether a topic fits is judged in `wanted`; this file asks the brokers.
 
-use super::blocking::{AskError, blocking};
+use super::blocking::{blocking, patiently};
 use super::client::{self, Context, MESSAGE_BYTES_DEFAULT, Sizes};
 use super::errors::{self, StartError};
 use super::scan::{ASK_TIMEOUT, Reader};
@@ -152,18 +152,14 @@ async fn survey(config: &Config, secrets: &Secrets, patient: bool) -> Result<Sur
         let mut found = Vec::new();
         for topic in Topic::ALL {
             let Some(name) = config.kafka.topics.name(topic) else { continue };
-            let shape = loop {
-                match reader.shape(name, cancel) {
-                    Err(AskError::Away(detail)) if patient => {
-                        if !told {
-                            tracing::warn!(detail, "kafka unavailable");
-                        }
-                        told = true;
-                        cancel.wait(super::producer::RETRY_AFTER)?;
-                    }
-                    answer => break answer?,
+            let ask = |_: &mut bool| reader.shape(name, cancel);
+            let waiting = |told: &mut bool, detail: &str| {
+                if !std::mem::replace(told, true) {
+                    tracing::warn!(detail, "kafka unavailable");
                 }
             };
+            let shape =
+                if patient { patiently(cancel, &mut told, ask, waiting)? } else { reader.shape(name, cancel)? };
             found.push((topic, name.to_owned(), shape));
         }
         if told {

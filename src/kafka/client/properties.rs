@@ -1,15 +1,8 @@
-//! librdkafka clients from the settings: connection, security, logs, and what Kafka said last.
+//! librdkafka's properties, from the settings: connection, security, what a user may tune, and what the relay owns.
 
-use super::errors::{self, Class, StartError};
 use crate::config::{Config, Secrets};
-use rdkafka::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
+use rdkafka::config::ClientConfig;
 use secrecy::ExposeSecret;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Times that only tests shorten; no setting reaches them.
@@ -30,15 +23,15 @@ impl Default for Tuning {
 
 /// Sizes that the topics allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sizes {
+pub(in crate::kafka) struct Sizes {
     /// The smallest `max.message.bytes` of our topics: no batch of records is larger.
-    pub(super) batch_bytes: usize,
+    pub(in crate::kafka) batch_bytes: usize,
     /// The largest: no single record is larger.
-    pub(super) record_bytes: usize,
+    pub(in crate::kafka) record_bytes: usize,
 }
 
 /// Kafka's default of `max.message.bytes`, for topics whose settings cannot be read.
-pub(super) const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+pub(in crate::kafka) const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 
 impl Default for Sizes {
     fn default() -> Self {
@@ -110,7 +103,7 @@ impl Kind {
 
 /// The connection and its security, and the further options of the settings, for a client that asks and creates: to
 /// librdkafka a producer.
-pub(super) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
+pub(in crate::kafka) fn base(config: &Config, secrets: &Secrets) -> ClientConfig {
     tunable(config, secrets, Kind::Producer, &[])
 }
 
@@ -163,7 +156,7 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
 }
 
 /// The transactional producer `transactional_id`.
-pub(super) fn producer(
+pub(in crate::kafka) fn producer(
     config: &Config,
     secrets: &Secrets,
     transactional_id: &str,
@@ -199,7 +192,7 @@ pub(super) fn producer(
 }
 
 /// A consumer for partitions named by the caller; it joins no group and commits no offset.
-pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
+pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
     let mut client = tunable(
         config,
         secrets,
@@ -224,134 +217,18 @@ pub(super) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> C
     client
 }
 
-/// What Kafka said last to one client.
-#[derive(Debug, Default)]
-pub(super) struct Said {
-    /// The first record that could not be delivered since [`Context::forget`], leaving aside consequences of others.
-    pub(super) refused: Option<Code>,
-    /// The credentials were refused.
-    pub(super) denied: Option<String>,
-    /// The last trouble with connections.
-    pub(super) away: Option<String>,
-}
-
-/// Takes librdkafka's log lines, errors and delivery reports.
-#[derive(Debug, Default)]
-pub(super) struct Context {
-    said: Mutex<Said>,
-}
-
-impl Context {
-    /// What was said so far.
-    pub(super) fn said(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts anew, before a transaction.
-    pub(super) fn forget(&self) {
-        *self.said() = Said::default();
-    }
-
-    /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
-    /// consequence of another failure decides nothing; else the first failure does.
-    pub(super) fn failed(&self, code: Code) {
-        let weight = |code| match errors::classify(code) {
-            Class::Record => 2,
-            Class::Abort => 0,
-            _ => 1,
-        };
-        let mut said = self.said();
-        if said.refused.is_none_or(|first| weight(first) < weight(code)) {
-            said.refused = Some(code);
-        }
-    }
-
-    /// The last trouble with connections, or `otherwise`.
-    pub(super) fn away(&self, otherwise: &str) -> String {
-        self.said().away.clone().unwrap_or_else(|| otherwise.to_owned())
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        crate::telemetry::logs::librdkafka(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let Some(code) = error.rdkafka_error_code() else { return };
-        let mut said = self.said();
-        match code {
-            Code::Authentication | Code::SaslAuthenticationFailed => said.denied = Some(reason.to_owned()),
-            _ => said.away = Some(reason.to_owned()),
-        }
-    }
-
-    fn stats(&self, _statistics: rdkafka::Statistics) {}
-}
-
-impl ConsumerContext for Context {}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
-        if let Err((error, _)) = result {
-            self.failed(error.rdkafka_error_code().unwrap_or(Code::Unknown));
-        }
-    }
-}
-
-/// The credentials were refused.
-pub(super) fn credentials_refused(config: &Config, reason: &str) -> StartError {
-    let who = match &config.kafka.username {
-        Some(username) => format!("the credentials of `{username}`"),
-        None => "a connection without credentials".to_owned(),
-    };
-    StartError::Denied(format!(
-        "Kafka refused {who}: {reason}; check kafka.username, kafka.sasl_mechanism and the Kafka password \
-         (PEPAY_RELAY_KAFKA_PASSWORD, kafka.password_file or the credential kafka-password)"
-    ))
-}
-
-/// A permission is lacking; `acl` is what follows the principal, such as `--operation Write --topic pepay.orders`.
-pub(super) fn permission_lacking(config: &Config, what: &str, acl: &str) -> StartError {
-    let principal = config.kafka.username.as_deref().unwrap_or("ANONYMOUS");
-    StartError::Denied(format!(
-        "Kafka does not allow to {what}; add the permission: kafka-acls --bootstrap-server {} --add \
-         --allow-principal User:{principal} {acl}",
-        config.kafka.bootstrap_servers
-    ))
-}
-
-/// The permission that `code` asks for, of a producer with this transactional id that writes to `topic`.
-pub(super) fn denied(config: &Config, code: Code, reason: &str, transactional_id: &str, topic: &str) -> StartError {
-    match code {
-        Code::TransactionalIdAuthorizationFailed => permission_lacking(
-            config,
-            &format!("use the transactional id `{transactional_id}`"),
-            &format!("--operation Write --operation Describe --transactional-id {transactional_id}"),
-        ),
-        Code::ClusterAuthorizationFailed => {
-            permission_lacking(config, "write idempotently", "--operation IdempotentWrite --cluster")
-        }
-        Code::TopicAuthorizationFailed => permission_lacking(
-            config,
-            &format!("write and read the topic `{topic}`"),
-            &format!("--operation Write --operation Read --operation Describe --topic {topic}"),
-        ),
-        _ => credentials_refused(config, reason),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
     use crate::provider::Environment;
-    use rdkafka::config::FromClientConfigAndContext;
-    use rdkafka::consumer::BaseConsumer;
-    use rdkafka::producer::BaseProducer;
+    use rdkafka::ClientContext;
+    use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+    use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+    use rdkafka::message::DeliveryResult;
+    use rdkafka::producer::{BaseProducer, ProducerContext};
     use secrecy::SecretString;
+    use std::sync::Mutex;
 
     #[test]
     fn options_of_the_settings_win_over_what_may_be_tuned() {
@@ -454,22 +331,5 @@ mod tests {
                 assert_eq!(warnings(&client, kind).is_empty(), heeded, "{name} {kind:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_refused_record_wins_over_other_failures_and_consequences_never_do() {
-        let decide = |codes: &[Code]| {
-            let context = Context::default();
-            for code in codes {
-                context.failed(*code);
-            }
-            context.said().refused
-        };
-        assert_eq!(decide(&[]), None);
-        assert_eq!(decide(&[Code::PurgeQueue]), Some(Code::PurgeQueue));
-        assert_eq!(decide(&[Code::PurgeQueue, Code::MessageTimedOut]), Some(Code::MessageTimedOut));
-        assert_eq!(decide(&[Code::MessageTimedOut, Code::PurgeQueue]), Some(Code::MessageTimedOut));
-        let refused = [Code::MessageTimedOut, Code::MessageSizeTooLarge, Code::AllBrokersDown];
-        assert_eq!(decide(&refused), Some(Code::MessageSizeTooLarge));
     }
 }

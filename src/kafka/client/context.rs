@@ -1,0 +1,109 @@
+//! What Kafka said last to one client: librdkafka's log lines, errors and delivery reports.
+
+use crate::kafka::errors::{self, Class};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What Kafka said last to one client.
+#[derive(Debug, Default)]
+pub(in crate::kafka) struct Said {
+    /// The first record that could not be delivered since [`Context::forget`], leaving aside consequences of others.
+    pub(in crate::kafka) refused: Option<Code>,
+    /// The credentials were refused.
+    pub(in crate::kafka) denied: Option<String>,
+    /// The last trouble with connections.
+    pub(in crate::kafka) away: Option<String>,
+}
+
+/// Takes librdkafka's log lines, errors and delivery reports.
+#[derive(Debug, Default)]
+pub(in crate::kafka) struct Context {
+    said: Mutex<Said>,
+}
+
+impl Context {
+    /// What was said so far.
+    pub(in crate::kafka) fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts anew, before a transaction.
+    pub(in crate::kafka) fn forget(&self) {
+        *self.said() = Said::default();
+    }
+
+    /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
+    /// consequence of another failure decides nothing; else the first failure does.
+    pub(in crate::kafka) fn failed(&self, code: Code) {
+        let weight = |code| match errors::classify(code) {
+            Class::Record => 2,
+            Class::Abort => 0,
+            _ => 1,
+        };
+        let mut said = self.said();
+        if said.refused.is_none_or(|first| weight(first) < weight(code)) {
+            said.refused = Some(code);
+        }
+    }
+
+    /// The last trouble with connections, or `otherwise`.
+    pub(in crate::kafka) fn away(&self, otherwise: &str) -> String {
+        self.said().away.clone().unwrap_or_else(|| otherwise.to_owned())
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        crate::telemetry::logs::librdkafka(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let mut said = self.said();
+        match code {
+            Code::Authentication | Code::SaslAuthenticationFailed => said.denied = Some(reason.to_owned()),
+            _ => said.away = Some(reason.to_owned()),
+        }
+    }
+
+    fn stats(&self, _statistics: rdkafka::Statistics) {}
+}
+
+impl ConsumerContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
+        if let Err((error, _)) = result {
+            self.failed(error.rdkafka_error_code().unwrap_or(Code::Unknown));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_record_wins_over_other_failures_and_consequences_never_do() {
+        let decide = |codes: &[Code]| {
+            let context = Context::default();
+            for code in codes {
+                context.failed(*code);
+            }
+            context.said().refused
+        };
+        assert_eq!(decide(&[]), None);
+        assert_eq!(decide(&[Code::PurgeQueue]), Some(Code::PurgeQueue));
+        assert_eq!(decide(&[Code::PurgeQueue, Code::MessageTimedOut]), Some(Code::MessageTimedOut));
+        assert_eq!(decide(&[Code::MessageTimedOut, Code::PurgeQueue]), Some(Code::MessageTimedOut));
+        let refused = [Code::MessageTimedOut, Code::MessageSizeTooLarge, Code::AllBrokersDown];
+        assert_eq!(decide(&refused), Some(Code::MessageSizeTooLarge));
+    }
+}

@@ -1,0 +1,10 @@
+//! librdkafka clients from the settings: their properties, what Kafka said last to one, and what a refusal asks for.
+
+mod context;
+mod denied;
+mod properties;
+
+pub(super) use context::Context;
+pub(super) use denied::{credentials_refused, denied, permission_lacking};
+pub use properties::Tuning;
+pub(super) use properties::{MESSAGE_BYTES_DEFAULT, Sizes, base, consumer, producer};

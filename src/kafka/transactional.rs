@@ -1,0 +1,71 @@
+//! Opens a transactional producer: the relay's, one beside it, and the one that asks for permissions.
+
+use super::blocking::{AskError, Cancel};
+use super::client::{self, Context, Sizes, Tuning};
+use super::errors::{self, Class, StartError};
+use super::transaction::SLICE;
+use crate::config::{Config, Secrets};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, Producer};
+use std::time::{Duration, Instant};
+
+/// A coordinator that has not answered a command by then is not there.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// What a transactional producer is opened with.
+pub(super) struct Opening<'o> {
+    pub(super) config: &'o Config,
+    pub(super) secrets: &'o Secrets,
+    pub(super) transactional_id: &'o str,
+    /// The topic that a refusal is about, where the code names none.
+    pub(super) topic: &'o str,
+    pub(super) sizes: Sizes,
+    pub(super) tuning: &'o Tuning,
+    /// After this long without an answer it is [`AskError::Away`]; without it the wait has no end.
+    pub(super) answer_within: Option<Duration>,
+}
+
+impl Opening<'_> {
+    /// `init_transactions`, which aborts what an earlier producer of the id left open and fences it (KIP-98). `waiting` is
+    /// called about twice a second while Kafka does not answer, with the beginning of the wait and the reason.
+    pub(super) fn open(
+        &self,
+        cancel: &Cancel,
+        waiting: &mut dyn FnMut(Instant, &str),
+    ) -> Result<BaseProducer<Context>, AskError> {
+        let settings = client::producer(self.config, self.secrets, self.transactional_id, self.sizes, self.tuning);
+        let producer = BaseProducer::from_config_and_context(&settings, Context::default())
+            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+        let began = Instant::now();
+        loop {
+            cancel.check()?;
+            let result = producer.init_transactions(SLICE);
+            producer.poll(Duration::ZERO);
+            let Err(error) = result else { return Ok(producer) };
+            self.refused(&producer, &error)?;
+            let detail = producer.context().away(&error.to_string());
+            if self.answer_within.is_some_and(|within| began.elapsed() >= within) {
+                return Err(AskError::Away(detail));
+            }
+            waiting(began, &detail);
+        }
+    }
+
+    /// Nothing where asking the same producer again is right.
+    fn refused(&self, producer: &BaseProducer<Context>, error: &KafkaError) -> Result<(), AskError> {
+        let denied = producer.context().said().denied.clone();
+        if let Some(reason) = denied {
+            return Err(client::credentials_refused(self.config, &reason).into());
+        }
+        if let Some(code) = error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
+            let error = error.to_string();
+            return Err(client::denied(self.config, code, &error, self.transactional_id, self.topic).into());
+        }
+        match errors::sort(error) {
+            Class::Retry => Ok(()),
+            Class::Stop => Err(StartError::Failed(error.to_string()).into()),
+            _ => Err(AskError::Away(error.to_string())),
+        }
+    }
+}

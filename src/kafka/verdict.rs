@@ -1,0 +1,36 @@
+//! What becomes of a batch, as data: which Kafka, the verdict, and why the relay has to stop.
+
+/// Which Kafka the relay writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broker {
+    /// The one of the settings.
+    Configured,
+    /// librdkafka's mock cluster, for the demo: it knows no administration, does not fence and hides nothing that was
+    /// aborted, so nothing is read back from it.
+    Embedded,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stands, with its checkpoint.
+    Committed {
+        /// When, in Unix milliseconds.
+        at_ms: i64,
+    },
+    /// Aborted for certain: Kafka will not take a record of it, or that much at once. The caller halves it, and a
+    /// batch of one becomes a dead letter.
+    Refused {
+        /// What Kafka said.
+        detail: String,
+    },
+}
+
+/// Why the relay has to stop. The batch does not stand, or stands only if another relay says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Another relay of the same name took over (exit status 75).
+    Fenced,
+    /// Nothing that waiting could mend (exit status 1).
+    Fatal(String),
+}
