@@ -20,18 +20,17 @@
 mod support;
 
 use pepay_relay::clock::now_ms;
-use pepay_relay::kafka::{self, Batch, Marks, Publisher, Verdict, topics};
+use pepay_relay::kafka::{Batch, Marks, Publisher, Verdict, topics};
 use pepay_relay::labels::Topic;
-use pepay_relay::telemetry::{Health, Metrics};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::kafka::Broker;
 use support::proc::status_kib;
 use support::process::Process;
 use support::relay::Rig;
+use support::settings::publisher;
 
 /// Events of one transaction; each is two records.
 const BATCH: u64 = 5_000;
@@ -76,10 +75,8 @@ async fn main() {
 /// Order events as the relay publishes them.
 async fn write(rig: &Rig, ids: u64) {
     let (config, secrets) = (&rig.config, &rig.secrets);
-    topics::ensure(config, secrets).await.unwrap();
-    let (metrics, health) = (Arc::new(Metrics::new("bench")), Arc::new(Health::default()));
-    let broker = kafka::Broker::Configured;
-    let (mut publisher, _) = Publisher::start(config, secrets, broker, metrics, health).await.unwrap();
+    let topics = topics::ensure(config, secrets).await.unwrap();
+    let (mut publisher, _) = Publisher::start(publisher(config, secrets, topics)).await.unwrap();
     let value = vec![b'x'; VALUE];
     let mut batch = Batch::default();
     for first in (0..ids).step_by(usize::try_from(BATCH).unwrap()) {

@@ -143,7 +143,7 @@ impl Report {
     async fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
         let reports = match inspect(config, secrets).await {
-            Ok(reports) => reports,
+            Ok(topics) => topics.reports,
             // Its sentence names the remedy: the setting, or the permission and how to give it.
             Err(error) => return self.tell(&Finding::wrong("kafka", error, "")),
         };

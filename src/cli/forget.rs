@@ -40,8 +40,8 @@ async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Resu
     let Some(topic) = config.kafka.topics.name(Topic::OrdersLatest) else {
         return Err(Exit::settings("`kafka.topics.orders_latest` is empty, so that nothing is there to forget"));
     };
-    let reports = inspect(config, secrets).await?;
-    if reports.iter().any(|report| report.topic == Topic::OrdersLatest && report.actual.is_none()) {
+    let topics = inspect(config, secrets).await?;
+    if topics.reports.iter().any(|report| report.topic == Topic::OrdersLatest && report.actual.is_none()) {
         return Err(Exit::settings(format!("{topic} does not exist; nothing is there to forget")));
     }
     let newest = newest_of(config, secrets, topic, order).await?;

@@ -26,12 +26,12 @@ struct Row {
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
 pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let mut reports = inspect(config, secrets).await?;
-    if arguments.create && reports.iter().any(|report| report.actual.is_none()) {
-        create(config, secrets, &reports).await?;
-        reports = inspect(config, secrets).await?;
+    let mut topics = inspect(config, secrets).await?;
+    if arguments.create && topics.reports.iter().any(|report| report.actual.is_none()) {
+        create(config, secrets, &topics).await?;
+        topics = inspect(config, secrets).await?;
     }
-    let rows: Vec<Row> = reports.iter().map(row).collect();
+    let rows: Vec<Row> = topics.reports.iter().map(row).collect();
     show(&rows, output)?;
     match rows.iter().filter(|row| row.verdict == Verdict::Wrong).count() {
         0 => Ok(()),

@@ -28,6 +28,14 @@ pub struct Secrets {
     pub kafka_password: Option<SecretString>,
 }
 
+impl Secrets {
+    /// Whether a client of Kafka with the other ones would be the same.
+    pub fn is_same_for_kafka(&self, other: &Self) -> bool {
+        let exposed = |secrets: &Self| secrets.kafka_password.as_ref().map(|secret| secret.expose_secret().to_owned());
+        exposed(self) == exposed(other)
+    }
+}
+
 /// Where one secret is looked for.
 struct Place {
     what: &'static str,

@@ -14,8 +14,8 @@ use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::client::Tuning;
 use crate::kafka::errors::StartError;
-use crate::kafka::topics;
-use crate::kafka::{Broker, Publisher, Stop};
+use crate::kafka::topics::{self, Topics};
+use crate::kafka::{Broker, Publisher, PublisherSetup, Stop};
 use crate::labels::{Leg, Outcome};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
@@ -85,12 +85,15 @@ pub struct Daemon {
 struct SecretChannels {
     api_key: watch::Sender<SecretString>,
     webhook: watch::Sender<Arc<[SecretString]>>,
+    /// Changes only where those for Kafka do.
+    kafka: watch::Sender<Secrets>,
 }
 
 /// What the parts share.
 #[derive(Clone, Debug)]
 struct Shared {
     setup: Arc<Setup>,
+    kafka_secrets: watch::Receiver<Secrets>,
     reach: Arc<Reach>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -147,7 +150,9 @@ impl Daemon {
         let stop = CancellationToken::new();
         let reach = Reach::new(config, &setup.secrets)?;
         let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
-        let secrets = SecretChannels { api_key: reach.api_key.clone(), webhook: webhook_secrets };
+        let kafka = watch::Sender::new(setup.secrets.clone());
+        let kafka_secrets = kafka.subscribe();
+        let secrets = SecretChannels { api_key: reach.api_key.clone(), webhook: webhook_secrets, kafka };
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let listening = match config.webhook.enabled {
             true => Some(
@@ -183,6 +188,7 @@ impl Daemon {
             position: watch::Sender::new(Position::default()),
             stop: stop.clone(),
             setup: Arc::new(setup),
+            kafka_secrets,
         };
         let running = tokio::spawn(shared.run(receiver, listening));
         let observers = observers.drop_guard();
@@ -211,6 +217,13 @@ impl Daemon {
         self.certificates.as_ref().map_or(Ok(()), Certificates::renew)?;
         self.secrets.api_key.send_replace(secrets.api_key.clone());
         self.secrets.webhook.send_replace(Arc::from(secrets.webhook.as_slice()));
+        self.secrets.kafka.send_if_modified(|used| {
+            let renewed = !used.is_same_for_kafka(secrets);
+            if renewed {
+                used.clone_from(secrets);
+            }
+            renewed
+        });
         Ok(())
     }
 
@@ -296,16 +309,23 @@ impl Shared {
         abandon: &CancellationToken,
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
         let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
-        let (metrics, health) = (Arc::clone(&self.metrics), Arc::clone(&self.health));
         let began = Instant::now();
-        if *broker == Broker::Configured {
-            for warning in topics::ensure(config, secrets).await? {
-                warn!("{warning}");
-            }
-            debug!(after = ?began.elapsed(), "topics judged");
-        }
-        let (publisher, predecessor) =
-            Publisher::start_tuned(config, secrets, *broker, metrics, health, *tuning).await?;
+        let topics = match broker {
+            Broker::Configured => topics::ensure(config, secrets).await?,
+            Broker::Embedded => Topics::default(),
+        };
+        topics.warnings().for_each(|warning| warn!("{warning}"));
+        debug!(after = ?began.elapsed(), "topics judged");
+        let publisher = PublisherSetup {
+            config: config.clone(),
+            secrets: self.kafka_secrets.clone(),
+            broker: *broker,
+            tuning: *tuning,
+            topics,
+            metrics: Arc::clone(&self.metrics),
+            health: Arc::clone(&self.health),
+        };
+        let (publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
         let now_ms = now_ms();
         let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);

@@ -28,6 +28,6 @@ mod transactional;
 pub use batch::{Batch, Record};
 pub use checkpoint::{Checkpoint, Marks};
 pub use producer::stands;
-pub use publisher::Publisher;
+pub use publisher::{Publisher, PublisherSetup};
 pub use recover::Newest;
 pub use verdict::{Broker, Stop, Verdict};

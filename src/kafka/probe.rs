@@ -49,6 +49,7 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
         name_of: &|_| None,
         checkpoint: None,
         cancel,
+        renewed: &|| false,
         phase_max: ANSWER_WITHIN,
     };
     work.rehearse(topics, &name, &mut |_| ()).map_err(|failure| {

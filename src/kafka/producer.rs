@@ -7,11 +7,12 @@
 use super::Batch;
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
 use super::checkpoint::{Checkpoint, Marks};
-use super::client::{self, Context, Sizes, Tuning};
+use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
 use super::outage::Outage;
 use super::recover::{self, Newest};
 use super::scan::Reader;
+use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::Opening;
 use super::verdict::{Broker, Stop, Verdict};
@@ -22,6 +23,7 @@ use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Attempts that are aborted at once, one after the other, before the next one waits a little.
 const ABORTS_IN_A_ROW: u32 = 3;
@@ -31,10 +33,10 @@ const REBUILDS_BEFORE_WAITING: u32 = 2;
 /// What the thread works with.
 pub(super) struct WriterSetup {
     pub(super) config: Config,
-    pub(super) secrets: Secrets,
+    pub(super) secrets: watch::Receiver<Secrets>,
     pub(super) broker: Broker,
     pub(super) tuning: Tuning,
-    pub(super) sizes: Sizes,
+    pub(super) topics: Topics,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) cancel: Cancel,
@@ -162,8 +164,12 @@ impl Writer {
         }
     }
 
-    /// Serves librdkafka's queue of logs and errors while nothing is to be committed.
-    pub(super) fn idle(&self) {
+    /// Serves librdkafka's queue of logs and errors while nothing is to be committed, and lets a producer with old secrets
+    /// go: `settle` makes one with the new ones.
+    pub(super) fn idle(&mut self) {
+        if self.setup.secrets.has_changed().unwrap_or(false) {
+            self.producer = None;
+        }
         if let Some(producer) = &self.producer {
             producer.poll(Duration::ZERO);
         }
@@ -233,6 +239,7 @@ impl Writer {
             name_of: &|topic| topics.name(topic),
             checkpoint: Some((&key, checkpoint)),
             cancel: &setup.cancel,
+            renewed: &|| setup.secrets.has_changed().unwrap_or(false),
             phase_max: setup.tuning.transaction_timeout,
         };
         act(&mut work, outage)
@@ -301,13 +308,14 @@ impl Writer {
     }
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
-        let WriterSetup { config, secrets, sizes, tuning, cancel, .. } = &self.setup;
+        let secrets = self.setup.secrets.borrow_and_update().clone();
+        let WriterSetup { config, topics, tuning, cancel, .. } = &self.setup;
         let opening = Opening {
             config,
-            secrets,
+            secrets: &secrets,
             transactional_id: &config.name,
             topic: &config.kafka.topics.control,
-            sizes: *sizes,
+            sizes: topics.sizes(),
             tuning,
             answer_within: None,
         };
@@ -316,7 +324,8 @@ impl Writer {
 
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
         let WriterSetup { config, secrets, cancel, .. } = &self.setup;
-        let reader = Reader::open(config, secrets)?;
+        let secrets = secrets.borrow().clone();
+        let reader = Reader::open(config, &secrets)?;
         recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
     }
 

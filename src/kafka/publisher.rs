@@ -3,23 +3,42 @@
 use super::Batch;
 use super::blocking::{AskError, Cancel, CancelOnDrop};
 use super::checkpoint::{Checkpoint, Marks};
-use super::client::{Sizes, Tuning};
+use super::client::Tuning;
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
-use super::topics;
+use super::topics::Topics;
 use super::verdict::{Broker, Stop, Verdict};
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// How often the thread serves librdkafka's queue while it has nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 /// After `close` has run out of time, the thread needs at most a slice to notice.
 const NOTICE: Duration = Duration::from_secs(1);
+
+/// What a publisher works with.
+#[derive(Clone, Debug)]
+pub struct PublisherSetup {
+    /// All settings.
+    pub config: Config,
+    /// All secrets. Where the ones for Kafka change, the producer is replaced by one that uses them.
+    pub secrets: watch::Receiver<Secrets>,
+    /// Which Kafka it writes to.
+    pub broker: Broker,
+    /// Times that only tests shorten.
+    pub tuning: Tuning,
+    /// The topics, as [`super::topics::ensure`] found them.
+    pub topics: Topics,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where an outage is reported.
+    pub health: Arc<Health>,
+}
 
 /// A batch and the marks of its checkpoint.
 type Job = (Batch, Marks);
@@ -43,34 +62,13 @@ impl Publisher {
     ///
     /// Gives the predecessor's checkpoint, `None` when there never was one. Waits for a Kafka that does not answer;
     /// dropping the future ends that.
-    pub async fn start(
-        config: &Config,
-        secrets: &Secrets,
-        broker: Broker,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-    ) -> Result<(Self, Option<Checkpoint>), StartError> {
-        Self::start_tuned(config, secrets, broker, metrics, health, Tuning::default()).await
-    }
-
-    /// [`Publisher::start`] with other times; for tests.
-    pub async fn start_tuned(
-        config: &Config,
-        secrets: &Secrets,
-        broker: Broker,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        tuning: Tuning,
-    ) -> Result<(Self, Option<Checkpoint>), StartError> {
-        let sizes = match broker {
-            Broker::Configured => topics::sizes(config, secrets).await?,
-            Broker::Embedded => Sizes::default(),
-        };
+    pub async fn start(setup: PublisherSetup) -> Result<(Self, Option<Checkpoint>), StartError> {
         let cancel = Cancel::default();
         // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
-        let (config, secrets) = (config.clone(), secrets.clone());
-        let setup = WriterSetup { config, secrets, broker, tuning, sizes, metrics, health, cancel: guard.0.clone() };
+        let PublisherSetup { config, secrets, broker, tuning, topics, metrics, health } = setup;
+        let cancel = guard.0.clone();
+        let setup = WriterSetup { config, secrets, broker, tuning, topics, metrics, health, cancel };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();

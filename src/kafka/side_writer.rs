@@ -41,7 +41,7 @@ impl SideWriter {
     ///
     /// When Kafka does not answer within seconds, or refuses: the permission that lacks is named.
     pub async fn open(config: &Config, secrets: &Secrets, transactional_id: &str) -> Result<Self, StartError> {
-        let sizes = topics::sizes(config, secrets).await?;
+        let sizes = topics::inspect(config, secrets).await?.sizes();
         let (config, secrets, name) = (config.clone(), secrets.clone(), transactional_id.to_owned());
         blocking(move |cancel| {
             let opening = Opening {
@@ -74,6 +74,7 @@ impl SideWriter {
                 name_of: &|topic| topics.name(topic),
                 checkpoint: None,
                 cancel,
+                renewed: &|| false,
                 phase_max: Tuning::default().transaction_timeout,
             };
             let mut attempts = 0;

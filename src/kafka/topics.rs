@@ -34,9 +34,70 @@ pub struct TopicReport {
     pub findings: Vec<Finding>,
 }
 
+/// Our topics, as one look found them.
+///
+/// Empty for a Kafka that is not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics {
+    /// One for each topic that is turned on.
+    pub reports: Vec<TopicReport>,
+}
+
+impl Topics {
+    /// What the topics allow in bytes; Kafka's default where their settings cannot be read.
+    pub(super) fn sizes(&self) -> Sizes {
+        let settings = |report: &TopicReport| report.actual.as_ref()?.settings.as_ref()?.max_message_bytes;
+        let existing = self.reports.iter().filter(|report| report.actual.is_some());
+        let bytes = existing.map(|report| settings(report).unwrap_or(MESSAGE_BYTES_DEFAULT));
+        let batch_bytes = bytes.clone().min().unwrap_or(MESSAGE_BYTES_DEFAULT);
+        Sizes { batch_bytes, record_bytes: bytes.max().unwrap_or(MESSAGE_BYTES_DEFAULT) }
+    }
+
+    /// What works, with a risk.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.findings().filter_map(|finding| match finding {
+            Finding::Warning(text) => Some(text.as_str()),
+            Finding::Mistake(_) => None,
+        })
+    }
+
+    fn mistakes(&self) -> Vec<&str> {
+        let mistake = |finding| match finding {
+            &Finding::Mistake(ref text) => Some(text.as_str()),
+            &Finding::Warning(_) => None,
+        };
+        self.findings().filter_map(mistake).collect()
+    }
+
+    fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.reports.iter().flat_map(|report| &report.findings)
+    }
+
+    fn lacks_one(&self) -> bool {
+        self.reports.iter().any(|report| report.actual.is_none())
+    }
+}
+
 /// Looks at every topic that is turned on. An error when Kafka does not answer within seconds, or refuses us.
-pub async fn inspect(config: &Config, secrets: &Secrets) -> Result<Vec<TopicReport>, StartError> {
-    let found = survey(config, secrets, false).await?;
+pub async fn inspect(config: &Config, secrets: &Secrets) -> Result<Topics, StartError> {
+    look(config, secrets, false).await
+}
+
+/// Creates what is missing, if the settings allow it, and refuses to start on a mistake; every one is named.
+///
+/// Waits for a Kafka that does not answer; dropping the future ends that.
+pub async fn ensure(config: &Config, secrets: &Secrets) -> Result<Topics, StartError> {
+    let mut topics = look(config, secrets, true).await?;
+    if config.kafka.create_topics && topics.lacks_one() {
+        create(config, secrets, &topics).await?;
+        topics = look(config, secrets, true).await?;
+    }
+    let mistakes = topics.mistakes();
+    if mistakes.is_empty() { Ok(topics) } else { Err(StartError::Settings(mistakes.join("\n"))) }
+}
+
+async fn look(config: &Config, secrets: &Secrets, patient: bool) -> Result<Topics, StartError> {
+    let found = survey(config, secrets, patient).await?;
     let names: Vec<&str> =
         found.iter().filter(|(_, _, shape)| shape.is_some()).map(|(_, name, _)| name.as_str()).collect();
     let settings = settings(config, secrets, &names).await?;
@@ -49,32 +110,12 @@ pub async fn inspect(config: &Config, secrets: &Secrets) -> Result<Vec<TopicRepo
         let findings = wanted.findings(topic, &name, &config.kafka.bootstrap_servers, actual.as_ref());
         TopicReport { topic, name, wanted, actual, findings }
     };
-    Ok(found.into_iter().map(report).collect())
+    Ok(Topics { reports: found.into_iter().map(report).collect() })
 }
 
-/// Creates what is missing, if the settings allow it, and refuses to start on a mistake; every one is named.
-///
-/// Gives the warnings. Waits for a Kafka that does not answer; dropping the future ends that.
-pub async fn ensure(config: &Config, secrets: &Secrets) -> Result<Vec<String>, StartError> {
-    survey(config, secrets, true).await?;
-    let mut reports = inspect(config, secrets).await?;
-    if config.kafka.create_topics && reports.iter().any(|report| report.actual.is_none()) {
-        create(config, secrets, &reports).await?;
-        reports = inspect(config, secrets).await?;
-    }
-    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
-    for finding in reports.into_iter().flat_map(|report| report.findings) {
-        match finding {
-            Finding::Mistake(text) => mistakes.push(text),
-            Finding::Warning(text) => warnings.push(text),
-        }
-    }
-    if mistakes.is_empty() { Ok(warnings) } else { Err(StartError::Settings(mistakes.join("\n"))) }
-}
-
-/// Creates the topics that the reports miss, and waits until they can be written to.
-pub async fn create(config: &Config, secrets: &Secrets, reports: &[TopicReport]) -> Result<(), StartError> {
-    let missing: Vec<&TopicReport> = reports.iter().filter(|report| report.actual.is_none()).collect();
+/// Creates the topics that are missing, and waits until they can be written to.
+pub async fn create(config: &Config, secrets: &Secrets, topics: &Topics) -> Result<(), StartError> {
+    let missing: Vec<&TopicReport> = topics.reports.iter().filter(|report| report.actual.is_none()).collect();
     let settings: Vec<_> = missing.iter().map(|report| report.wanted.creation(report.topic)).collect();
     let topics: Vec<NewTopic<'_>> = missing
         .iter()
@@ -126,19 +167,6 @@ pub async fn delete(config: &Config, secrets: &Secrets) -> Result<(), StartError
     let deleted = deleted.map_err(|error| stay(&names.join(", "), &error.to_string()))?;
     let left = deleted.into_iter().filter_map(Result::err).find(|(_, code)| *code != Code::UnknownTopicOrPartition);
     left.map_or(Ok(()), |(name, code)| Err(stay(&name, &code.to_string())))
-}
-
-/// What the topics allow in bytes; Kafka's default where their settings cannot be read.
-pub(super) async fn sizes(config: &Config, secrets: &Secrets) -> Result<Sizes, StartError> {
-    let found = survey(config, secrets, true).await?;
-    let names: Vec<&str> =
-        found.iter().filter(|(_, _, shape)| shape.is_some()).map(|(_, name, _)| name.as_str()).collect();
-    let settings = settings(config, secrets, &names).await?;
-    let bytes = settings.iter().map(|(_, settings)| {
-        settings.as_ref().and_then(|settings| settings.max_message_bytes).unwrap_or(MESSAGE_BYTES_DEFAULT)
-    });
-    let batch_bytes = bytes.clone().min().unwrap_or(MESSAGE_BYTES_DEFAULT);
-    Ok(Sizes { batch_bytes, record_bytes: bytes.max().unwrap_or(MESSAGE_BYTES_DEFAULT) })
 }
 
 type Survey = Vec<(Topic, String, Option<(i32, i32)>)>;

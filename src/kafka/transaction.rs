@@ -69,6 +69,8 @@ pub(super) struct Work<'w> {
     /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
     pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
+    /// Whether there are new secrets for Kafka, which only a new producer uses.
+    pub(super) renewed: &'w dyn Fn() -> bool,
     /// Bound on each phase: after it the coordinator has aborted the transaction by itself.
     pub(super) phase_max: Duration,
 }
@@ -242,7 +244,7 @@ impl Work<'_> {
             return Err(Failure::Cancelled);
         }
         let detail = self.producer.context().away(reason);
-        if began.elapsed() > self.phase_max {
+        if began.elapsed() > self.phase_max || (self.renewed)() {
             return Err(Failure::InDoubt { fenced: false, detail });
         }
         waiting(&detail);

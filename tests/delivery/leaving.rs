@@ -7,9 +7,10 @@ use super::pressure::with_permissions;
 use crate::support::kafka::Broker;
 use crate::support::process::{self, Process};
 use crate::support::relay::{Rig, until};
-use crate::support::settings::{config, secrets};
-use pepay_relay::kafka::{Broker as KafkaBroker, Publisher};
-use pepay_relay::telemetry::{Health, Metrics};
+use crate::support::settings::{config, publisher, secrets};
+use pepay_relay::kafka::topics::Topics;
+use pepay_relay::kafka::{Broker as KafkaBroker, Publisher, PublisherSetup};
+use pepay_relay::telemetry::Metrics;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::TcpStream;
@@ -56,8 +57,9 @@ fn a_claim_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
         // A broker that says nothing: the claim waits for it.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = config(&silent.local_addr().unwrap().to_string(), "given-up");
-        let (secrets, health) = (secrets(None), Arc::new(Health::default()));
-        let claim = Publisher::start(&config, &secrets, KafkaBroker::Embedded, Arc::clone(&metrics), health);
+        let setup = publisher(&config, &secrets(None), Topics::default());
+        let claim =
+            Publisher::start(PublisherSetup { broker: KafkaBroker::Embedded, metrics: Arc::clone(&metrics), ..setup });
         tokio::select! {
             claimed = claim => panic!("nobody answered: {:?}", claimed.map(|_| ())),
             asked = silent.accept() => drop(asked.unwrap()),

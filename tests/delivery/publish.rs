@@ -2,14 +2,15 @@
 
 use crate::support::foreign::open_transaction;
 use crate::support::kafka::Broker as TestBroker;
-use crate::support::settings::{config, secrets};
+use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::client::Tuning;
 use pepay_relay::kafka::consume::{Consumed, Follow, From};
 use pepay_relay::kafka::recover::{Progress, read_back};
-use pepay_relay::kafka::{Batch, Broker, Checkpoint, Marks, Publisher, Stop, Verdict, topics};
+use pepay_relay::kafka::topics::{self, Topics};
+use pepay_relay::kafka::{Batch, Checkpoint, Marks, Publisher, PublisherSetup, Stop, Verdict};
 use pepay_relay::labels::Topic;
-use pepay_relay::telemetry::{Health, Metrics, Phase};
+use pepay_relay::telemetry::{Health, Phase};
 use rdkafka::producer::Producer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -42,9 +43,9 @@ pub async fn start(config: &Config) -> (Publisher, Option<Checkpoint>) {
 }
 
 async fn start_tuned(config: &Config, tuning: Tuning, health: Arc<Health>) -> (Publisher, Option<Checkpoint>) {
-    topics::ensure(config, &secrets(None)).await.unwrap();
-    let metrics = Arc::new(Metrics::new("test"));
-    Publisher::start_tuned(config, &secrets(None), Broker::Configured, metrics, health, tuning).await.unwrap()
+    let topics = topics::ensure(config, &secrets(None)).await.unwrap();
+    let setup = PublisherSetup { tuning, health, ..publisher(config, &secrets(None), topics) };
+    Publisher::start(setup).await.unwrap()
 }
 
 /// Every committed record of the orders topic, in order within a partition.
@@ -124,9 +125,7 @@ async fn topics_of_another_environment_are_refused() {
     let mut config = config(TestBroker::shared().bootstrap(), &unique("environment"));
     drop(start(&config).await);
     config.provider.environment = pepay_relay::provider::Environment::Mainnet;
-    let health = Arc::new(Health::default());
-    let metrics = Arc::new(Metrics::new("test"));
-    let refused = Publisher::start(&config, &secrets(None), Broker::Configured, metrics, health).await;
+    let refused = Publisher::start(publisher(&config, &secrets(None), Topics::default())).await;
     let Err(pepay_relay::kafka::errors::StartError::Settings(text)) = refused else { panic!("{refused:?}") };
     assert!(text.contains("hold devnet events") && text.contains("kafka.topic_prefix"), "{text}");
 }

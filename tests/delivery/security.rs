@@ -2,12 +2,10 @@
 
 use super::publish::{batch, marks, unique};
 use crate::support::kafka::{Broker as TestBroker, STRANGER, USER};
-use crate::support::settings::{config, secrets};
+use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::errors::StartError;
-use pepay_relay::kafka::{Broker, Publisher, Verdict, topics};
-use pepay_relay::telemetry::{Health, Metrics};
-use std::sync::Arc;
+use pepay_relay::kafka::{Publisher, Verdict, topics};
 
 fn secured(broker: &TestBroker, user: &str, mechanism: &str) -> Config {
     let mut config = config(&broker.secured().bootstrap, &unique("secured"));
@@ -24,9 +22,8 @@ async fn tls_with_scram_and_plain_works_and_refusals_name_their_remedy() {
     for mechanism in ["SCRAM-SHA-512", "PLAIN"] {
         let config = secured(&broker, USER.0, mechanism);
         let secrets = secrets(Some(USER.1));
-        topics::ensure(&config, &secrets).await.unwrap();
-        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new("test")));
-        let started = Publisher::start(&config, &secrets, Broker::Configured, metrics, health).await;
+        let topics = topics::ensure(&config, &secrets).await.unwrap();
+        let started = Publisher::start(publisher(&config, &secrets, topics)).await;
         let (mut publisher, _) = started.unwrap();
         publisher.submit(batch(["evt_1-1".into()], b"{}"), marks("a"));
         assert!(matches!(publisher.verdict().await.1, Ok(Verdict::Committed { .. })));

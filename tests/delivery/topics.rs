@@ -13,9 +13,9 @@ use rdkafka::config::ClientConfig;
 #[tokio::test]
 async fn created_topics_are_as_wanted() {
     let config = config(Broker::shared().bootstrap(), &unique("created"));
-    let warnings = topics::ensure(&config, &secrets(None)).await.unwrap();
-    assert_eq!(warnings.len(), 5, "one replica each: {warnings:?}");
-    for report in topics::inspect(&config, &secrets(None)).await.unwrap() {
+    let made = topics::ensure(&config, &secrets(None)).await.unwrap();
+    assert_eq!(made.warnings().count(), 5, "one replica each: {made:?}");
+    for report in topics::inspect(&config, &secrets(None)).await.unwrap().reports {
         let actual = report.actual.unwrap();
         let settings = actual.settings.unwrap();
         assert_eq!(actual.partitions, if report.topic == Topic::Control { 1 } else { 6 });

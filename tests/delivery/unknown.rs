@@ -3,11 +3,11 @@
 use super::publish::{batch, ids, marks, unique};
 use crate::support::kafka::Broker as TestBroker;
 use crate::support::proxy::{END_TXN, Fault, INIT_PRODUCER_ID, PRODUCE, Proxy};
-use crate::support::settings::{config, secrets};
+use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::client::Tuning;
-use pepay_relay::kafka::{Broker, Publisher, Verdict, topics};
-use pepay_relay::telemetry::{Health, Metrics};
+use pepay_relay::kafka::{Publisher, PublisherSetup, Verdict, topics};
+use pepay_relay::telemetry::Metrics;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::sync::Arc;
@@ -32,12 +32,11 @@ impl Line {
         let broker = TestBroker::start_behind(&proxy);
         let config = config(&proxy.address().to_string(), &unique(test));
         let secrets = secrets(None);
-        topics::ensure(&config, &secrets).await.unwrap();
+        let topics = topics::ensure(&config, &secrets).await.unwrap();
         let tuning = Tuning { transaction_timeout: TRANSACTION, fence_confirm_after: Duration::from_millis(200) };
-        let (metrics, health) = (Arc::new(Metrics::new("test")), Arc::new(Health::default()));
-        let started =
-            Publisher::start_tuned(&config, &secrets, Broker::Configured, Arc::clone(&metrics), health, tuning);
-        let (publisher, _) = started.await.unwrap();
+        let setup = PublisherSetup { tuning, ..publisher(&config, &secrets, topics) };
+        let metrics = Arc::clone(&setup.metrics);
+        let (publisher, _) = Publisher::start(setup).await.unwrap();
         let mut line = Self { proxy, broker, config, metrics, publisher, first_end: 0 };
         line.submit("evt_1-1");
         line.stands().await;

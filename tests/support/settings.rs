@@ -1,7 +1,11 @@
 //! Settings of a relay under test.
 
 use pepay_relay::config::*;
+use pepay_relay::kafka::client::Tuning;
+use pepay_relay::kafka::{Broker, PublisherSetup, topics};
 use pepay_relay::provider::Environment;
+use pepay_relay::telemetry::{Health, Metrics};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of relay `name` on the broker at `bootstrap`, with topics of its own and a provider that nobody reaches.
@@ -29,4 +33,17 @@ pub fn config(bootstrap: &str, name: &str) -> Config {
 /// Secrets, with a Kafka password if the broker asks for one.
 pub fn secrets(kafka_password: Option<&str>) -> Secrets {
     Secrets { api_key: "key".into(), webhook: vec!["secret".into()], kafka_password: kafka_password.map(Into::into) }
+}
+
+/// What a publisher works with, on topics that were found or not asked for.
+pub fn publisher(config: &Config, secrets: &Secrets, topics: topics::Topics) -> PublisherSetup {
+    PublisherSetup {
+        config: config.clone(),
+        secrets: tokio::sync::watch::Sender::new(secrets.clone()).subscribe(),
+        broker: Broker::Configured,
+        tuning: Tuning::default(),
+        topics,
+        metrics: Arc::new(Metrics::new("test")),
+        health: Arc::new(Health::default()),
+    }
 }

@@ -65,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
 /// Opens the producer, once the topics are there: a record for one that is not would be waited for in vain.
 async fn open(settings: &Settings, id: &str) -> Result<SideWriter, Exit> {
     let Settings { config, secrets, .. } = settings;
-    for report in inspect(config, secrets).await? {
+    for report in inspect(config, secrets).await?.reports {
         if matches!(report.topic, Topic::Orders | Topic::Invoices) && report.actual.is_none() {
             let name = report.name;
             return Err(Exit::settings(format!("{name} does not exist; create it: pepay-relay topics --create")));
