@@ -1,5 +1,6 @@
 //! Whether Kafka answers, as the log and the relay's health are told.
 
+use crate::clock::millis;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,10 +46,7 @@ impl Outage {
     /// Kafka answered.
     pub(super) fn over(&mut self) {
         if let Some(since) = self.since.take() {
-            tracing::info!(
-                after_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "kafka recovered"
-            );
+            tracing::info!(after_ms = millis(since.elapsed()), "kafka recovered");
         }
         if self.health.phase() == Phase::KafkaUnavailable {
             self.health.set_phase(Phase::Ready);
