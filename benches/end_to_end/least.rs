@@ -9,7 +9,7 @@
 use super::base::{Task, settings};
 use super::planned;
 use super::process::pause;
-use super::reader::requests;
+use super::requests::requests;
 use pepay_relay::clock::now_ms;
 use pepay_relay::heap;
 use pepay_relay::kafka::drain_pace::Pace;

@@ -36,6 +36,7 @@ mod provider;
 mod proxy;
 mod reader;
 mod receive;
+mod requests;
 mod webhooks;
 
 use clap::Parser;

@@ -1,14 +1,9 @@
 //! Faults that can be switched on while the simulator runs, channel by channel. Everything is off by default.
 //!
-//! [`Faults`] is the state; [`FaultSwitch`] changes it at run time, and does what is an act and not a state:
-//! cutting sockets and sending raw frames. As JSON (`POST /simulator/faults`) it has the same members, times as
+//! [`Faults`] is the state; [`FaultSwitch`](super::FaultSwitch) changes it at run time. As JSON (`POST /simulator/faults`) it has the same members, times as
 //! `"500ms"`.
 
-use super::hub::Hub;
-use axum::extract::ws::Message;
-use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Every fault that lasts.
@@ -142,48 +137,4 @@ pub enum Controls {
 fn duration<'de, D: Deserializer<'de>>(json: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(json)?;
     humantime::parse_duration(&text).map_err(serde::de::Error::custom)
-}
-
-/// Changes the faults of a running simulator.
-#[derive(Clone)]
-pub struct FaultSwitch {
-    pub(super) hub: Arc<Hub>,
-}
-
-impl FaultSwitch {
-    /// Changes any of the faults; in force when this returns.
-    pub fn set(&self, change: impl FnOnce(&mut Faults)) {
-        self.hub.set_faults(change);
-    }
-
-    /// Switches every fault off.
-    pub fn clear(&self) {
-        self.hub.set_faults(|faults| *faults = Faults::default());
-    }
-
-    /// The faults as they are.
-    pub fn current(&self) -> Faults {
-        self.hub.faults()
-    }
-
-    /// Ends every socket, and answers how many there were.
-    pub fn cut_sockets(&self, cut: &Cut) -> usize {
-        self.hub.cut_sockets(cut)
-    }
-
-    /// Sends a text frame as it is to every socket.
-    pub fn send_text(&self, text: &str) {
-        self.hub.send_raw(&Message::text(text));
-    }
-
-    /// Sends a binary frame to every socket.
-    pub fn send_binary(&self, bytes: impl Into<Bytes>) {
-        self.hub.send_raw(&Message::binary(bytes));
-    }
-}
-
-impl std::fmt::Debug for FaultSwitch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("FaultSwitch").field(&self.current()).finish()
-    }
 }

@@ -6,8 +6,8 @@
 use super::Options;
 use super::faults::{Cut, Faults};
 use super::model::{Event, Model, Refused, Seeded, Settings};
-use super::push::socket::Subscriber;
-use super::push::webhooks::Queue;
+use super::queue::Queue;
+use super::subscriber::Subscriber;
 use crate::clock::{millis, now_ms};
 use axum::extract::ws::Message;
 use std::collections::{HashMap, VecDeque};
@@ -205,7 +205,7 @@ impl World {
     }
 
     fn send(&self, event: &Arc<Event>) {
-        for subscriber in self.subscribers.iter().filter(|subscriber| subscriber.filter.wants(event)) {
+        for subscriber in self.subscribers.iter().filter(|subscriber| event.fits(&subscriber.filter)) {
             subscriber.offer(event);
         }
     }

@@ -1,21 +1,26 @@
 //! A simulated Pepay: the provider's documented behaviour as a model, behind its REST, WebSocket and webhook skin.
 //!
-//! [`model`] is the provider as data, pure; `hub` changes it and sends its events; `api` answers REST calls; `push`
-//! speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
+//! [`model`] is the provider as data, pure; `hub` changes it and hands its events to each `subscriber` and to the `queue`
+//! of webhooks; `api` answers REST calls; `push` speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
 //! themselves. Where the provider's documentation is silent, the simulator takes one reading and [`faults`] offers
 //! the others. It is for tests, the demo and one's own integration tests; it never runs beside real orders.
 
 mod api;
 pub mod faults;
+mod frames;
 mod hub;
 pub mod model;
 mod pace;
 mod push;
+mod queue;
+mod subscriber;
+mod switch;
 
-pub use faults::{Answer, Cut, FaultSwitch, Faults};
+pub use faults::{Answer, Cut, Faults};
 pub use model::{Details, Event, NewOrder, Refused, TimeForm, Transition};
 pub use pace::Pace;
-pub use push::webhooks::Tally;
+pub use queue::Tally;
+pub use switch::FaultSwitch;
 
 use crate::clock::now_ms;
 use crate::provider::tls::client_config;

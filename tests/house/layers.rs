@@ -43,7 +43,7 @@ const MAY_KNOW: [(&str, &[&str]); 15] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 35] = [
+const PURE: [&str; 37] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -77,7 +77,9 @@ const PURE: [&str; 35] = [
     "src/relay/replay.rs",
     "src/relay/versions.rs",
     "src/relay/dedup.rs",
+    "src/simulator/frames.rs",
     "src/simulator/model/",
+    "src/simulator/push/replay.rs",
     "src/telemetry/foreign.rs",
 ];
 

@@ -80,6 +80,15 @@ impl Scope {
     }
 }
 
+/// What a socket wants to see.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// Events of these types …
+    pub types: Types,
+    /// … that are about this.
+    pub scope: Scope,
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]

@@ -3,7 +3,7 @@
 //! Ids are strictly increasing. The log forgets by age and by number; what it forgot is remembered as one id, so
 //! that a cursor from before can be told that it is too old.
 
-use super::filter::{Scope, Types};
+use super::filter::{Filter, Scope, Types};
 use crate::provider::EventId;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -26,6 +26,13 @@ pub struct Event {
     pub unfiltered: bool,
     /// The envelope as JSON.
     pub bytes: Bytes,
+}
+
+impl Event {
+    /// Whether a socket that wants this gets it.
+    pub fn fits(&self, filter: &Filter) -> bool {
+        self.unfiltered || (filter.types.contains(&self.kind) && self.scope.matches(&filter.scope))
+    }
 }
 
 #[derive(Debug)]

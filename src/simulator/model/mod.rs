@@ -22,7 +22,7 @@ pub use catalogue::{Product, find_product, on_sale, products};
 pub use checkout::{Customer, Estimate, EstimateItem, InvalidItem, Line, Placed};
 pub use choice::Choice;
 pub use endpoints::Endpoint;
-pub use filter::{Scope, Types};
+pub use filter::{Filter, Scope, Types};
 pub use log::{Event, Log, Page, Query};
 pub use new_order::NewOrder;
 pub use order::{

@@ -1,13 +1,10 @@
 //! What a socket gets before its live events: replay, or a bounded snapshot when `since` is too old. Pure.
-//!
-//! The frames are the reading of the provider's silence that the client must survive: types and members of
-//! `ws_control` and `ws_error` are documented nowhere.
 
-use super::socket::Filter;
 use crate::provider::EventId;
-use crate::simulator::faults::{Controls, Since, StreamFaults};
-use crate::simulator::model::{Event, Log};
-use serde_json::{Value, json};
+use crate::simulator::faults::{Since, StreamFaults};
+use crate::simulator::frames::control;
+use crate::simulator::model::{Event, Filter, Log};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Events in a snapshot.
@@ -37,10 +34,10 @@ pub(in crate::simulator) fn frames(
     let mut events: Vec<Arc<Event>> = if faults.replay_missing {
         Vec::new()
     } else if too_old {
-        log.all().rev().filter(|event| filter.wants(event)).take(SNAPSHOT_EVENTS).cloned().collect()
+        log.all().rev().filter(|event| event.fits(filter)).take(SNAPSHOT_EVENTS).cloned().collect()
     } else {
         let inclusive = faults.since == Since::Inclusive;
-        log.after(since, inclusive).filter(|event| filter.wants(event)).cloned().collect()
+        log.after(since, inclusive).filter(|event| event.fits(filter)).cloned().collect()
     };
     if too_old {
         events.reverse();
@@ -63,30 +60,13 @@ pub(in crate::simulator) fn frames(
     started.into_iter().map(Frame::Control).chain(events).chain(completed.into_iter().map(Frame::Control)).collect()
 }
 
-/// A `ws_control` frame in the words that are switched on.
-pub(super) fn control(words: Controls, kind: &str, data: Value, now_ms: i64) -> Option<String> {
-    let frame = match words {
-        Controls::Known => {
-            json!({ "object": "ws_control", "type": kind, "created": now_ms.div_euclid(1000), "data": data })
-        }
-        Controls::Other => json!({ "object": "ws_control", "hint": format!("x-{kind}"), "v": 2, "detail": [data] }),
-        Controls::None => return None,
-    };
-    Some(frame.to_string())
-}
-
-/// A `ws_error` frame; the server closes after it.
-pub(super) fn error(code: &str, now_ms: i64) -> String {
-    let message = "stream terminated";
-    json!({ "object": "ws_error", "code": code, "message": message, "created": now_ms.div_euclid(1000) }).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
     use super::*;
+    use crate::simulator::faults::Controls;
     use crate::simulator::model::{Scope, Types};
-    use std::path::Path;
+    use serde_json::Value;
 
     fn log_of(count: i64, keep: usize) -> Log {
         let mut log = Log::new(i64::MAX, keep);
@@ -142,22 +122,5 @@ mod tests {
         assert_eq!(frames.len(), SNAPSHOT_EVENTS + 2);
         assert_eq!((frames[0].as_str(), frames[201].as_str()), ("snapshot_started", "snapshot_completed"));
         assert_eq!((frames[1].as_str(), frames[200].as_str()), ("evt_601-0", "evt_999-0"));
-    }
-
-    #[test]
-    fn control_and_error_frames_are_the_example_files() {
-        let fixture = |name: &str| -> Value {
-            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ws").join(name);
-            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
-        };
-        let now_ms = 1_768_478_400_000;
-        for name in ["replay_started", "replay_completed", "snapshot_started", "snapshot_completed", "resync_required"]
-        {
-            let wanted = fixture(&format!("control.{name}.json"));
-            let got = control(Controls::Known, name, wanted["data"].clone(), now_ms).unwrap();
-            assert_eq!(serde_json::from_str::<Value>(&got).unwrap(), wanted);
-        }
-        let got: Value = serde_json::from_str(&error("INTERNAL_SERVER_ERROR", now_ms)).unwrap();
-        assert_eq!(got, fixture("error.internal.json"));
     }
 }

@@ -1,150 +1,21 @@
-//! One connection of the WebSocket: what was asked for, a bounded buffer, and the task that empties it.
+//! One connection of the WebSocket: the task that empties its buffer.
 
-use super::replay::{Frame, control, error};
+use super::replay::Frame;
 use crate::clock::now_ms;
-use crate::simulator::faults::{Controls, Cut};
+use crate::simulator::faults::Cut;
+use crate::simulator::frames::error;
 use crate::simulator::hub::Hub;
-use crate::simulator::model::{Event, Scope, Types};
+use crate::simulator::subscriber::{Next, Subscriber};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use serde_json::json;
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 /// Connections a key; the provider documents no figure.
 pub(in crate::simulator) const CONNECTIONS_MAX: usize = 5;
-/// Frames that wait for a slow reader before they are dropped and it is told to resync.
-const BUFFER_MAX: usize = 4_096;
 /// A write that the reader does not take for so long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer may take to answer our close frame before the connection is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What a socket wants to see.
-#[derive(Clone, Debug)]
-pub(in crate::simulator) struct Filter {
-    pub(in crate::simulator) types: Types,
-    pub(in crate::simulator) scope: Scope,
-}
-
-impl Filter {
-    pub(in crate::simulator) fn wants(&self, event: &Event) -> bool {
-        event.unfiltered || (self.types.contains(&event.kind) && event.scope.matches(&self.scope))
-    }
-}
-
-/// A connected socket, as the hub sees it.
-pub(in crate::simulator) struct Subscriber {
-    pub(in crate::simulator) number: u64,
-    pub(in crate::simulator) filter: Filter,
-    inbox: Mutex<Inbox>,
-    wake: Notify,
-    /// Ends a write that is stuck, too.
-    cut: CancellationToken,
-}
-
-#[derive(Default)]
-struct Inbox {
-    frames: VecDeque<Out>,
-    overflows: u32,
-    silent: bool,
-    end: Option<Cut>,
-    last_event_id: Option<String>,
-}
-
-enum Out {
-    Event(Arc<Event>),
-    Raw(Message),
-    Resync,
-}
-
-/// What the task does next.
-enum Next {
-    Send(Message),
-    End(Cut),
-    Wait,
-}
-
-impl Subscriber {
-    pub(in crate::simulator) fn new(number: u64, filter: Filter, silent: bool) -> Self {
-        let inbox = Inbox { silent, ..Inbox::default() };
-        Self { number, filter, inbox: Mutex::new(inbox), wake: Notify::new(), cut: CancellationToken::new() }
-    }
-
-    fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A live event. When the buffer is full everything in it is dropped and the reader is told once to resync;
-    /// the second time the connection ends.
-    pub(in crate::simulator) fn offer(&self, event: &Arc<Event>) {
-        self.put(Out::Event(Arc::clone(event)));
-    }
-
-    pub(in crate::simulator) fn offer_raw(&self, message: Message) {
-        self.put(Out::Raw(message));
-    }
-
-    fn put(&self, out: Out) {
-        let mut inbox = self.inbox();
-        if inbox.frames.len() >= BUFFER_MAX {
-            inbox.frames.clear();
-            inbox.overflows += 1;
-            if inbox.overflows == 1 {
-                inbox.frames.push_back(Out::Resync);
-            } else {
-                inbox.end.get_or_insert_with(|| Cut::Error("SLOW_CONSUMER".into()));
-            }
-        } else {
-            inbox.frames.push_back(out);
-        }
-        drop(inbox);
-        self.wake.notify_one();
-    }
-
-    pub(in crate::simulator) fn end(&self, cut: Cut) {
-        if cut == Cut::Abrupt {
-            self.cut.cancel();
-        }
-        self.inbox().end = Some(cut);
-        self.wake.notify_one();
-    }
-
-    pub(in crate::simulator) fn set_silent(&self, silent: bool) {
-        self.inbox().silent = silent;
-        self.wake.notify_one();
-    }
-
-    fn is_silent(&self) -> bool {
-        self.inbox().silent
-    }
-
-    fn next(&self, words: Controls) -> Next {
-        let mut inbox = self.inbox();
-        if let Some(cut) = inbox.end.take() {
-            return Next::End(cut);
-        }
-        while !inbox.silent {
-            match inbox.frames.pop_front() {
-                Some(Out::Event(event)) => {
-                    inbox.last_event_id = Some(event.id.clone());
-                    return Next::Send(text(&event));
-                }
-                Some(Out::Raw(message)) => return Next::Send(message),
-                Some(Out::Resync) => {
-                    let data = json!({ "reason": "slow_consumer", "last_event_id": inbox.last_event_id });
-                    if let Some(frame) = control(words, "resync_required", data, now_ms()) {
-                        return Next::Send(Message::text(frame));
-                    }
-                }
-                None => break,
-            }
-        }
-        Next::Wait
-    }
-}
 
 /// Leaves the hub's list when the connection is over, or when the upgrade never came about.
 pub(in crate::simulator) struct Registration {
@@ -199,10 +70,7 @@ async fn serve(socket: &mut WebSocket, hub: &Hub, subscriber: &Subscriber, repla
             subscriber.wake.notified().await;
         }
         let message = match frame {
-            Frame::Event(event) => {
-                subscriber.inbox().last_event_id = Some(event.id.clone());
-                text(&event)
-            }
+            Frame::Event(event) => subscriber.replayed(&event),
             Frame::Control(frame) => Message::text(frame),
         };
         send(socket, message).await?;
@@ -253,9 +121,4 @@ async fn say_goodbye(socket: &mut WebSocket, cut: &Cut) {
         }
     })
     .await;
-}
-
-fn text(event: &Event) -> Message {
-    // The model only writes JSON, which is UTF-8.
-    Utf8Bytes::try_from(event.bytes.clone()).map_or_else(|_| Message::Binary(event.bytes.clone()), Message::Text)
 }

@@ -1,90 +1,20 @@
-//! The webhook sender: signed posts to every endpoint, with retries, a bounded queue and bounded concurrency.
+//! The webhook sender: signed posts to every endpoint, with retries and bounded concurrency.
 //!
 //! Each attempt has a fresh timestamp and signature over the same body bytes, as a sender that verifies times must.
 
 use crate::clock::now_ms;
 use crate::provider::signature;
 use crate::simulator::hub::{Hub, World};
-use crate::simulator::model::Event;
-use std::collections::BTreeMap;
+use crate::simulator::queue::{IDLE, Job};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// Deliveries that may wait; beyond it new ones are dropped and counted. About 100 B each beside the shared body.
-const QUEUE_MAX: usize = 100_000;
 /// Attempts under way at once, for all endpoints together.
 const CONCURRENCY_MAX: usize = 64;
 /// An endpoint that takes longer has failed.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the sender sleeps with nothing due; any change wakes it before.
-const IDLE: Duration = Duration::from_secs(3600);
-
-/// What is to be sent, by the time at which it is due.
-#[derive(Default)]
-pub(in crate::simulator) struct Queue {
-    waiting: BTreeMap<(Instant, u64), Job>,
-    pushed: u64,
-    under_way: usize,
-    tally: Tally,
-}
-
-/// What became of the deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Attempts made.
-    pub attempts: u64,
-    /// Deliveries answered 2xx.
-    pub delivered: u64,
-    /// Deliveries given up after their last attempt.
-    pub given_up: u64,
-    /// Deliveries never tried, since the queue was full.
-    pub dropped: u64,
-}
-
-struct Job {
-    endpoint: String,
-    event: Arc<Event>,
-    attempts: usize,
-}
-
-impl Queue {
-    pub(in crate::simulator) fn push(&mut self, endpoint: String, event: Arc<Event>, due: Instant) {
-        if self.open() >= QUEUE_MAX {
-            self.tally.dropped += 1;
-            return;
-        }
-        self.put(Job { endpoint, event, attempts: 0 }, due);
-    }
-
-    /// Deliveries whose outcome is still open.
-    pub(in crate::simulator) fn open(&self) -> usize {
-        self.waiting.len() + self.under_way
-    }
-
-    pub(in crate::simulator) const fn tally(&self) -> Tally {
-        self.tally
-    }
-
-    fn put(&mut self, job: Job, due: Instant) {
-        self.waiting.insert((due, self.pushed), job);
-        self.pushed += 1;
-    }
-
-    /// The next delivery that is due, else how long until one is.
-    fn take(&mut self, now: Instant) -> Result<Job, Duration> {
-        match self.waiting.first_entry() {
-            Some(entry) if entry.key().0 <= now => {
-                self.under_way += 1;
-                Ok(entry.remove())
-            }
-            Some(entry) => Err(entry.key().0 - now),
-            None => Err(IDLE),
-        }
-    }
-}
-
 /// Sends until the simulator stops; attempts under way are then given up.
 pub(in crate::simulator) async fn run(hub: Arc<Hub>, client: reqwest::Client) {
     let mut attempts = JoinSet::new();
@@ -99,7 +29,6 @@ pub(in crate::simulator) async fn run(hub: Arc<Hub>, client: reqwest::Client) {
             }
             match world.webhooks.take(Instant::now()) {
                 Ok(job) => {
-                    world.webhooks.tally.attempts += 1;
                     let request = request(&world, &client, &job);
                     drop(world);
                     attempts.spawn(async move { (attempt(request).await, job) });
@@ -117,18 +46,9 @@ pub(in crate::simulator) async fn run(hub: Arc<Hub>, client: reqwest::Client) {
     attempts.shutdown().await;
 }
 
-fn settle(hub: &Hub, mut job: Job, delivered: bool) {
-    let world = &mut *hub.world();
-    let queue = &mut world.webhooks;
-    queue.under_way -= 1;
-    job.attempts += 1;
-    if delivered {
-        queue.tally.delivered += 1;
-    } else if let Some(wait) = hub.options.webhook_retries.get(job.attempts - 1) {
-        queue.put(job, Instant::now() + *wait);
-    } else {
-        queue.tally.given_up += 1;
-    }
+fn settle(hub: &Hub, job: Job, delivered: bool) {
+    let queue = &mut hub.world().webhooks;
+    queue.settle(job, delivered, &hub.options.webhook_retries, Instant::now());
     hub.webhooks_open.send_replace(queue.open());
 }
 
