@@ -5,7 +5,7 @@ use super::output::Verdict;
 use super::values::text;
 use crate::exit::Exit;
 use crate::provider::rest::CommerceStatus;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 
 /// Asks and shows.
 ///

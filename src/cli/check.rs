@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::kafka;
 use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::provider::page::decode_page;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use serde::Serialize;
 use std::fmt::Display;
 

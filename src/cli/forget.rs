@@ -11,7 +11,7 @@ use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
 use crate::labels::Topic;
 use crate::provider::rest::Moment;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;

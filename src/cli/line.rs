@@ -4,7 +4,7 @@
 //! that no record can move the cursor of a terminal or fill its screen.
 
 use super::output::paint;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use owo_colors::Style;
 use serde::Deserialize;
 

@@ -5,7 +5,7 @@ use super::client::{Client, failed};
 use super::output::{align_right, table};
 use super::values::{text, usd};
 use crate::exit::Exit;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 
 /// Runs one of the commands of `products`.
 pub(super) async fn run(arguments: &Products, client: &Client) -> Result<(), Exit> {

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::provider::rest::Moment;
 use crate::provider::tls;
+use crate::text::foreign;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -134,7 +135,7 @@ fn shown(value: &Value, zone: &Zone) -> String {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "–".to_owned(),
-        Value::String(text) => text.chars().filter(|c| !c.is_control()).collect(),
+        Value::String(text) => foreign(text).to_string(),
         other => other.to_string(),
     }
 }
@@ -169,7 +170,7 @@ mod tests {
         assert_eq!(
             lines.map(|(_, line)| line),
             [
-                "shop 0.1.0",
+                r"shop\u{1b} 0.1.0",
                 "ready, degraded: webhook, up 1h 1m 40s",
                 "connected, last commit –",
                 "7 ids, the oldest 1m 1s, 0 forgotten early",

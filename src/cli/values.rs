@@ -2,7 +2,7 @@
 
 use crate::normalize::decimal_text;
 use crate::provider::rest::{Moment, Spelled};
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 

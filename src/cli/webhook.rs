@@ -6,12 +6,12 @@ use super::{log, sources};
 use crate::clock::now_ms;
 use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::loopback::is_loopback;
 use crate::provider::Environment;
 use crate::provider::event::decode;
-use crate::provider::rest::is_loopback;
 use crate::provider::signature::{self, Headers, Refusal};
 use crate::provider::tls;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use reqwest::{Client, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
@@ -146,7 +146,7 @@ pub(super) fn address(url: &str) -> Result<Url, Exit> {
     let url = Url::parse(url).map_err(|error| wrong(&format!("is no address ({error}); https://host/path is one")))?;
     match url.scheme() {
         "https" => Ok(url),
-        "http" if is_loopback(&url) => Ok(url),
+        "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
         "http" => Err(wrong("would send the webhook in clear; use https, or plain http to the loopback")),
         _ => Err(wrong("is no http address; https://host/path is one")),
     }

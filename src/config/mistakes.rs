@@ -1,5 +1,6 @@
 //! What is wrong with the settings, told so that a person can put it right: where, which key, what, and the remedy.
 
+use crate::text::clip;
 use std::fmt;
 
 /// Where a value came from.
@@ -119,15 +120,7 @@ pub(super) fn printable(name: &str) -> String {
     if name.split('.').any(looks_secret) {
         return "(not shown)".into();
     }
-    let mut shown: String = name.chars().take(CHARS_MAX).flat_map(escaped).collect();
-    if name.chars().nth(CHARS_MAX).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-fn escaped(c: char) -> Box<dyn Iterator<Item = char>> {
-    if c.is_control() { Box::new(c.escape_default()) } else { Box::new(std::iter::once(c)) }
+    clip(name, CHARS_MAX)
 }
 
 /// Whether a text has the form of a key or secret (`api-spec/authentication` prints `pk_…`, `sk_live_…`; webhook

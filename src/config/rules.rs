@@ -3,6 +3,7 @@
 use super::mistakes::{Mistake, Warning};
 use super::source::{Written, nearest, reason};
 use super::types::Config;
+use crate::loopback::is_loopback;
 use reqwest::Url;
 use std::collections::BTreeSet;
 
@@ -93,7 +94,7 @@ impl Rules<'_> {
         self.demand(bare, &[key], "holds credentials", "take them out; the API key is a secret of its own");
         let bare = url.query().is_none() && url.fragment().is_none();
         self.demand(bare, &[key], "has a query or fragment", "take it out; the relay adds what is needed");
-        let safe = url.scheme() == encrypted || is_loopback(&url);
+        let safe = url.scheme() == encrypted || url.host_str().is_some_and(is_loopback);
         let remedy = format!("use {encrypted}://, or a loopback host");
         self.demand(safe, &[key], "would send the API key in clear", &remedy);
     }
@@ -206,12 +207,6 @@ pub(crate) fn is_log_level(text: &str) -> bool {
 /// Characters that Kafka takes in a topic name; the relay takes no others in any name.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The commerce stream beside the REST API (`api-spec/realtime/websockets`): the same host, encrypted as it is.

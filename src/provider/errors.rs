@@ -1,7 +1,7 @@
 //! Bodies of failed REST calls, in the three envelopes that the provider documents (`api-spec/errors`,
 //! `api-spec/rate-limits`), and whatever a proxy puts in their place.
 
-use super::json;
+use crate::text::clip;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub fn parse(body: &[u8]) -> ApiError {
     let nested = &envelope["error"];
     let text = |values: [&Value; 3]| {
         let found = values.into_iter().filter_map(Value::as_str).find(|text| !text.trim().is_empty());
-        found.map(|text| json::clip(text.trim(), TEXT_CHARS_MAX))
+        found.map(|text| clip(text.trim(), TEXT_CHARS_MAX))
     };
     ApiError {
         code: text([&nested["code"], &envelope["code"], &envelope["error_code"]]),

@@ -6,6 +6,7 @@
 
 use super::EventId;
 use super::json::{self, DEPTH_MAX};
+use crate::text::clip;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
@@ -129,7 +130,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| refuse(Reason::MalformedJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
     let malformed =
-        |error: serde_json::Error| refuse(Reason::MalformedJson, json::clip(&error.to_string(), DETAIL_CHARS_MAX));
+        |error: serde_json::Error| refuse(Reason::MalformedJson, clip(&error.to_string(), DETAIL_CHARS_MAX));
     // One pass for an event; what is none is looked at again, for what is wrong with it.
     let ([object, id, event_type, created, livemode], [object_inside, previous_attributes]) =
         match json::members_inside(text, &OUTER, DATA, &INNER) {
@@ -151,7 +152,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     match object.and_then(json::string) {
         Some(object) if object == "event" => {}
         Some(other) => {
-            let other = json::clip(&other, DETAIL_CHARS_MAX);
+            let other = clip(&other, DETAIL_CHARS_MAX);
             return Err(refuse(Reason::NotAnEvent, format!("`object` is `{other}`, not `event`")));
         }
         None => return Err(refuse(Reason::NotAnEvent, "`object` is missing or no text".into())),

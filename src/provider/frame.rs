@@ -4,6 +4,7 @@
 //! their vocabulary turns out to be: what it does not understand makes it walk through the event log.
 
 use super::json;
+use crate::text::clip;
 use serde_json::Value;
 
 /// Longest control type, error code or error message kept, in characters; enough for a log line.
@@ -71,7 +72,7 @@ fn control(frame: &Value) -> Control {
     let lower = kind.to_ascii_lowercase();
     let named = ["resync", "snapshot", "truncat"].iter().any(|word| lower.contains(word));
     let told = told_of_hole(frame) || frame.as_object().is_some_and(|members| members.values().any(told_of_hole));
-    Control { kind: json::clip(kind, TEXT_CHARS_MAX), needs_walk: named || told || !HARMLESS.contains(&kind) }
+    Control { kind: clip(kind, TEXT_CHARS_MAX), needs_walk: named || told || !HARMLESS.contains(&kind) }
 }
 
 fn told_of_hole(object: &Value) -> bool {
@@ -81,8 +82,7 @@ fn told_of_hole(object: &Value) -> bool {
 /// The code from `code`, else `error.code`, else `type`; the message from `message`, else `error.message`, else
 /// `error` where that is text.
 fn error(frame: &Value) -> StreamError {
-    let text =
-        |values: [&Value; 3]| values.into_iter().find_map(Value::as_str).map(|text| json::clip(text, TEXT_CHARS_MAX));
+    let text = |values: [&Value; 3]| values.into_iter().find_map(Value::as_str).map(|text| clip(text, TEXT_CHARS_MAX));
     let nested = &frame["error"];
     StreamError {
         code: text([&frame["code"], &nested["code"], &frame["type"]]),

@@ -75,15 +75,6 @@ pub(crate) fn too_deep(text: &str) -> bool {
     opening > DEPTH_MAX && depth(text.as_bytes()) > DEPTH_MAX
 }
 
-/// `text` for a human: at most `max` characters, and none that moves a terminal's cursor or ends a line.
-pub(crate) fn clip(text: &str, max: usize) -> String {
-    let mut short: String = text.chars().take(max).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(max).is_some() {
-        short.push('…');
-    }
-    short
-}
-
 fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut quoted, mut escaped) = (false, false);
@@ -257,13 +248,6 @@ mod tests {
         assert!(!too_deep(&format!("[{}]", "[],".repeat(1_000))));
         let far = "[".repeat(1_000_000);
         assert!(members(&far, &["a"]).is_err() && too_deep(&far));
-    }
-
-    #[test]
-    fn clipped_text_is_short_and_holds_no_control_character() {
-        assert_eq!(clip("a\u{1b}[31m\nb", 20), "a\u{fffd}[31m\u{fffd}b");
-        assert_eq!(clip("aéb", 2), "aé…");
-        assert_eq!(clip("ab", 2), "ab");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::legs::Delivery;
 use crate::normalize::{self, Normalized, Rejection, normalize};
 use crate::provider::event::{Event, Reason};
 use crate::relay::progress::{Gap, GapCause, Progress};
+use crate::text::truncated;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -169,9 +170,8 @@ fn gap_value(gap: &Gap) -> Value {
 }
 
 /// The detail, cut to its bound.
-pub(super) fn bounded(mut detail: String) -> String {
-    detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
-    detail
+pub(super) fn bounded(detail: String) -> String {
+    truncated(detail, DETAIL_BYTES_MAX)
 }
 
 #[cfg(test)]

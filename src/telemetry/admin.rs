@@ -7,6 +7,7 @@ use super::history::History;
 use super::write_timeout::WriteTimeout;
 use super::{Board, Health, Metrics, Phase, Unproven, page};
 use crate::clock::{now_ms, rfc3339};
+use crate::loopback::is_loopback;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
@@ -15,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -120,17 +121,11 @@ async fn only_loopback_hosts(
     next: Next,
 ) -> Response {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    if loopback && !is_loopback(host) {
+    let name = host.parse::<Uri>().ok().and_then(|authority| Some(authority.host()?.to_owned()));
+    if loopback && !name.as_deref().is_some_and(is_loopback) {
         return (StatusCode::FORBIDDEN, axum::Json(json!({ "error": "host_not_loopback" }))).into_response();
     }
     next.run(request).await
-}
-
-/// `localhost`, or an address of the loopback, with or without a port.
-fn is_loopback(host: &str) -> bool {
-    let Ok(authority) = host.parse::<Uri>() else { return false };
-    let name = authority.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 //!
 //! `tracing-subscriber` escapes ANSI sequences in text, but not newlines of a `Display` field, and leaves C1 control
 //! characters in JSON. Here both formats escape everything that a terminal obeys or that forges a second line,
-//! whatever field it stands in. Texts of a peer are also cut off, by [`foreign`](super::foreign) at the call.
+//! whatever field it stands in. Texts of a peer are also cut off, by [`foreign`](crate::text::foreign) at the call.
 
-use super::foreign::{Escaping, is_unsafe};
 use crate::config::LogFormat;
+use crate::text::{Escaping, foreign, is_unsafe};
 use rdkafka::config::RDKafkaLogLevel;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -22,7 +22,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt as text};
 
-/// Longest field of a text line, in characters; a guard behind [`foreign`](super::foreign), which cuts earlier.
+/// Longest field of a text line, in characters; a guard behind [`foreign`](crate::text::foreign), which cuts earlier.
 const FIELD_CHARS_MAX: usize = 4_096;
 
 /// Why logs could not be set up or changed.
@@ -88,7 +88,7 @@ fn names(stream: &str, path: impl AsRef<Path>) -> bool {
 /// properties, which a person has to mend, is a warning; all the rest is for `rdkafka=debug`.
 pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     let facility_is_settings = facility == "CONFWARN";
-    let (facility, message) = (super::foreign(facility), super::foreign(message));
+    let (facility, message) = (foreign(facility), foreign(message));
     if facility_is_settings {
         tracing::warn!(target: "rdkafka", %facility, "{message}");
         return;

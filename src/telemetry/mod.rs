@@ -2,7 +2,6 @@
 
 pub mod admin;
 mod board;
-mod foreign;
 mod health;
 mod history;
 pub mod logs;
@@ -14,7 +13,6 @@ mod rate;
 mod write_timeout;
 
 pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
-pub use foreign::foreign;
 pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};
 pub use metrics::{KafkaErrorKind, Metrics};
 pub use notify::Notify;

@@ -3,9 +3,10 @@
 //! Without `NOTIFY_SOCKET` nothing is told. A datagram that cannot be sent is no reason to stop relaying, and the
 //! service manager acts on its absence by itself, so failures are logged and no more.
 
+use super::LegState;
 use super::health::{Phase, ReadingBack, Snapshot};
-use super::{LegState, foreign};
 use crate::labels::Leg;
+use crate::text::foreign;
 use sd_notify::NotifyState;
 use std::ffi::OsStr;
 use std::io;

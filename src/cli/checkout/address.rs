@@ -3,7 +3,7 @@
 use crate::cli::args::checkout::{AddressParts, Destination};
 use crate::exit::Exit;
 use crate::provider::rest::Address;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::labels::Topic;
 use crate::relay::replay::Again;
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};

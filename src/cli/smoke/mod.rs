@@ -22,7 +22,7 @@ use crate::labels::Topic;
 use crate::provider::Environment;
 use crate::provider::order_list::order_of_event;
 use crate::provider::rest::{Customer, EventQuery, Rest};
-use crate::telemetry::foreign;
+use crate::text::foreign;
 use futures::TryStreamExt;
 use purchase::{LIVES, buy, live, views};
 use report::{Report, Wrong};

@@ -3,7 +3,7 @@
 use super::report::Wrong;
 use crate::cli::replay::About;
 use crate::provider::rest::{Address, Customer, IdempotencyKey, Item, OrderFilter, Rest, Simulation};
-use crate::telemetry::foreign;
+use crate::text::foreign;
 
 /// Products of a search that are looked at.
 const FOUND_MAX: u32 = 5;

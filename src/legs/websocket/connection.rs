@@ -10,8 +10,8 @@ use crate::legs::websocket::hold::Hold;
 use crate::legs::websocket::reconnect::End;
 use crate::legs::{IntakeClosed, PAUSE_VISIBLE};
 use crate::provider::frame::{self, Frame};
-use crate::provider::rest::foreign;
 use crate::telemetry::LegState;
+use crate::text::foreign;
 use bytes::Bytes;
 use futures::{FutureExt, SinkExt, StreamExt};
 use std::ops::ControlFlow;
@@ -222,7 +222,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         match frame {
             Frame::Control(control) => {
                 let why = foreign(&control.kind);
-                tracing::debug!(kind = why, needs_walk = control.needs_walk, "stream control frame");
+                tracing::debug!(kind = %why, needs_walk = control.needs_walk, "stream control frame");
                 if control.needs_walk { self.hinted() } else { ControlFlow::Continue(()) }
             }
             Frame::Error(error) => {

@@ -2,7 +2,7 @@
 
 use super::Ended;
 use crate::legs::websocket::reconnect::End;
-use crate::provider::rest::foreign;
+use crate::text::foreign;
 use futures::{SinkExt, StreamExt};
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -60,7 +60,7 @@ pub(super) async fn say_goodbye<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// It ended so, with a word about it.
-pub(super) fn broken(end: End, detail: impl Into<String>) -> ControlFlow<Finished> {
+pub(super) fn broken(end: End, detail: impl std::fmt::Display) -> ControlFlow<Finished> {
     ControlFlow::Break(Finished::Ended(Ended::new(end, detail)))
 }
 

@@ -82,8 +82,8 @@ struct Stood {
 }
 
 impl Ended {
-    fn new(end: End, detail: impl Into<String>) -> Self {
-        Self { end, detail: detail.into() }
+    fn new(end: End, detail: impl std::fmt::Display) -> Self {
+        Self { end, detail: detail.to_string() }
     }
 }
 

@@ -1,9 +1,10 @@
 //! One call: its address, its key, its attempts, and the bounded reading of its answer.
 
 use super::retry::{self, Failure};
-use super::{Rest, RestError, foreign, key_header};
+use super::{Rest, RestError, key_header};
 use crate::clock::{millis, now_ms};
 use crate::provider::{errors, http_time};
+use crate::text::foreign;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url};
@@ -99,7 +100,7 @@ impl<'a> Call<'a> {
         for part in &self.path {
             // `.` and `..` would be another path, and nothing would be the list instead of the thing.
             if part.is_empty() || part.len() > ID_BYTES_MAX || matches!(*part, "." | "..") {
-                return Err(RestError::NotAnId(foreign(part)));
+                return Err(RestError::NotAnId(foreign(part).to_string()));
             }
         }
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -207,11 +208,11 @@ fn broken(error: reqwest::Error) -> (Failure, RestError) {
 /// An error and what lies beneath it, in one line and without the URL, whose query may hold what is not to be read.
 pub(super) fn reasons(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(error.source(), |error| error.source());
-    foreign(&chain.fold(error.to_string(), |text, cause| format!("{text}: {cause}")))
+    foreign(&chain.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))).to_string()
 }
 
 fn text_of(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(foreign)
+    headers.get(name).and_then(|value| value.to_str().ok()).map(|text| foreign(text).to_string())
 }
 
 #[cfg(test)]

@@ -32,10 +32,10 @@ pub use payments::{BULK_MAX, BulkStatus, Invoice, InvoiceStatus, PaymentDetails,
 pub use service::{CommerceStatus, Offer, Product, WsToken};
 
 use crate::clock::Clock;
+use crate::loopback::is_loopback;
 use call::reasons;
 use reqwest::{Client, Url, redirect};
 use secrecy::SecretString;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -45,9 +45,6 @@ pub const API_KEY: &str = "x-commerce-api-key";
 
 /// Header of a merchant key (`api-spec/authentication`), and the newer spelling for keys of commerce scope.
 const MERCHANT_KEY: &str = "x-api-key";
-
-/// Foreign text in an error is cut to this many characters.
-const TEXT_CHARS_MAX: usize = 200;
 
 /// The one header that a key goes into; the provider wants never both (`sdk/configure`).
 ///
@@ -87,7 +84,7 @@ impl Rest {
         if base.cannot_be_a_base() {
             return Err(RestError::Setup("provider.api_url is no http address".to_owned()));
         }
-        if base.scheme() != "https" && !is_loopback(&base) {
+        if base.scheme() != "https" && !base.host_str().is_some_and(is_loopback) {
             return Err(RestError::Setup("provider.api_url would send the API key in clear".to_owned()));
         }
         let http = Client::builder()
@@ -122,18 +119,6 @@ impl Rest {
             std::future::pending::<()>().await;
         }
     }
-}
-
-/// Whether an address stays on this machine: what is sent there in clear nobody else reads.
-pub(crate) fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// Text of a peer, safe to log: control characters escaped, cut to a sentence's length.
-pub(crate) fn foreign(text: &str) -> String {
-    text.chars().take(TEXT_CHARS_MAX).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]
