@@ -161,6 +161,23 @@ fn rooms_know_what_they_may() {
     judge(&sources(), knows_too_much);
 }
 
+/// What a room may know and does not lie above it: an arrow that runs up.
+fn runs_up(table: &[(&str, &[&str])]) -> Vec<String> {
+    let mut above = BTreeSet::new();
+    let mut found = Vec::new();
+    for (room, allowed) in table {
+        let of = |item: &str| item.split("::").next().unwrap_or_default().to_owned();
+        found.extend(allowed.iter().filter(|item| !above.contains(&of(item))).map(|item| format!("{room}: {item}")));
+        above.insert((*room).to_owned());
+    }
+    found
+}
+
+#[test]
+fn no_room_knows_one_below_it() {
+    assert_eq!(runs_up(&MAY_KNOW), <[&str; 0]>::default());
+}
+
 #[test]
 fn pure_files_are_pure() {
     judge(&sources(), impure);
@@ -192,6 +209,12 @@ mod rules {
         ] {
             assert_eq!(!knows_too_much(path, text).is_empty(), wrong, "{path}: {text}");
         }
+    }
+
+    #[test]
+    fn floors() {
+        assert_eq!(runs_up(&[("a", &[]), ("b", &["a", "a::X"])]), <[&str; 0]>::default());
+        assert_eq!(runs_up(&[("a", &["b::Y"]), ("b", &["b"])]), ["a: b::Y", "b: b"]);
     }
 
     #[test]

@@ -46,6 +46,13 @@ fn empty_name(path: &str, _: &str) -> Vec<String> {
     empty.map(|name| format!("{path}: `{name}` does not say what is inside")).collect()
 }
 
+/// `name.rs` where the folder `name/` has sources too: a folder's first file is its `mod.rs`.
+fn beside_its_folder(files: &[(String, String)]) -> Vec<String> {
+    let has_folder = |name: &str| files.iter().any(|(path, _)| path.starts_with(&format!("{name}/")));
+    let names = files.iter().filter_map(|(path, _)| path.strip_suffix(".rs")).filter(|name| has_folder(name));
+    names.map(|name| format!("{name}.rs lies alongside {name}/: make it {name}/mod.rs")).collect()
+}
+
 fn skipped_test(path: &str, text: &str) -> Vec<String> {
     let attribute = concat!("#[ign", "ore");
     if text.contains(attribute) { vec![format!("{path}: a test that never runs guards nothing")] } else { vec![] }
@@ -69,6 +76,12 @@ fn nothing_is_half_done() {
 #[test]
 fn names_say_what_is_inside() {
     judge(&rust(&["src", "tests"]), empty_name);
+}
+
+#[test]
+fn folders_begin_with_mod() {
+    let found = beside_its_folder(&rust(&["src", "fuzz/src", "fuzz/targets", "benches"]));
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
 #[test]
@@ -108,6 +121,16 @@ mod rules {
     fn length() {
         assert!(too_long("src/a.rs", &"\n".repeat(LINES_MAX)).is_empty());
         assert_eq!(too_long("src/a.rs", &"\n".repeat(LINES_MAX + 1)).len(), 1);
+    }
+
+    #[test]
+    fn folders() {
+        let found = |paths: &[&str]| {
+            let files: Vec<_> = paths.iter().map(|path| ((*path).to_owned(), String::new())).collect();
+            beside_its_folder(&files).len()
+        };
+        assert_eq!(found(&["src/a.rs", "src/a/b.rs"]), 1);
+        assert_eq!(found(&["src/a/mod.rs", "src/a/b.rs", "src/ab.rs", "tests/a.rs"]), 0);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Checkout: estimate, address, invoice; the last makes the order (`api-spec/commerce/checkout`).
 
 use super::catalogue::{Product, find_product};
+use super::new_order::{Customer, Line, NewOrder};
 use super::values::{Cents, Chance, Stamp};
-use super::{Model, NewOrder, Refused};
+use super::{Model, Refused};
 use std::collections::VecDeque;
 
 /// The dearest order that the provider takes, in cents.
@@ -17,26 +18,6 @@ const ITEMS_MAX: usize = 100;
 const HANDLING_DAYS_MAX: u32 = 10;
 const SHIPPING: Cents = Cents(299);
 const FEE: Cents = Cents(300);
-
-/// Who buys: the merchant's own id of the customer, or a wallet.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Customer {
-    pub customer_id: Option<String>,
-    pub wallet_address: Option<String>,
-    pub wallet_network: Option<String>,
-}
-
-/// One line that can be bought.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Line {
-    pub product_id: String,
-    pub title: String,
-    pub image: String,
-    pub quantity: u64,
-    pub price: Cents,
-}
 
 /// One line as it was asked for.
 #[derive(Clone, Debug)]

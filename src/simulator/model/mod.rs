@@ -19,12 +19,12 @@ mod transitions;
 mod values;
 
 pub use catalogue::{Product, find_product, on_sale, products};
-pub use checkout::{Customer, Estimate, EstimateItem, InvalidItem, Line, Placed};
+pub use checkout::{Estimate, EstimateItem, InvalidItem, Placed};
 pub use choice::Choice;
 pub use endpoints::Endpoint;
 pub use filter::{Filter, Scope, Types};
 pub use log::{Event, Log, Page, Query};
-pub use new_order::NewOrder;
+pub use new_order::{Customer, Line, NewOrder};
 pub use order::{
     Actions, Fulfillment, Invoice, LineItem, Order, Payment, PaymentSummary, Refund, Row, Settlement,
     SettlementSummary, Shipment, Snapshot, Status, TimelineEntry,

@@ -2,7 +2,27 @@
 
 use super::order::{Actions, Fulfillment, LineItem, PaymentSummary, Refund, SettlementSummary};
 use super::values::millis_text;
-use super::{Cents, Chance, Customer, Invoice, Line, Model, Order, Snapshot, Stamp, Status};
+use super::{Cents, Chance, Invoice, Model, Order, Snapshot, Stamp, Status};
+
+/// Who buys: the merchant's own id of the customer, or a wallet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Customer {
+    pub customer_id: Option<String>,
+    pub wallet_address: Option<String>,
+    pub wallet_network: Option<String>,
+}
+
+/// One line that can be bought.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
+pub struct Line {
+    pub product_id: String,
+    pub title: String,
+    pub image: String,
+    pub quantity: u64,
+    pub price: Cents,
+}
 
 /// An order to be made: what a finished checkout leaves behind.
 #[derive(Clone, Debug, Default)]
