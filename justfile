@@ -1,27 +1,35 @@
-# What CI runs, by the names it runs them by. `just` alone lists the recipes.
+# `just` alone lists the recipes. What CI runs lies in .ci/steps, so that a machine without `just` runs the same.
 
 _default:
     @just --list
 
 # Judge the formatting
 fmt:
-    cargo fmt --all --check
+    .ci/steps fmt
 
 # Judge the code; a warning is a mistake
 lint:
-    cargo clippy --locked --all-targets -- --deny warnings
+    .ci/steps lint
+
+# Judge the crate's documentation: a link that leads nowhere is a mistake
+doc:
+    .ci/steps doc
+
+# Everything that needs neither Java nor a browser, with 2,000 seeds of the simulation
+quick:
+    .ci/steps quick
 
 # Everything that is tested, the delivery tests on a real Kafka included (needs Java 17 and Maven)
 test:
-    cargo test --locked
+    .ci/steps tests
 
 # Units, alerts and the page, judged by systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
 system:
-    cargo test --locked --test system --test page
+    .ci/steps system
 
 # Instructions of one order event, against the number in the repository (needs Debian's valgrind)
 instructions:
-    cargo test --release --locked --test instructions -- --nocapture
+    .ci/steps instructions
 
 # Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
 simulate N="1000000":
@@ -35,7 +43,7 @@ fuzz TARGET MINUTES="10":
 
 # Judge the fuzz targets as the rest is judged
 fuzz-lint:
-    cd fuzz && cargo fmt --check && cargo clippy --locked --all-targets -- --deny warnings
+    .ci/steps fuzz-lint
 
 # Change the code of FILE in every way that cargo-mutants knows, and see that a unit test fails each time (needs cargo-mutants)
 mutants FILE="src/provider/signature.rs":
@@ -50,9 +58,9 @@ chaos N="1000":
 pressure:
     PRESSURE_EVENTS=200000 cargo test --release --locked --test delivery flood -- --nocapture
 
-# Judge what is linked: licences, duplicates, sources (needs cargo-deny, no network)
+# Judge what is linked: licences, duplicates, sources (installs cargo-deny into target/ where it is missing)
 deny:
-    cargo deny --locked check bans licenses sources
+    .ci/steps deny
 
 # The real binary beside a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
 bench *ARGUMENTS:
@@ -76,7 +84,8 @@ release-try:
 
 # Watch the whole at work
 demo:
-    cargo run --locked --release -- demo
+    .ci/steps demo
 
 # What must pass before a change is taken
-ci: fmt lint test deny
+ci:
+    .ci/steps ci

@@ -1,6 +1,6 @@
 //! The settings: one file, the environment over it, and secrets from neither the file nor the command line.
 //!
-//! [`Config`] cannot be wrong once it exists: [`load`] reports every mistake at once, each with file, line, key and
+//! [`Config`] cannot be wrong once it exists: [`load()`] reports every mistake at once, each with file, line, key and
 //! remedy. One table, [`SETTINGS`], names every key with its type, default, bounds and meaning; reading, defaults,
 //! the environment, reloads and the documents all follow it. Nothing here logs, and no value of a setting that
 //! could be a secret is ever shown.

@@ -2,7 +2,7 @@
 //!
 //! `tracing-subscriber` escapes ANSI sequences in text, but not newlines of a `Display` field, and leaves C1 control
 //! characters in JSON. Here both formats escape everything that a terminal obeys or that forges a second line,
-//! whatever field it stands in. Texts of a peer are also cut off, by [`foreign`](crate::text::foreign) at the call.
+//! whatever field it stands in. Texts of a peer are also cut off, by [`foreign`] at the call.
 
 use crate::config::LogFormat;
 use crate::text::{Escaping, foreign, is_unsafe};
@@ -22,7 +22,7 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt as text};
 
-/// Longest field of a text line, in characters; a guard behind [`foreign`](crate::text::foreign), which cuts earlier.
+/// Longest field of a text line, in characters; a guard behind [`foreign`], which cuts earlier.
 const FIELD_CHARS_MAX: usize = 4_096;
 
 /// Why logs could not be set up or changed.
