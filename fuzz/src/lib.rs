@@ -1,13 +1,13 @@
 //! What several targets share: a core without Kafka, and a delivery that came by a leg.
 
 use bytes::Bytes;
-use pepay_relay::provider::Environment;
-use pepay_relay::labels::Leg;
 use pepay_relay::kafka::Record;
-use pepay_relay::relay::progress::Progress;
+use pepay_relay::labels::Leg;
 use pepay_relay::legs::Delivery;
 use pepay_relay::normalize;
-use pepay_relay::relay::planner::{Planner, Ending, Item, Now, Plan, Settings, Settled};
+use pepay_relay::provider::Environment;
+use pepay_relay::relay::planner::{Ending, Item, Now, Plan, Planner, Settings, Settled};
+use pepay_relay::relay::progress::Progress;
 use pepay_relay::relay::{Versions, Window};
 use std::sync::Arc;
 use std::time::Duration;

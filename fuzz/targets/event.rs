@@ -3,8 +3,8 @@
 #![no_main]
 
 use bytes::Bytes;
-use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::clock::write_rfc3339;
+use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::normalize::{Route, route, schemas};
 use pepay_relay::provider::event::{Reason, decode};
 use pepay_relay_fuzz::{Desk, Written, written};
