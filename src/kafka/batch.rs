@@ -1,5 +1,6 @@
 //! The records of one transaction, in one arena that is reused from batch to batch.
 
+use super::settlement::Shape;
 use crate::labels::Topic;
 use std::ops::Range;
 
@@ -11,6 +12,7 @@ pub struct Batch {
     arena: Vec<u8>,
     records: Vec<Slot>,
     headers: Vec<(&'static str, Range<usize>)>,
+    deliveries: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,22 @@ impl Batch {
         }
     }
 
+    /// Says how many deliveries it answers for: a batch of one cannot be halved.
+    pub fn answers_for(&mut self, deliveries: usize) {
+        self.deliveries = deliveries;
+    }
+
+    /// What matters of it when it is settled.
+    pub fn shape(&self) -> Shape {
+        if self.records.iter().all(|slot| slot.topic == Topic::Control) {
+            Shape::Control
+        } else if self.deliveries == 1 {
+            Shape::Single
+        } else {
+            Shape::Several
+        }
+    }
+
     /// The records, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records.iter().map(|slot| Record { batch: self, slot })
@@ -120,6 +138,7 @@ impl Batch {
         self.arena.clear();
         self.records.clear();
         self.headers.clear();
+        self.deliveries = 0;
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {

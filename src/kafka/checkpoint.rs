@@ -47,6 +47,11 @@ struct Wire {
 }
 
 impl Checkpoint {
+    /// One without marks.
+    pub fn new(run: String, commit: u64, at: String, environment: &str) -> Self {
+        Self { run, commit, marks: Marks::default(), at, environment: environment.to_owned() }
+    }
+
     /// The key of the record that holds the checkpoints of the relay `name`.
     pub fn key(name: &str) -> String {
         format!("{name}/checkpoint")

@@ -15,10 +15,21 @@ pub enum Class {
     Abort,
     /// Make a new producer; what became of the transaction is read from the newest checkpoint.
     Rebuild,
-    /// The broker will never take this record, or a batch of this size: abort, and let the caller halve the batch.
-    Record,
+    /// The broker does not take a record or a batch of this size: abort, and let the caller halve the batch.
+    Size,
+    /// The broker calls a record invalid: abort, let the caller halve the batch, and ask again for a single delivery.
+    Invalid,
+    /// Records did not reach the broker in time: abort, and let the caller halve the batch.
+    Slow,
     /// No retry can help: the settings or the broker have to change.
     Stop,
+}
+
+impl Class {
+    /// Whether it is a refusal of what was sent, and no trouble that passes.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::Size | Self::Invalid)
+    }
 }
 
 /// Why the relay could not start with Kafka. Each names its remedy.
@@ -39,9 +50,10 @@ pub enum StartError {
 pub fn classify(code: Code) -> Class {
     match code {
         // The broker's limit is on the batch, so that small records can fail together: halving finds out.
-        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize | Code::InvalidRecord => {
-            Class::Record
-        }
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Class::Size,
+        Code::InvalidRecord => Class::Invalid,
+        // `message.timeout.ms` ran out for a record while the broker answered: a quota, or a thin line.
+        Code::MessageTimedOut => Class::Slow,
         // A coordinator that timed a transaction out answers like one that was asked for a newer producer: whether
         // it was a second relay is read from the checkpoint, never from the code (KIP-588 describes the likeness).
         Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Class::Rebuild,
@@ -79,7 +91,7 @@ pub fn sort(error: &KafkaError) -> Class {
     if let KafkaError::Transaction(transaction) = error {
         let by_code = classify(transaction.code());
         return match by_code {
-            Class::Stop | Class::Record => by_code,
+            Class::Stop | Class::Size | Class::Invalid => by_code,
             _ if transaction.is_fatal() => Class::Rebuild,
             _ if transaction.is_retriable() => Class::Retry,
             _ if transaction.txn_requires_abort() && by_code == Class::Rebuild => Class::Abort,
@@ -123,7 +135,7 @@ mod tests {
         (Code::Resolve, Class::Retry),
         (Code::SSL, Class::Retry),
         (Code::OperationTimedOut, Class::Retry),
-        (Code::MessageTimedOut, Class::Retry),
+        (Code::MessageTimedOut, Class::Slow),
         (Code::TimedOutQueue, Class::Retry),
         (Code::RequestTimedOut, Class::Retry),
         (Code::NetworkException, Class::Retry),
@@ -165,10 +177,10 @@ mod tests {
         (Code::DuplicateSequenceNumber, Class::Rebuild),
         (Code::GaplessGuarantee, Class::Rebuild),
         (Code::Fatal, Class::Rebuild),
-        (Code::MessageSizeTooLarge, Class::Record),
-        (Code::MessageBatchTooLarge, Class::Record),
-        (Code::InvalidMessageSize, Class::Record),
-        (Code::InvalidRecord, Class::Record),
+        (Code::MessageSizeTooLarge, Class::Size),
+        (Code::MessageBatchTooLarge, Class::Size),
+        (Code::InvalidMessageSize, Class::Size),
+        (Code::InvalidRecord, Class::Invalid),
         (Code::UnsupportedFeature, Class::Stop),
         (Code::UnsupportedVersion, Class::Stop),
         (Code::UnsupportedForMessageFormat, Class::Stop),
@@ -191,9 +203,9 @@ mod tests {
     #[test]
     fn nothing_that_waits_looks_like_a_refused_record() {
         // A batch that is refused is halved down to dead letters, which must never happen for a passing fault.
-        let refused: Vec<_> = TABLE.iter().filter(|(_, class)| *class == Class::Record).map(|(code, _)| code).collect();
+        let refused: Vec<_> = TABLE.iter().filter(|(_, class)| class.is_refusal()).map(|(code, _)| code).collect();
         assert_eq!(refused.len(), 4, "{refused:?}");
-        assert_eq!(sort(&KafkaError::MessageProduction(Code::MessageSizeTooLarge)), Class::Record);
+        assert_eq!(sort(&KafkaError::MessageProduction(Code::MessageSizeTooLarge)), Class::Size);
         assert_eq!(sort(&KafkaError::MessageProduction(Code::AllBrokersDown)), Class::Retry);
         assert_eq!(sort(&KafkaError::ClientCreation("no".to_owned())), Class::Stop);
     }

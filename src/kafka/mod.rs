@@ -12,6 +12,7 @@ pub mod errors;
 pub mod probe;
 pub mod publisher;
 pub mod recover;
+pub mod settlement;
 pub mod side_writer;
 pub mod topics;
 pub mod verdict;
@@ -27,7 +28,7 @@ mod transactional;
 
 pub use batch::{Batch, Record};
 pub use checkpoint::{Checkpoint, Marks};
-pub use producer::stands;
 pub use publisher::{Publisher, PublisherSetup};
 pub use recover::Newest;
+pub use settlement::Refusal;
 pub use verdict::{Broker, Stop, Verdict};

@@ -1,8 +1,7 @@
 //! The producer's thread: claims the name, commits batch after batch, and holds one for as long as Kafka is away.
 //!
 //! Guarantee: a batch handed over is committed exactly once, refused for certain, or given back with the reason why
-//! this relay has to stop. A commit of unknown outcome is resolved by the newest checkpoint: our own run and the
-//! commit's number stand there, or our own run and the number before; anything else was written by another relay.
+//! this relay has to stop. What to do next is decided in `settlement`.
 
 use super::Batch;
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
@@ -12,6 +11,7 @@ use super::errors::{self, Class, StartError};
 use super::outage::Outage;
 use super::recover::{self, Newest};
 use super::scan::Reader;
+use super::settlement::{Attempted, Claim, End, Next, Settlement, Shape, Wait};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::Opening;
@@ -24,11 +24,6 @@ use rdkafka::producer::{BaseProducer, Producer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-
-/// Attempts that are aborted at once, one after the other, before the next one waits a little.
-const ABORTS_IN_A_ROW: u32 = 3;
-/// From this many new producers in a row for one batch on, each is followed by a wait.
-const REBUILDS_BEFORE_WAITING: u32 = 2;
 
 /// What the thread works with.
 pub(super) struct WriterSetup {
@@ -58,102 +53,150 @@ pub(super) struct Writer {
 pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), AskError> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let run = uuid::Uuid::new_v4().to_string();
+    let mut claim = Claim::new(run.clone());
     let mut writer = Writer { setup, producer: None, carried: Carried::default(), run, commit: 0, outage };
-    let mut predecessor = None;
     let mut rehearsed = false;
+    let mut next = Next::Fence;
     loop {
-        let newest = writer.fence()?;
-        if let Some(Newest { checkpoint, .. }) = newest {
-            // Our own run: an earlier attempt of this loop stands after all.
-            if checkpoint.run == writer.run {
-                break;
+        next = match next {
+            Next::Fence | Next::Look => {
+                let newest = writer.fence()?.map(|newest| newest.checkpoint);
+                let next = claim.fenced(newest);
+                if let Some(predecessor) = &claim.predecessor {
+                    writer.check_environment(predecessor)?;
+                }
+                next
             }
-            writer.check_environment(&checkpoint)?;
-            predecessor = Some(checkpoint);
-        }
-        if !rehearsed {
-            rehearsed = true;
-            if !writer.may_write()? {
-                continue;
+            Next::Attempt if !rehearsed => {
+                rehearsed = true;
+                if writer.may_write()? { Next::Attempt } else { Next::Fence }
             }
-        }
-        let marks = predecessor.as_ref().map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
-        // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no further
-        // must not hide from the next one since when nobody was there.
-        let at = predecessor.as_ref().map_or_else(|| rfc3339(now_ms()), |checkpoint| checkpoint.at.clone());
-        match writer.attempt(&Batch::default(), &marks, 0, at) {
-            Ok(()) => break,
-            Err(Failure::Cancelled) => return Err(AskError::Cancelled),
-            Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),
-            Err(Failure::Aborted { class: Class::Record, detail }) => return Err(writer.tiny_control(&detail).into()),
-            Err(Failure::Aborted { detail, .. } | Failure::InDoubt { detail, .. }) => {
-                writer.refused_at_start()?;
-                writer.producer = None;
-                writer.setup.metrics.kafka_error(KafkaErrorKind::Retry);
-                writer.outage.waiting(&detail);
-                writer.setup.cancel.wait(RETRY_AFTER)?;
+            Next::Attempt => {
+                let predecessor = claim.predecessor.as_ref();
+                let marks = predecessor.map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
+                // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no
+                // further must not hide from the next one since when none was running.
+                let at = predecessor.map_or_else(|| rfc3339(now_ms()), |checkpoint| checkpoint.at.clone());
+                let failure = writer.attempt(&Batch::default(), &marks, 0, at).err();
+                let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.asked()));
+                let detail = failure.as_ref().map_or("", Failure::detail);
+                match (&failure, &next) {
+                    (Some(Failure::Cancelled), _) => return Err(AskError::Cancelled),
+                    (_, Next::Refused(_)) => return Err(writer.tiny_control(detail).into()),
+                    (_, Next::Stop(_)) => return Err(StartError::Failed(detail.to_owned()).into()),
+                    (Some(_), _) => writer.refused_at_start()?,
+                    (None, _) => {}
+                }
+                writer.pause(wait, detail)?;
+                next
             }
-        }
+            Next::Committed(_) => break,
+            Next::Refused(_) | Next::Stop(_) => return Err(AskError::Away("the claim has no way on".to_owned())),
+        };
     }
     writer.outage.over();
-    Ok((writer, predecessor))
+    Ok((writer, claim.predecessor))
+}
+
+/// What became of an attempt, for the settlement.
+fn attempted(failure: Option<&Failure>, asked: bool) -> Attempted {
+    match failure {
+        None => Attempted::Committed,
+        Some(Failure::Aborted { class, .. }) => Attempted::Aborted(*class),
+        Some(Failure::InDoubt { fenced, .. }) => Attempted::InDoubt { fenced: *fenced, asked },
+        Some(Failure::Stop(_) | Failure::Cancelled) => Attempted::Stopped,
+    }
 }
 
 impl Writer {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
-        let commit = self.commit.saturating_add(1);
-        let (mut aborts, mut rebuilds) = (0_u32, 0_u32);
+        let shape = batch.shape();
+        let mut settlement = Settlement::new(self.run.clone(), self.commit, shape);
+        let began = Instant::now();
+        let mut detail = String::new();
+        let mut next = settlement.begin(self.producer.is_some());
         loop {
-            if self.producer.is_none() {
-                match self.resolve(commit) {
-                    Ok(Some(at_ms)) => return Some(Ok(self.committed(batch, commit, at_ms))),
-                    Ok(None) => {}
-                    Err(None) => return None,
-                    Err(Some(stop)) => return Some(Err(self.stopped(stop))),
-                }
-            }
-            match self.attempt(batch, marks, commit, rfc3339(now_ms())) {
-                Ok(()) => return Some(Ok(self.committed(batch, commit, now_ms()))),
-                Err(Failure::Aborted { class: Class::Record, detail }) => {
-                    self.setup.metrics.kafka_error(KafkaErrorKind::Record);
-                    if batch.is_empty() {
-                        let error = self.tiny_control(&detail);
-                        return Some(Err(self.stopped(Stop::Fatal(error.to_string()))));
+            next = match next {
+                Next::Fence => match self.fence() {
+                    Ok(_) if self.setup.broker == Broker::Embedded => Next::Attempt,
+                    Ok(newest) => settlement.fenced(newest.as_ref()),
+                    Err(AskError::Cancelled) => return None,
+                    Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
+                },
+                // The embedded Kafka does not tell who wrote last.
+                Next::Look if self.setup.broker == Broker::Embedded => Next::Stop(End::TakenOver),
+                Next::Look => match self.patiently(|writer| writer.newest()) {
+                    Ok(newest) => {
+                        let (wait, next) = settlement.looked(newest.as_ref());
+                        self.pause(wait, &detail).ok()?;
+                        next
                     }
+                    Err(AskError::Cancelled) => return None,
+                    Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
+                },
+                Next::Attempt => {
+                    let failure = self.attempt(batch, marks, settlement.commit(), rfc3339(now_ms())).err();
+                    if matches!(failure, Some(Failure::Cancelled)) {
+                        return None;
+                    }
+                    let (wait, next) =
+                        settlement.attempted(attempted(failure.as_ref(), self.carried.asked()), began.elapsed());
+                    if let Some(failure) = failure {
+                        failure.detail().clone_into(&mut detail);
+                        self.count(&failure, wait);
+                    }
+                    self.pause(wait, &detail).ok()?;
+                    next
+                }
+                Next::Committed(at_ms) => {
+                    return Some(Ok(self.committed(batch, settlement.commit(), at_ms.unwrap_or_else(now_ms))));
+                }
+                // Nothing of ours can be halved any further.
+                Next::Refused(_) if shape == Shape::Control => {
+                    let error = self.tiny_control(&detail);
+                    return Some(Err(self.stopped(Stop::Fatal(error.to_string()))));
+                }
+                Next::Refused(refusal) => {
                     self.outage.over();
-                    return Some(Ok(Verdict::Refused { detail }));
+                    return Some(Ok(Verdict::Refused { refusal, detail }));
                 }
-                Err(Failure::Aborted { class, detail }) => {
-                    aborts = aborts.saturating_add(1);
-                    rebuilds = 0;
-                    let at_once = class == Class::Abort && aborts <= ABORTS_IN_A_ROW;
-                    let kind = if at_once { KafkaErrorKind::Abort } else { KafkaErrorKind::Retry };
-                    self.setup.metrics.kafka_error(kind);
-                    if !at_once {
-                        self.outage.waiting(&detail);
-                        self.setup.cancel.wait(RETRY_AFTER).ok()?;
-                    }
+                Next::Stop(end) => {
+                    let stop = match end {
+                        End::TakenOver => Stop::Fenced,
+                        End::Lost => Stop::Fatal(self.lost()),
+                        End::Torn => Stop::Fatal(self.torn()),
+                        End::Fatal => Stop::Fatal(detail),
+                    };
+                    return Some(Err(self.stopped(stop)));
                 }
-                Err(Failure::InDoubt { fenced, detail }) => {
-                    tracing::debug!(detail, fenced, "a new Kafka producer is needed");
-                    self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
-                    self.producer = None;
-                    if fenced && let Some(stop) = self.confirm_fence()? {
-                        return Some(Err(self.stopped(stop)));
-                    }
-                    // One new producer ends a passing trouble. AskError that outlives it is Kafka's, and is waited for
-                    // like an outage, so that a lasting error never becomes a busy loop of fences.
-                    rebuilds = rebuilds.saturating_add(1);
-                    if rebuilds >= REBUILDS_BEFORE_WAITING {
-                        self.outage.waiting(&detail);
-                        self.setup.cancel.wait(RETRY_AFTER).ok()?;
-                    }
-                }
-                Err(Failure::Stop(detail)) => return Some(Err(self.stopped(Stop::Fatal(detail)))),
-                Err(Failure::Cancelled) => return None,
             }
         }
+    }
+
+    /// Waits as the settlement says; while it is for Kafka, the relay counts as waiting for it.
+    fn pause(&mut self, wait: Wait, detail: &str) -> Result<(), AskError> {
+        match wait {
+            Wait::No => Ok(()),
+            Wait::Retry => {
+                self.outage.waiting(detail);
+                self.setup.cancel.wait(RETRY_AFTER)
+            }
+            Wait::Confirm => self.setup.cancel.wait(self.setup.tuning.fence_confirm_after),
+        }
+    }
+
+    fn count(&self, failure: &Failure, wait: Wait) {
+        let kind = match failure {
+            Failure::InDoubt { fenced, detail, .. } => {
+                tracing::debug!(detail, fenced, "a new Kafka producer is needed");
+                KafkaErrorKind::Rebuild
+            }
+            Failure::Aborted { class: Class::Size | Class::Invalid | Class::Slow, .. } => KafkaErrorKind::Record,
+            Failure::Aborted { .. } if wait == Wait::No => KafkaErrorKind::Abort,
+            _ => KafkaErrorKind::Retry,
+        };
+        self.setup.metrics.kafka_error(kind);
     }
 
     /// Begins the next transaction while nothing is to be committed; `settle` commits it.
@@ -260,39 +303,21 @@ impl Writer {
         stop
     }
 
-    /// Makes a new producer and finds out whether `commit` stands: its time if so, nothing if it has to be sent
-    /// again. `Err(None)` when the relay stops.
-    fn resolve(&mut self, commit: u64) -> Result<Option<i64>, Option<Stop>> {
-        let newest = match self.fence() {
-            Ok(newest) => newest,
-            Err(AskError::Cancelled) => return Err(None),
-            Err(AskError::Start(error)) => return Err(Some(Stop::Fatal(error.to_string()))),
-            Err(AskError::Away(detail)) => return Err(Some(Stop::Fatal(detail))),
-        };
-        if self.setup.broker == Broker::Embedded {
-            return Ok(None);
-        }
-        stands(newest.as_ref(), &self.run, self.commit, commit).map_err(Some)
+    fn lost(&self) -> String {
+        let Config { name, kafka, .. } = &self.setup.config;
+        format!(
+            "Kafka lost the newest checkpoint of relay `{name}`: {} was deleted, emptied or created again, or a broker \
+             came back without its last records; a restart goes on from what is left",
+            kafka.topics.control
+        )
     }
 
-    /// Looks twice whether another relay wrote a checkpoint, without fencing anyone. `None` when the relay stops;
-    /// `Some(None)` when nobody did: the coordinator merely timed our transaction out.
-    fn confirm_fence(&mut self) -> Option<Option<Stop>> {
-        if self.setup.broker == Broker::Embedded {
-            return Some(Some(Stop::Fenced));
-        }
-        for look in 0..2 {
-            if look > 0 {
-                self.setup.cancel.wait(self.setup.tuning.fence_confirm_after).ok()?;
-            }
-            match self.patiently(|writer| writer.newest()) {
-                Ok(Some(newest)) if newest.checkpoint.run == self.run => {}
-                Ok(_) => return Some(Some(Stop::Fenced)),
-                Err(AskError::Cancelled) => return None,
-                Err(other) => return Some(Some(Stop::Fatal(StartError::from(other).to_string()))),
-            }
-        }
-        Some(None)
+    fn torn(&self) -> String {
+        let name = &self.setup.config.name;
+        format!(
+            "a delayed request ended a transaction of relay `{name}` half way; its events are left to the provider, and \
+             a restart brings them back"
+        )
     }
 
     /// `init_transactions`, which aborts what an earlier producer of the name left open and fences it, and then the
@@ -382,37 +407,5 @@ impl Writer {
         let code = code.filter(|code| errors::is_denied(*code))?;
         let config = &self.setup.config;
         Some(client::denied(config, code, &code.to_string(), &config.name, topic))
-    }
-}
-
-/// Whether `commit` of `run` stands, by the newest checkpoint: its time if so, nothing if it has to be sent again.
-/// `settled` is the number of the last transaction known to stand.
-pub fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Result<Option<i64>, Stop> {
-    match newest {
-        Some(newest) if newest.checkpoint.run != run => Err(Stop::Fenced),
-        Some(newest) if newest.checkpoint.commit == commit => Ok(Some(newest.written_at_ms)),
-        Some(newest) if newest.checkpoint.commit == settled => Ok(None),
-        _ => Err(Stop::Fenced),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_of_unknown_outcome_is_told_by_the_newest_checkpoint() {
-        let newest = |run: &str, commit| {
-            let (run, at, environment) = (run.to_owned(), String::new(), String::new());
-            let checkpoint = Checkpoint { run, commit, marks: Marks::default(), at, environment };
-            Newest { checkpoint, written_at_ms: 77 }
-        };
-        let judge = |newest: Option<Newest>| stands(newest.as_ref(), "ours", 4, 5);
-        assert_eq!(judge(Some(newest("ours", 5))), Ok(Some(77)), "it stands");
-        assert_eq!(judge(Some(newest("ours", 4))), Ok(None), "it was aborted");
-        assert_eq!(judge(Some(newest("theirs", 5))), Err(Stop::Fenced), "the same number of another run");
-        assert_eq!(judge(Some(newest("theirs", 4))), Err(Stop::Fenced));
-        assert_eq!(judge(Some(newest("ours", 3))), Err(Stop::Fenced), "Kafka lost what stood");
-        assert_eq!(judge(None), Err(Stop::Fenced));
     }
 }

@@ -82,7 +82,9 @@ impl SideWriter {
                 attempts += 1;
                 match work.commit(&batch, &mut |_| ()) {
                     Ok(()) => return Ok((batch, Written::Committed)),
-                    Err(Failure::Aborted { class: Class::Record, .. }) => return Ok((batch, Written::Refused)),
+                    Err(Failure::Aborted { class: Class::Size | Class::Invalid, .. }) => {
+                        return Ok((batch, Written::Refused));
+                    }
                     Err(Failure::Aborted { detail, .. }) => {
                         let said = producer.context().said().refused;
                         let topic = batch.get(0).and_then(|record| topics.name(record.topic())).unwrap_or_default();

@@ -49,10 +49,17 @@ impl Failure {
 pub(super) struct Carried {
     /// One has been begun, and has no record yet.
     begun: bool,
+    /// The commit of the last one was asked for.
+    asked: bool,
     pace: Pace,
 }
 
 impl Carried {
+    /// Whether the commit of the last transaction was asked for; one that was not cannot be committed.
+    pub(super) fn asked(&self) -> bool {
+        self.asked
+    }
+
     /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
     /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
     pub(super) fn begin(&mut self, producer: &BaseProducer<Context>) {
@@ -95,7 +102,7 @@ impl Work<'_> {
                 // What the broker said about a record is more telling than what its consequences were; that the others
                 // were purged with it is one of these.
                 match self.refusal() {
-                    Some((refused, detail)) if class != Class::Record && refused != Class::Abort => {
+                    Some((refused, detail)) if !class.is_refusal() && refused != Class::Abort => {
                         Err(Failure::Aborted { class: refused, detail })
                     }
                     _ => Err(Failure::Aborted { class, detail }),
@@ -126,6 +133,7 @@ impl Work<'_> {
     /// Begins a transaction, unless one has been begun; when.
     fn open(&mut self) -> Result<Instant, Failure> {
         self.producer.context().forget();
+        self.carried.asked = false;
         if !std::mem::take(&mut self.carried.begun) {
             self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
         }
@@ -206,7 +214,8 @@ impl Work<'_> {
         }
     }
 
-    fn end(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn end(&mut self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        self.carried.asked = true;
         let began = Instant::now();
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };

@@ -1,5 +1,7 @@
 //! What becomes of a batch, as data: which Kafka, the verdict, and why the relay has to stop.
 
+use super::settlement::Refusal;
+
 /// Which Kafka the relay writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broker {
@@ -18,9 +20,11 @@ pub enum Verdict {
         /// When, in Unix milliseconds.
         at_ms: i64,
     },
-    /// Aborted for certain: Kafka will not take a record of it, or that much at once. The caller halves it, and a
-    /// batch of one becomes a dead letter.
+    /// Aborted for certain: the batch will not pass as it is. The caller halves it, and a batch of one becomes a dead
+    /// letter.
     Refused {
+        /// Why.
+        refusal: Refusal,
         /// What Kafka said.
         detail: String,
     },

@@ -245,7 +245,7 @@ impl Relay {
                 });
                 Ok(answered)
             }
-            Verdict::Refused { detail } => {
+            Verdict::Refused { detail, .. } => {
                 info!(detail, deliveries = self.pipeline.inside(), "batch refused: sending it again in halves");
                 self.pipeline.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
                 Ok(0)

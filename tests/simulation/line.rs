@@ -1,14 +1,17 @@
-//! The producer's thread, as `kafka/producer` goes: fence, newest checkpoint, attempt, commit, and what their
-//! failures mean. The decision over a commit of unknown outcome is the production's.
+//! The producer's thread between the production's claim and settlement, which say what it does next, and the model of
+//! Kafka.
 
 use crate::bugs::Bug;
 use crate::kafka::{Record, State};
 use crate::relay::Job;
 use crate::world::{Do, Step, World};
 use pepay_relay::clock::rfc3339;
-use pepay_relay::kafka::{Checkpoint, Newest, Stop, stands};
+use pepay_relay::kafka::errors::Class;
+use pepay_relay::kafka::settlement::{Attempted, Next, Settlement, Shape, Wait};
+use pepay_relay::kafka::{Checkpoint, Newest};
 use pepay_relay::labels::Topic;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Between two attempts while Kafka is away.
 const RETRY_MS: i64 = 500;
@@ -34,9 +37,10 @@ pub enum Line {
 /// Why the newest checkpoint is read.
 #[derive(Clone, Copy, Debug)]
 pub enum Why {
-    Claim,
-    Resolve,
-    Confirm(u32),
+    /// A new producer was made.
+    Fenced,
+    /// To see which run wrote it.
+    Look,
 }
 
 impl World {
@@ -56,8 +60,7 @@ impl World {
                     return self.step(relay, 1000, Step::Line(Line::Fence));
                 }
                 self.relays[relay].epoch = self.kafka.init();
-                let why = if self.relays[relay].claimed { Why::Resolve } else { Why::Claim };
-                self.step(relay, delay, Step::Line(Line::Newest(why, None)));
+                self.step(relay, delay, Step::Line(Line::Newest(Why::Fenced, None)));
             }
             Line::Newest(why, end) => {
                 let end = end.unwrap_or_else(|| self.kafka.high_watermark(Topic::Control));
@@ -74,63 +77,88 @@ impl World {
         }
     }
 
-    fn newest(&mut self, relay: usize, delay: i64, why: Why, mut newest: Option<Newest>) {
-        let own = self.relays[relay].run.clone();
-        if self.scenario.has(Bug::CommitWithoutRun)
-            && !matches!(why, Why::Claim)
-            && let Some(newest) = &mut newest
-        {
-            newest.checkpoint.run.clone_from(&own);
-        }
-        match why {
-            Why::Claim => match newest {
-                Some(newest) if newest.checkpoint.run == own => self.claimed(relay),
-                newest => {
-                    if let Some(newest) = newest {
-                        self.relays[relay].predecessor = Some(newest.checkpoint);
-                    }
-                    self.step(relay, delay, Step::Line(Line::Attempt));
+    fn newest(&mut self, number: usize, delay: i64, why: Why, mut newest: Option<Newest>) {
+        let without_run = self.scenario.has(Bug::CommitWithoutRun);
+        let settlement = self.settlement(number);
+        let relay = &mut self.relays[number];
+        let (wait, next) = match settlement {
+            None => (Wait::No, relay.claim.fenced(newest.map(|newest| newest.checkpoint))),
+            Some(mut settlement) => {
+                if without_run && let Some(newest) = &mut newest {
+                    newest.checkpoint.run.clone_from(&relay.run);
                 }
-            },
-            Why::Resolve => {
-                let settled = self.relays[relay].commit;
-                match stands(newest.as_ref(), &own, settled, settled + 1) {
-                    Ok(Some(at_ms)) => self.committed(relay, at_ms),
-                    Ok(None) => self.step(relay, delay, Step::Line(Line::Attempt)),
-                    Err(Stop::Fenced | Stop::Fatal(_)) => self.kill(relay),
-                }
+                let next = match why {
+                    Why::Fenced => (Wait::No, settlement.fenced(newest.as_ref())),
+                    Why::Look => settlement.looked(newest.as_ref()),
+                };
+                relay.settling = Some((settlement, self.now));
+                next
             }
-            Why::Confirm(look) => match newest {
-                Some(newest) if newest.checkpoint.run == own && look == 0 => {
-                    self.step(relay, CONFIRM_MS, Step::Line(Line::Newest(Why::Confirm(1), None)));
-                }
-                Some(newest) if newest.checkpoint.run == own => self.step(relay, delay, Step::Line(Line::Fence)),
-                _ => self.kill(relay),
-            },
-        }
+        };
+        self.obey(number, delay, wait, next);
     }
 
-    /// The transaction was cut off, or its producer was fenced.
-    fn in_doubt(&mut self, relay: usize, fenced: bool) {
-        let claimed = self.relays[relay].claimed;
-        let next = if fenced && claimed { Line::Newest(Why::Confirm(0), None) } else { Line::Fence };
-        let delay = if claimed { self.rng.range(1, 300) } else { RETRY_MS };
-        self.step(relay, delay, Step::Line(next));
+    /// What is being settled, if it is more than the claim.
+    fn settlement(&mut self, number: usize) -> Option<Settlement> {
+        let relay = &mut self.relays[number];
+        if !relay.claimed {
+            return None;
+        }
+        let shape = relay.job.as_ref().map_or(Shape::Control, |job| job.batch.shape());
+        let fresh = || Settlement::new(relay.run.clone(), relay.commit, shape);
+        Some(relay.settling.take().map_or_else(fresh, |(settlement, _)| settlement))
+    }
+
+    /// Tells the settlement what became of an attempt.
+    fn attempted(&mut self, number: usize, delay: i64, attempted: Attempted) {
+        let began = self.relays[number].settling.as_ref().map_or(self.now, |(_, began)| *began);
+        let (wait, next) = match self.settlement(number) {
+            None => self.relays[number].claim.attempted(attempted),
+            Some(mut settlement) => {
+                let took = Duration::from_millis((self.now - began) as u64);
+                let next = settlement.attempted(attempted, took);
+                self.relays[number].settling = Some((settlement, began));
+                next
+            }
+        };
+        self.obey(number, delay, wait, next);
+    }
+
+    fn obey(&mut self, relay: usize, delay: i64, wait: Wait, next: Next) {
+        let wait = match wait {
+            Wait::No => delay,
+            Wait::Retry => RETRY_MS,
+            Wait::Confirm => CONFIRM_MS,
+        };
+        match next {
+            Next::Fence => self.step(relay, wait, Step::Line(Line::Fence)),
+            Next::Look => self.step(relay, wait, Step::Line(Line::Newest(Why::Look, None))),
+            Next::Attempt => self.step(relay, wait, Step::Line(Line::Attempt)),
+            Next::Committed(at_ms) => {
+                let at_ms = at_ms.unwrap_or_else(|| self.relays[relay].now_ms(self.now));
+                self.committed(relay, at_ms);
+            }
+            Next::Refused(refusal) => {
+                self.relays[relay].settling = None;
+                self.refused(relay, refusal);
+            }
+            Next::Stop(_) => self.kill(relay),
+        }
     }
 
     fn attempt(&mut self, relay: usize, delay: i64) {
         if self.relays[relay].epoch != self.kafka.epoch {
-            return self.in_doubt(relay, true);
+            return self.attempted(relay, delay, Attempted::InDoubt { fenced: true, asked: false });
         }
         if self.kafka.is_ending() {
             return self.step(relay, 5, Step::Line(Line::Attempt));
         }
         if self.active && self.rng.chance(self.scenario.aborts) {
-            let wait = if self.rng.chance(500) { 1 } else { RETRY_MS };
-            return self.step(relay, wait, Step::Line(Line::Attempt));
+            let class = if self.rng.chance(500) { Class::Abort } else { Class::Retry };
+            return self.attempted(relay, 1, Attempted::Aborted(class));
         }
         if self.is_too_large(relay) {
-            return self.refused(relay);
+            return self.attempted(relay, 1, Attempted::Aborted(Class::Size));
         }
         let transaction = self.kafka.begin(self.now, false);
         self.append(relay, transaction);
@@ -148,12 +176,12 @@ impl World {
         let relay = &self.relays[number];
         let at_ms = relay.now_ms(self.now);
         let later = relay.pipeline.as_ref().map(|pipeline| pipeline.planner().marks());
-        let (mut marks, commit) = match (&relay.job, &relay.predecessor) {
+        let (mut marks, commit) = match (&relay.job, &relay.claim.predecessor) {
             (Some(job), _) => (job.marks.clone(), relay.commit + 1),
             (None, Some(predecessor)) => (predecessor.marks.clone(), 0),
             (None, None) => (pepay_relay::kafka::Marks::default(), 0),
         };
-        let carried = relay.predecessor.as_ref().filter(|_| relay.job.is_none());
+        let carried = relay.claim.predecessor.as_ref().filter(|_| relay.job.is_none());
         let at = carried.map_or_else(|| rfc3339(at_ms), |predecessor| predecessor.at.clone());
         if self.scenario.has(Bug::CursorBeforeCommit)
             && let Some(later) = later
@@ -198,24 +226,26 @@ impl World {
     }
 
     fn commit(&mut self, relay: usize, delay: i64, transaction: usize) {
+        let in_doubt = |fenced| Attempted::InDoubt { fenced, asked: true };
+        let later = self.rng.range(1, 300);
         if !self.kafka.up {
-            return self.in_doubt(relay, false);
+            return self.attempted(relay, later, in_doubt(false));
         }
         let open = self.kafka.transactions[transaction].state == State::Open;
         if self.relays[relay].epoch != self.kafka.epoch || !open {
-            return self.in_doubt(relay, true);
+            return self.attempted(relay, later, in_doubt(true));
         }
         let doubt = self.active && self.rng.chance(self.scenario.doubts);
         if doubt && self.rng.chance(500) {
             // The request was lost, and the transaction is still open.
-            return self.in_doubt(relay, false);
+            return self.attempted(relay, later, in_doubt(false));
         }
         self.kafka.transactions[transaction].state = State::Decided;
         let markers = self.rng.range(1, 60);
         self.after(markers, Do::Markers(transaction));
         self.judge_commit(transaction);
         if doubt {
-            self.in_doubt(relay, false);
+            self.attempted(relay, later, in_doubt(false));
         } else {
             let at_ms = self.relays[relay].now_ms(self.now + delay);
             self.step(relay, delay, Step::Line(Line::Committed(at_ms)));
@@ -223,6 +253,7 @@ impl World {
     }
 
     fn committed(&mut self, number: usize, at_ms: i64) {
+        self.relays[number].settling = None;
         if !self.relays[number].claimed {
             return self.claimed(number);
         }

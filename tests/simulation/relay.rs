@@ -10,7 +10,8 @@ use crate::walks::Walker;
 use crate::world::{Step, World};
 use futures::FutureExt;
 use pepay_relay::kafka::recover::CLOCKS_DISAGREE_MS;
-use pepay_relay::kafka::{Batch, Checkpoint, Marks};
+use pepay_relay::kafka::settlement::{Claim, Settlement};
+use pepay_relay::kafka::{Batch, Checkpoint, Marks, Refusal};
 use pepay_relay::labels::{Outcome, Topic};
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
@@ -65,7 +66,9 @@ pub struct Relay {
     pub claimed: bool,
     pub commit: u64,
     pub job: Option<Job>,
-    pub predecessor: Option<Checkpoint>,
+    pub claim: Claim,
+    /// What is being settled, and since when.
+    pub settling: Option<(Settlement, i64)>,
     pub early: Option<Vec<ReadBack>>,
     pub pipeline: Option<Pipeline>,
     pub intake: Intake,
@@ -118,7 +121,8 @@ impl World {
             claimed: false,
             commit: 0,
             job: None,
-            predecessor: None,
+            claim: Claim::new(format!("run-{number}")),
+            settling: None,
             early: None,
             pipeline: None,
             intake,
@@ -194,7 +198,7 @@ impl World {
     fn read_back_from(&self, relay: usize) -> i64 {
         let now_ms = self.relays[relay].now_ms(self.now);
         let from_now = self.scenario.has(Bug::WindowFromNow);
-        let predecessor = self.relays[relay].predecessor.as_ref().filter(|_| !from_now);
+        let predecessor = self.relays[relay].claim.predecessor.as_ref().filter(|_| !from_now);
         let window = Duration::from_millis(WINDOW_MS as u64);
         let again_from_ms = progress(predecessor, now_ms).again_from_ms().filter(|_| !from_now);
         pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, again_from_ms, window)
@@ -215,7 +219,7 @@ impl World {
         let (mut ids, mut versions) = (Window::new(window, 1000, [1, 2]), Versions::new(window, 1000, [1, 2]));
         let relay = &mut self.relays[number];
         let now_ms = relay.now_ms(self.now);
-        if relay.predecessor.is_some() {
+        if relay.claim.predecessor.is_some() {
             versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
         }
         for (at_ms, topic, key, id, version, stale) in records {
@@ -227,7 +231,7 @@ impl World {
         ids.resume(now_ms);
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
-        let progress = progress(relay.predecessor.as_ref(), now_ms);
+        let progress = progress(relay.claim.predecessor.as_ref(), now_ms);
         relay.pipeline = Some(Pipeline::new(Planner::new(settings, ids, versions, progress)));
         self.turn(number);
         self.idle_later(number);
@@ -348,7 +352,7 @@ impl World {
     }
 
     /// Kafka takes no such batch.
-    pub fn refused(&mut self, number: usize) {
+    pub fn refused(&mut self, number: usize, _refusal: Refusal) {
         if self.scenario.has(Bug::ResendWithoutHalving) {
             return self.step(number, 500, Step::Line(Line::Attempt));
         }

@@ -41,7 +41,7 @@ impl Context {
     /// consequence of another failure decides nothing; else the first failure does.
     pub(in crate::kafka) fn failed(&self, code: Code) {
         let weight = |code| match errors::classify(code) {
-            Class::Record => 2,
+            Class::Size | Class::Invalid => 2,
             Class::Abort => 0,
             _ => 1,
         };

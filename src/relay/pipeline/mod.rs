@@ -90,7 +90,8 @@ impl Pipeline {
                 self.spare = self.planner.commit(plan, now.ms, &mut *tell);
                 continue;
             }
-            let batch = std::mem::take(&mut plan.batch);
+            let mut batch = std::mem::take(&mut plan.batch);
+            batch.answers_for(plan.len());
             self.sent = Some(plan);
             return Some((batch, marks));
         }
