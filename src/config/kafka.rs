@@ -43,6 +43,7 @@ const REFUSED: &[(&str, Refused)] = &[
     ("acks", Refused::Owned), ("request.required.acks", Refused::Owned), ("request.timeout.ms", Refused::Owned),
     ("enable.idempotence", Refused::Owned), ("enable.gapless.guarantee", Refused::Owned),
     ("transactional.id", Refused::Owned), ("transaction.timeout.ms", Refused::Owned),
+    ("retry.backoff.ms", Refused::Owned), ("retry.backoff.max.ms", Refused::Owned),
     ("message.timeout.ms", Refused::Owned), ("delivery.timeout.ms", Refused::Owned),
     ("max.in.flight", Refused::Owned), ("max.in.flight.requests.per.connection", Refused::Owned),
     ("retries", Refused::Owned), ("message.send.max.retries", Refused::Owned), ("partitioner", Refused::Owned),

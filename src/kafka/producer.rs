@@ -69,7 +69,9 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), 
             }
             Next::Attempt if !rehearsed => {
                 rehearsed = true;
-                if writer.may_write()? { Next::Attempt } else { Next::Fence }
+                let may_write = writer.may_write()?;
+                writer.replace_if_spent();
+                if may_write && writer.producer.is_some() { Next::Attempt } else { Next::Fence }
             }
             Next::Attempt => {
                 let predecessor = claim.predecessor.as_ref();
@@ -78,6 +80,7 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), 
                 // further must not hide from the next one since when none was running.
                 let at = predecessor.map_or_else(|| rfc3339(now_ms()), |checkpoint| checkpoint.at.clone());
                 let failure = writer.attempt(&Batch::default(), &marks, 0, at).err();
+                writer.replace_if_spent();
                 let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.asked()));
                 let detail = failure.as_ref().map_or("", Failure::detail);
                 match (&failure, &next) {
@@ -140,8 +143,9 @@ impl Writer {
                     if matches!(failure, Some(Failure::Cancelled)) {
                         return None;
                     }
-                    let (wait, next) =
-                        settlement.attempted(attempted(failure.as_ref(), self.carried.asked()), began.elapsed());
+                    let attempted = attempted(failure.as_ref(), self.carried.asked());
+                    self.replace_if_spent();
+                    let (wait, next) = settlement.attempted(attempted, self.producer.is_some(), began.elapsed());
                     if let Some(failure) = failure {
                         failure.detail().clone_into(&mut detail);
                         self.count(&failure, wait);
@@ -171,6 +175,16 @@ impl Writer {
                     return Some(Err(self.stopped(stop)));
                 }
             }
+        }
+    }
+
+    /// Gives up a producer that must not begin another transaction; the settlement makes a new one.
+    fn replace_if_spent(&mut self) {
+        if self.carried.spent() {
+            tracing::debug!("the end of a transaction was asked for twice: a new Kafka producer is needed");
+            self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
+            self.producer = None;
+            self.carried = Carried::default();
         }
     }
 

@@ -223,8 +223,16 @@ impl Settlement {
         }
     }
 
-    /// What follows an attempt that ended `at` this long after the settlement began.
-    pub fn attempted(&mut self, attempted: Attempted, at: Duration) -> (Wait, Next) {
+    /// What follows an attempt that ended `at` this long after the settlement began; `has_producer` unless the producer
+    /// must not begin another transaction.
+    pub fn attempted(&mut self, attempted: Attempted, has_producer: bool, at: Duration) -> (Wait, Next) {
+        match self.follows(attempted, at) {
+            (wait, Next::Attempt) if !has_producer => (wait, Next::Fence),
+            follows => follows,
+        }
+    }
+
+    fn follows(&mut self, attempted: Attempted, at: Duration) -> (Wait, Next) {
         match attempted {
             Attempted::Committed => (Wait::No, Next::Committed(None)),
             Attempted::Stopped => (Wait::No, Next::Stop(End::Fatal)),
@@ -307,7 +315,7 @@ mod tests {
         ] {
             let mut settlement = settlement(Shape::Several);
             assert_eq!(settlement.begin(true), Next::Attempt);
-            assert_eq!(settlement.attempted(DOUBT, AT), (Wait::No, Next::Fence));
+            assert_eq!(settlement.attempted(DOUBT, true, AT), (Wait::No, Next::Fence));
             assert_eq!(settlement.fenced(found.as_ref()), next);
         }
     }
@@ -318,37 +326,49 @@ mod tests {
         let mut torn = settlement(Shape::Several);
         assert_eq!(torn.begin(false), Next::Fence);
         assert_eq!(torn.fenced(newest("ours", 4).as_ref()), Next::Attempt);
-        assert_eq!(torn.attempted(Attempted::InDoubt { fenced: false, asked: false }, AT), (Wait::No, Next::Fence));
+        assert_eq!(
+            torn.attempted(Attempted::InDoubt { fenced: false, asked: false }, true, AT),
+            (Wait::No, Next::Fence)
+        );
         assert_eq!(torn.fenced(newest("ours", 5).as_ref()), Next::Stop(End::Torn));
         // The newest checkpoint has answered for the commit that was asked for before it.
         let mut again = settlement(Shape::Single);
-        again.attempted(DOUBT, AT);
+        again.attempted(DOUBT, true, AT);
         assert_eq!(again.fenced(newest("ours", 4).as_ref()), Next::Attempt);
-        again.attempted(Attempted::InDoubt { fenced: false, asked: false }, AT);
+        again.attempted(Attempted::InDoubt { fenced: false, asked: false }, true, AT);
         assert_eq!(again.fenced(newest("ours", 5).as_ref()), Next::Stop(End::Torn));
         // One partition is committed or is not.
         let mut control = settlement(Shape::Control);
-        control.attempted(Attempted::InDoubt { fenced: false, asked: false }, AT);
+        control.attempted(Attempted::InDoubt { fenced: false, asked: false }, true, AT);
         assert_eq!(control.fenced(newest("ours", 5).as_ref()), Next::Committed(Some(77)));
     }
 
     #[test]
     fn a_relay_that_was_fenced_looks_twice_before_it_fences() {
         let mut timed_out = settlement(Shape::Several);
-        assert_eq!(timed_out.attempted(FENCED, AT), (Wait::No, Next::Look));
+        assert_eq!(timed_out.attempted(FENCED, true, AT), (Wait::No, Next::Look));
         assert_eq!(timed_out.looked(newest("ours", 4).as_ref()), (Wait::Confirm, Next::Look));
         assert_eq!(timed_out.looked(newest("ours", 4).as_ref()), (Wait::No, Next::Fence));
         assert_eq!(timed_out.fenced(newest("ours", 4).as_ref()), Next::Attempt);
         for (found, end) in [(newest("theirs", 0), End::TakenOver), (None, End::Lost)] {
             let mut fenced = settlement(Shape::Several);
-            fenced.attempted(FENCED, AT);
+            fenced.attempted(FENCED, true, AT);
             assert_eq!(fenced.looked(found.as_ref()), (Wait::No, Next::Stop(end)));
         }
     }
 
+    /// The copy of an end that is still under way must not meet another transaction of the same epoch.
+    #[test]
+    fn a_producer_whose_end_was_asked_for_twice_begins_no_other_transaction() {
+        let mut spent = settlement(Shape::Several);
+        assert_eq!(spent.attempted(Attempted::Aborted(Class::Abort), false, AT), (Wait::No, Next::Fence));
+        assert_eq!(spent.attempted(Attempted::Committed, false, AT), (Wait::No, Next::Committed(None)));
+        assert_eq!(spent.begin(false), Next::Fence);
+    }
+
     #[test]
     fn the_ladder_of_refusals() {
-        let aborted = |batch, class| settlement(batch).attempted(Attempted::Aborted(class), AT);
+        let aborted = |batch, class| settlement(batch).attempted(Attempted::Aborted(class), true, AT);
         for (batch, class, expected) in [
             (Shape::Several, Class::Size, (Wait::No, Next::Refused(Refusal::Size))),
             (Shape::Single, Class::Size, (Wait::No, Next::Refused(Refusal::Size))),
@@ -369,20 +389,20 @@ mod tests {
     fn a_single_invalid_record_is_asked_again_over_ten_seconds() {
         let mut settlement = settlement(Shape::Single);
         for seconds in 3..13 {
-            let next = settlement.attempted(Attempted::Aborted(Class::Invalid), Duration::from_secs(seconds));
+            let next = settlement.attempted(Attempted::Aborted(Class::Invalid), true, Duration::from_secs(seconds));
             assert_eq!(next, (Wait::Retry, Next::Attempt), "{seconds}");
         }
-        let next = settlement.attempted(Attempted::Aborted(Class::Invalid), Duration::from_secs(13));
+        let next = settlement.attempted(Attempted::Aborted(Class::Invalid), true, Duration::from_secs(13));
         assert_eq!(next, (Wait::No, Next::Refused(Refusal::Invalid)));
     }
 
     #[test]
     fn trouble_that_goes_on_is_waited_for() {
         let mut aborts = settlement(Shape::Several);
-        let waits: Vec<_> = (0..5).map(|_| aborts.attempted(Attempted::Aborted(Class::Abort), AT).0).collect();
+        let waits: Vec<_> = (0..5).map(|_| aborts.attempted(Attempted::Aborted(Class::Abort), true, AT).0).collect();
         assert_eq!(waits, [Wait::No, Wait::No, Wait::No, Wait::Retry, Wait::Retry]);
         let mut rebuilds = settlement(Shape::Several);
-        let waits: Vec<_> = (0..3).map(|_| rebuilds.attempted(DOUBT, AT).0).collect();
+        let waits: Vec<_> = (0..3).map(|_| rebuilds.attempted(DOUBT, true, AT).0).collect();
         assert_eq!(waits, [Wait::No, Wait::Retry, Wait::Retry]);
     }
 

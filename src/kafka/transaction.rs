@@ -16,6 +16,14 @@ use std::time::{Duration, Instant};
 /// A slice of waiting for Kafka.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
 
+/// An end of a transaction that takes this long was asked for again on the same epoch, so that a copy of the request may
+/// still be under way: delayed, it would end the producer's *next* transaction half way. librdkafka repeats a request no
+/// sooner than 0.8 of `retry.backoff.ms`, which is ours and [`RETRY_BACKOFF`].
+const REPEATED_AFTER: Duration = Duration::from_millis(800);
+
+/// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
+pub(super) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
+
 /// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
 /// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
 /// together.
@@ -51,6 +59,8 @@ pub(super) struct Carried {
     begun: bool,
     /// The commit of the last one was asked for.
     asked: bool,
+    /// The end of a transaction may have been asked for twice: the producer must not begin another one.
+    spent: bool,
     pace: Pace,
 }
 
@@ -60,10 +70,16 @@ impl Carried {
         self.asked
     }
 
+    /// Whether the producer may not begin another transaction: a copy of its last end may still be under way. A new
+    /// producer has another epoch, which refuses the copy.
+    pub(super) fn spent(&self) -> bool {
+        self.spent
+    }
+
     /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
     /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
     pub(super) fn begin(&mut self, producer: &BaseProducer<Context>) {
-        self.begun = self.begun || producer.begin_transaction().is_ok();
+        self.begun = self.begun || !self.spent && producer.begin_transaction().is_ok();
     }
 }
 
@@ -217,6 +233,12 @@ impl Work<'_> {
     fn end(&mut self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         self.carried.asked = true;
         let began = Instant::now();
+        let ended = self.commit_until(began, waiting);
+        self.carried.spent |= began.elapsed() >= REPEATED_AFTER;
+        ended
+    }
+
+    fn commit_until(&self, began: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         loop {
             let Err(error) = self.producer.commit_transaction(SLICE) else { return Ok(()) };
             if errors::sort(&error) != Class::Retry || is_over(&error) {
@@ -231,8 +253,14 @@ impl Work<'_> {
         }
     }
 
-    fn abort(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    fn abort(&mut self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
+        let ended = self.abort_until(began, waiting);
+        self.carried.spent |= began.elapsed() >= REPEATED_AFTER;
+        ended
+    }
+
+    fn abort_until(&self, began: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         // It purges what is queued by itself, and keeps count of it. A purge of our own would leave a hole in the sequence
         // numbers of a partition, and the next transaction would wait for ever for what follows the hole.
         loop {

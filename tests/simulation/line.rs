@@ -116,7 +116,7 @@ impl World {
             None => self.relays[number].claim.attempted(attempted),
             Some(mut settlement) => {
                 let took = Duration::from_millis((self.now - began) as u64);
-                let next = settlement.attempted(attempted, took);
+                let next = settlement.attempted(attempted, true, took);
                 self.relays[number].settling = Some((settlement, began));
                 next
             }

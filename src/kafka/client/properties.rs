@@ -1,6 +1,7 @@
 //! librdkafka's properties, from the settings: connection, security, what a user may tune, and what the relay owns.
 
 use crate::config::{Config, Secrets};
+use crate::kafka::transaction::RETRY_BACKOFF;
 use rdkafka::config::ClientConfig;
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -183,6 +184,10 @@ pub(in crate::kafka) fn producer(
     client.set("message.timeout.ms", (transaction_ms * 3 / 4).to_string());
     client.set("acks", "all");
     client.set("enable.idempotence", "true");
+    // By the time that an end took it is known whether it was asked for twice.
+    let backoff = RETRY_BACKOFF.as_millis().to_string();
+    client.set("retry.backoff.ms", &backoff);
+    client.set("retry.backoff.max.ms", &backoff);
     // More than five would let retries overtake one another.
     client.set("max.in.flight.requests.per.connection", "5");
     client.set("partitioner", "murmur2_random");
