@@ -12,6 +12,9 @@ pub const MS_MIN: i64 = -62_167_219_200_000;
 /// 9999-12-30T22:00:00.000Z: the last millisecond whose local time has a year of four digits at every offset.
 pub const MS_MAX: i64 = 253_402_207_200_000;
 
+/// More than hosts with any time service disagree about the time, in milliseconds.
+pub const CLOCKS_DISAGREE_MS: i64 = 3_600_000;
+
 /// Unix milliseconds by our clock; 0 before 1970.
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -15,7 +15,7 @@ use pepay_relay::heap;
 use pepay_relay::kafka::drain_pace::Pace;
 use pepay_relay::legs::{Arrival, IntakeReceiver};
 use pepay_relay::relay::planner::{Item, Now, Plan, Planner, Settled};
-use pepay_relay::relay::{GATHER_FRACTION, GATHER_MAX, GATHER_PAUSE};
+use pepay_relay::relay::turn::{GATHER_FRACTION, GATHER_MAX, GATHER_PAUSE};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};

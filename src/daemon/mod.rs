@@ -9,7 +9,7 @@
 
 mod warm;
 
-use crate::clock::{Clock, now_ms};
+use crate::clock::Clock;
 use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::client::Tuning;
@@ -27,6 +27,7 @@ use crate::provider::rest::Rest;
 use crate::provider::tls;
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
+use crate::relay::start::Started;
 use crate::relay::{Ended, Relay};
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, LegState, Metrics, Phase};
@@ -327,12 +328,10 @@ impl Shared {
         };
         let (publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
-        let now_ms = now_ms();
-        let progress = warm::progress(&self.setup, predecessor.as_ref(), now_ms, &self.metrics);
-        let (window, versions) = warm::memory(self, predecessor.as_ref(), &progress, now_ms).await?;
-        let core = Planner::new(core_settings(config), window, versions, progress);
+        let Started { window, versions, progress, .. } = warm::start(self, predecessor.as_ref()).await?;
+        let planner = Planner::new(planner_settings(config), window, versions, progress);
         let relay = Relay {
-            pipeline: Pipeline::new(core),
+            pipeline: Pipeline::new(planner),
             publisher,
             intake,
             clock: Arc::clone(&self.reach.clock),
@@ -354,7 +353,7 @@ impl Shared {
             .name("relay".to_owned())
             .spawn(move || {
                 // Nobody waits any more when the process is already leaving.
-                let _ = sender.send(runtime.block_on(relay.run(abandon)));
+                let _ = sender.send(relay.run(&runtime, &abandon));
             })
             .map_err(|error| StartError::Failed(format!("no thread for the relay: {error}")))?;
         Ok(ended)
@@ -425,7 +424,7 @@ fn left(metrics: &Metrics) -> u64 {
 }
 
 /// What the relay's decisions take from the settings.
-pub(crate) fn core_settings(config: &Config) -> Settings {
+pub(crate) fn planner_settings(config: &Config) -> Settings {
     Settings {
         instance: config.name.clone(),
         normalize: normalize::Settings {

@@ -4,7 +4,6 @@ use super::blocking::{AskError, Cancel, blocking, patiently};
 use super::checkpoint::Checkpoint;
 use super::errors::StartError;
 use super::scan::{self, Reader, Stretch};
-use crate::clock::millis;
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -114,23 +113,6 @@ pub async fn read_back(
 /// How long another writer's open transaction is waited for; then the start fails and names the command that finds it.
 pub const OPEN_TRANSACTION_MAX: std::time::Duration = scan::OPEN_TRANSACTION_MAX;
 
-/// More than hosts with any time service disagree.
-pub const CLOCKS_DISAGREE_MS: i64 = 3_600_000;
-
-/// Where to begin reading back, in Unix milliseconds: a window before the last sign of the predecessor, or before
-/// now, or from when on events come again, whichever is earliest, and an hour more for clocks that disagree.
-pub fn read_back_from(
-    now_ms: i64,
-    predecessor: Option<&Checkpoint>,
-    again_from_ms: Option<i64>,
-    window: std::time::Duration,
-) -> i64 {
-    let last = predecessor.and_then(Checkpoint::at_ms).unwrap_or(now_ms).min(now_ms);
-    let window_ms = millis(window);
-    let from_ms = last.saturating_sub(window_ms).min(again_from_ms.unwrap_or(i64::MAX));
-    from_ms.saturating_sub(CLOCKS_DISAGREE_MS).max(0)
-}
-
 /// The newest checkpoint of the relay `name`; nobody is fenced by asking.
 ///
 /// Reads back from the end of the control topic. Compaction keeps the newest record of a key, so one is found unless
@@ -220,34 +202,5 @@ pub(super) fn headers_of<'m>(message: &'m BorrowedMessage<'_>, mut each: impl Fn
     if catch_unwind(all).is_err() {
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
         tracing::warn!(topic, partition, offset, "a record has a header whose name is not UTF-8");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kafka::checkpoint::Marks;
-    use std::time::Duration;
-
-    #[test]
-    fn reading_back_begins_a_window_and_an_hour_before_the_last_sign_of_life() {
-        let checkpoint = |at: &str| Checkpoint {
-            run: String::new(),
-            commit: 0,
-            marks: Marks::default(),
-            at: at.to_owned(),
-            environment: String::new(),
-        };
-        let hour = 3_600_000;
-        let now = 1_700_000_000_000;
-        let from = |predecessor: Option<&str>, window| {
-            read_back_from(now, predecessor.map(checkpoint).as_ref(), None, Duration::from_millis(window))
-        };
-        assert_eq!(read_back_from(now, None, Some(now - 9), Duration::from_millis(5)), now - 9 - hour);
-        assert_eq!(from(None, 5), now - 5 - hour);
-        assert_eq!(from(Some("2023-11-14T22:13:10.000Z"), 5), now - 10_000 - 5 - hour);
-        assert_eq!(from(Some("2033-11-14T22:13:10.000Z"), 5), now - 5 - hour);
-        assert_eq!(from(Some("nonsense"), 5), now - 5 - hour);
-        assert_eq!(from(None, u64::MAX), 0);
     }
 }

@@ -3,7 +3,7 @@
 //! The work of it is bounded by what is shown, not by what a batch holds: of the orders in it only the last ones are
 //! looked at.
 
-use super::planner::Planner;
+use super::pipeline::Pipeline;
 use crate::kafka::{Batch, Record};
 use crate::labels::Topic;
 use crate::relay::progress::Gap;
@@ -50,15 +50,17 @@ fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
     String::from_utf8_lossy(value)
 }
 
-/// What the core knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
-pub(super) fn look(inside: &mut Inside, core: &Planner, now_ms: i64) {
-    let (window, progress) = (core.window(), core.progress());
+/// What the pipeline knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
+pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now_ms: i64) {
+    let window = pipeline.window();
+    let progress = pipeline.progress();
     inside.cursor = progress.cursor().map(|id| id.to_string());
     inside.ids = window.len();
     inside.oldest_ms = window.oldest_age_ms(now_ms).map(|age_ms| now_ms.saturating_sub(age_ms));
     for open in &mut inside.open {
         if let Some(gap) = progress.gaps().iter().find(|gap| gap.id == open.id) {
-            (open.end_ms, open.recovered) = (gap.end_ms, gap.recovered);
+            open.end_ms = gap.end_ms;
+            open.recovered = gap.recovered;
         }
     }
 }

@@ -96,7 +96,9 @@ impl<V: Copy + Default> Lru<V> {
         let newest = self.newest;
         let seen_at_ms = if newest == NONE { now_ms } else { now_ms.max(self.entry(newest).seen_at_ms) };
         let entry = self.entry_mut(slot.0);
-        (entry.seen_at_ms, entry.older, entry.newer) = (seen_at_ms, newest, NONE);
+        entry.seen_at_ms = seen_at_ms;
+        entry.older = newest;
+        entry.newer = NONE;
         if newest == NONE {
             self.oldest = slot.0;
         } else {

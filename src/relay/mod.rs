@@ -1,7 +1,7 @@
 //! The relay's loop: whatever has arrived becomes one Kafka transaction, and each delivery learns how it ended.
 //!
-//! While one batch commits, the next one gathers (group commit). All decisions are in [`pipeline`] and [`planner`], which
-//! know no clock and no Kafka; this file waits, measures, logs and answers.
+//! All decisions are pure: [`turn`] says when to send and to wait, [`pipeline`] and [`planner`] say what, [`start`] says
+//! what the relay begins with. This file waits, measures, logs and answers.
 
 mod board;
 mod dedup;
@@ -11,6 +11,8 @@ pub mod planner;
 pub mod progress;
 mod records;
 pub mod replay;
+pub mod start;
+pub mod turn;
 mod versions;
 mod window_builder;
 
@@ -22,6 +24,7 @@ pub use window_builder::WindowBuilder;
 
 use self::pipeline::Pipeline;
 use self::planner::{Ending, Item, Now, Settled};
+use self::turn::{Event, GATHER_PAUSE, IDLE_CHECKPOINT_EVERY, Next, TURN_DELIVERIES_MAX, Turn, Wait};
 use crate::clock::{Clock, now_ms};
 use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
 use crate::labels::Outcome;
@@ -30,45 +33,17 @@ use crate::legs::{Arrival, Delivery, IntakeReceiver};
 use crate::relay::progress::Gap;
 use crate::telemetry::{Board, Health, Metrics, Phase};
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-/// How often an idle relay commits a checkpoint: often enough to notice within 15 s that another relay took over.
-pub const IDLE_CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-
-/// Deliveries that are planned between two looks at the producer: about a millisecond's work, so that a commit that is
-/// done is soon followed by the next one. With whole batches planned in one go, the producer waited for 40 ms now and then.
-const TURN_DELIVERIES_MAX: usize = 256;
-
-/// After a commit that answered webhooks, the next batch waits this fraction of the commit's time at most for as many
-/// new deliveries as were answered: their senders are free again and about to send. Without it they split into two
-/// groups that take turns, each waiting for the other's commit: transactions half as large, and answers twice as late.
-pub const GATHER_FRACTION: u32 = 2;
-
-/// The longest such wait: a commit that Kafka delayed says nothing about how long senders take. Measured with 256 and
-/// 1,024 senders: half the time and 8 ms give transactions and throughput a fifth larger than a quarter and 4 ms do.
-pub const GATHER_MAX: Duration = Duration::from_millis(8);
-
-/// Once the first of them is there, the others are looked for this often: each of them would wake this thread, which on
-/// a small machine costs the sender and the thread as much as half an event does.
-pub const GATHER_PAUSE: Duration = Duration::from_micros(200);
-
-/// The wait for senders that are free again.
-#[derive(Clone, Copy, Debug)]
-struct Gather {
-    /// New deliveries that end it.
-    wanted: usize,
-    /// The first of them is there.
-    begun: bool,
-    /// When it ends without them.
-    until: Instant,
-}
-
-/// The loop and all that it holds.
+/// All that the loop works with.
 #[derive(Debug)]
 pub struct Relay {
     /// What is decided.
@@ -91,6 +66,18 @@ pub struct Relay {
     pub close_deadline: Duration,
 }
 
+/// The loop between two turns.
+#[derive(Debug)]
+struct Running {
+    relay: Relay,
+    turn: Turn,
+    /// The moment from which the turn's times count.
+    began: Instant,
+    arrived: Vec<Arrival>,
+    /// What arrived when the plan was full of bytes; the next plan begins with it.
+    waiting: VecDeque<Arrival>,
+}
+
 /// How the loop ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -103,145 +90,79 @@ pub struct Ended {
 impl Relay {
     /// Runs until the intake is closed and everything inside is settled, until Kafka leaves no way on, or until
     /// `abandon`, which leaves what is inside to the provider.
-    pub async fn run(mut self, abandon: CancellationToken) -> Ended {
-        let mut arrived = Vec::with_capacity(TURN_DELIVERIES_MAX);
-        // What arrived when the plan was full of bytes; the next plan begins with it.
-        let mut waiting = VecDeque::new();
-        let mut tick = interval_at(Instant::now() + IDLE_CHECKPOINT_EVERY, IDLE_CHECKPOINT_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut busy = false;
-        let mut open = true;
-        let mut unsaved = false;
-        let mut sent_at = Instant::now();
-        let mut gather: Option<Gather> = None;
+    ///
+    /// Not async itself, because it pauses for less than a timer can: it has its thread and `runtime` for itself.
+    pub fn run(self, runtime: &Runtime, abandon: &CancellationToken) -> Ended {
+        let mut running = Running::new(self);
         let why = loop {
-            self.take(&mut waiting);
-            gather.take_if(|gather| gather.wanted == 0 || !open || self.pipeline.room() == 0);
-            if !busy
-                && gather.is_none()
-                && let Some((batch, marks)) = self.next()
-            {
-                self.publisher.submit(batch, marks);
-                (busy, unsaved, sent_at) = (true, false, Instant::now());
-                tick.reset();
-            }
-            if !waiting.is_empty() && self.pipeline.room() > 0 {
-                // What was planned is on its way, or was settled without a transaction: there is room for what waits.
-                continue;
-            }
-            if !busy && !open && self.pipeline.inside() == 0 {
-                if !unsaved {
-                    break None;
-                }
-                self.checkpoint();
-                (busy, unsaved) = (true, false);
-            }
-            self.metrics.dedup_ids(self.pipeline.planner().window().len());
-            self.metrics.intake_bytes(self.intake.bytes());
-            self.tell_position();
-            self.health.turned(now_ms());
-            self.metrics.ready(self.health.phase() == Phase::Ready);
-            self.metrics.gaps_open(self.pipeline.planner().progress().gaps().len());
-            let room = if waiting.is_empty() { self.pipeline.room().min(TURN_DELIVERIES_MAX) } else { 0 };
-            let begun = gather.is_some_and(|gather| gather.begun);
-            if begun {
-                #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
+            let Some(wait) = running.decide() else { break None };
+            if wait.pause {
+                #[expect(clippy::disallowed_methods, reason = "between two waits; this thread serves nobody else")]
                 std::thread::sleep(GATHER_PAUSE);
             }
-            tokio::select! {
-                biased;
-                () = abandon.cancelled() => break None,
-                (batch, verdict) = self.publisher.verdict(), if busy => {
-                    busy = false;
-                    match self.judge(batch, verdict) {
-                        Ok(answered) => gather = Gather::after(answered, sent_at.elapsed()),
-                        Err(why) => break Some(why),
-                    }
-                }
-                () = gathered(gather) => gather = None,
-                count = self.intake.recv_many(&mut arrived, room), if open && room > 0 => {
-                    open = count > 0;
-                    unsaved |= open;
-                    if let Some(gather) = &mut gather {
-                        gather.wanted = gather.wanted.saturating_sub(count);
-                        gather.begun = true;
-                    }
-                    waiting.extend(arrived.drain(..));
-                }
-                _ = tick.tick() => {
-                    // Also while Kafka is away the loop turns, and the watchdog sees it.
-                    if !busy {
-                        self.checkpoint();
-                        (busy, unsaved) = (true, false);
-                    }
-                }
-                () = tokio::task::yield_now(), if begun => {}
+            if let ControlFlow::Break(why) = runtime.block_on(running.wait(wait, abandon)) {
+                break why;
             }
         };
-        let left = self.abandon(waiting);
-        self.publisher.close(self.close_deadline).await;
-        Ended { left, why }
+        runtime.block_on(running.leave(why))
     }
 
     /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
     /// while this process lives; when it dies, the next one goes by the committed checkpoint.
     pub fn tell_position(&self) {
-        let position = self.pipeline.planner().progress().position();
+        let position = self.pipeline.progress().position();
         self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
     }
 
     /// Shows operators what was read back, before the first batch.
     pub fn tell_board(&self) {
-        let core = self.pipeline.planner();
         self.board.update(|inside| {
-            inside.open = core.progress().gaps().iter().map(board::story).collect();
-            board::look(inside, core, now_ms());
+            inside.open = self.pipeline.progress().gaps().iter().map(board::story).collect();
+            board::look(inside, &self.pipeline, now_ms());
         });
     }
 
-    /// Plans what arrived, as far as there is room.
-    fn take(&mut self, waiting: &mut VecDeque<Arrival>) {
-        let now = self.now();
-        while self.pipeline.room() > 0
-            && let Some(arrival) = waiting.pop_front()
-        {
-            let item = match arrival {
-                Arrival::Delivery(delivery) => {
-                    self.health.event(delivery.leg, delivery.received_at_ms);
-                    Item::Delivery(delivery, None)
-                }
-                Arrival::Note(note) => Item::Note(note),
-            };
-            self.pipeline.add(item, now, &mut |told| tell(&self.metrics, &self.board, now.ms, told));
-        }
+    /// Shows what changes with every turn.
+    fn measure(&self) {
+        self.metrics.dedup_ids(self.pipeline.window().len());
+        self.metrics.intake_bytes(self.intake.bytes());
+        self.tell_position();
+        self.health.turned(now_ms());
+        self.metrics.ready(self.health.phase() == Phase::Ready);
+        self.metrics.gaps_open(self.pipeline.progress().gaps().len());
+    }
+
+    fn add(&mut self, arrival: Arrival, now: Now) {
+        let item = match arrival {
+            Arrival::Delivery(delivery) => {
+                self.health.event(delivery.leg, delivery.received_at_ms);
+                Item::Delivery(delivery, None)
+            }
+            Arrival::Note(note) => Item::Note(note),
+        };
+        self.pipeline.add(item, now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled));
     }
 
     fn next(&mut self) -> Option<(Batch, Marks)> {
         let now = self.now();
-        self.pipeline.next(now, &mut |told| tell(&self.metrics, &self.board, now.ms, told))
-    }
-
-    /// A transaction of nothing but the checkpoint.
-    fn checkpoint(&mut self) {
-        self.publisher.submit(Batch::default(), self.pipeline.planner().marks());
+        self.pipeline.next(now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled))
     }
 
     /// Settles or halves the batch; how many webhooks were answered.
-    fn judge(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<usize, Stop> {
+    fn settle(&mut self, batch: Batch, verdict: Result<Verdict, Stop>) -> Result<usize, Stop> {
         match verdict? {
             Verdict::Committed { at_ms } => {
                 let latest = board::latest(&batch);
                 let mut answered = 0;
-                self.pipeline.committed(batch, at_ms, &mut |told| {
-                    answered +=
-                        usize::from(matches!(&told, Settled::Delivery(delivery, ..) if delivery.reply.is_some()));
-                    tell(&self.metrics, &self.board, at_ms, told);
+                self.pipeline.committed(batch, at_ms, &mut |settled| {
+                    answered += usize::from(settled.answers());
+                    report(&self.metrics, &self.board, at_ms, settled);
                 });
                 forgotten_early(&self.metrics, self.pipeline.expire(at_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
-                    board::look(inside, self.pipeline.planner(), at_ms);
+                    board::look(inside, &self.pipeline, at_ms);
                 });
                 Ok(answered)
             }
@@ -274,26 +195,88 @@ impl Relay {
     }
 }
 
-impl Gather {
-    /// The wait after a commit that took `took` and answered so many; none where nobody was answered.
-    fn after(answered: usize, took: Duration) -> Option<Self> {
-        let until = Instant::now() + (took / GATHER_FRACTION).min(GATHER_MAX);
-        (answered > 0).then_some(Self { wanted: answered, begun: false, until })
+impl Running {
+    fn new(relay: Relay) -> Self {
+        let turn = Turn::new(Duration::ZERO, IDLE_CHECKPOINT_EVERY);
+        let arrived = Vec::with_capacity(TURN_DELIVERIES_MAX);
+        Self { relay, turn, began: Instant::now(), arrived, waiting: VecDeque::new() }
     }
-}
 
-/// Until the wait is over; never without one.
-async fn gathered(gather: Option<Gather>) {
-    match gather {
-        Some(gather) => sleep_until(gather.until).await,
-        None => std::future::pending().await,
+    /// Plans and sends as the turn says, until there is something to wait for; nothing when everything is done.
+    fn decide(&mut self) -> Option<Wait> {
+        loop {
+            self.take();
+            let sent = match self.turn.next(self.began.elapsed(), self.relay.pipeline.load()) {
+                Next::Submit => self.relay.next(),
+                Next::Checkpoint => self.relay.pipeline.checkpoint(),
+                Next::Wait(wait) => {
+                    self.relay.measure();
+                    return Some(wait);
+                }
+                Next::End => return None,
+            };
+            if let Some((batch, marks)) = sent {
+                self.relay.publisher.submit(batch, marks);
+                self.on(Event::Submitted);
+            }
+        }
+    }
+
+    /// Waits for the next event; breaks off when the loop has to leave, with Kafka's reason if it is Kafka's.
+    async fn wait(&mut self, wait: Wait, abandon: &CancellationToken) -> ControlFlow<Option<Stop>> {
+        let Wait { until, room, pause } = wait;
+        let Self { relay, arrived, .. } = self;
+        tokio::select! {
+            biased;
+            () = abandon.cancelled() => return ControlFlow::Break(None),
+            (batch, verdict) = relay.publisher.verdict(), if relay.pipeline.load().sent => {
+                match relay.settle(batch, verdict) {
+                    Ok(answered) => self.on(Event::Verdict { answered }),
+                    Err(why) => return ControlFlow::Break(Some(why)),
+                }
+            }
+            count = relay.intake.recv_many(arrived, room), if room > 0 => {
+                self.waiting.extend(self.arrived.drain(..));
+                if count == 0 {
+                    self.on(Event::Closed);
+                }
+            }
+            () = sleep_until(self.began + until) => {}
+            () = yield_now(), if pause => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Leaves what is not settled to the provider.
+    async fn leave(mut self, why: Option<Stop>) -> Ended {
+        let left = self.relay.abandon(self.waiting);
+        self.relay.publisher.close(self.relay.close_deadline).await;
+        Ended { left, why }
+    }
+
+    /// Plans what arrived, as far as there is room.
+    fn take(&mut self) {
+        let before = self.waiting.len();
+        let now = self.relay.now();
+        while self.relay.pipeline.load().room > 0
+            && let Some(arrival) = self.waiting.pop_front()
+        {
+            self.relay.add(arrival, now);
+        }
+        if self.waiting.len() < before {
+            self.on(Event::Arrived(before - self.waiting.len()));
+        }
+    }
+
+    fn on(&mut self, event: Event) {
+        self.turn.on(self.began.elapsed(), event);
     }
 }
 
 /// Counts, logs and answers what is done.
-fn tell(metrics: &Metrics, board: &Board, now_ms: i64, told: Settled<'_>) {
-    match told {
-        Settled::Delivery(delivery, fate, record) => settle(metrics, now_ms, delivery, &fate, record),
+fn report(metrics: &Metrics, board: &Board, now_ms: i64, settled: Settled<'_>) {
+    match settled {
+        Settled::Delivery(delivery, fate, record) => answer(metrics, now_ms, delivery, &fate, record),
         Settled::GapOpened(gap) => {
             opened(metrics, &gap);
             board.update(|inside| inside.open.push(board::story(&gap)));
@@ -319,7 +302,7 @@ pub fn forgotten_early(metrics: &Metrics, ids: u64) {
     }
 }
 
-fn settle(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Ending, record: Option<Record<'_>>) {
+fn answer(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Ending, record: Option<Record<'_>>) {
     let Delivery { leg, received_at_ms, reply, .. } = delivery;
     let outcome = fate.outcome;
     metrics.outcome(leg, outcome);

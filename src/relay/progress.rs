@@ -196,7 +196,8 @@ impl Progress {
                 let from_ms = self.cursor.map_or(at_ms, |cursor| i64::try_from(cursor.ms).unwrap_or(i64::MAX));
                 let mut opened = self.opened(GapCause::Resync, from_ms.min(at_ms));
                 if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
-                    (gap.end_ms, kept.end_ms) = (Some(at_ms), Some(at_ms));
+                    gap.end_ms = Some(at_ms);
+                    kept.end_ms = Some(at_ms);
                 }
                 (opened, Vec::new())
             }
@@ -210,14 +211,16 @@ impl Progress {
         let within = |gap: &&mut Gap| gap.opened_ms <= to_ms && gap.end_ms.is_none_or(|end| end >= from_ms);
         let mut known = false;
         for gap in self.gaps.iter_mut().filter(within) {
-            (gap.unproven, known) = (true, true);
+            gap.unproven = true;
+            known = true;
         }
         if known {
             return None;
         }
         let mut opened = self.opened(GapCause::Resync, from_ms);
         if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
-            (kept.end_ms, kept.unproven) = (Some(to_ms), true);
+            kept.end_ms = Some(to_ms);
+            kept.unproven = true;
             gap.clone_from(kept);
         }
         opened

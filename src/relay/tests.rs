@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 use super::planner::{Planner, Settings};
+use super::turn::GATHER_MAX;
 use super::*;
 use crate::config::Config;
 use crate::kafka::publisher::Desk;
@@ -11,46 +12,45 @@ use crate::relay::progress::Progress;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
 use tokio::time::advance;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-#[tokio::test(start_paused = true)]
-async fn who_was_answered_is_waited_for_a_part_of_the_commits_time_and_never_long() {
-    let wait = |answered, took_ms| {
-        let gather = Gather::after(answered, Duration::from_millis(took_ms));
-        gather.map(|gather| (gather.wanted, gather.until - Instant::now()))
-    };
-    assert_eq!(wait(0, 8), None, "the socket sends without being answered");
-    assert_eq!(wait(64, 8), Some((64, Duration::from_millis(4))));
-    assert_eq!(wait(64, 60_000), Some((64, GATHER_MAX)));
-    let began = Instant::now();
-    gathered(Gather::after(1, Duration::from_millis(8))).await;
-    assert_eq!(began.elapsed(), Duration::from_millis(4));
-}
-
 /// A loop that runs while the test sleeps; its producer is the test.
-struct Running {
+struct Bench {
     intake: Intake,
     desk: Desk,
     sent: usize,
 }
 
-impl Running {
+/// As [`Relay::run`], but in the runtime of the test: its pause is a look at the other tasks.
+async fn run(relay: Relay) {
+    let mut running = Running::new(relay);
+    while let Some(wait) = running.decide() {
+        if wait.pause {
+            yield_now().await;
+        }
+        if running.wait(wait, &CancellationToken::new()).await.is_break() {
+            break;
+        }
+    }
+}
+
+impl Bench {
     /// With so many deliveries of so many bytes queued before its first turn.
     fn begin(count: usize, bytes: usize) -> Self {
         let config = Config::minimal(Environment::Devnet, "localhost:1");
-        let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
+        let health = Arc::<Health>::default();
+        let metrics = Arc::new(Metrics::new("test"));
         let board = Arc::new(Board::new(&config, Arc::clone(&health), Arc::clone(&metrics)));
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 10_000, [1, 2]);
-        let core = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), Progress::default());
+        let planner = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), Progress::default());
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let (publisher, desk) = Publisher::scripted();
         let relay = Relay {
-            pipeline: Pipeline::new(core),
+            pipeline: Pipeline::new(planner),
             publisher,
             intake: receiver,
             clock: Arc::default(),
@@ -60,10 +60,10 @@ impl Running {
             position: watch::channel(Position::default()).0,
             close_deadline: Duration::ZERO,
         };
-        let mut running = Self { intake, desk, sent: 0 };
-        running.deliver(count, bytes);
-        tokio::spawn(relay.run(CancellationToken::new()));
-        running
+        let mut bench = Self { intake, desk, sent: 0 };
+        bench.deliver(count, bytes);
+        tokio::spawn(run(relay));
+        bench
     }
 
     /// Deliveries that nobody can read, each unlike the others: one record each, of their bytes.
@@ -117,7 +117,7 @@ impl Running {
 #[tokio::test]
 async fn what_a_full_batch_leaves_over_goes_with_what_arrives_while_it_commits() {
     // Of 256 that are received at once, some do not fit the bytes of the first batch.
-    let mut relay = Running::begin(TURN_DELIVERIES_MAX, pipeline::BATCH_BYTES_MAX / 240);
+    let mut relay = Bench::begin(TURN_DELIVERIES_MAX, pipeline::BATCH_BYTES_MAX / 240);
     let (batch, first) = relay.next().await;
     assert!((200..TURN_DELIVERIES_MAX).contains(&first), "{first}");
     relay.deliver(40, 100);
@@ -129,14 +129,14 @@ async fn what_a_full_batch_leaves_over_goes_with_what_arrives_while_it_commits()
 
 #[tokio::test]
 async fn a_batch_goes_before_all_that_is_queued_is_planned() {
-    let relay = Running::begin(3 * TURN_DELIVERIES_MAX, 100);
+    let relay = Bench::begin(3 * TURN_DELIVERIES_MAX, 100);
     assert_eq!(relay.next().await.1, TURN_DELIVERIES_MAX);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_webhooks_were_answered_the_next_batch_waits_for_as_many_but_not_for_long() {
     let took = Duration::from_millis(10);
-    let mut relay = Running::begin(0, 0);
+    let mut relay = Bench::begin(0, 0);
     relay.webhooks(3);
     let (batch, first) = relay.next().await;
     assert_eq!(first, 3);

@@ -47,7 +47,7 @@ const MAY_KNOW: [(&str, &[&str]); 17] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 37] = [
+const PURE: [&str; 39] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -79,6 +79,8 @@ const PURE: [&str; 37] = [
     "src/relay/window_builder.rs",
     "src/relay/records.rs",
     "src/relay/replay.rs",
+    "src/relay/start.rs",
+    "src/relay/turn.rs",
     "src/relay/versions.rs",
     "src/relay/dedup.rs",
     "src/simulator/frames.rs",

@@ -31,10 +31,14 @@ pub enum Bug {
     LossUnsaid,
     /// A page that is asked for again and comes shorter is taken for all that it was.
     ShortPageTaken,
+    /// An idle checkpoint holds the marks of a plan that is not committed.
+    IdleCheckpointOfThePlan,
+    /// A dead letter that is read back counts as a version, whatever its id says.
+    DeadLetterGivesAVersion,
 }
 
 impl Bug {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -49,5 +53,7 @@ impl Bug {
         Self::HoldDropped,
         Self::LossUnsaid,
         Self::ShortPageTaken,
+        Self::IdleCheckpointOfThePlan,
+        Self::DeadLetterGivesAVersion,
     ];
 }

@@ -3,12 +3,12 @@
 
 use crate::bugs::Bug;
 use crate::kafka::{Record, State};
-use crate::relay::Job;
+use crate::relay::{Job, marks_of};
 use crate::world::{Do, Step, World};
 use pepay_relay::clock::rfc3339;
 use pepay_relay::kafka::errors::Class;
 use pepay_relay::kafka::settlement::{Attempted, Next, Settlement, Shape, Wait};
-use pepay_relay::kafka::{Checkpoint, Newest};
+use pepay_relay::kafka::{Checkpoint, Marks, Newest};
 use pepay_relay::labels::Topic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -175,18 +175,18 @@ impl World {
     fn append(&mut self, number: usize, transaction: usize) {
         let relay = &self.relays[number];
         let at_ms = relay.now_ms(self.now);
-        let later = relay.pipeline.as_ref().map(|pipeline| pipeline.planner().marks());
+        let later = relay.pipeline.as_ref().map(|pipeline| marks_of(pipeline.progress()));
         let (mut marks, commit) = match (&relay.job, &relay.claim.predecessor) {
             (Some(job), _) => (job.marks.clone(), relay.commit + 1),
             (None, Some(predecessor)) => (predecessor.marks.clone(), 0),
-            (None, None) => (pepay_relay::kafka::Marks::default(), 0),
+            (None, None) => (Marks::default(), 0),
         };
         let carried = relay.claim.predecessor.as_ref().filter(|_| relay.job.is_none());
         let at = carried.map_or_else(|| rfc3339(at_ms), |predecessor| predecessor.at.clone());
         if self.scenario.has(Bug::CursorBeforeCommit)
             && let Some(later) = later
         {
-            marks = later;
+            marks = Marks { gaps: marks.gaps, ..later };
         }
         let stale_off = self.scenario.has(Bug::StaleCheckOff);
         let mut records = Vec::new();

@@ -10,6 +10,10 @@ use pepay_relay::relay::{Version, resume};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+/// The floor of versions is never younger than this: what is forgotten is older than the window, even with clocks that
+/// disagree by 10 minutes each way and events that are 10 minutes ahead.
+const FLOOR_MS: i64 = 5 * 60_000;
+
 /// What stands in Kafka, as `read_committed` will show it.
 #[derive(Debug, Default)]
 pub struct Oracle {
@@ -114,6 +118,11 @@ impl World {
             return;
         }
         if record.stale {
+            let newest = self.oracle.newest.get(&(topic, record.key.clone()));
+            let overtaken = newest.is_some_and(|newest| known.version() < *newest);
+            if !overtaken && !known.future && known.ms > self.now - FLOOR_MS {
+                self.oracle.fail(format!("P3: event {event} is stale, and nothing newer was published for its key"));
+            }
             if self.scenario.orderly && !self.oracle.hold_was_over {
                 self.oracle.fail(format!("P3: event {event} is stale without a reason"));
             }
@@ -177,7 +186,7 @@ impl World {
         let Some(pipeline) = relay.and_then(|relay| relay.pipeline.as_ref()) else {
             return Err("P1: the relay is not ready".to_owned());
         };
-        if pipeline.planner().window().len() > self.provider.events.len() {
+        if pipeline.window().len() > self.provider.events.len() {
             return Err("P5: more ids than events".to_owned());
         }
         Ok(())

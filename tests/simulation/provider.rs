@@ -63,11 +63,16 @@ impl Provider {
     /// Something happens to an order, an invoice or to nothing we know. Gives the event's number.
     pub fn emit(&mut self, scenario: &Scenario, rng: &mut Rng, now_ms: i64) -> usize {
         let number = self.events.len();
-        let odd = if rng.chance(scenario.odd) { rng.range(0, 6) } else { -1 };
+        let odd = if rng.chance(scenario.odd) { rng.range(0, 7) } else { -1 };
         let mut ms = if rng.chance(scenario.disorder) { now_ms - rng.range(0, 3000) } else { now_ms };
-        let (huge, future) = (odd == 3, odd == 4);
-        if future {
+        let huge = odd == 3;
+        let future = odd == 4 || odd == 7;
+        if odd == 4 {
             ms += rng.range(1, 30) * 60_000;
+        }
+        if odd == 7 {
+            // A dead letter whose id is any number.
+            ms = rng.range(now_ms, 9_999_999_999_999);
         }
         self.seq += 1;
         let id = EventId { ms: ms as u64, seq: self.seq };
@@ -76,7 +81,7 @@ impl Provider {
         let (mut id, mut text_id) = (Some(id), Some(id.to_string()));
         let invoice = rng.chance(150);
         match odd {
-            0 => (fate, kind) = (Fate::DeadLetter, "payment_quote.updated"),
+            0 | 7 => (fate, kind) = (Fate::DeadLetter, "payment_quote.updated"),
             // One at most: below a page of nothing else there is no way on.
             1 if self.events.iter().all(|event| event.text_id.is_some()) => {
                 (id, text_id, fate) = (None, None, Fate::DeadLetter)
@@ -96,8 +101,9 @@ impl Provider {
             r#"{{{id_member}"object":"event","n":{number},"type":"{kind}","created":{created},"data":{{"object":{{"object":"{object}","id":"{key}","status":"{status}"}}}}}}"#
         ));
         let late = if rng.chance(scenario.late) { rng.range(0, OVERLAP_MS - 4000) } else { 0 };
-        // A ping is made for one endpoint and is in no log.
-        let visible_ms = (odd != 5).then_some(now_ms + late);
+        // A ping is made for one endpoint and is in no log. What is years ahead is in none either: every walk would bring it,
+        // also when its window is long over.
+        let visible_ms = (odd != 5 && odd != 7).then_some(now_ms + late);
         if huge {
             fate = Fate::DeadLetter;
         }

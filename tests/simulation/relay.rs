@@ -1,32 +1,29 @@
-//! A relay from its start to its end: the daemon's order of starting, and the loop of `relay/mod` around the
-//! production's pipeline.
+//! A relay from its start to its end: the production's start, and its turn and pipeline, obeyed as `relay/mod` does.
 
 use crate::bugs::Bug;
 use crate::line::Line;
-use crate::provider::HISTORY_MS;
-use crate::scenario::{OVERLAP_MS, WINDOW_MS};
+use crate::scenario::START_MS;
 use crate::socket::Socket;
 use crate::walks::Walker;
+use crate::warm::ReadBack;
 use crate::world::{Step, World};
 use futures::FutureExt;
-use pepay_relay::kafka::recover::CLOCKS_DISAGREE_MS;
+use pepay_relay::clock::rfc3339;
 use pepay_relay::kafka::settlement::{Claim, Settlement};
-use pepay_relay::kafka::{Batch, Checkpoint, Marks, Refusal};
-use pepay_relay::labels::{Outcome, Topic};
+use pepay_relay::kafka::{Batch, Marks, Refusal};
+use pepay_relay::labels::Outcome;
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
-use pepay_relay::normalize;
-use pepay_relay::provider::Environment;
-use pepay_relay::relay::pipeline::Pipeline;
-use pepay_relay::relay::planner::{AHEAD_MAX_MS, Item, Now, Planner, Settings, Settled};
-use pepay_relay::relay::progress::{GapCause, Progress};
-use pepay_relay::relay::{Version, Versions, Window, resume};
-use std::collections::HashSet;
+use pepay_relay::relay::pipeline::{Load, Pipeline};
+use pepay_relay::relay::planner::{Item, Now, Settled};
+use pepay_relay::relay::progress::Progress;
+use pepay_relay::relay::turn::{Event, IDLE_CHECKPOINT_EVERY, Next, Turn, Wait};
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// An idle relay commits a checkpoint so often.
-const IDLE_MS: i64 = 10_000;
+/// An idle relay commits a checkpoint this often.
+const IDLE_MS: i64 = IDLE_CHECKPOINT_EVERY.as_millis() as i64;
 /// A webhook is answered within.
 const ANSWER_MS: i64 = 8000;
 /// The largest memory that any intake holds.
@@ -47,9 +44,6 @@ pub struct Answer {
     pub ticket: u64,
     outcome: oneshot::Receiver<Outcome>,
 }
-
-/// A record read back: its time, topic, key, id, version, and whether it is stale.
-pub type ReadBack = (i64, Topic, Vec<u8>, Vec<u8>, Option<Version>, bool);
 
 /// One process.
 #[derive(Debug)]
@@ -75,10 +69,15 @@ pub struct Relay {
     receiver: IntakeReceiver,
     pub position: Position,
     pub answers: Vec<Answer>,
-    unsaved: bool,
+    pub turn: Turn,
+    /// When the last batch was handed to the producer.
+    sent_ms: i64,
+    /// What arrived when the plan was full; the next plan begins with it.
+    waiting: VecDeque<Arrival>,
     turning: bool,
     looking: bool,
-    tick: u64,
+    /// When the loop turns if nothing happens before, and the number of that turn.
+    wake: (i64, u64),
     pub socket: Socket,
     pub walker: Walker,
     /// Ids that a seeded mistake takes for known.
@@ -129,10 +128,12 @@ impl World {
             receiver,
             position: Position::default(),
             answers: Vec::new(),
-            unsaved: false,
+            turn: Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY),
+            sent_ms: self.now,
+            waiting: VecDeque::new(),
             turning: false,
             looking: false,
-            tick: 0,
+            wake: (0, 0),
             socket: Socket::new(),
             walker: Walker::default(),
             known: HashSet::new(),
@@ -144,8 +145,8 @@ impl World {
         match step {
             Step::Line(line) => self.line_step(relay, line),
             Step::Turn => self.turn(relay),
-            Step::Tick(tick) if tick == self.relays[relay].tick => self.idle(relay),
-            Step::Tick(_) => {}
+            Step::Wake(number) if number == self.relays[relay].wake.1 => self.turn(relay),
+            Step::Wake(_) => {}
             Step::WebhookCame(event, attempt) => self.webhook_came(relay, event, attempt),
             Step::WebhookTimeout(ticket) => {
                 let answers = &mut self.relays[relay].answers;
@@ -168,101 +169,92 @@ impl World {
         }
     }
 
-    /// Where reading back ends: the high watermarks.
-    pub fn read_back_ends(&self) -> [usize; 3] {
-        [Topic::Orders, Topic::Invoices, Topic::DeadLetter].map(|topic| {
-            let stable = self.scenario.has(Bug::StableOffsetAsEnd);
-            if stable { self.kafka.last_stable_offset(topic) } else { self.kafka.high_watermark(topic) }
-        })
-    }
-
-    pub fn read_back_records(&self, relay: usize, ends: [usize; 3]) -> Vec<ReadBack> {
-        let from_ms = self.read_back_from(relay);
-        let mut read = Vec::new();
-        for (topic, end) in [Topic::Orders, Topic::Invoices, Topic::DeadLetter].into_iter().zip(ends) {
-            let start = self.kafka.log(topic).iter().position(|record| record.at_ms >= from_ms).unwrap_or(end);
-            let before = self.kafka.committed(topic, start).count();
-            for record in self.kafka.committed(topic, end).skip(before) {
-                let Some(event) = record.event else { continue };
-                let id = match &self.provider.events[event].text_id {
-                    Some(id) if topic != Topic::DeadLetter => id.clone().into_bytes(),
-                    _ => record.key.clone(),
-                };
-                let version = record.version.filter(|_| topic != Topic::DeadLetter);
-                read.push((record.at_ms, topic, record.key.clone(), id, version, record.stale));
-            }
-        }
-        read
-    }
-
-    fn read_back_from(&self, relay: usize) -> i64 {
-        let now_ms = self.relays[relay].now_ms(self.now);
-        let from_now = self.scenario.has(Bug::WindowFromNow);
-        let predecessor = self.relays[relay].claim.predecessor.as_ref().filter(|_| !from_now);
-        let window = Duration::from_millis(WINDOW_MS as u64);
-        let again_from_ms = progress(predecessor, now_ms).again_from_ms().filter(|_| !from_now);
-        pepay_relay::kafka::recover::read_back_from(now_ms, predecessor, again_from_ms, window)
-    }
-
-    /// `Shared::warm`, and then the legs.
-    pub fn read_back(&mut self, number: usize, ends: [usize; 3]) {
-        let topics = [Topic::Orders, Topic::Invoices, Topic::DeadLetter];
-        if topics.into_iter().zip(ends).any(|(topic, end)| self.kafka.last_stable_offset(topic) < end) {
-            return self.step(number, 200, Step::Line(Line::ReadBack(ends)));
-        }
-        let from_ms = self.read_back_from(number);
-        let records = match self.relays[number].early.take() {
-            Some(records) => records,
-            None => self.read_back_records(number, ends),
-        };
-        let window = Duration::from_millis(WINDOW_MS as u64);
-        let (mut ids, mut versions) = (Window::new(window, 1000, [1, 2]), Versions::new(window, 1000, [1, 2]));
-        let relay = &mut self.relays[number];
-        let now_ms = relay.now_ms(self.now);
-        if relay.claim.predecessor.is_some() {
-            versions.raise_floor(Version { ms: from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
-        }
-        for (at_ms, topic, key, id, version, stale) in records {
-            ids.remember(&id, at_ms);
-            if let Some(version) = version.filter(|_| !stale) {
-                versions.remember(topic as u8, &key, version, at_ms);
-            }
-        }
-        ids.resume(now_ms);
-        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
-        let progress = progress(relay.claim.predecessor.as_ref(), now_ms);
-        relay.pipeline = Some(Pipeline::new(Planner::new(settings, ids, versions, progress)));
-        self.turn(number);
-        self.idle_later(number);
-        if self.scenario.stream {
-            self.dial_after(number, 10);
-        } else {
-            self.relays[number].walker.ask();
-        }
-        self.walker_wake(number);
-    }
-
-    /// One turn of the loop, without its waiting.
+    /// Obeys the turn until it says to wait for what is not there yet.
     pub fn turn(&mut self, number: usize) {
         self.relays[number].turning = false;
-        self.submit(number);
-        let room = self.relays[number].pipeline.as_ref().map_or(0, Pipeline::room);
-        if room > 0 {
-            let mut arrived = Vec::new();
-            let count = self.relays[number].receiver.recv_many(&mut arrived, room).now_or_never();
-            if count.is_some_and(|count| count > 0) {
-                self.relays[number].unsaved = true;
-                self.take(number, arrived);
-                self.turn_soon(number);
+        self.checkpoint_of_the_plan(number);
+        let mut received = false;
+        while let Some(load) = self.load(number) {
+            let next = self.relays[number].turn.next(since(self.now), load);
+            match next {
+                Next::Submit => self.submit(number),
+                Next::Checkpoint => {
+                    let checkpoint = self.relays[number].pipeline.as_mut().and_then(Pipeline::checkpoint);
+                    self.hand_over(number, checkpoint);
+                }
+                Next::Wait(wait) => {
+                    if !received && self.receive(number, wait) {
+                        // The rest comes with a turn of its own, so that others come between.
+                        received = true;
+                        continue;
+                    }
+                    if received {
+                        self.turn_soon(number);
+                    }
+                    self.wake_at(number, wait.until);
+                    break;
+                }
+                Next::End => {
+                    self.tell(number);
+                    return self.kill(number);
+                }
             }
+            self.take(number);
         }
-        self.submit(number);
         self.tell(number);
+    }
+
+    /// What the pipeline holds; none while there is no pipeline or a mistake keeps it busy.
+    fn load(&self, number: usize) -> Option<Load> {
         let relay = &self.relays[number];
-        let inside = relay.pipeline.as_ref().map_or(0, Pipeline::inside);
-        if relay.stopping && relay.job.is_none() && inside == 0 && relay.receiver.bytes() == 0 {
-            if relay.unsaved { self.checkpoint(number) } else { self.kill(number) }
+        let load = relay.pipeline.as_ref()?.load();
+        (relay.job.is_some() == load.sent).then_some(load)
+    }
+
+    /// Takes what has arrived, if anything has.
+    fn receive(&mut self, number: usize, wait: Wait) -> bool {
+        if wait.room == 0 {
+            return false;
+        }
+        let now = since(self.now);
+        let relay = &mut self.relays[number];
+        let mut arrived = Vec::new();
+        let count = relay.receiver.recv_many(&mut arrived, wait.room).now_or_never();
+        if count.is_none() && relay.stopping {
+            // The legs have ended, and nothing is queued.
+            relay.turn.on(now, Event::Closed);
+            return true;
+        }
+        relay.waiting.extend(arrived);
+        self.take(number);
+        count.is_some()
+    }
+
+    /// The loop turns at that time if nothing happens before.
+    fn wake_at(&mut self, number: usize, until: Duration) {
+        let at = START_MS + until.as_micros().div_ceil(1000) as i64;
+        let (wake_at, wake) = &mut self.relays[number].wake;
+        if *wake_at == at {
+            return;
+        }
+        *wake_at = at;
+        *wake += 1;
+        let wake = *wake;
+        self.step(number, (at - self.now).max(0), Step::Wake(wake));
+    }
+
+    /// A seeded mistake: a checkpoint that is due goes while a plan gathers, with the marks of that plan.
+    fn checkpoint_of_the_plan(&mut self, number: usize) {
+        let relay = &self.relays[number];
+        let due = self.now >= relay.sent_ms + IDLE_MS;
+        if !due || !self.scenario.has(Bug::IdleCheckpointOfThePlan) {
+            return;
+        }
+        if let Some(pipeline) = relay.pipeline.as_ref().filter(|_| relay.job.is_none())
+            && pipeline.load().planned > 0
+        {
+            let marks = marks_of(pipeline.progress());
+            self.hand_over(number, Some((Batch::default(), marks)));
         }
     }
 
@@ -281,13 +273,17 @@ impl World {
         }
     }
 
-    fn take(&mut self, number: usize, arrived: Vec<Arrival>) {
+    /// Plans what arrived, as far as there is room.
+    fn take(&mut self, number: usize) {
         let mark_on_arrival = self.scenario.has(Bug::MarkOnArrival);
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let relay = &mut self.relays[number];
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
         let Some(pipeline) = &mut relay.pipeline else { return };
-        for arrival in arrived {
+        let before = relay.waiting.len();
+        while pipeline.load().room > 0
+            && let Some(arrival) = relay.waiting.pop_front()
+        {
             let item = match arrival {
                 Arrival::Delivery(delivery) => {
                     let id = delivery.bytes.to_vec();
@@ -301,53 +297,39 @@ impl World {
             };
             pipeline.add(item, now, &mut settle);
         }
+        let taken = before - relay.waiting.len();
+        if taken > 0 {
+            relay.turn.on(since(self.now), Event::Arrived(taken));
+        }
     }
 
     fn submit(&mut self, number: usize) {
         let relay = &mut self.relays[number];
-        if relay.job.is_some() {
-            return;
-        }
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
-        let Some(pipeline) = &mut relay.pipeline else { return };
-        let Some((batch, marks)) = pipeline.next(now, &mut settle) else { return };
-        relay.unsaved = false;
-        self.hand_over(number, batch, marks);
-        self.idle_later(number);
+        let batch = relay.pipeline.as_mut().and_then(|pipeline| pipeline.next(now, &mut settle));
+        self.hand_over(number, batch);
     }
 
-    fn hand_over(&mut self, number: usize, batch: Batch, marks: Marks) {
-        self.relays[number].job = Some(Job { batch, marks });
+    fn hand_over(&mut self, number: usize, batch: Option<(Batch, Marks)>) {
+        let Some((batch, marks)) = batch else { return };
+        let relay = &mut self.relays[number];
+        relay.job = Some(Job { batch, marks });
+        relay.sent_ms = self.now;
+        relay.turn.on(since(self.now), Event::Submitted);
         self.step(number, 1, Step::Line(Line::Attempt));
     }
 
-    fn checkpoint(&mut self, number: usize) {
-        let relay = &mut self.relays[number];
-        let Some(pipeline) = &relay.pipeline else { return };
-        let marks = pipeline.planner().marks();
-        relay.unsaved = false;
-        self.hand_over(number, Batch::default(), marks);
-    }
-
-    fn idle_later(&mut self, number: usize) {
-        self.relays[number].tick += 1;
-        let tick = self.relays[number].tick;
-        self.step(number, IDLE_MS, Step::Tick(tick));
-    }
-
-    fn idle(&mut self, number: usize) {
-        if self.relays[number].job.is_none() {
-            self.checkpoint(number);
-        }
-        self.idle_later(number);
-    }
-
-    /// The batch with Kafka stands.
+    /// The batch with Kafka is committed.
     pub fn stood(&mut self, number: usize, at_ms: i64) {
         let relay = &mut self.relays[number];
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
-        pipeline.committed(batch, at_ms, &mut settle);
+        let mut answered = 0;
+        pipeline.committed(batch, at_ms, &mut |settled| {
+            answered += usize::from(settled.answers());
+            settle(settled);
+        });
         pipeline.expire(at_ms);
+        relay.turn.on(since(self.now), Event::Verdict { answered });
         self.turn(number);
     }
 
@@ -366,6 +348,7 @@ impl World {
         } else if let Err(error) = pipeline.refused(batch, "too large") {
             self.oracle.fail(format!("no way out: {error}"));
         }
+        relay.turn.on(since(self.now), Event::Verdict { answered: 0 });
         self.turn(number);
     }
 
@@ -373,7 +356,7 @@ impl World {
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         if let Some(pipeline) = &relay.pipeline {
-            relay.position = pipeline.planner().progress().position();
+            relay.position = pipeline.progress().position();
         }
         if relay.receiver.bytes() > INTAKE_BYTES {
             self.oracle.fail("P5: the intake holds more than its bound");
@@ -414,21 +397,18 @@ impl World {
     }
 }
 
-/// `Shared::progress`.
-fn progress(predecessor: Option<&Checkpoint>, now_ms: i64) -> Progress {
-    let overlap = Duration::from_millis(OVERLAP_MS as u64);
-    let mut progress = match predecessor {
-        Some(checkpoint) => resume(&checkpoint.marks, overlap),
-        None => Progress::resume(None, None, Vec::new(), overlap),
-    };
-    match (progress.verified_ms(), predecessor.and_then(Checkpoint::at_ms)) {
-        (Some(_), Some(last_ms)) => progress.restarted(last_ms),
-        (_, last_ms) => {
-            progress.began(last_ms.map_or(now_ms, |last_ms| last_ms - CLOCKS_DISAGREE_MS));
-            progress.begin_at(GapCause::FirstStart, HISTORY_MS, now_ms)
-        }
-    };
-    progress
+/// The marks of a progress, made outside of the pipeline: what a checkpoint may never hold before its batch.
+pub fn marks_of(progress: &Progress) -> Marks {
+    Marks {
+        cursor: progress.cursor().map(|id| id.to_string()),
+        verified: progress.verified_ms().map(rfc3339),
+        gaps: Vec::new(),
+    }
+}
+
+/// The time as the turn counts it.
+pub fn since(now: i64) -> Duration {
+    Duration::from_millis((now - START_MS) as u64)
 }
 
 fn settle(told: Settled<'_>) {

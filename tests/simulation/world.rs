@@ -49,7 +49,8 @@ pub enum Step {
     Line(Line),
     /// The loop turns.
     Turn,
-    Tick(u64),
+    /// The loop turns because it is time.
+    Wake(u64),
     Dial(u64),
     Frame(u64, Frame),
     Ended(u64, End),

@@ -13,7 +13,7 @@ use super::client::{failed, rest};
 use super::output::Output;
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
-use crate::daemon::core_settings;
+use crate::daemon::planner_settings;
 use crate::exit::Exit;
 use crate::kafka::Batch;
 use crate::kafka::side_writer::{SideWriter, Written};
@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
     let Settings { config, secrets, .. } = settings;
     let rest = rest(config, secrets.api_key.clone())?;
     let id = Uuid::new_v4().to_string();
-    let replay = Replay::new(core_settings(config), id.clone());
+    let replay = Replay::new(planner_settings(config), id.clone());
     let aside = match arguments.yes {
         true => Some(open(settings, &id).await?),
         false => None,
@@ -50,7 +50,7 @@ pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Outp
     let done = match &arguments.event {
         Some(event) => job.one(event).await,
         None => {
-            let wanted = Wanted::of(arguments, &rest, core_settings(config).normalize, now_ms()).await?;
+            let wanted = Wanted::of(arguments, &rest, planner_settings(config).normalize, now_ms()).await?;
             job.walk(&wanted, pin!(interrupted())).await
         }
     };

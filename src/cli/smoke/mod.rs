@@ -15,7 +15,7 @@ use super::webhook::{Answer, address, post, signed};
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
 use crate::config::{Config, Secrets};
-use crate::daemon::{Reach, core_settings};
+use crate::daemon::{Reach, planner_settings};
 use crate::exit::Exit;
 use crate::kafka::topics;
 use crate::labels::Topic;
@@ -264,7 +264,7 @@ async fn lives(rest: &Rest, bought: &[About]) -> Result<String, Wrong> {
 
 /// Ids of the events that the provider's log shows of these orders, once they do not change any more.
 async fn issued(rest: &Rest, bought: &[About], settings: &Settings, began_s: i64) -> Result<BTreeSet<String>, Wrong> {
-    let core = core_settings(&settings.config);
+    let core = planner_settings(&settings.config);
     let query = EventQuery { created_from: Some(began_s), ..EventQuery::default() };
     let mut last = BTreeSet::new();
     for _ in 0..LOOKS_MAX {

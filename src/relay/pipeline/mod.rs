@@ -1,13 +1,18 @@
 //! The order in which batches are planned, sent, split and settled: the relay's loop without its waiting.
 //!
 //! At most one batch is with Kafka, and exactly one more is being planned while it is there, so that the next can
-//! leave the moment the first stands: latency is one commit when quiet, and batches grow with the load.
+//! leave the moment the first is committed: latency is one commit when quiet, and batches grow with the load.
+//!
+//! Marks leave only together with the batch that they describe: a checkpoint of its own is an empty batch, and there is
+//! none while anything is planned.
 //!
 //! A batch that Kafka refuses for the size or shape of a record is sent again in halves, down to the one delivery at
 //! fault, which becomes a dead letter; a broker's limit is on what arrives together, so a thousand small records can
 //! be refused for ever when they are only sent again as they were. Pure, like the planner.
 
+use super::dedup::Window;
 use super::planner::{Item, Now, Plan, Planner, Settled};
+use super::progress::Progress;
 use crate::kafka::{Batch, Marks};
 use crate::legs::Delivery;
 use std::collections::VecDeque;
@@ -30,13 +35,24 @@ pub struct NoWayOut {
     pub detail: String,
 }
 
+/// What the pipeline holds, for whoever decides when to send.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many new deliveries may be added now.
+    pub room: usize,
+    /// Deliveries and notes that are planned, or wait to be planned again.
+    pub planned: usize,
+    /// A batch or a checkpoint is with Kafka.
+    pub sent: bool,
+}
+
 /// The planner, the batch with Kafka, the batch being planned, and what waits to be planned.
 #[derive(Debug)]
 pub struct Pipeline {
     planner: Planner,
     /// Deliveries to be planned before any new one; filled only when a batch is refused.
     queue: VecDeque<Item>,
-    /// Lengths of the parts of a refused batch that stand at the head of the queue, each to be sent alone.
+    /// Lengths of the parts of a refused batch at the head of the queue, each to be sent alone.
     parts: VecDeque<usize>,
     /// The plan that takes deliveries.
     open: Plan,
@@ -53,9 +69,19 @@ impl Pipeline {
         Self { planner, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Plan::default() }
     }
 
-    /// The planner, to look at.
-    pub fn planner(&self) -> &Planner {
-        &self.planner
+    /// How far everything is settled or planned.
+    pub fn progress(&self) -> &Progress {
+        self.planner.progress()
+    }
+
+    /// The dedup window, to look at.
+    pub fn window(&self) -> &Window {
+        self.planner.window()
+    }
+
+    /// What is inside now.
+    pub fn load(&self) -> Load {
+        Load { room: self.room(), planned: self.queue.len() + self.open.len(), sent: self.sent.is_some() }
     }
 
     /// How many new deliveries may be added now.
@@ -85,7 +111,7 @@ impl Pipeline {
             let fresh = self.planner.begin(std::mem::take(&mut self.spare));
             let mut plan = std::mem::replace(&mut self.open, fresh);
             if plan.batch.is_empty() {
-                // Copies only, whose first ones stand by now, or notes, which the next checkpoint will hold: a note
+                // Copies only, whose first ones are committed by now, or notes, which the next checkpoint will hold: a note
                 // that is lost with the relay is covered by the gap that a restart opens.
                 self.spare = self.planner.commit(plan, now.ms, &mut *tell);
                 continue;
@@ -98,7 +124,19 @@ impl Pipeline {
         None
     }
 
-    /// The batch with Kafka stands since `at_ms`.
+    /// A checkpoint of its own: an empty batch, and the marks of what is committed. None while a batch is with Kafka or
+    /// anything is planned, whose marks leave with it.
+    pub fn checkpoint(&mut self) -> Option<(Batch, Marks)> {
+        let Load { planned, sent, .. } = self.load();
+        if planned > 0 || sent {
+            return None;
+        }
+        let marks = self.planner.marks();
+        self.sent = Some(self.planner.begin(std::mem::take(&mut self.spare)));
+        Some((Batch::default(), marks))
+    }
+
+    /// The batch with Kafka is committed since `at_ms`.
     pub fn committed(&mut self, batch: Batch, at_ms: i64, tell: &mut impl FnMut(Settled<'_>)) {
         if let Some(mut plan) = self.sent.take() {
             plan.batch = batch;
@@ -106,9 +144,10 @@ impl Pipeline {
         }
     }
 
-    /// The batch with Kafka was refused and nothing of it stands: it is planned again, in halves.
+    /// The batch with Kafka was refused and nothing of it is committed: it is planned again, in halves. A checkpoint is
+    /// not: the next batch or checkpoint brings newer marks.
     pub fn refused(&mut self, batch: Batch, detail: &str) -> Result<(), NoWayOut> {
-        let Some(sent) = self.sent.take() else { return Ok(()) };
+        let Some(sent) = self.sent.take().filter(|sent| !sent.is_empty()) else { return Ok(()) };
         // The younger plan may follow claims of the refused one, so it is taken back first.
         let open = std::mem::take(&mut self.open);
         self.requeue(open);
@@ -150,7 +189,7 @@ impl Pipeline {
         self.planner.expire(now_ms)
     }
 
-    /// Plans what was refused before, one part a batch; the rest once all parts stand.
+    /// Plans what was refused before, one part a batch; the rest once all parts are committed.
     fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) {
         while self.open.is_empty() && !self.queue.is_empty() {
             let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX);

@@ -16,7 +16,7 @@ use std::time::Duration;
 const DAY: Duration = Duration::from_secs(86_400);
 const NOW: Now = Now { ms: 1_768_480_000_000, provider_ms: 1_768_480_000_000 };
 
-/// An pipeline, Kafka as a list of committed batches, and what was told.
+/// A pipeline, Kafka as a list of committed batches, and what was told.
 struct Bench {
     pipeline: Pipeline,
     intake: Intake,
@@ -45,10 +45,10 @@ impl Bench {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 100_000, [1, 2]);
-        let core = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
+        let planner = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
         let (intake, receiver) = Intake::new(64 << 20);
         Self {
-            pipeline: Pipeline::new(core),
+            pipeline: Pipeline::new(planner),
             intake,
             receiver,
             committed: Vec::new(),
@@ -156,7 +156,40 @@ fn what_is_abandoned_comes_back_in_order_and_can_be_claimed_again() {
     let left = bench.pipeline.abandon();
     assert_eq!(left.len(), 2);
     assert!(left[0].bytes.starts_with(br#"{"id":"evt_1-0""#));
-    assert!(bench.pipeline.planner().window().is_empty());
+    assert!(bench.pipeline.window().is_empty());
+}
+
+#[test]
+fn a_checkpoint_of_its_own_leaves_only_while_nothing_is_planned() {
+    let mut bench = Bench::new();
+    bench.arrive(Leg::Websocket, event("evt_0-0", "a"));
+    bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+    assert!(bench.pipeline.checkpoint().is_none(), "its marks would hold what is planned");
+    let (batch, marks) = bench.pipeline.next(NOW, &mut |_| ()).unwrap();
+    assert_eq!(marks.cursor.as_deref(), Some("evt_1-0"));
+    assert!(bench.pipeline.checkpoint().is_none(), "a batch is with Kafka");
+    bench.pipeline.refused(batch, "too large").unwrap();
+    assert!(bench.pipeline.checkpoint().is_none(), "what was refused waits to be planned again");
+    bench.settle_all();
+    let (batch, marks) = bench.pipeline.checkpoint().unwrap();
+    assert_eq!((batch.is_empty(), marks.cursor.as_deref()), (true, Some("evt_1-0")));
+    bench.arrive(Leg::Websocket, event("evt_2-0", "a"));
+    assert!(bench.send().is_none(), "the checkpoint is with Kafka");
+    assert_eq!(bench.pipeline.load(), Load { room: BATCH_DELIVERIES_MAX - 1, planned: 1, sent: true });
+    bench.pipeline.committed(batch, NOW.ms, &mut |_| ());
+    bench.settle_all();
+    assert_eq!(bench.ids(Topic::Orders), ["evt_0-0", "evt_1-0", "evt_2-0"]);
+}
+
+#[test]
+fn a_refused_checkpoint_takes_nothing_back() {
+    let mut bench = Bench::new();
+    let (batch, _) = bench.pipeline.checkpoint().unwrap();
+    bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+    bench.pipeline.refused(batch, "too large").unwrap();
+    assert_eq!(bench.pipeline.load(), Load { room: BATCH_DELIVERIES_MAX - 1, planned: 1, sent: false });
+    bench.settle_all();
+    assert_eq!(bench.ids(Topic::Orders), ["evt_1-0"]);
 }
 
 proptest! {

@@ -12,7 +12,7 @@ use super::records::{
     KEY_BYTES_MAX, Origin, bounded, digest, marks, write_dead_letter, write_gap, write_headers, write_value,
 };
 use super::versions::{Undo, Version, Versions};
-use crate::kafka::recover::CLOCKS_DISAGREE_MS;
+use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Marks, Record};
 use crate::labels::{Outcome, Topic};
 use crate::legs::Delivery;
@@ -66,6 +66,13 @@ pub enum Settled<'r> {
     GapOpened(Gap),
     /// A gap is closed.
     GapClosed(Gap),
+}
+
+impl Settled<'_> {
+    /// A peer waits for this outcome, and is free again once it has it.
+    pub fn answers(&self) -> bool {
+        matches!(self, Self::Delivery(delivery, ..) if delivery.reply.is_some())
+    }
 }
 
 /// What a batch will do once it is committed.
@@ -156,8 +163,9 @@ impl Planner {
         &self.window
     }
 
-    /// What the checkpoint of the youngest plan holds.
-    pub fn marks(&self) -> Marks {
+    /// What the checkpoint of the youngest plan holds. For the pipeline alone, which gives it away with the batch of
+    /// that plan.
+    pub(super) fn marks(&self) -> Marks {
         marks(&self.progress)
     }
 
@@ -184,7 +192,7 @@ impl Planner {
         }
     }
 
-    /// The plan stands in Kafka since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
+    /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
@@ -208,7 +216,7 @@ impl Planner {
         plan
     }
 
-    /// Nothing of the plan stands: its ids are released, versions and progress taken back. Its items, in their order.
+    /// Nothing of the plan is committed: its ids are released, versions and progress taken back. Its items, in their order.
     pub fn roll_back(&mut self, plan: Plan) -> impl DoubleEndedIterator<Item = Item> {
         for entry in plan.entries.iter().rev() {
             let Entry::Delivery(waiting) = entry else { continue };
@@ -315,7 +323,8 @@ impl Planner {
     ) -> Option<(Delivery, Ending)> {
         let Undecodable { mut reason, mut detail, id } = undecodable;
         if let Some(refusal) = &candidate.1 {
-            (reason, detail) = (Reason::TooLarge, refusal.clone());
+            reason = Reason::TooLarge;
+            detail = refusal.clone();
         }
         let key = id.clone().unwrap_or_else(|| digest(&candidate.0.bytes));
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
@@ -341,7 +350,8 @@ impl Planner {
         if let Claim::New(ticket) = claim {
             return Claimed::New(NewId { candidate, fate, ticket });
         }
-        (fate.outcome, fate.dead_letter) = (Outcome::Duplicate, None);
+        fate.outcome = Outcome::Duplicate;
+        fate.dead_letter = None;
         let (delivery, refused) = candidate;
         if claim == Claim::Settled {
             return Claimed::Known(Some((delivery, fate)));
@@ -391,8 +401,14 @@ impl Plan {
 impl Ending {
     /// Of a delivery about which nothing is known.
     fn nothing() -> Self {
-        let (outcome, event_id) = (Outcome::Failed, Bytes::new());
-        Self { outcome, event_id, occurred_at_ms: None, dead_letter: None, ahead: false, recovered: false }
+        Self {
+            outcome: Outcome::Failed,
+            event_id: Bytes::new(),
+            occurred_at_ms: None,
+            dead_letter: None,
+            ahead: false,
+            recovered: false,
+        }
     }
 }
 
