@@ -1,10 +1,11 @@
 //! Cuts, silence and dropped frames: the event log brings what the socket missed, and each gap closes.
 
 use crate::support::kafka::Broker;
-use crate::support::records::{Record, control_until};
+use crate::support::records::{Record, committed, control_until};
 use crate::support::relay::{PATIENCE, Rig, drain, until};
 use pepay_relay::daemon::Daemon;
-use pepay_relay::labels::{Cause, Leg, Outcome};
+use pepay_relay::labels::{Cause, Leg, Outcome, Topic};
+use pepay_relay::normalize::schemas;
 use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::faults::Since;
 use pepay_relay::simulator::{Answer, Cut};
@@ -31,13 +32,29 @@ pub async fn closed(rig: &Rig, cause: &'static str) -> Value {
     control_until(&rig.config, found).await.unwrap_or_else(|| panic!("{cause} closes"))
 }
 
-/// Nothing is missing, nothing stands twice, and the cursor is at the newest event.
+/// Every checkpoint, those with open gaps among them, and every closed gap is as the control topic's schema says.
+async fn control_fits_its_schema(rig: &Rig) {
+    let schema = jsonschema::validator_for(&schemas()["control"]).unwrap();
+    let records = committed(&rig.config, Topic::Control).await;
+    let values: Vec<_> = records.iter().filter(|record| record.value.is_some()).map(Record::json).collect();
+    for value in &values {
+        let wrong: Vec<_> =
+            schema.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path())).collect();
+        assert!(wrong.is_empty(), "{value}: {wrong:#?}");
+    }
+    let has_gaps = |value: &Value| value["gaps"].as_array().is_some_and(|gaps| !gaps.is_empty());
+    assert!(values.iter().any(has_gaps), "a checkpoint with an open gap was looked at");
+    assert!(values.iter().any(|value| value["closed_at"].is_string()), "a closed gap was looked at");
+}
+
+/// Nothing is missing, nothing stands twice, the cursor is at the newest event, and all of it is written as documented.
 async fn finish(rig: &Rig, daemon: Daemon) {
     rig.until_delivered().await;
     drain(daemon).await;
     rig.assert_delivered().await;
     let newest = rig.simulator.events().last().unwrap().id.clone();
     assert_eq!(rig.checkpoint().await["cursor"], newest.as_str());
+    control_fits_its_schema(rig).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
