@@ -1,7 +1,7 @@
 //! `availability`: whether the provider sells at the moment.
 
 use super::client::{Client, failed};
-use super::output::Verdict;
+use super::output::Mark;
 use super::values::text;
 use crate::exit::Exit;
 use crate::provider::rest::CommerceStatus;
@@ -30,7 +30,7 @@ pub(super) async fn run(client: &Client) -> Result<(), Exit> {
 }
 
 fn rows(status: &CommerceStatus, colour: bool) -> Vec<(&'static str, String)> {
-    let verdict = |good: bool| if good { Verdict::Ok } else { Verdict::Wrong }.mark(colour);
+    let verdict = |good: bool| if good { Mark::Ok } else { Mark::Wrong }.mark(colour);
     let number = |raw: Option<&serde_json::value::RawValue>| text(raw.map(serde_json::value::RawValue::get));
     let mut rows = vec![("commerce", format!("{} {}", verdict(status.status == "available"), foreign(&status.status)))];
     if status.escrow_balance.is_some() {

@@ -1,7 +1,7 @@
 //! `check`: judges the settings, then reaches everything they name; a line each, with its remedy.
 
 use super::args::{self, Global};
-use super::output::{Output, Verdict};
+use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
 use super::{Settings, wait_for};
 use crate::daemon;
@@ -19,7 +19,7 @@ const SUBJECT_WIDTH: usize = "orders_latest".len();
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
-    verdict: Verdict,
+    verdict: Mark,
     /// What was looked at: `settings`, `availability`, `event log`, `stream`, `kafka`, or a topic's key.
     subject: &'static str,
     /// What was found.
@@ -30,16 +30,16 @@ struct Finding {
 
 impl Finding {
     fn ok(subject: &'static str, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Ok, subject, message: message.into(), remedy: None }
+        Self { verdict: Mark::Ok, subject, message: message.into(), remedy: None }
     }
 
     fn warning(subject: &'static str, message: impl Into<String>) -> Self {
-        Self { verdict: Verdict::Warning, subject, message: message.into(), remedy: None }
+        Self { verdict: Mark::Warning, subject, message: message.into(), remedy: None }
     }
 
     fn wrong(subject: &'static str, message: impl Display, remedy: &'static str) -> Self {
         Self {
-            verdict: Verdict::Wrong,
+            verdict: Mark::Wrong,
             subject,
             message: message.to_string(),
             remedy: Some(remedy).filter(|remedy| !remedy.is_empty()),
@@ -86,7 +86,7 @@ struct Report {
 
 impl Report {
     fn tell(&mut self, finding: &Finding) -> Result<(), Exit> {
-        self.wrong += usize::from(finding.verdict == Verdict::Wrong);
+        self.wrong += usize::from(finding.verdict == Mark::Wrong);
         if self.output.is_json() {
             self.output.json(finding)?;
         } else {
@@ -220,7 +220,7 @@ mod tests {
         let mistake = topics::Finding::Mistake("cleanup.policy is delete; set it to compact".to_owned());
         let warning = topics::Finding::Warning("one replica; a lost disk loses it".to_owned());
         let both = topic(&report(&[mistake, warning]));
-        assert_eq!(both.verdict, Verdict::Wrong);
+        assert_eq!(both.verdict, Mark::Wrong);
         assert!(both.message.contains("set it to compact") && both.message.contains("one replica"));
         let fine = topic(&report(&[]));
         assert_eq!(fine.line(false), "✓ orders         pepay.orders: 6 partitions, delete, 1 replica, 7days");

@@ -110,7 +110,7 @@ pub fn align_right(table: &mut Table, columns: &[usize]) {
 /// How something that was looked at turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Mark {
     /// As it should be.
     Ok,
     /// It works, and somebody should look at it.
@@ -119,7 +119,7 @@ pub enum Verdict {
     Wrong,
 }
 
-impl Verdict {
+impl Mark {
     /// Tick, exclamation mark or cross.
     pub fn mark(self, colour: bool) -> String {
         let (mark, style) = match self {
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn marks_are_plain_without_colour() {
-        assert_eq!([Verdict::Ok, Verdict::Warning, Verdict::Wrong].map(|v| v.mark(false)), ["✓", "!", "✗"]);
-        assert_eq!(Verdict::Ok.mark(true), "\u{1b}[32m✓\u{1b}[0m");
+        assert_eq!([Mark::Ok, Mark::Warning, Mark::Wrong].map(|v| v.mark(false)), ["✓", "!", "✗"]);
+        assert_eq!(Mark::Ok.mark(true), "\u{1b}[32m✓\u{1b}[0m");
     }
 }

@@ -6,7 +6,7 @@ use super::output::Output;
 use super::{Settings, interrupted};
 use crate::clock::{now_ms, rfc3339};
 use crate::exit::Exit;
-use crate::kafka::consume::{Consumed, Follow, From};
+use crate::kafka::consume::{Consumed, Follow, StartAt};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -24,9 +24,9 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
         )));
     };
     let from = match arguments.from {
-        args::From::Beginning => From::Beginning,
-        args::From::End => From::End,
-        args::From::Since(moment) => From::Time(moment.unix_ms(now_ms())),
+        args::StartAt::Beginning => StartAt::Beginning,
+        args::StartAt::End => StartAt::End,
+        args::StartAt::Since(moment) => StartAt::Time(moment.unix_ms(now_ms())),
     };
     let mut follow = Follow::start(config, secrets, topic, from).await?;
     let mut left = arguments.count;

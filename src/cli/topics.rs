@@ -1,6 +1,6 @@
 //! `topics`: wanted and actual topics side by side.
 
-use super::output::{Output, Verdict, table};
+use super::output::{Mark, Output, table};
 use super::{Settings, args};
 use crate::exit::Exit;
 use crate::kafka::topics::{Actual, Finding, TopicReport, TopicSpec, create, inspect};
@@ -13,7 +13,7 @@ struct Row {
     topic: &'static str,
     name: String,
     exists: bool,
-    verdict: Verdict,
+    verdict: Mark,
     wanted: String,
     actual: Option<String>,
     findings: Vec<String>,
@@ -33,7 +33,7 @@ pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: O
     }
     let rows: Vec<Row> = topics.reports.iter().map(row).collect();
     show(&rows, output)?;
-    match rows.iter().filter(|row| row.verdict == Verdict::Wrong).count() {
+    match rows.iter().filter(|row| row.verdict == Mark::Wrong).count() {
         0 => Ok(()),
         wrong => Err(Exit::failed(format!("{wrong} of {} topics missing or wrong", rows.len()))),
     }
@@ -79,13 +79,13 @@ fn row(report: &TopicReport) -> Row {
 }
 
 /// A missing topic is wrong, since this command shows what is; `run` makes it, where it may.
-pub(super) fn verdict(report: &TopicReport) -> Verdict {
+pub(super) fn verdict(report: &TopicReport) -> Mark {
     if report.findings.iter().any(|finding| matches!(finding, Finding::Mistake(_))) {
-        Verdict::Wrong
+        Mark::Wrong
     } else if report.findings.is_empty() {
-        Verdict::Ok
+        Mark::Ok
     } else {
-        Verdict::Warning
+        Mark::Warning
     }
 }
 
@@ -161,15 +161,15 @@ pub(super) mod tests {
         let row = row(&report(&[Finding::Warning("one replica".into())]));
         assert_eq!(row.wanted, "6 partitions, delete, at least 3days");
         assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7days"));
-        assert_eq!((row.verdict, row.exists), (Verdict::Warning, true));
+        assert_eq!((row.verdict, row.exists), (Mark::Warning, true));
     }
 
     #[test]
     fn the_worst_finding_decides() {
         let (mistake, warning) = (Finding::Mistake("gone".into()), Finding::Warning("thin".into()));
-        assert_eq!(verdict(&report(&[])), Verdict::Ok);
-        assert_eq!(verdict(&report(&[warning.clone(), mistake])), Verdict::Wrong);
-        assert_eq!(verdict(&report(&[warning])), Verdict::Warning);
+        assert_eq!(verdict(&report(&[])), Mark::Ok);
+        assert_eq!(verdict(&report(&[warning.clone(), mistake])), Mark::Wrong);
+        assert_eq!(verdict(&report(&[warning])), Mark::Warning);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `webhook`: signs, verifies and sends a body by hand, as the provider and the relay do.
 
 use super::args::{Global, LogLevel, Webhook, WebhookCommand, WebhookSend, WebhookSign, WebhookVerify};
-use super::output::{Output, Verdict};
+use super::output::{Mark, Output};
 use super::{log, sources};
 use crate::clock::now_ms;
 use crate::config::{self, Config};
@@ -84,8 +84,8 @@ fn verify(arguments: &WebhookVerify, Own { config, secrets, .. }: &Own, output: 
             .json(&json!({ "genuine": judged.is_ok(), "reason": judged.err().map(|refusal| refusal.to_string()) }))?;
     } else {
         match judged {
-            Ok(()) => output.line(format!("{} genuine", Verdict::Ok.mark(output.colour())))?,
-            Err(refusal) => output.line(format!("{} {refusal}", Verdict::Wrong.mark(output.colour())))?,
+            Ok(()) => output.line(format!("{} genuine", Mark::Ok.mark(output.colour())))?,
+            Err(refusal) => output.line(format!("{} {refusal}", Mark::Wrong.mark(output.colour())))?,
         }
     }
     judged.map_err(|refusal| Exit::failed(why(refusal, &headers, config)))

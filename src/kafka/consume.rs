@@ -21,7 +21,7 @@ const NOTICE: Duration = Duration::from_millis(100);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// With the oldest record.
     Beginning,
     /// With what is published from now on.
@@ -93,7 +93,7 @@ pub struct Follow {
 impl Follow {
     /// Follows the topic of this name. Returns once the starting point is fixed, so that nothing published after
     /// this call is missed.
-    pub async fn start(config: &Config, secrets: &Secrets, topic: &str, from: From) -> Result<Self, StartError> {
+    pub async fn start(config: &Config, secrets: &Secrets, topic: &str, from: StartAt) -> Result<Self, StartError> {
         let (config, secrets, topic) = (config.clone(), secrets.clone(), topic.to_owned());
         let opened = super::blocking::blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
@@ -102,9 +102,9 @@ impl Follow {
                 return Err(StartError::Settings(text).into());
             };
             let at = match from {
-                From::Beginning => Offset::Beginning,
-                From::End => Offset::End,
-                From::Time(ms) => Offset::Offset(ms),
+                StartAt::Beginning => Offset::Beginning,
+                StartAt::End => Offset::End,
+                StartAt::Time(ms) => Offset::Offset(ms),
             };
             let mut starts = reader.offsets(&topic, partitions, at)?;
             if starts.contains(&Offset::End) {

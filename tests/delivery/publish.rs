@@ -5,7 +5,7 @@ use crate::support::kafka::Broker as TestBroker;
 use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::client::Tuning;
-use pepay_relay::kafka::consume::{Consumed, Follow, From};
+use pepay_relay::kafka::consume::{Consumed, Follow, StartAt};
 use pepay_relay::kafka::recover::{Progress, read_back};
 use pepay_relay::kafka::topics::{self, Topics};
 use pepay_relay::kafka::{Batch, Checkpoint, Marks, Publisher, PublisherSetup, Stop, Verdict};
@@ -50,7 +50,8 @@ async fn start_tuned(config: &Config, tuning: Tuning, health: Arc<Health>) -> (P
 
 /// Every committed record of the orders topic, in order within a partition.
 pub async fn orders(config: &Config, count: usize) -> Vec<Consumed> {
-    let mut follow = Follow::start(config, &secrets(None), &config.kafka.topics.orders, From::Beginning).await.unwrap();
+    let mut follow =
+        Follow::start(config, &secrets(None), &config.kafka.topics.orders, StartAt::Beginning).await.unwrap();
     let mut records = Vec::new();
     while records.len() < count {
         let next = tokio::time::timeout(Duration::from_secs(60), follow.next()).await;

@@ -243,7 +243,7 @@ pub struct Tail {
     pub topic: Topic,
     /// Where to begin: `beginning`, `end`, so long ago (`15m`), or a time (RFC 3339)
     #[arg(long, value_name = "PLACE", default_value = "end", value_parser = parse_from)]
-    pub from: From,
+    pub from: StartAt,
     /// Only records of this order
     #[arg(long, value_name = "ID")]
     pub order: Option<String>,
@@ -254,7 +254,7 @@ pub struct Tail {
 
 /// Where `tail` begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum StartAt {
     /// The oldest record that Kafka still holds.
     Beginning,
     /// What is published from now on.
@@ -335,11 +335,11 @@ fn topic_parser() -> impl TypedValueParser<Value = Topic> {
     })
 }
 
-fn parse_from(text: &str) -> Result<From, String> {
+fn parse_from(text: &str) -> Result<StartAt, String> {
     match text {
-        "beginning" => Ok(From::Beginning),
-        "end" => Ok(From::End),
-        _ => moment(text).map(From::Since).ok_or_else(|| {
+        "beginning" => Ok(StartAt::Beginning),
+        "end" => Ok(StartAt::End),
+        _ => moment(text).map(StartAt::Since).ok_or_else(|| {
             "expected `beginning`, `end`, a duration such as `15m`, or a time such as `2026-01-15T10:00:00Z`".to_owned()
         }),
     }
@@ -392,15 +392,15 @@ mod tests {
     #[test]
     fn tail_begins_where_told() {
         for (text, from) in [
-            ("beginning", From::Beginning),
-            ("end", From::End),
-            ("15m", From::Since(Moment::Ago(Duration::from_secs(900)))),
-            ("1h 30m", From::Since(Moment::Ago(Duration::from_secs(5400)))),
-            ("2026-01-15T10:15:00.655Z", From::Since(Moment::At(1_768_472_100_655))),
+            ("beginning", StartAt::Beginning),
+            ("end", StartAt::End),
+            ("15m", StartAt::Since(Moment::Ago(Duration::from_secs(900)))),
+            ("1h 30m", StartAt::Since(Moment::Ago(Duration::from_secs(5400)))),
+            ("2026-01-15T10:15:00.655Z", StartAt::Since(Moment::At(1_768_472_100_655))),
         ] {
             assert_eq!(tail(&["--from", text]).unwrap().from, from, "{text}");
         }
-        assert_eq!(tail(&[]).unwrap().from, From::End);
+        assert_eq!(tail(&[]).unwrap().from, StartAt::End);
         for wrong in ["", "now", "15", "-5m", "99999999999999999999y"] {
             assert!(tail(&["--from", wrong]).is_err(), "{wrong}");
         }

@@ -2,7 +2,7 @@
 
 use super::qr;
 use crate::cli::args::checkout::When;
-use crate::cli::output::{Output, Verdict, align_right, table};
+use crate::cli::output::{Mark, Output, align_right, table};
 use crate::cli::values::{NOTHING, Zone, link, text, usd};
 use crate::exit::Exit;
 use crate::provider::rest::{AddressAnswer, Estimate, InvoiceAnswer};
@@ -58,7 +58,7 @@ pub(super) fn estimate(estimate: &Estimate, zone: &Zone, output: Output) -> Resu
     }
     estimate.invalid_items.iter().try_for_each(|item| {
         let (product, retailer) = (text(item.product_id.as_deref()), text(item.retailer.as_deref()));
-        let mark = Verdict::Wrong.mark(output.colour());
+        let mark = Mark::Wrong.mark(output.colour());
         output.line(format!("{mark} {product} of {retailer}: {}", text(item.error.as_deref())))
     })?;
     Ok(())
@@ -67,9 +67,9 @@ pub(super) fn estimate(estimate: &Estimate, zone: &Zone, output: Output) -> Resu
 /// Step 2: the address as the carrier writes it, and how the goods can be sent.
 pub(super) fn address(answer: &AddressAnswer, output: Output) -> Result<(), Exit> {
     let (verdict, said) = match answer.validated {
-        Some(true) => (Verdict::Ok, "confirmed"),
-        Some(false) => (Verdict::Wrong, "not confirmed: see that it is right"),
-        None => (Verdict::Warning, "the provider does not say whether it exists"),
+        Some(true) => (Mark::Ok, "confirmed"),
+        Some(false) => (Mark::Wrong, "not confirmed: see that it is right"),
+        None => (Mark::Warning, "the provider does not say whether it exists"),
     };
     output.fields(&[
         ("address", text(answer.address_id.as_deref())),

@@ -16,7 +16,7 @@ use crate::daemon::{Daemon, Setup};
 use crate::exit::Exit;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
-use crate::kafka::consume::{Consumed, Follow, From};
+use crate::kafka::consume::{Consumed, Follow, StartAt};
 use crate::kafka::embedded::Embedded;
 use crate::labels::Topic;
 use crate::provider::Environment;
@@ -85,7 +85,7 @@ impl Stage {
         let mut records = Vec::new();
         for topic in FOLLOWED {
             let name = config.kafka.topics.name(topic).unwrap_or_default();
-            records.push(Follow::start(&config, &secrets, name, From::Beginning).await?);
+            records.push(Follow::start(&config, &secrets, name, StartAt::Beginning).await?);
         }
         let setup = Setup {
             config: config.clone(),
@@ -226,7 +226,7 @@ enum Shown {
 }
 
 fn ready(output: Output, part: &str, what: &str) -> io::Result<()> {
-    let tick = super::output::Verdict::Ok.mark(output.colour());
+    let tick = super::output::Mark::Ok.mark(output.colour());
     output.line(format!("{tick} {part:9} {what}"))
 }
 

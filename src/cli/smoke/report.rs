@@ -1,6 +1,6 @@
 //! What the checklist says: a line a row as it is walked, and one object for scripts in the end.
 
-use crate::cli::output::{Output, Verdict, paint};
+use crate::cli::output::{Mark, Output, paint};
 use crate::exit::Exit;
 use crate::provider::rest::RestError;
 use owo_colors::Style;
@@ -12,7 +12,7 @@ const ROW_WIDTH: usize = "availability".len();
 /// How a row turned out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Mark {
+pub(super) enum RowMark {
     /// As it should be.
     Tick,
     /// Not as it should be.
@@ -25,7 +25,7 @@ pub(super) enum Mark {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Row {
     row: &'static str,
-    verdict: Mark,
+    verdict: RowMark,
     /// What was found, or why nobody looked.
     message: String,
     /// What to do about it; empty when nothing needs doing.
@@ -78,14 +78,14 @@ impl Report {
     /// A row that was looked at.
     pub(super) fn tell(&mut self, row: &'static str, found: Result<String, Wrong>) -> Result<(), Exit> {
         self.add(match found {
-            Ok(message) => Row { row, verdict: Mark::Tick, message, remedy: String::new() },
-            Err(Wrong { message, remedy }) => Row { row, verdict: Mark::Cross, message, remedy },
+            Ok(message) => Row { row, verdict: RowMark::Tick, message, remedy: String::new() },
+            Err(Wrong { message, remedy }) => Row { row, verdict: RowMark::Cross, message, remedy },
         })
     }
 
     /// A row that was not, for this reason.
     pub(super) fn not_checked(&mut self, row: &'static str, why: impl Into<String>) -> Result<(), Exit> {
-        self.add(Row { row, verdict: Mark::NotChecked, message: why.into(), remedy: String::new() })
+        self.add(Row { row, verdict: RowMark::NotChecked, message: why.into(), remedy: String::new() })
     }
 
     /// Status 1 on any cross.
@@ -102,7 +102,7 @@ impl Report {
     }
 
     fn crosses(&self) -> usize {
-        self.rows.iter().filter(|row| row.verdict == Mark::Cross).count()
+        self.rows.iter().filter(|row| row.verdict == RowMark::Cross).count()
     }
 
     fn add(&mut self, row: Row) -> Result<(), Exit> {
@@ -118,11 +118,11 @@ impl Row {
     /// `✗ webhook       what was found; what to do`
     fn line(&self, colour: bool) -> String {
         let mark = match self.verdict {
-            Mark::Tick => Verdict::Ok.mark(colour),
-            Mark::Cross => Verdict::Wrong.mark(colour),
-            Mark::NotChecked => paint("–", Style::new().dimmed(), colour),
+            RowMark::Tick => Mark::Ok.mark(colour),
+            RowMark::Cross => Mark::Wrong.mark(colour),
+            RowMark::NotChecked => paint("–", Style::new().dimmed(), colour),
         };
-        let not = if self.verdict == Mark::NotChecked { "not checked: " } else { "" };
+        let not = if self.verdict == RowMark::NotChecked { "not checked: " } else { "" };
         let mut line = format!("{mark} {:ROW_WIDTH$}  {not}{}", self.row, self.message);
         if !self.remedy.is_empty() {
             line.push_str("; ");

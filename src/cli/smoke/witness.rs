@@ -7,7 +7,7 @@ use crate::config::{Config, Secrets};
 use crate::daemon::{Daemon, Setup};
 use crate::exit::Exit;
 use crate::kafka::client::Tuning;
-use crate::kafka::consume::{Consumed, Follow, From};
+use crate::kafka::consume::{Consumed, Follow, StartAt};
 use crate::kafka::errors::StartError;
 use crate::kafka::{Broker, topics};
 use crate::labels::{Leg, Outcome, Topic};
@@ -51,7 +51,7 @@ impl Witness {
             Err(_) => false,
         };
         if running {
-            let (orders, invoices) = follow(config, secrets, From::End).await?;
+            let (orders, invoices) = follow(config, secrets, StartAt::End).await?;
             let (config, secrets) = (config.clone(), secrets.clone());
             return Ok(Self { config, secrets, own: None, orders, invoices, seen: BTreeMap::new() });
         }
@@ -83,7 +83,7 @@ impl Witness {
                 return Err(ended.err().unwrap_or_else(|| Exit::failed("a relay inside has ended by itself")));
             }
         }
-        let (orders, invoices) = follow(&config, &secrets, From::Beginning).await?;
+        let (orders, invoices) = follow(&config, &secrets, StartAt::Beginning).await?;
         Ok(Self { config, secrets, own: Some(daemon), orders, invoices, seen: BTreeMap::new() })
     }
 
@@ -178,7 +178,7 @@ async fn next_of(follow: Option<&mut Follow>) -> Option<Result<Consumed, StartEr
     }
 }
 
-async fn follow(config: &Config, secrets: &Secrets, from: From) -> Result<(Follow, Option<Follow>), Exit> {
+async fn follow(config: &Config, secrets: &Secrets, from: StartAt) -> Result<(Follow, Option<Follow>), Exit> {
     let topics = &config.kafka.topics;
     let orders = Follow::start(config, secrets, &topics.orders, from).await?;
     let invoices = match topics.name(Topic::Invoices) {
