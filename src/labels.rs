@@ -13,13 +13,11 @@ pub enum Leg {
     Webhook,
     /// The walk through the provider's event log.
     Backfill,
-    /// Republishing on purpose, by the command of that name.
-    Replay,
 }
 
 impl Leg {
     /// Every leg, in the order in which tables list them.
-    pub const ALL: [Self; 4] = [Self::Websocket, Self::Webhook, Self::Backfill, Self::Replay];
+    pub const ALL: [Self; 3] = [Self::Websocket, Self::Webhook, Self::Backfill];
 
     /// The name used in headers, metrics, logs and tables.
     pub const fn as_str(self) -> &'static str {
@@ -27,7 +25,6 @@ impl Leg {
             Self::Websocket => "websocket",
             Self::Webhook => "webhook",
             Self::Backfill => "backfill",
-            Self::Replay => "replay",
         }
     }
 }
@@ -37,6 +34,9 @@ impl fmt::Display for Leg {
         f.write_str(self.as_str())
     }
 }
+
+/// What `relay_leg` names where no leg brought the event: the command `replay` published it again.
+pub const REPLAY: &str = "replay";
 
 /// How a delivery ended; counted once, when it settles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +128,104 @@ impl fmt::Display for Cause {
     }
 }
 
+/// Why the WebSocket may have missed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapCause {
+    /// The connection ended.
+    Connection(Cause),
+    /// The relay was not running.
+    Restart,
+    /// The relay runs for the first time, and history is wanted.
+    FirstStart,
+    /// The provider said, or may have said, that the stream is not complete.
+    Resync,
+}
+
+impl GapCause {
+    /// Every cause, in the order in which the schema lists them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Cause::ALL.into_iter().map(Self::Connection).chain([Self::Restart, Self::FirstStart, Self::Resync])
+    }
+
+    /// The name used in logs, metrics and control records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection(cause) => cause.as_str(),
+            Self::Restart => "restart",
+            Self::FirstStart => "first_start",
+            Self::Resync => "resync",
+        }
+    }
+
+    /// The cause of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|cause| cause.as_str() == name)
+    }
+}
+
+/// The HTTP status of an answer to a webhook; the names are those of RFC 9110, section 15, and RFC 6585, section 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookCode {
+    /// 200
+    Ok,
+    /// 400
+    BadRequest,
+    /// 404
+    NotFound,
+    /// 405
+    MethodNotAllowed,
+    /// 408
+    RequestTimeout,
+    /// 413
+    ContentTooLarge,
+    /// 431
+    HeadersTooLarge,
+    /// 503
+    Unavailable,
+}
+
+impl WebhookCode {
+    /// Every status, in the order in which tables list them.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::BadRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::ContentTooLarge,
+        Self::HeadersTooLarge,
+        Self::Unavailable,
+    ];
+
+    /// The name used in metrics: the number in text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "200",
+            Self::BadRequest => "400",
+            Self::NotFound => "404",
+            Self::MethodNotAllowed => "405",
+            Self::RequestTimeout => "408",
+            Self::ContentTooLarge => "413",
+            Self::HeadersTooLarge => "431",
+            Self::Unavailable => "503",
+        }
+    }
+
+    /// The status as HTTP has it.
+    pub const fn as_u16(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            Self::BadRequest => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::ContentTooLarge => 413,
+            Self::HeadersTooLarge => 431,
+            Self::Unavailable => 503,
+        }
+    }
+}
+
 /// One of the relay's topics, by its key in `[kafka.topics]`; the name comes from the settings alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
@@ -155,6 +253,18 @@ impl Topic {
             Self::Invoices => "invoices",
             Self::DeadLetter => "dead_letter",
             Self::Control => "control",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_status_is_its_number() {
+        for code in WebhookCode::ALL {
+            assert_eq!(code.as_str(), code.as_u16().to_string());
         }
     }
 }

@@ -11,13 +11,11 @@ use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
 use crate::labels::Topic;
 use crate::provider::rest::Moment;
+use crate::relay::KEY_BYTES_MAX;
 use crate::text::foreign;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
-
-/// The longest key of a record of the relay's, in bytes.
-const ORDER_ID_BYTES_MAX: usize = 256;
 
 /// Shows what `latest` holds of the order, and with `--yes` forgets it.
 ///
@@ -34,7 +32,7 @@ pub(super) async fn run(arguments: &Forget, settings: &Settings, output: Output)
 async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
     let order = arguments.order.as_str();
-    if order.is_empty() || order.len() > ORDER_ID_BYTES_MAX {
+    if order.is_empty() || order.len() > KEY_BYTES_MAX {
         return Err(Exit::failed("--order is no order's id; copy it from `orders list` or from a record's key"));
     }
     let Some(topic) = config.kafka.topics.name(Topic::OrdersLatest) else {

@@ -5,6 +5,7 @@ use super::output::{Output, align_right, table};
 use super::values::Zone;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::labels::Leg;
 use crate::provider::rest::Moment;
 use crate::provider::tls;
 use crate::text::foreign;
@@ -122,7 +123,7 @@ fn summary(status: &Value, zone: &Zone) -> [(&'static str, String); 5] {
 
 fn members(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
     // In the order of every other table; a member that is not there has no row.
-    ["websocket", "webhook", "backfill"].into_iter().filter_map(|name| Some((name, object.get(name)?)))
+    Leg::ALL.into_iter().filter_map(|leg| Some((leg.as_str(), object.get(leg.as_str())?)))
 }
 
 /// The same with a time in the zone; every time of `/status` is RFC 3339.

@@ -4,6 +4,7 @@ use super::mistakes::{Mistake, Warning};
 use super::source::{Written, nearest, reason};
 use super::types::Config;
 use crate::loopback::is_loopback;
+use crate::normalize;
 use reqwest::Url;
 use std::collections::BTreeSet;
 
@@ -14,16 +15,6 @@ const NAME_CHARS_MAX: usize = 200;
 /// A delivery may take this part (1 / n) of the intake: the room that webhooks cannot take is a quarter, and each
 /// delivery must fit into it whole.
 const INTAKE_PART: usize = 4;
-
-/// Members of the values' `order`, `invoice` and `payment` objects.
-#[rustfmt::skip]
-const MEMBERS: [&str; 34] = [
-    "amount", "amount_paid", "amount_remaining", "can_cancel", "cancellation_status", "commerce_fee", "created_at",
-    "customer_id", "environment", "expires_at", "extra", "id", "invoice_id", "items", "last_payment_at",
-    "merchant_id", "metadata", "order_id", "paid_at", "payment", "refund", "retailer", "settlement",
-    "settlement_status", "shipments", "shipping_address", "status", "substatus", "timeline", "total", "type",
-    "updated_at", "wallet_address", "wallet_network",
-];
 
 /// The settings under judgement.
 pub(super) struct Rules<'a> {
@@ -170,15 +161,15 @@ impl Rules<'_> {
     }
 
     fn normalize(&mut self) {
-        let normalize = &self.config.normalize;
-        let both = normalize.include_raw && !normalize.drop.is_empty();
+        let settings = &self.config.normalize;
+        let both = settings.include_raw && !settings.drop.is_empty();
         let what = "stands together with normalize.include_raw, which would bring back what it leaves out";
         self.demand(!both, &["normalize.drop", "normalize.include_raw"], what, "use one of the two");
-        for name in &normalize.drop {
-            let near = nearest(name, MEMBERS.into_iter()).map(|member| format!("did you mean {member}?"));
+        for name in &settings.drop {
+            let near = nearest(name, normalize::member_names()).map(|member| format!("did you mean {member}?"));
             let remedy =
                 near.unwrap_or_else(|| "name members of order, invoice or payment (pepay-relay schema)".into());
-            let known = MEMBERS.contains(&name.as_str());
+            let known = normalize::member_names().any(|member| member == name);
             self.demand(known, &["normalize.drop"], "names something that is no member of the values", &remedy);
         }
     }

@@ -97,6 +97,12 @@ pub enum Route {
     Unknown,
 }
 
+/// The names that [`Settings::drop`] may hold: the members of `order`, `invoice` and `payment`, and `extra`.
+pub fn member_names() -> impl Iterator<Item = &'static str> {
+    let members = [order::ORDER, invoice::INVOICE, invoice::PAYMENT].into_iter().flatten();
+    members.filter(|member| !member.hidden).map(|member| member.name).chain(["extra"])
+}
+
 /// Tells where events of a type go.
 pub fn route(event_type: &str) -> Route {
     match Subject::of(event_type) {

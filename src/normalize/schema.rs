@@ -2,6 +2,7 @@
 
 use super::table::{Member, Shape, Table};
 use super::{Kind, invoice, order};
+use crate::labels::GapCause;
 use serde_json::{Map, Value, json};
 
 /// One object: the key of a topic in `[kafka.topics]` → the self-contained JSON Schema of its values.
@@ -60,19 +61,7 @@ fn dead_letter() -> Value {
 }
 
 fn control() -> Value {
-    let cause = [
-        "closed",
-        "reset",
-        "silence",
-        "refused",
-        "server_error",
-        "rate_limited",
-        "too_large",
-        "connect_failed",
-        "restart",
-        "first_start",
-        "resync",
-    ];
+    let cause: Vec<&str> = GapCause::all().map(GapCause::as_str).collect();
     let gap = closed(
         members(json!({
             "id": {"type": ["integer", "string"], "description": "Number of the gap."},

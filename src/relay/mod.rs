@@ -18,7 +18,7 @@ mod window_builder;
 
 pub use dedup::{Claim, Ticket, Window};
 use records::gap_closed_by;
-pub use records::resume;
+pub use records::{KEY_BYTES_MAX, resume};
 pub use versions::{Version, Versions};
 pub use window_builder::WindowBuilder;
 

@@ -12,44 +12,14 @@
 //! Pure: it is told what happened and when. All times are Unix milliseconds by the provider's clock.
 
 use crate::clock::millis;
-use crate::labels::{Cause, Leg};
+pub use crate::labels::GapCause;
+use crate::labels::Leg;
 use crate::legs::{Note, Position};
 use crate::provider::EventId;
 use std::time::Duration;
 
 /// Gaps that are kept apart. A stream that flaps for hours opens more than that; they then count as one that goes on.
 const GAPS_MAX: usize = 100;
-
-/// Why the socket may have missed something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapCause {
-    /// The connection ended.
-    Connection(Cause),
-    /// The relay was not running.
-    Restart,
-    /// The relay runs for the first time, and history is wanted.
-    FirstStart,
-    /// The provider said, or may have said, that the stream is not complete.
-    Resync,
-}
-
-impl GapCause {
-    /// The name used in logs, metrics and control records.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection(cause) => cause.as_str(),
-            Self::Restart => "restart",
-            Self::FirstStart => "first_start",
-            Self::Resync => "resync",
-        }
-    }
-
-    /// The cause of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let connections = Cause::ALL.into_iter().map(Self::Connection);
-        connections.chain([Self::Restart, Self::FirstStart, Self::Resync]).find(|cause| cause.as_str() == name)
-    }
-}
 
 /// A time in which the socket may have missed something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -272,6 +242,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::Cause;
 
     const OVERLAP: Duration = Duration::from_secs(60);
 
@@ -436,7 +407,7 @@ mod tests {
 
     #[test]
     fn names_of_causes_are_read_back() {
-        for cause in [GapCause::Restart, GapCause::Connection(Cause::TooLarge)] {
+        for cause in GapCause::all() {
             assert_eq!(GapCause::from_name(cause.as_str()), Some(cause));
         }
         assert_eq!(GapCause::from_name("unknown"), None);

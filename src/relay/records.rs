@@ -2,7 +2,7 @@
 
 use crate::clock::{rfc3339, write_rfc3339};
 use crate::kafka::{Batch, Marks};
-use crate::labels::{Leg, Topic};
+use crate::labels::Topic;
 use crate::legs::Delivery;
 use crate::normalize::{self, Normalized, Rejection, normalize};
 use crate::provider::event::{Event, Reason};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Longest event id, and longest key of a record. The provider's are about 25 and 36 bytes; the bound keeps a hostile
 /// one out of every header and key, and lets the last resort, a dead letter with a digest, always fit.
-pub(super) const KEY_BYTES_MAX: usize = 256;
+pub const KEY_BYTES_MAX: usize = 256;
 
 /// Longest `relay_detail` of a dead letter.
 const DETAIL_BYTES_MAX: usize = 512;
@@ -29,15 +29,15 @@ const UNPROVEN: &str = "unproven";
 /// How and when an event arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
-    /// The leg that brought it.
-    pub(super) leg: Leg,
+    /// The leg that brought it, or [`REPLAY`](crate::labels::REPLAY).
+    pub(super) leg: &'static str,
     /// When, in Unix milliseconds.
     pub(super) at_ms: i64,
 }
 
 impl Origin {
     pub(super) fn of(delivery: &Delivery) -> Self {
-        Self { leg: delivery.leg, at_ms: delivery.received_at_ms }
+        Self { leg: delivery.leg.as_str(), at_ms: delivery.received_at_ms }
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn write_dead_letter(batch: &mut Batch, delivery: &Delivery, id: Opti
 }
 
 fn write_arrival(batch: &mut Batch, Origin { leg, at_ms }: Origin) {
-    batch.header("relay_leg", leg.as_str().as_bytes());
+    batch.header("relay_leg", leg.as_bytes());
     batch.header_with("relay_received_at", |out| write_rfc3339(at_ms, out));
 }
 

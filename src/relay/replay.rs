@@ -7,7 +7,7 @@
 use super::planner::Settings;
 use super::records::{KEY_BYTES_MAX, Origin, write_headers, write_value};
 use crate::kafka::Batch;
-use crate::labels::{Leg, Topic};
+use crate::labels::{REPLAY, Topic};
 use crate::normalize::{Route, route};
 use crate::provider::event::{Reason, decode};
 
@@ -54,7 +54,7 @@ impl Replay {
             Ok(normalized) => normalized,
             Err(rejection) => return Again::Unpublishable(rejection.reason),
         };
-        let arrival = Origin { leg: Leg::Replay, at_ms: now_ms };
+        let arrival = Origin { leg: REPLAY, at_ms: now_ms };
         write_headers(batch, &event, &normalized, arrival, (&self.source, &self.settings.instance));
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());

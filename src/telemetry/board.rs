@@ -21,9 +21,6 @@ const CLOSED_MAX: usize = 20;
 /// Orders shown, the one with the newest event first: what fits a page without scrolling.
 pub const LATEST_MAX: usize = 12;
 
-/// The legs of a running relay; replays are a command of their own.
-const LEGS: [Leg; 3] = [Leg::Websocket, Leg::Webhook, Leg::Backfill];
-
 /// A gap and its story. Times are Unix milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
@@ -136,7 +133,7 @@ impl Board {
         let inside = self.inside.borrow().clone();
         let status = self.status_of(&inside, now_ms);
         let books = |of: &dyn Fn(Leg) -> Value| -> Map<String, Value> {
-            LEGS.into_iter().map(|leg| (leg.as_str().to_owned(), of(leg))).collect()
+            Leg::ALL.into_iter().map(|leg| (leg.as_str().to_owned(), of(leg))).collect()
         };
         json!({
             "at": rfc3339(now_ms),
@@ -153,7 +150,7 @@ impl Board {
         let snapshot = self.health.subscribe().borrow().clone();
         let phase = snapshot.phase;
         let (mut legs, mut counts, mut degraded) = (Map::new(), Map::new(), Vec::new());
-        for leg in LEGS {
+        for leg in Leg::ALL {
             let (state, since) = snapshot.legs[leg as usize];
             if !matches!(state, LegState::Connected | LegState::Disabled) {
                 degraded.push(leg.as_str());
@@ -201,8 +198,8 @@ impl Board {
     }
 
     /// Deliveries of each leg so far, in the order of the page.
-    pub(super) fn deliveries(&self) -> [u64; LEGS.len()] {
-        LEGS.map(|leg| self.metrics.deliveries(leg))
+    pub(super) fn deliveries(&self) -> [u64; Leg::ALL.len()] {
+        Leg::ALL.map(|leg| self.metrics.deliveries(leg))
     }
 }
 

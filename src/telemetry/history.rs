@@ -6,6 +6,7 @@
 
 use super::{Board, Phase};
 use crate::clock::{millis, now_ms};
+use crate::labels::Leg;
 use axum::response::sse::Event;
 use futures::Stream;
 use futures::stream::unfold;
@@ -35,7 +36,7 @@ struct Sample {
     /// How long it was, in milliseconds: a busy machine stretches it.
     ms: u64,
     /// Deliveries by websocket, webhook, backfill.
-    flow: [u64; 3],
+    flow: [u64; Leg::ALL.len()],
     /// From the event's time to its arrival by websocket and webhook: mean and greatest, in milliseconds.
     lag: Option<(u64, u64)>,
     /// From arrival to commit: mean and greatest, in milliseconds.
@@ -78,7 +79,7 @@ impl History {
         }
     }
 
-    fn look(&self, before: &mut (Instant, [u64; 3])) {
+    fn look(&self, before: &mut (Instant, [u64; Leg::ALL.len()])) {
         let (then, had) = std::mem::replace(before, (Instant::now(), self.board.deliveries()));
         let mut flow = before.1;
         flow.iter_mut().zip(had).for_each(|(count, had)| *count = count.saturating_sub(had));

@@ -16,7 +16,7 @@ const MAY_KNOW: [(&str, &[&str]); 17] = [
     ("loopback", &[]),
     ("text", &[]),
     ("provider", &[]),
-    ("normalize", &["provider"]),
+    ("normalize", &["labels", "provider"]),
     ("config", &["labels", "provider", "normalize"]),
     ("telemetry", &["labels", "config"]),
     ("legs", &["labels", "provider", "config", "telemetry"]),

@@ -8,9 +8,6 @@ use crate::telemetry::Metrics;
 use comfy_table::{CellAlignment, Table};
 use std::collections::BTreeMap;
 
-/// The legs of the demo; replays are for people.
-const LEGS: [Leg; 3] = [Leg::Websocket, Leg::Webhook, Leg::Backfill];
-
 /// How often each event id was seen in Kafka.
 #[derive(Default)]
 pub(super) struct Ledger(BTreeMap<String, u64>);
@@ -37,7 +34,7 @@ impl Ledger {
 
     pub(super) fn balance(&self, simulator: &Simulator, metrics: &Metrics) -> Balance {
         let events = simulator.events();
-        let legs = LEGS.into_iter().map(|leg| {
+        let legs = Leg::ALL.into_iter().map(|leg| {
             let outcomes = Outcome::ALL.map(|outcome| metrics.outcomes(leg, outcome)).to_vec();
             (leg, metrics.deliveries(leg), outcomes, metrics.in_flight(leg))
         });

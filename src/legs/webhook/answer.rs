@@ -1,6 +1,6 @@
 //! Every answer that a webhook can get: status, JSON body, headers (README, "Webhook answers").
 
-use crate::labels::Outcome;
+use crate::labels::{Outcome, WebhookCode};
 use crate::provider::signature::Refusal;
 use crate::telemetry::Phase;
 use bytes::Bytes;
@@ -60,16 +60,16 @@ impl Answer {
         }
     }
 
-    pub(super) fn status(self) -> u16 {
+    pub(super) fn code(self) -> WebhookCode {
         match self {
-            Self::Accepted | Self::Duplicate => 200,
-            Self::Rejected(_) | Self::IncompleteBody => 400,
-            Self::NotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::BodyTimeout => 408,
-            Self::BodyTooLarge => 413,
-            Self::HeadersTooLarge => 431,
-            Self::Starting | Self::Overloaded | Self::KafkaUnavailable | Self::Stopping => 503,
+            Self::Accepted | Self::Duplicate => WebhookCode::Ok,
+            Self::Rejected(_) | Self::IncompleteBody => WebhookCode::BadRequest,
+            Self::NotFound => WebhookCode::NotFound,
+            Self::MethodNotAllowed => WebhookCode::MethodNotAllowed,
+            Self::BodyTimeout => WebhookCode::RequestTimeout,
+            Self::BodyTooLarge => WebhookCode::ContentTooLarge,
+            Self::HeadersTooLarge => WebhookCode::HeadersTooLarge,
+            Self::Starting | Self::Overloaded | Self::KafkaUnavailable | Self::Stopping => WebhookCode::Unavailable,
         }
     }
 
@@ -111,7 +111,7 @@ impl Answer {
 
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let mut response = Response::new(Full::from(self.body()));
-        *response.status_mut() = hyper::StatusCode::from_u16(self.status()).unwrap_or_default();
+        *response.status_mut() = hyper::StatusCode::from_u16(self.code().as_u16()).unwrap_or_default();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after() {
@@ -152,22 +152,22 @@ mod tests {
     fn every_answer_is_json_and_every_503_names_a_time() {
         for answer in ALL {
             let response = answer.into_response();
-            assert_eq!(response.status().as_u16(), answer.status(), "{answer:?}");
+            assert_eq!(response.status().as_u16(), answer.code().as_u16(), "{answer:?}");
             assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
-            assert_eq!(response.headers().contains_key(RETRY_AFTER), answer.status() == 503, "{answer:?}");
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), answer.code().as_u16() == 503, "{answer:?}");
             let body: serde_json::Value = serde_json::from_str(answer.body()).unwrap_or_default();
-            assert_eq!(body["ok"] == true, answer.status() == 200, "{answer:?}");
-            assert_eq!(body["error"].is_string(), answer.status() != 200, "{answer:?}");
+            assert_eq!(body["ok"] == true, answer.code().as_u16() == 200, "{answer:?}");
+            assert_eq!(body["error"].is_string(), answer.code().as_u16() != 200, "{answer:?}");
         }
     }
 
     #[test]
     fn no_outcome_and_no_phase_blames_the_peer() {
         for outcome in Outcome::ALL {
-            assert!(matches!(Answer::to_outcome(outcome).status(), 200 | 503), "{outcome:?}");
+            assert!(matches!(Answer::to_outcome(outcome).code().as_u16(), 200 | 503), "{outcome:?}");
         }
         for phase in [Phase::Starting, Phase::KafkaUnavailable, Phase::Stopping] {
-            assert_eq!(Answer::to_phase(phase).map(Answer::status), Some(503), "{phase:?}");
+            assert_eq!(Answer::to_phase(phase).map(Answer::code), Some(WebhookCode::Unavailable), "{phase:?}");
         }
         assert_eq!(Answer::to_phase(Phase::Ready), None);
     }

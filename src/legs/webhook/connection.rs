@@ -3,6 +3,7 @@
 use super::handler::Handler;
 use super::slot::Slot;
 use crate::config;
+use crate::labels::WebhookCode;
 use crate::telemetry::Metrics;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -118,7 +119,7 @@ impl Shared {
         };
         if ended.is_err_and(|error| error.is_parse_too_large()) {
             // Answered by hyper itself, before there was a request.
-            self.metrics.webhook_response(431);
+            self.metrics.webhook_response(WebhookCode::HeadersTooLarge);
         }
         // hyper may have answered by itself.
         slot.answered();

@@ -62,7 +62,7 @@ impl Handler {
             Ok(verified) => self.settled(verified).await,
             Err(answer) => answer,
         };
-        self.metrics.webhook_response(answer.status());
+        self.metrics.webhook_response(answer.code());
         answer
     }
 
