@@ -29,7 +29,7 @@ pub(super) fn man(arguments: &Man) -> Result<(), Exit> {
                 command.find_subcommand(name).filter(|command| command.get_name() != "help")
             });
             let command = command.ok_or_else(|| {
-                Exit::failed(format!("there is no command `{}`; `pepay-relay --help` lists them", foreign(&name)))
+                Exit::failed(format!("there is no command `{}`; `pepay-relay --help` lists them", foreign(name)))
             })?;
             // Named `pepay-relay-tail` by `build` above.
             command.clone()
