@@ -1,6 +1,7 @@
 //! Bodies of failed REST calls, in the three envelopes that the provider documents (`api-spec/errors`,
 //! `api-spec/rate-limits`), and whatever a proxy puts in their place.
 
+use super::http_time;
 use crate::text::clip;
 use serde_json::Value;
 use std::time::Duration;
@@ -39,18 +40,18 @@ pub fn parse(body: &[u8]) -> ApiError {
     }
 }
 
-/// `"<n> seconds"`, `"<n> minutes"`, `"<n> hours"`, or a plain number of seconds.
+/// `"<n> seconds"`, `"<n> minutes"`, `"<n> hours"`, or seconds alone, as a number or a text: `5.2`, `" 5 "`.
 fn hint(value: &Value) -> Option<Duration> {
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut words = text.split_whitespace();
-    let count: u64 = words.next()?.parse().ok()?;
+    let count = http_time::seconds(words.next()?)?;
     let unit = match words.next().unwrap_or("seconds").trim_end_matches('s') {
         "second" | "sec" => 1,
         "minute" | "min" => 60,
         "hour" => 3_600,
         _ => return None,
     };
-    Some(Duration::from_secs(count.saturating_mul(unit)).min(HINT_MAX))
+    Some(count.saturating_mul(unit).min(HINT_MAX))
 }
 
 #[cfg(test)]
@@ -78,10 +79,12 @@ mod tests {
     fn hints_are_read_and_bounded() {
         let hinted = |text: &str| parse(format!(r#"{{"retry_after":{text}}}"#).as_bytes()).retry_after_hint;
         assert_eq!(hinted("30"), Some(Duration::from_secs(30)));
+        assert_eq!(hinted("5.2"), Some(Duration::from_millis(5_200)));
+        assert_eq!((hinted("\"5\""), hinted("\" 5 \"")), (hinted("5"), hinted("5.0")));
         assert_eq!(hinted("\"1 minute\""), Some(Duration::from_secs(60)));
         assert_eq!(hinted("\"2 hours\""), Some(Duration::from_secs(7_200)));
         assert_eq!(hinted("\"18446744073709551615 hours\""), Some(HINT_MAX));
-        for nothing in ["\"soon\"", "\"-1 minutes\"", "\"5 fortnights\"", "1.5", "null", "{}", "\"\""] {
+        for nothing in ["\"soon\"", "\"-1 minutes\"", "\"5 fortnights\"", "-1.5", "null", "{}", "\"\""] {
             assert_eq!(hinted(nothing), None, "{nothing}");
         }
     }

@@ -308,10 +308,16 @@ impl Backfill {
             RestError::Status { status: 401 | 403, .. } | RestError::KeyNotAHeader => {
                 (LegState::Refused, REFUSED_RETRY)
             }
+            // A longer wait that the provider asks for wins; a shorter one does not end the growth of ours.
             RestError::Status { retry_after: Some(asked), .. } => {
-                (LegState::BackingOff, (*asked).clamp(RETRY_MIN, RETRY_AFTER_MAX))
+                (LegState::BackingOff, drawn(wait).max((*asked).min(RETRY_AFTER_MAX)))
             }
-            _ => (LegState::BackingOff, rand::rng().random_range(RETRY_MIN / 2..=wait)),
+            _ => (LegState::BackingOff, drawn(wait)),
         }
     }
+}
+
+/// A moment before `wait`, by chance.
+fn drawn(wait: Duration) -> Duration {
+    rand::rng().random_range(RETRY_MIN / 2..=wait)
 }

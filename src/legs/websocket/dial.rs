@@ -1,7 +1,6 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
 use super::{Dialer, Ended};
-use crate::clock::now_ms;
 use crate::config::WebsocketAuth;
 use crate::legs::websocket::reconnect::End;
 use crate::provider::rest::{RestError, key_header};
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::header::{DATE, RETRY_AFTER, USER_AGENT};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Error};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
@@ -141,7 +140,8 @@ fn refused(error: &Error) -> Ended {
             let status = response.status().as_u16();
             let said = errors::parse(response.body().as_deref().unwrap_or_default());
             let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let asked = header.and_then(|value| http_time::retry_after(value, now_ms()));
+            let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
+            let asked = header.and_then(|value| http_time::retry_after(value, date));
             let retry_after = asked.or(said.retry_after_hint);
             Ended::new(End::Http { status, retry_after }, foreign(&format!("HTTP {status}: {said}")))
         }

@@ -187,7 +187,8 @@ impl Reconnect {
     /// Decides after `end` of a connection that stood for `lived` (zero when none came about).
     ///
     /// `random` is uniform in `0.0..1.0`. The delay is uniform between `backoff_min` and a ceiling that doubles
-    /// from attempt to attempt (full jitter above a floor); a `Retry-After` wins over it.
+    /// from attempt to attempt (full jitter above a floor). A `Retry-After` wins where it is longer, so that a
+    /// provider which asks for 0 is not hammered.
     pub fn ended(&mut self, end: &End, lived: Duration, random: f64) -> Retry {
         let Meaning { cause, refusal, retry_after } = judge(end);
         if lived >= PROOF_OF_LIFE {
@@ -200,11 +201,8 @@ impl Reconnect {
         self.refusals = if refusal { self.refusals.saturating_add(1) } else { 0 };
         let refused = refusal && !(self.mints_tokens && self.refusals == 1);
         let ceiling = self.policy.next_backoff().unwrap_or(self.policy.max_interval);
-        let delay = match retry_after {
-            Some(asked) => asked.clamp(self.backoff_min, RETRY_AFTER_MAX.max(self.backoff_min)),
-            None if refused => REFUSED_RETRY,
-            None => self.drawn(ceiling, random),
-        };
+        let ours = if refused { REFUSED_RETRY } else { self.drawn(ceiling, random) };
+        let delay = ours.max(retry_after.unwrap_or_default().min(RETRY_AFTER_MAX));
         Retry { cause, refused, delay }
     }
 
@@ -309,9 +307,20 @@ mod tests {
             let end = End::Http { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
             session().ended(&end, Duration::ZERO, 0.5).delay
         };
-        assert_eq!(asked(0), MIN);
         assert_eq!(asked(90), Duration::from_secs(90));
         assert_eq!(asked(86_400), Duration::from_mins(10));
+    }
+
+    #[test]
+    fn a_retry_after_wins_only_where_it_is_longer() {
+        for asked in [0, 1] {
+            let mut session = session();
+            let end = End::Http { status: 503, retry_after: Some(Duration::from_secs(asked)) };
+            let waits: Vec<_> = (0..7).map(|_| session.ended(&end, Duration::ZERO, 1.0).delay.as_secs()).collect();
+            assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30], "Retry-After: {asked}");
+        }
+        let end = End::Http { status: 403, retry_after: Some(Duration::from_secs(30)) };
+        assert_eq!(session().ended(&end, Duration::ZERO, 0.5).delay, REFUSED_RETRY);
     }
 
     #[test]
@@ -363,12 +372,11 @@ mod tests {
                 let retry = session.ended(&end, Duration::from_millis(lived_ms), random);
                 prop_assert_eq!(retry.cause, verdict.cause);
                 prop_assert!(!retry.refused || verdict.refusal);
-                if verdict.retry_after.is_some() {
-                    prop_assert!(retry.delay >= min && retry.delay <= RETRY_AFTER_MAX);
-                } else if retry.refused {
-                    prop_assert_eq!(retry.delay, REFUSED_RETRY);
+                let asked = verdict.retry_after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                if retry.refused {
+                    prop_assert_eq!(retry.delay, REFUSED_RETRY.max(asked));
                 } else {
-                    prop_assert!(retry.delay >= min && retry.delay <= max.max(min));
+                    prop_assert!(retry.delay >= min.max(asked) && retry.delay <= max.max(min).max(asked));
                 }
             }
         }

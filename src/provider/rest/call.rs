@@ -2,7 +2,7 @@
 
 use super::retry::{self, Failure};
 use super::{Rest, RestError, key_header};
-use crate::clock::{millis, now_ms};
+use crate::clock::millis;
 use crate::provider::{errors, http_time};
 use crate::text::foreign;
 use bytes::{Bytes, BytesMut};
@@ -159,14 +159,15 @@ impl Rest {
             took_ms = millis(started.elapsed()),
             "provider answered"
         );
+        self.learn_clock(&headers);
         if status.is_success() {
-            self.learn_clock(&headers);
             return bounded(&mut response, self.body_bytes_max).await;
         }
         // What follows an error status is a help for people; that it is unreadable changes nothing.
         let body = bounded(&mut response, ERROR_BYTES_MAX).await.unwrap_or_default();
         let error = errors::parse(&body);
-        let asked = text_of(&headers, RETRY_AFTER.as_str()).and_then(|value| http_time::retry_after(&value, now_ms()));
+        let asked = text_of(&headers, RETRY_AFTER.as_str())
+            .and_then(|value| http_time::retry_after(&value, text_of(&headers, DATE.as_str()).as_deref()));
         let retry_after = asked.or(error.retry_after_hint);
         let status = status.as_u16();
         Err((Failure::Answered { status, retry_after }, RestError::Status { status, error, retry_after, request_id }))

@@ -27,20 +27,20 @@ pub(super) enum Failure {
 
 /// How long to wait before another attempt, after `attempts` of them; `None` when there is to be none.
 ///
-/// `chance` is uniform in `[0, 1)`: without a `Retry-After` the wait lies between half of the ceiling and all of it, so
-/// that clients who were refused together do not come back together. Asked for a wait, one waits no less.
+/// `chance` is uniform in `[0, 1)`: the wait lies between half of the ceiling and all of it, so that clients which were
+/// refused together do not come back together. A longer `Retry-After` wins.
 pub(super) fn wait(failure: Failure, attempts: u32, chance: f64) -> Option<Duration> {
     if attempts >= ATTEMPTS_MAX {
         return None;
     }
     let asked = match failure {
         // `api-spec/rate-limits` for 429, `sdk/configure` for 500 and 503; 502 and 504 are a proxy's word for them.
-        Failure::Answered { status: 429 | 500 | 502..=504, retry_after } => retry_after,
-        Failure::Broke => None,
+        Failure::Answered { status: 429 | 500 | 502..=504, retry_after } => retry_after.unwrap_or_default(),
+        Failure::Broke => Duration::ZERO,
         Failure::Answered { .. } | Failure::Final => return None,
     };
     let ceiling = WAIT_MIN.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1))).min(WAIT_MAX);
-    let wait = asked.unwrap_or_else(|| ceiling.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0)));
+    let wait = asked.max(ceiling.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0)));
     (wait <= WAIT_MAX).then_some(wait)
 }
 
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn what_the_provider_asks_for_is_kept_or_not_waited_for() {
         let wait = |seconds| wait(answered(429, Some(Duration::from_secs(seconds))), 1, 1.0);
-        assert_eq!(wait(0), Some(Duration::ZERO));
+        assert_eq!(wait(0), Some(Duration::from_secs(1)), "our own is longer");
         assert_eq!(wait(30), Some(Duration::from_secs(30)));
         assert_eq!(wait(60), Some(WAIT_MAX));
         assert_eq!((wait(61), wait(u64::MAX)), (None, None));
