@@ -6,6 +6,7 @@ use super::{log, sources};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::exit::Exit;
+use crate::provider::connect::{Connector, Proxies};
 use crate::provider::rest::{IdempotencyKey, Rest, RestError};
 use crate::provider::tls;
 use secrecy::SecretString;
@@ -28,10 +29,10 @@ impl Client {
     ///
     /// Status 78 and every mistake at once.
     pub(super) fn new(global: &Global, output: Output) -> Result<Self, Exit> {
-        let (config, api_key) =
+        let (config, api_key, proxies) =
             config::for_provider(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
         log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
-        Ok(Self { rest: rest(&config, api_key)?, config, output })
+        Ok(Self { rest: rest(&config, api_key, proxies)?, config, output })
     }
 }
 
@@ -40,12 +41,14 @@ impl Client {
 /// # Errors
 ///
 /// Status 78 when the address is none, or would carry the key in clear to another machine.
-pub(super) fn rest(config: &Config, api_key: SecretString) -> Result<Rest, Exit> {
-    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
-    // A command ends before anybody could set the key anew.
-    let (_, api_key) = watch::channel(api_key);
+pub(super) fn rest(config: &Config, api_key: SecretString, proxies: Proxies) -> Result<Rest, Exit> {
     let provider = &config.provider;
-    let rest = Rest::new(&provider.api_url, provider.timeout, api_key, &tls, Arc::new(Clock::default()));
+    let tls =
+        tls::client_config_with(provider.ca_file.as_deref()).map_err(|error| Exit::settings(error.to_string()))?;
+    // A command ends before anybody could set them anew.
+    let (_, api_key) = watch::channel(api_key);
+    let connector = Connector::new(tls, watch::channel(proxies).1);
+    let rest = Rest::new(&provider.api_url, provider.timeout, api_key, connector, Arc::new(Clock::default()));
     let rest = rest.map_err(|error| Exit::settings(sentence(&error)))?;
     Ok(rest.with_body_bytes_max(config.websocket.frame_bytes_max.saturating_mul(2)).with_retries())
 }

@@ -67,7 +67,7 @@ pub(super) async fn ask(address: SocketAddr) -> Result<Value, Exit> {
         return Err(Exit::failed("admin.listen has port 0, which nobody can ask at; set one and restart the relay"));
     }
     // The answer comes without TLS; a client of its own making would want certificates nevertheless.
-    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+    let tls = tls::client_config().map_err(|error| Exit::failed(error.to_string()))?;
     let client = reqwest::Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .redirect(reqwest::redirect::Policy::none())

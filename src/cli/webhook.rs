@@ -159,7 +159,7 @@ pub(super) async fn post(
     body: Vec<u8>,
     config: &Config,
 ) -> Result<Answer, Exit> {
-    let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+    let tls = tls::client_config().map_err(|error| Exit::failed(error.to_string()))?;
     let client = Client::builder()
         .tls_backend_preconfigured((*tls).clone())
         .redirect(redirect::Policy::none())

@@ -7,6 +7,7 @@ use super::source::{self, Sources, Written};
 use super::table::{DefaultValue, SETTINGS};
 use super::types::{Config, blank};
 use crate::provider::Environment;
+use crate::provider::connect::Proxies;
 use secrecy::SecretString;
 use std::collections::BTreeSet;
 
@@ -64,15 +65,16 @@ pub fn for_status(sources: &Sources) -> Result<Config, Mistakes> {
     Ok(config)
 }
 
-/// Settings and the API key, for commands that talk to the provider's REST interface alone: these need neither Kafka
+/// Settings, the API key and the proxy, for commands that talk to the provider's REST interface alone: these need neither Kafka
 /// nor webhook secrets, and the key decides the environment.
-pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString), Mistakes> {
+pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString, Proxies), Mistakes> {
     let mut mistakes = Vec::new();
     let mut warnings = Vec::new();
     let config = build(sources, Needed::Nothing, &mut mistakes, &mut warnings);
     let api_key = secrets::read_api_key(&config, sources, &mut mistakes, &mut warnings);
+    let proxies = secrets::read_proxies(&config, sources, &mut mistakes, &mut warnings);
     Mistakes::none_or(mistakes)?;
-    Ok((config, api_key))
+    Ok((config, api_key, proxies))
 }
 
 /// Settings, the environment if it is set, and the webhook secrets, for commands that sign and verify by hand.

@@ -69,10 +69,47 @@ impl Rules<'_> {
         if self.written.origins.contains_key("provider.websocket_url") {
             self.address("provider.websocket_url", &provider.websocket_url, ["ws", "wss"]);
         }
+        self.proxy();
+        self.readable("provider.ca_file", provider.ca_file.as_deref());
         let (webhook, admin) = (&self.config.webhook, &self.config.admin);
         let apart = !webhook.enabled || webhook.listen != admin.listen || webhook.listen.port() == 0;
         let remedy = "give the two listeners different ports";
         self.demand(apart, &["admin.listen", "webhook.listen"], "is the webhook listener's address too", remedy);
+    }
+
+    fn proxy(&mut self) {
+        let Some(text) = &self.config.provider.proxy else {
+            let lonely = self.config.secret_files.proxy_password.is_some();
+            let remedy = "set provider.proxy to http://USER@HOST:PORT, or take it out";
+            self.demand(
+                !lonely,
+                &["provider.proxy_password_file", "provider.proxy"],
+                "is of no use without provider.proxy",
+                remedy,
+            );
+            return;
+        };
+        let url = Url::parse(text).ok().filter(|url| url.scheme() == "http" && url.has_host());
+        let whole =
+            url.as_ref().is_some_and(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none());
+        self.demand(
+            whole,
+            &["provider.proxy"],
+            "is no address of a proxy",
+            "write it as http://HOST:PORT or http://USER@HOST:PORT",
+        );
+        let bare = url.as_ref().is_none_or(|url| url.password().is_none());
+        let remedy = "take it out, and give it by provider.proxy_password_file or PEPAY_RELAY_PROXY_PASSWORD";
+        self.demand(bare, &["provider.proxy"], "holds a password", remedy);
+        let user = url.as_ref().is_some_and(|url| !url.username().is_empty());
+        let lonely = whole && !user && self.config.secret_files.proxy_password.is_some();
+        let keys = ["provider.proxy_password_file", "provider.proxy"];
+        self.demand(
+            !lonely,
+            &keys,
+            "is of no use without a user in provider.proxy",
+            "write provider.proxy as http://USER@HOST:PORT",
+        );
     }
 
     fn address(&mut self, key: &'static str, text: &str, [plain, encrypted]: [&str; 2]) {

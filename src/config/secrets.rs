@@ -4,6 +4,8 @@
 use super::mistakes::{Mistake, Mistakes, Origin, Warning, looks_secret, printable};
 use super::source::{Sources, read_bounded, variable};
 use super::types::Config;
+use crate::provider::connect::Proxies;
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,9 +17,10 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 const WEBHOOK_SECRETS_MAX: usize = 8;
 
 /// The variables that carry secrets.
-pub(super) const VARIABLES: [&str; 3] = [API_KEY.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable];
+pub(super) const VARIABLES: [&str; 4] =
+    [API_KEY.variable, PROXY_PASSWORD.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable];
 
-/// The three secrets, which never print.
+/// The secrets, which never print.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     /// Commerce API key.
@@ -26,6 +29,8 @@ pub struct Secrets {
     pub webhook: Vec<SecretString>,
     /// Password of `kafka.username`.
     pub kafka_password: Option<SecretString>,
+    /// The way to the provider, with what the proxy's user has for a password.
+    pub proxies: Proxies,
 }
 
 impl Secrets {
@@ -49,6 +54,12 @@ const API_KEY: Place = Place {
     variable: "PEPAY_RELAY_API_KEY",
     key: "provider.api_key_file",
     credential: "api-key",
+};
+const PROXY_PASSWORD: Place = Place {
+    what: "the proxy's password",
+    variable: "PEPAY_RELAY_PROXY_PASSWORD",
+    key: "provider.proxy_password_file",
+    credential: "proxy-password",
 };
 const WEBHOOK: Place = Place {
     what: "the webhook secret",
@@ -90,6 +101,7 @@ pub(super) fn remedy_for_key(key: &str) -> Option<String> {
     let place = match leaf.as_str() {
         "api_key" | "apikey" | "key" | "token" => API_KEY,
         "secret" | "secrets" | "webhook_secret" | "webhook_secrets" | "signing_secret" => WEBHOOK,
+        "proxy_password" => PROXY_PASSWORD,
         "password" | "kafka_password" | "sasl_password" => KAFKA_PASSWORD,
         _ if looks_secret(&leaf) => API_KEY,
         _ => return None,
@@ -106,7 +118,8 @@ pub(super) fn collect(
     let api_key = read_api_key(config, sources, mistakes, warnings);
     let webhook = if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
     let kafka_password = read_kafka_password(config, sources, mistakes, warnings);
-    Secrets { api_key, webhook, kafka_password }
+    let proxies = read_proxies(config, sources, mistakes, warnings);
+    Secrets { api_key, webhook, kafka_password, proxies }
 }
 
 pub(super) fn read_api_key(
@@ -157,6 +170,34 @@ fn read_kafka_password(
     config.kafka.username.as_ref()?;
     let file = config.secret_files.kafka_password.as_deref();
     find(&KAFKA_PASSWORD, file, sources, mistakes, warnings).map(|(text, _)| text)
+}
+
+/// The settings' proxy with the password of its user, else that of the environment.
+pub(super) fn read_proxies(
+    config: &Config,
+    sources: &Sources,
+    mistakes: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
+) -> Proxies {
+    if let Some(proxy) = &config.provider.proxy {
+        let has_user = Url::parse(proxy).is_ok_and(|url| !url.username().is_empty());
+        let file = config.secret_files.proxy_password.as_deref();
+        let password = has_user.then(|| find(&PROXY_PASSWORD, file, sources, mistakes, warnings)).flatten();
+        // What is no address is told by its rule.
+        return Proxies::chosen(proxy, password.map(|(text, _)| text).as_ref()).unwrap_or_default();
+    }
+    let named = |names: [&'static str; 2]| {
+        let found = names.into_iter().find_map(|name| Some((name, variable(sources, name)?.to_str()?)));
+        found.filter(|(_, text)| !text.trim().is_empty())
+    };
+    let Some((name, https_proxy)) = named(["HTTPS_PROXY", "https_proxy"]) else { return Proxies::default() };
+    let no_proxy = named(["NO_PROXY", "no_proxy"]).map_or("", |(_, text)| text);
+    Proxies::of_environment(&SecretString::from(https_proxy), no_proxy).unwrap_or_else(|| {
+        warnings.push(Warning(format!(
+            "{name} is no http://HOST:PORT, and nothing else is spoken to a proxy; the provider is reached without one"
+        )));
+        Proxies::default()
+    })
 }
 
 /// The secret's text without the newline at its end, and where it was; without one the mistake is told.

@@ -141,6 +141,9 @@ pub static SETTINGS: &[Setting] = {
         setting!("provider.websocket_url", provider.websocket_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: super::rules::follow_websocket_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
         setting!("provider.environment", provider.environment, Required, "Environment that the key belongs to; events that name the other one go to the dead letters."),
         setting!("provider.timeout", provider.timeout, Is(r#""30s""#), SECOND, 10 * MINUTE, "Longest wait for one REST call, body included."),
+        setting!("provider.proxy", provider.proxy, Nothing, "Proxy, as http://[user@]host:port, that REST and WebSocket go through (CONNECT); without it HTTPS_PROXY and NO_PROXY of the environment count, never for loopback."),
+        setting!("provider.proxy_password_file", secret_files.proxy_password, Nothing, "File with the password of the proxy's user, unless PEPAY_RELAY_PROXY_PASSWORD or the systemd credential proxy-password gives it."),
+        setting!("provider.ca_file", provider.ca_file, Nothing, "Certificates (PEM) of authorities trusted along with the system's, for REST and WebSocket."),
         setting!("provider.api_key_file", secret_files.api_key, Nothing, "File with the commerce API key, unless PEPAY_RELAY_API_KEY or the systemd credential api-key gives it."),
 
         setting!("websocket.enabled", websocket.enabled, Is("true"), "Whether events are read from the WebSocket."),

@@ -43,6 +43,8 @@ pub struct Config {
 pub struct SecretFiles {
     /// `provider.api_key_file`
     pub api_key: Option<PathBuf>,
+    /// `provider.proxy_password_file`
+    pub proxy_password: Option<PathBuf>,
     /// `webhook.secrets_file`
     pub webhook: Option<PathBuf>,
     /// `kafka.password_file`
@@ -58,6 +60,10 @@ pub struct Provider {
     pub websocket_url: String,
     /// Events that name the other one become dead letters.
     pub environment: Environment,
+    /// `http://[user@]host:port`, without a password: where REST and WebSocket connections go through.
+    pub proxy: Option<String>,
+    /// PEM certificates of authorities to trust along with the system's.
+    pub ca_file: Option<PathBuf>,
     /// Bound on each REST call, from connecting to the last byte of the body.
     pub timeout: Duration,
 }
@@ -282,6 +288,8 @@ pub(super) fn blank() -> Config {
             api_url: String::new(),
             websocket_url: String::new(),
             environment: Environment::Devnet,
+            proxy: None,
+            ca_file: None,
             timeout: ZERO,
         },
         websocket: Websocket {

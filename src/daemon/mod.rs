@@ -23,6 +23,7 @@ use crate::legs::websocket::{Dialer, Websocket};
 use crate::legs::{Intake, IntakeReceiver};
 use crate::legs::{Note, Position, Walks};
 use crate::normalize;
+use crate::provider::connect::{Connector, Proxies};
 use crate::provider::rest::Rest;
 use crate::provider::tls;
 use crate::relay::pipeline::Pipeline;
@@ -86,6 +87,7 @@ pub struct Daemon {
 struct SecretChannels {
     api_key: watch::Sender<SecretString>,
     webhook: watch::Sender<Arc<[SecretString]>>,
+    proxies: watch::Sender<Proxies>,
     /// Changes only where those for Kafka do.
     kafka: watch::Sender<Secrets>,
 }
@@ -112,8 +114,9 @@ pub struct Reach {
     pub rest: Arc<Rest>,
     /// How far its clock is ahead.
     pub clock: Arc<Clock>,
-    tls: Arc<rustls::ClientConfig>,
+    connector: Connector,
     api_key: watch::Sender<SecretString>,
+    proxies: watch::Sender<Proxies>,
 }
 
 impl Reach {
@@ -121,13 +124,17 @@ impl Reach {
     pub fn new(config: &Config, secrets: &Secrets) -> Result<Self, Exit> {
         let clock = Arc::new(Clock::default());
         let api_key = watch::Sender::new(secrets.api_key.clone());
-        let tls = tls::client_config().map_err(|error| Exit::failed(format!("TLS cannot be set up: {error}")))?;
+        let tls = tls::client_config_with(config.provider.ca_file.as_deref());
+        let tls = tls.map_err(|error| Exit::settings(error.to_string()))?;
+        let proxies = watch::Sender::new(secrets.proxies.clone());
+        let connector = Connector::new(tls, proxies.subscribe());
         let provider = &config.provider;
-        let rest = Rest::new(&provider.api_url, provider.timeout, api_key.subscribe(), &tls, Arc::clone(&clock))
+        let key = api_key.subscribe();
+        let rest = Rest::new(&provider.api_url, provider.timeout, key, connector.clone(), Arc::clone(&clock))
             .map_err(|error| Exit::settings(error.to_string()))?
             // An event whose frame was too large for the socket must fit a page of the log.
             .with_body_bytes_max(config.websocket.frame_bytes_max.saturating_mul(2));
-        Ok(Self { rest: Arc::new(rest), clock, tls, api_key })
+        Ok(Self { rest: Arc::new(rest), clock, connector, api_key, proxies })
     }
 
     /// What it takes to connect the stream.
@@ -137,7 +144,7 @@ impl Reach {
             settings: config.websocket.clone(),
             api_key: self.api_key.subscribe(),
             rest: Arc::clone(&self.rest),
-            tls: Arc::clone(&self.tls),
+            connector: self.connector.clone(),
         }
     }
 }
@@ -153,7 +160,12 @@ impl Daemon {
         let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
         let kafka = watch::Sender::new(setup.secrets.clone());
         let kafka_secrets = kafka.subscribe();
-        let secrets = SecretChannels { api_key: reach.api_key.clone(), webhook: webhook_secrets, kafka };
+        let secrets = SecretChannels {
+            api_key: reach.api_key.clone(),
+            webhook: webhook_secrets,
+            proxies: reach.proxies.clone(),
+            kafka,
+        };
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let listening = match config.webhook.enabled {
             true => Some(
@@ -216,6 +228,8 @@ impl Daemon {
     /// certificates are wrong everything stays as it was.
     pub fn renew(&self, secrets: &Secrets) -> Result<(), TlsError> {
         self.certificates.as_ref().map_or(Ok(()), Certificates::renew)?;
+        // Before the key, whose change ends the waiting of the legs.
+        self.secrets.proxies.send_replace(secrets.proxies.clone());
         self.secrets.api_key.send_replace(secrets.api_key.clone());
         self.secrets.webhook.send_replace(Arc::from(secrets.webhook.as_slice()));
         self.secrets.kafka.send_if_modified(|used| {

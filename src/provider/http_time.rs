@@ -76,9 +76,7 @@ mod tests {
 
     #[test]
     fn the_date_of_rfc_9110() {
-        for date in
-            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
-        {
+        for date in ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
             assert_eq!(date_ms(date), Some(RFC_9110_MS), "{date}");
         }
         assert_eq!(date_ms("yesterday"), None);

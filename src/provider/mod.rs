@@ -1,8 +1,9 @@
 //! Pepay's contract as Rust types: ids and their order, events, frames, signatures, errors.
 //!
-//! Knows nothing of the relay. Everything here is pure except the REST calls of `rest`. The objects inside of
+//! Knows nothing of the relay. Everything here is pure except the connections of `connect` and the calls of `rest`. The objects inside of
 //! events have no types of their own: [`crate::normalize`] reads them straight into the relay's shape.
 
+pub mod connect;
 mod environment;
 pub mod errors;
 pub mod event;
@@ -18,3 +19,6 @@ pub mod tls;
 
 pub use environment::Environment;
 pub use event_id::{EventId, NotACursor};
+
+/// What the relay calls itself in `User-Agent`.
+pub(crate) const AGENT: &str = concat!("pepay-relay/", env!("CARGO_PKG_VERSION"));

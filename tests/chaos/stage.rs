@@ -81,6 +81,7 @@ impl Stage {
             api_key: provider.api_key.clone().into(),
             webhook: vec![provider.webhook_secret.clone().into()],
             kafka_password: None,
+            proxies: Default::default(),
         };
         let log = dir.join("relay.log");
         let slot = Slot::First;

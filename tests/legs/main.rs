@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod backfill;
+mod dial;
 mod hold;
 mod rest;
 mod webhook;

@@ -160,3 +160,104 @@ async fn a_keyed_write_whose_connection_broke_is_made_again_with_its_key() {
     assert!(asked[0].contains(&format!("idempotency-key: {key}\r\n")), "{}", asked[0]);
     assert!(asked[0].contains("x-api-key: pk_test\r\n") && !asked[0].contains("x-commerce-api-key"), "{}", asked[0]);
 }
+
+#[tokio::test]
+async fn no_encoding_is_asked_for_and_one_that_comes_is_named() {
+    let (rest, asked) = rig("ck_test", &answer("200 OK", "", "{}")).await;
+    soon(rest.events(None, 1)).await.unwrap();
+    assert!(asked.await.unwrap().contains("accept-encoding: identity\r\n"));
+
+    let coded = "content-encoding: br\r\n";
+    let (rest, _asked) = rig("ck_test", &answer("200 OK", coded, "{}")).await;
+    assert_eq!(soon(rest.events(None, 1)).await, Err(RestError::Encoded("br".to_owned())));
+    let (rest, _asked) = rig("ck_test", &answer("200 OK", "content-encoding: Identity\r\n", "{}")).await;
+    assert_eq!(soon(rest.events(None, 1)).await.unwrap(), "{}");
+
+    // Its magic alone, in one byte of UTF-8 and one beyond it.
+    let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_, api_key) = watch::channel(SecretString::from("ck_test"));
+    let base = format!("http://{}", provider.local_addr().unwrap());
+    let rest =
+        Rest::new(&base, Duration::from_secs(5), api_key, &tls::client_config().unwrap(), Arc::default()).unwrap();
+    let serving = async {
+        let (mut socket, _) = provider.accept().await.unwrap();
+        while !matches!(socket.read_u8().await, Ok(b'\n') | Err(_)) {}
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n\x1f\x8b\x08\0").await.unwrap();
+        socket
+    };
+    let (answered, _socket) = tokio::join!(soon(rest.events(None, 1)), serving);
+    assert_eq!(answered, Err(RestError::Encoded("gzip".to_owned())));
+    let error = answered.unwrap_err();
+    assert!(error.to_string().contains("encoded as gzip") && error.remedy().contains("proxy"), "{error}");
+
+    let (rest, _asked) = rig("ck_test", &answer("503 x", "content-encoding: gzip\r\n", "xx")).await;
+    let error = soon(rest.events(None, 1)).await.unwrap_err().to_string();
+    assert_eq!(error, "the provider answered 503: its 2 bytes are gzip, which was not asked for");
+}
+
+#[tokio::test]
+async fn a_retry_after_that_is_a_date_is_measured_by_the_answers_own_clock_and_the_clock_is_learned() {
+    // A year in which our clock is not.
+    let headers = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: Sunday, 06-Nov-94 08:49:40 GMT\r\n";
+    let clock = Arc::new(Clock::default());
+    let (rest, _asked) = clocked("ck_test", &answer("429 x", headers, ""), Arc::clone(&clock)).await;
+    let Err(RestError::Status { retry_after, .. }) = soon(rest.events(None, 1)).await else { panic!("a status") };
+    assert_eq!(retry_after, Some(Duration::from_secs(3)));
+    assert!(clock.provider_ahead_ms() < 0, "an error tells the time as well");
+}
+
+/// A provider that answers the first request of a connection and closes it at the second; how many connections it had.
+async fn closing_at_the_second(rest: impl AsyncFnOnce(Rest)) -> usize {
+    let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_, api_key) = watch::channel(SecretString::from("ck_test"));
+    let base = format!("http://{}", provider.local_addr().unwrap());
+    let made =
+        Rest::new(&base, Duration::from_secs(5), api_key, &tls::client_config().unwrap(), Arc::default()).unwrap();
+    let connections = std::cell::Cell::new(0);
+    let serving = async {
+        loop {
+            let (mut socket, _) = provider.accept().await.unwrap();
+            connections.set(connections.get() + 1);
+            for answered in [true, false] {
+                let mut request = Vec::new();
+                while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                    if socket.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                        break;
+                    }
+                }
+                if answered {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = soon(rest(made)) => {}
+        () = serving => {}
+    }
+    connections.get()
+}
+
+#[tokio::test]
+async fn a_read_is_made_again_at_once_when_the_connection_that_it_reused_had_ended() {
+    let connections = closing_at_the_second(async |rest| {
+        for _ in 0..3 {
+            assert_eq!(rest.events(None, 1).await.unwrap(), "{}");
+        }
+    })
+    .await;
+    assert_eq!(connections, 3);
+}
+
+#[tokio::test]
+async fn a_write_is_not_and_neither_is_a_read_on_a_fresh_connection() {
+    let connections = closing_at_the_second(async |rest| {
+        assert_eq!(rest.events(None, 1).await.unwrap(), "{}");
+        assert!(matches!(rest.mint_ws_token().await, Err(RestError::Unreachable(_))));
+    })
+    .await;
+    assert_eq!(connections, 1);
+    // This provider has one connection to give, and closes it.
+    let (rest, _asked) = rig("ck_test", "").await;
+    assert!(matches!(soon(rest.events(None, 1)).await, Err(RestError::Unreachable(_))));
+}

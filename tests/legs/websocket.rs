@@ -81,7 +81,7 @@ impl Rig {
                 settings,
                 api_key,
                 rest: Arc::new(rest),
-                tls,
+                connector: (&tls).into(),
             },
             hold_max,
             position: position_receiver,

@@ -80,7 +80,12 @@ impl Rig {
         config.webhook.listen = free_address();
         config.admin.listen = free_address();
         let api_key = simulator.api_key().into();
-        let secrets = Secrets { api_key, webhook: vec![simulator.webhook_secret().into()], kafka_password: None };
+        let secrets = Secrets {
+            api_key,
+            webhook: vec![simulator.webhook_secret().into()],
+            kafka_password: None,
+            proxies: Default::default(),
+        };
         Self { simulator: Arc::new(simulator), config, secrets, tuning: Tuning::default() }
     }
 

@@ -39,7 +39,7 @@ use uuid::Uuid;
 /// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
 pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let rest = rest(config, secrets.api_key.clone())?;
+    let rest = rest(config, secrets.api_key.clone(), secrets.proxies.clone())?;
     let id = Uuid::new_v4().to_string();
     let replay = Replay::new(planner_settings(config), id.clone());
     let aside = match arguments.yes {

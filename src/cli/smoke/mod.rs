@@ -101,7 +101,7 @@ async fn walk(
     stage: &mut Stage,
 ) -> Result<(), Exit> {
     let Settings { config, secrets, warnings, .. } = settings;
-    let rest = super::client::rest(config, secrets.api_key.clone())?;
+    let rest = super::client::rest(config, secrets.api_key.clone(), secrets.proxies.clone())?;
     report.tell("key", key(warnings.iter().map(ToString::to_string)))?;
     report.tell("availability", availability(&rest).await)?;
     let named = arguments.customer_id.as_ref().or(config.commerce.customer_id.as_ref());

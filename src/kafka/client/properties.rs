@@ -237,7 +237,12 @@ mod tests {
 
     #[test]
     fn options_of_the_settings_win_over_what_may_be_tuned() {
-        let secrets = Secrets { api_key: SecretString::from("k"), webhook: Vec::new(), kafka_password: None };
+        let secrets = Secrets {
+            api_key: SecretString::from("k"),
+            webhook: Vec::new(),
+            kafka_password: None,
+            proxies: Default::default(),
+        };
         let made = |options: &[(&str, &str)]| {
             let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
             config.kafka.options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -303,7 +308,12 @@ mod tests {
 
     #[test]
     fn an_option_goes_to_the_clients_that_heed_it_and_none_is_warned_of() {
-        let secrets = Secrets { api_key: SecretString::from("k"), webhook: Vec::new(), kafka_password: None };
+        let secrets = Secrets {
+            api_key: SecretString::from("k"),
+            webhook: Vec::new(),
+            kafka_password: None,
+            proxies: Default::default(),
+        };
         let of = |names: &[&'static str]| -> Vec<(&'static str, &'static str)> {
             let value = |name| match name {
                 "compression.codec" | "compression.type" => "lz4",

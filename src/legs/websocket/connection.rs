@@ -336,7 +336,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
     use super::super::Ended;
-    use super::super::dial::Heard;
+    use super::super::dial::{Heard, Pulse};
     use super::super::ending::CLOSE_WAIT;
     use super::*;
     use crate::clock::Clock;
@@ -366,7 +366,7 @@ mod tests {
         let rest = Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket_url = "ws://127.0.0.1:1/".to_owned();
         Websocket {
-            dialer: Dialer { websocket_url, settings, rest: Arc::new(rest), api_key, tls },
+            dialer: Dialer { websocket_url, settings, rest: Arc::new(rest), api_key, connector: (&tls).into() },
             hold_max: Duration::ZERO,
             position: watch::channel(Position::default()).1,
             walks: Walks::default(),
@@ -382,8 +382,8 @@ mod tests {
     async fn lived<P: Future>(peer: impl FnOnce(DuplexStream) -> P) -> (Finished, Duration) {
         let leg = leg();
         let (ours, theirs) = duplex(4096);
-        let heard = Heard::new(ours);
-        let pulse = heard.pulse.clone();
+        let pulse = Pulse::new();
+        let heard = Heard::new(ours, pulse.clone());
         let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
         let started = Instant::now();
         let live = async { (Connection::new(stream, pulse, &leg, 1).live().await, started.elapsed()) };

@@ -3,9 +3,18 @@
 use super::{Dialer, Ended};
 use crate::config::WebsocketAuth;
 use crate::legs::websocket::reconnect::End;
-use crate::provider::rest::{RestError, key_header};
-use crate::provider::{EventId, errors, http_time};
+use crate::provider::connect::{Answered, Link, ask_to_switch};
+use crate::provider::rest::{RestError, key_header, refusal};
+use crate::provider::{AGENT, EventId};
 use crate::text::foreign;
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT,
+};
+use http::response::Parts;
+use http::{Request, StatusCode, Uri};
+use http_body_util::Empty;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use std::io;
@@ -15,22 +24,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::{DATE, RETRY_AFTER, USER_AGENT};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Error};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-/// From the name look-up to the end of the upgrade. Longer than any healthy handshake, and short enough that an
-/// address which swallows packets does not cost more than a long backoff.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// From the upgrade's request to its answer; making the connection has a bound of its own.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// A connection as [`Dialer::dial`] makes it.
-pub(super) type Stream = WebSocketStream<MaybeTlsStream<Heard<TcpStream>>>;
+pub(super) type Stream = WebSocketStream<Link>;
 
 impl Dialer {
     /// Connects and upgrades, asking for what came after `since`. Redirects are not followed: a key would follow.
@@ -46,26 +50,86 @@ impl Dialer {
             None => base,
         };
         let url = addressed(url, &self.settings.types, since, token.as_ref().map(|token| &token.token));
-        let request = request(&url, token.is_none().then_some(&key))?;
-        let (stream, _) = tokio::time::timeout(CONNECT_TIMEOUT, self.upgraded(&url, request))
-            .await
-            .map_err(|_| Ended::new(End::ConnectFailed, "no upgrade in time"))??;
-        let pulse = pulse_of(&stream);
+        let nonce = generate_key();
+        let request = request(&url, &nonce, token.is_none().then_some(&key))?;
+        let pulse = Pulse::new();
+        let (head, link, ahead) = self.switched(&url, request, pulse.clone()).await?;
+        answers(&head, &nonce).map_err(|why| Ended::new(End::ConnectFailed, why))?;
+        let bytes_max = Some(self.settings.frame_bytes_max);
+        let limits = WebSocketConfig::default().max_frame_size(bytes_max).max_message_size(bytes_max);
+        let stream = WebSocketStream::from_partially_read(link, ahead.into(), Role::Client, Some(limits)).await;
         Ok((stream, pulse))
     }
 
-    async fn upgraded(&self, url: &Url, request: Request) -> Result<(Stream, Response), Ended> {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or(443);
-        let socket = TcpStream::connect(format!("{host}:{port}")).await.map_err(|error| failed(&error))?;
-        // A pong must not wait for company; a socket that refuses the option works without it.
-        let _ = socket.set_nodelay(true);
-        let bytes_max = Some(self.settings.frame_bytes_max);
-        let limits = WebSocketConfig::default().max_frame_size(bytes_max).max_message_size(bytes_max);
-        let connector = Connector::Rustls(Arc::clone(&self.tls));
-        client_async_tls_with_config(request, Heard::new(socket), Some(limits), Some(connector))
-            .await
-            .map_err(|error| refused(&error))
+    /// The connection after an answer that switches protocols; any other answer is the end. Either head has the
+    /// provider's time.
+    async fn switched(
+        &self,
+        url: &Url,
+        request: Request<Empty<Bytes>>,
+        pulse: Pulse,
+    ) -> Result<(Parts, Link, Bytes), Ended> {
+        // Its text would hold the query, and with it a token.
+        let uri: Uri = url.origin().ascii_serialization().parse().map_err(|_| no_address())?;
+        let link = self.connector.connect(&uri, |socket| Box::new(Heard::new(socket, pulse))).await;
+        let link = link.map_err(|error| Ended::new(End::ConnectFailed, error.to_string()))?;
+        let answered = timeout(ANSWER_WITHIN, ask_to_switch(link, request)).await;
+        let late = || format!("no answer to the upgrade within {}", humantime::format_duration(ANSWER_WITHIN));
+        let answered = answered.map_err(|_| Ended::new(End::ConnectFailed, late()))?;
+        match answered.map_err(|error| Ended::new(End::ConnectFailed, foreign(&said(&error))))? {
+            Answered::Switched { head, link, ahead } => {
+                self.rest.learn_clock(&head.headers);
+                Ok((head, link, ahead))
+            }
+            Answered::Refused { head, body } => {
+                self.rest.learn_clock(&head.headers);
+                let status = head.status.as_u16();
+                let (error, retry_after) = refusal(&head.headers, &body);
+                Err(Ended::new(End::Http { status, retry_after }, foreign(&format!("HTTP {status}: {error}"))))
+            }
+        }
+    }
+}
+
+/// Whether an answer opens the connection that was asked for (RFC 6455, section 4.1); else why not.
+fn answers(head: &Parts, nonce: &str) -> Result<(), String> {
+    let headers = &head.headers;
+    let accept = derive_accept_key(nonce.as_bytes());
+    let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
+    let accepted = accepts.next().is_some_and(|value| value.as_bytes().trim_ascii() == accept.as_bytes());
+    let what = if head.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(format!("HTTP {} is no upgrade", head.status.as_u16()));
+    } else if !has_token(headers, &UPGRADE, "websocket") {
+        "has no `Upgrade: websocket`"
+    } else if !has_token(headers, &CONNECTION, "upgrade") {
+        "has no `Connection: upgrade`"
+    } else if !accepted || accepts.next().is_some() {
+        "has another Sec-WebSocket-Accept than the key asks for"
+    } else if headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        "names an extension, and none was asked for"
+    } else if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) {
+        "names a subprotocol, and none was asked for"
+    } else {
+        return Ok(());
+    };
+    Err(format!("the answer to the upgrade {what}"))
+}
+
+/// Whether a header that is a list of tokens, over however many lines, has this one, in any case.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case(token))
+}
+
+fn no_address() -> Ended {
+    Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address")
+}
+
+/// An error with what lies beneath it.
+fn said(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("no answer to the upgrade: {error}: {cause}"),
+        None => format!("no answer to the upgrade: {error}"),
     }
 }
 
@@ -103,22 +167,28 @@ fn addressed(mut url: Url, types: &[String], since: Option<EventId>, token: Opti
     url
 }
 
-fn request(url: &Url, key: Option<&SecretString>) -> Result<Request, Ended> {
-    let mut request = url
-        .as_str()
-        .into_client_request()
-        .map_err(|_| Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address"))?;
-    request
-        .headers_mut()
-        .insert(USER_AGENT, HeaderValue::from_static(concat!("pepay-relay/", env!("CARGO_PKG_VERSION"))));
+fn request(url: &Url, nonce: &str, key: Option<&SecretString>) -> Result<Request<Empty<Bytes>>, Ended> {
+    if !matches!(url.scheme(), "ws" | "wss") {
+        return Err(no_address());
+    }
+    let host = url.host_str().ok_or_else(no_address)?;
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let mut request = Request::builder()
+        .uri(format!("{}?{}", url.path(), url.query().unwrap_or_default()))
+        .header(HOST, host)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_KEY, nonce)
+        .header(USER_AGENT, AGENT);
     if let Some(key) = key {
         let mut value = HeaderValue::from_str(key.expose_secret()).map_err(|_| {
             Ended::new(End::Http { status: 401, retry_after: None }, RestError::KeyNotAHeader.to_string())
         })?;
         value.set_sensitive(true);
-        request.headers_mut().insert(key_header(key.expose_secret()), value);
+        request = request.header(key_header(key.expose_secret()), value);
     }
-    Ok(request)
+    request.body(Empty::new()).map_err(|_| no_address())
 }
 
 fn without_token(error: RestError) -> Ended {
@@ -127,38 +197,7 @@ fn without_token(error: RestError) -> Ended {
         RestError::KeyNotAHeader => End::Http { status: 401, retry_after: None },
         _ => End::ConnectFailed,
     };
-    Ended::new(end, foreign(&format!("no ws_token: {error}")))
-}
-
-fn failed(error: &io::Error) -> Ended {
-    Ended::new(End::ConnectFailed, foreign(&error.to_string()))
-}
-
-fn refused(error: &Error) -> Ended {
-    match error {
-        Error::Http(response) => {
-            let status = response.status().as_u16();
-            let said = errors::parse(response.body().as_deref().unwrap_or_default());
-            let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-            let date = response.headers().get(DATE).and_then(|value| value.to_str().ok());
-            let asked = header.and_then(|value| http_time::retry_after(value, date));
-            let retry_after = asked.or(said.retry_after_hint);
-            Ended::new(End::Http { status, retry_after }, foreign(&format!("HTTP {status}: {said}")))
-        }
-        // Its text would hold the address, and with it a token.
-        Error::Url(_) => Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address"),
-        tungstenite::Error::Io(error) => failed(error),
-        other => Ended::new(End::ConnectFailed, foreign(&other.to_string())),
-    }
-}
-
-fn pulse_of(stream: &Stream) -> Pulse {
-    match stream.get_ref() {
-        MaybeTlsStream::Plain(socket) => socket.pulse.clone(),
-        MaybeTlsStream::Rustls(tls) => tls.get_ref().0.pulse.clone(),
-        // The enum is open, and this build has only the two above; a new pulse starts from now.
-        _ => Pulse::new(),
-    }
+    Ended::new(end, format!("no ws_token: {error}"))
 }
 
 /// When bytes were last heard, whatever they were: a large frame on a slow line is life as well.
@@ -189,12 +228,12 @@ impl Pulse {
 #[derive(Debug)]
 pub(super) struct Heard<S> {
     inner: S,
-    pub(super) pulse: Pulse,
+    pulse: Pulse,
 }
 
 impl<S> Heard<S> {
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, pulse: Pulse::new() }
+    pub(super) fn new(inner: S, pulse: Pulse) -> Self {
+        Self { inner, pulse }
     }
 }
 
@@ -263,16 +302,16 @@ mod tests {
         const API_KEY: &str = "x-commerce-api-key";
         let url = Url::parse(STREAM).unwrap();
         let key = SecretString::from("ck_test");
-        let with_key = request(&url, Some(&key)).unwrap();
+        let with_key = request(&url, "nonce", Some(&key)).unwrap();
         assert_eq!(with_key.headers().values().filter(|value| *value == "ck_test").count(), 1);
         assert_eq!(with_key.headers()[API_KEY], "ck_test");
         assert!(with_key.headers()[API_KEY].is_sensitive());
-        assert!(!request(&url, None).unwrap().headers().contains_key(API_KEY));
+        assert!(!request(&url, "nonce", None).unwrap().headers().contains_key(API_KEY));
     }
 
     #[test]
     fn a_key_that_no_header_can_carry_is_a_refusal() {
-        let ended = request(&Url::parse(STREAM).unwrap(), Some(&"ck\n".into())).unwrap_err();
+        let ended = request(&Url::parse(STREAM).unwrap(), "nonce", Some(&"ck\n".into())).unwrap_err();
         assert_eq!(ended.end, End::Http { status: 401, retry_after: None });
     }
 }

@@ -15,6 +15,7 @@ use crate::clock::{Clock, millis, now_ms};
 use crate::config::{self, WebsocketAuth};
 use crate::labels::{Cause, Leg};
 use crate::provider::EventId;
+use crate::provider::connect::Connector;
 use crate::provider::rest::Rest;
 use crate::telemetry::{Health, LegState, Metrics};
 use connection::Connection;
@@ -61,8 +62,8 @@ pub struct Dialer {
     pub api_key: watch::Receiver<SecretString>,
     /// Mints tokens when `websocket.auth` is `token`.
     pub rest: Arc<Rest>,
-    /// For `wss`.
-    pub tls: Arc<rustls::ClientConfig>,
+    /// Makes the connection, as it does for REST.
+    pub connector: Connector,
 }
 
 /// A connection's end, and what is known about it for the log.

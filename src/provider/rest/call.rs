@@ -3,15 +3,23 @@
 use super::retry::{self, Failure};
 use super::{Rest, RestError, key_header};
 use crate::clock::millis;
-use crate::provider::{errors, http_time};
+use crate::provider::connect::{ConnectError, Uses};
+use crate::provider::errors::ApiError;
+use crate::provider::{AGENT, errors, http_time};
 use crate::text::foreign;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Url};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::client::legacy;
+use reqwest::Url;
 use secrecy::ExposeSecret;
 use std::fmt;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// The largest answer that is read, unless [`Rest::with_body_bytes_max`] says more: a page of 100 events of 160 kB,
@@ -130,26 +138,27 @@ impl Rest {
         }
     }
 
+    /// One attempt, within the time that it may take.
     async fn attempt(&self, call: &Call<'_>, url: &Url) -> Result<Bytes, (Failure, RestError)> {
+        let answered = tokio::time::timeout(self.timeout, self.exchange(call, url)).await;
+        answered.unwrap_or(Err((Failure::Final, RestError::TimedOut)))
+    }
+
+    async fn exchange(&self, call: &Call<'_>, url: &Url) -> Result<Bytes, (Failure, RestError)> {
         let started = Instant::now();
-        let mut request = self.http.request(call.method.clone(), url.clone()).query(&call.query);
-        {
-            let api_key = self.api_key.borrow();
-            let api_key = api_key.expose_secret();
-            let value = HeaderValue::from_str(api_key).map_err(|_| (Failure::Final, RestError::KeyNotAHeader));
-            let mut value = value?;
-            value.set_sensitive(true);
-            request = request.header(key_header(api_key), value);
+        let sent = match self.http.request(self.request(call, url)?).await {
+            // The provider closed a connection that had idled, just as it was used again: nobody's fault.
+            Err(error) if call.repeatable && was_used_before(&error) => {
+                tracing::debug!(path = url.path(), error = reasons(&error), "a connection had ended; asked again");
+                self.http.request(self.request(call, url)?).await
+            }
+            sent => sent,
+        };
+        let (head, body) = sent.map_err(|error| broken(&error))?.into_parts();
+        if let Some(uses) = head.extensions.get::<Uses>() {
+            uses.add();
         }
-        if let Some(key) = &call.key {
-            request = request.header("idempotency-key", key.to_string());
-        }
-        if let Some(json) = &call.json {
-            request = request.json(json);
-        }
-        let mut response = request.send().await.map_err(broken)?;
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
+        let (status, headers) = (head.status, head.headers);
         let request_id = text_of(&headers, "x-request-id").or_else(|| text_of(&headers, "request-id"));
         tracing::debug!(
             method = %call.method,
@@ -161,52 +170,121 @@ impl Rest {
         );
         self.learn_clock(&headers);
         if status.is_success() {
-            return bounded(&mut response, self.body_bytes_max).await;
+            let body = bounded(body, self.body_bytes_max).await?;
+            return match encoding(&headers, &body) {
+                Some(encoding) => Err((Failure::Final, RestError::Encoded(encoding))),
+                None => Ok(body),
+            };
         }
         // What follows an error status is a help for people; that it is unreadable changes nothing.
-        let body = bounded(&mut response, ERROR_BYTES_MAX).await.unwrap_or_default();
-        let error = errors::parse(&body);
-        let asked = text_of(&headers, RETRY_AFTER.as_str())
-            .and_then(|value| http_time::retry_after(&value, text_of(&headers, DATE.as_str()).as_deref()));
-        let retry_after = asked.or(error.retry_after_hint);
+        let body = bounded(body, ERROR_BYTES_MAX).await.unwrap_or_default();
+        let (error, retry_after) = refusal(&headers, &body);
         let status = status.as_u16();
         Err((Failure::Answered { status, retry_after }, RestError::Status { status, error, retry_after, request_id }))
     }
 
-    fn learn_clock(&self, headers: &HeaderMap) {
+    fn request(&self, call: &Call<'_>, url: &Url) -> Result<Request<Full<Bytes>>, (Failure, RestError)> {
+        let setup = |error: &dyn std::error::Error| (Failure::Final, RestError::Setup(reasons(error)));
+        let mut url = url.clone();
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&call.query);
+        }
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(url.as_str())
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, "*/*")
+            // Nothing here reads another one, and a server may choose one unless it is said (RFC 9110, 12.5.3).
+            .header(ACCEPT_ENCODING, "identity");
+        {
+            let api_key = self.api_key.borrow();
+            let api_key = api_key.expose_secret();
+            let value = HeaderValue::from_str(api_key).map_err(|_| (Failure::Final, RestError::KeyNotAHeader));
+            let mut value = value?;
+            value.set_sensitive(true);
+            request = request.header(key_header(api_key), value);
+        }
+        if let Some(key) = &call.key {
+            request = request.header("idempotency-key", key.to_string());
+        }
+        let body = match &call.json {
+            Some(json) => {
+                request = request.header(CONTENT_TYPE, "application/json");
+                Bytes::from(json.to_string())
+            }
+            None => Bytes::new(),
+        };
+        request.body(Full::new(body)).map_err(|error| setup(&error))
+    }
+
+    /// Takes the provider's time from the head of any of its answers.
+    pub(crate) fn learn_clock(&self, headers: &HeaderMap) {
         if let Some(theirs) = text_of(headers, DATE.as_str()).and_then(|value| http_time::date_ms(&value)) {
             self.clock.learn(theirs);
         }
     }
 }
 
-async fn bounded(response: &mut reqwest::Response, max: usize) -> Result<Bytes, (Failure, RestError)> {
+/// What an answer that is no success says about itself: the reason, and how long to stay away.
+pub(crate) fn refusal(headers: &HeaderMap, body: &[u8]) -> (ApiError, Option<Duration>) {
+    let mut error = errors::parse(body);
+    if let Some(encoding) = encoding(headers, body) {
+        error.message = format!("its {} bytes are {encoding}, which was not asked for", body.len());
+    }
+    let date = text_of(headers, DATE.as_str());
+    let asked = text_of(headers, RETRY_AFTER.as_str());
+    let asked = asked.and_then(|value| http_time::retry_after(&value, date.as_deref()));
+    let retry_after = asked.or(error.retry_after_hint);
+    (error, retry_after)
+}
+
+/// The encoding of a body that is not read as it is, by its header or by its first bytes (gzip: RFC 1952, 2.3.1).
+fn encoding(headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    let named = text_of(headers, CONTENT_ENCODING.as_str()).filter(|name| {
+        let name = name.trim();
+        !name.is_empty() && !name.eq_ignore_ascii_case("identity")
+    });
+    named.or_else(|| body.starts_with(&[0x1f, 0x8b]).then(|| "gzip".to_owned()))
+}
+
+async fn bounded(mut body: Incoming, max: usize) -> Result<Bytes, (Failure, RestError)> {
     let too_large = || (Failure::Final, RestError::TooLarge(max));
-    let claimed = response.content_length().unwrap_or(0);
-    if claimed > max as u64 {
+    if body.size_hint().lower() > max as u64 {
         return Err(too_large());
     }
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        if body.len() + chunk.len() > max {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| (Failure::Broke, RestError::Unreachable(reasons(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if all.len() + data.len() > max {
             return Err(too_large());
         }
-        body.extend_from_slice(&chunk);
+        all.extend_from_slice(&data);
     }
-    Ok(body.freeze())
+    Ok(all.freeze())
 }
 
-/// A time-out took all the time there was, and who cannot be reached now will not be in a second: only a connection
-/// that stood and broke is worth another.
-fn broken(error: reqwest::Error) -> (Failure, RestError) {
-    if error.is_timeout() {
-        return (Failure::Final, RestError::TimedOut);
+/// Whether a request went out on a connection that had answered others, and came back without an answer.
+fn was_used_before(error: &legacy::Error) -> bool {
+    let mut extensions = http::Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut extensions);
     }
-    let failure = if error.is_connect() || error.is_builder() { Failure::Final } else { Failure::Broke };
-    (failure, RestError::Unreachable(reasons(&error.without_url())))
+    extensions.get::<Uses>().is_some_and(Uses::any)
 }
 
-/// An error and what lies beneath it, in one line and without the URL, whose query may hold what is not to be read.
+/// The peer that cannot be reached now will not be in a second: only a connection that was made and broke is worth
+/// another attempt.
+fn broken(error: &legacy::Error) -> (Failure, RestError) {
+    let connect = std::error::Error::source(error).and_then(|error| error.downcast_ref::<ConnectError>());
+    match connect {
+        Some(connect) => (Failure::Final, RestError::Unreachable(connect.to_string())),
+        None if error.is_connect() => (Failure::Final, RestError::Unreachable(reasons(error))),
+        None => (Failure::Broke, RestError::Unreachable(reasons(error))),
+    }
+}
+
+/// An error and what lies beneath it, in one line.
 pub(super) fn reasons(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(error.source(), |error| error.source());
     foreign(&chain.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))).to_string()

@@ -41,6 +41,9 @@ pub enum RestError {
     /// The answer is not what the call documents.
     #[error("the provider's answer could not be read: {0}")]
     Malformed(String),
+    /// The answer is compressed (or encoded otherwise) although `identity` alone was asked for.
+    #[error("the provider's answer is encoded as {0}, which was not asked for")]
+    Encoded(String),
     /// A list that did not end within this many pages.
     #[error("the provider's list did not end within {0} pages")]
     Endless(usize),
@@ -76,6 +79,7 @@ impl RestError {
             Self::Status { status, error, retry_after, .. } => remedy_of(*status, error, *retry_after),
             Self::TooLarge(_) => "ask for a smaller page with --limit".to_owned(),
             Self::Malformed(_) => "check that provider.api_url is the provider's and not a proxy's".to_owned(),
+            Self::Encoded(_) => "see that a proxy on the way leaves answers as they are".to_owned(),
             Self::Endless(_) => "narrow the list with filters".to_owned(),
         }
     }
@@ -176,6 +180,7 @@ mod tests {
             RestError::TimedOut,
             RestError::TooLarge(1),
             RestError::Malformed(String::new()),
+            RestError::Encoded(String::new()),
             RestError::Endless(1),
             answered(302, b"", None),
             answered(418, b"", None),

@@ -17,6 +17,7 @@ mod retry;
 mod service;
 
 pub use answer::{Answer, Moment, Spelled};
+pub(crate) use call::refusal;
 pub use call::{BODY_BYTES_MAX, IdempotencyKey, NotAKey};
 pub use checkout::{
     Address, AddressAnswer, Customer, Estimate, Fees, InvalidItem, InvoiceAnswer, Item, Pricing, ShippingOption,
@@ -31,10 +32,14 @@ pub use orders::{
 pub use payments::{BULK_MAX, BulkStatus, Invoice, InvoiceStatus, PaymentDetails, PaymentStatus};
 pub use service::{CommerceStatus, Offer, Product, WsToken};
 
+use super::connect::Connector;
 use crate::clock::Clock;
 use crate::loopback::is_loopback;
-use call::reasons;
-use reqwest::{Client, Url, redirect};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use reqwest::Url;
 use secrecy::SecretString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +51,9 @@ pub const API_KEY: &str = "x-commerce-api-key";
 /// Header of a merchant key (`api-spec/authentication`), and the newer spelling for keys of commerce scope.
 const MERCHANT_KEY: &str = "x-api-key";
 
+/// How long a connection that is not used is kept.
+const IDLE_MAX: Duration = Duration::from_secs(90);
+
 /// The one header that a key goes into; the provider wants never both (`sdk/configure`).
 ///
 /// A merchant's key (`pk_…`, `sk_…`) is documented for `x-api-key` alone; every other one is a commerce key.
@@ -56,8 +64,9 @@ pub fn key_header(key: &str) -> &'static str {
 /// The provider's REST interface.
 #[derive(Debug)]
 pub struct Rest {
-    http: Client,
+    http: Client<Connector, Full<Bytes>>,
     base: Url,
+    timeout: Duration,
     api_key: watch::Receiver<SecretString>,
     clock: Arc<Clock>,
     body_bytes_max: usize,
@@ -67,8 +76,8 @@ pub struct Rest {
 impl Rest {
     /// A client of `base` (scheme, host, and a path if the provider stands behind one).
     ///
-    /// `timeout` bounds each attempt, from the name look-up to the last byte. Proxies of the environment are not
-    /// used: the WebSocket could not follow, and half a relay behind a proxy helps nobody.
+    /// `timeout` bounds each attempt, from the name look-up to the last byte. The connections are `connector`'s, as the
+    /// WebSocket's are: either both reach the provider or none.
     ///
     /// # Errors
     ///
@@ -77,7 +86,7 @@ impl Rest {
         base: &str,
         timeout: Duration,
         api_key: watch::Receiver<SecretString>,
-        tls: &rustls::ClientConfig,
+        connector: impl Into<Connector>,
         clock: Arc<Clock>,
     ) -> Result<Self, RestError> {
         let base = Url::parse(base).map_err(|error| RestError::Setup(error.to_string()))?;
@@ -87,15 +96,11 @@ impl Rest {
         if base.scheme() != "https" && !base.host_str().is_some_and(is_loopback) {
             return Err(RestError::Setup("provider.api_url would send the API key in clear".to_owned()));
         }
-        let http = Client::builder()
-            .tls_backend_preconfigured(tls.clone())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .timeout(timeout)
-            .user_agent(concat!("pepay-relay/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| RestError::Setup(reasons(&error)))?;
-        Ok(Self { http, base, api_key, clock, body_bytes_max: BODY_BYTES_MAX, attempts_max: 1 })
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .build(connector.into());
+        Ok(Self { http, base, timeout, api_key, clock, body_bytes_max: BODY_BYTES_MAX, attempts_max: 1 })
     }
 
     /// Reads larger answers, if `bytes` is more than [`BODY_BYTES_MAX`].
