@@ -19,7 +19,7 @@ use crate::kafka::{Broker, Publisher, PublisherSetup, Stop};
 use crate::labels::{Leg, Outcome};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
-use crate::legs::websocket::{Dialer, Websocket};
+use crate::legs::websocket::{Dialer, Kinds, Websocket};
 use crate::legs::{Intake, IntakeReceiver};
 use crate::legs::{Note, Position, Walks};
 use crate::normalize;
@@ -399,6 +399,7 @@ impl Shared {
         let websocket = Websocket {
             dialer: self.reach.dialer(config),
             hold_max: config.backfill.hold_max,
+            kinds: Kinds::default(),
             position: self.position.subscribe(),
             walks,
             clock: Arc::clone(&self.reach.clock),

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Longest control type, error code or error message kept, in characters; enough for a log line.
 const TEXT_CHARS_MAX: usize = 200;
 
+/// Longest kind of an unknown frame kept, in characters.
+const KIND_CHARS_MAX: usize = 40;
+
 /// Control types that tell of a complete replay; every other type may tell of a hole.
 const HARMLESS: [&str; 2] = ["replay_started", "replay_completed"];
 
@@ -25,7 +28,10 @@ pub enum Frame {
     Control(Control),
     /// Terminal: the provider closes the connection after it.
     Error(StreamError),
-    /// Undecodable, or of an `object` that we don't know.
+    /// Something that does not claim to be an event, a heartbeat for example: its `object`, or else its `type`, shortened.
+    /// "Ignore an unknown `object`" (`sdk/merchants/websockets`).
+    Unknown(String),
+    /// Undecodable, or of no `object`.
     Other,
 }
 
@@ -55,15 +61,20 @@ pub fn classify(text: &str) -> Frame {
     if json::first_member(text, "object") == Some("\"event\"") {
         return Frame::Event;
     }
-    let object = match json::members(text, &["object"]) {
-        Ok(Some([Some(object)])) => json::string(object),
-        _ => None,
+    let Ok(Some([object, kind, id, data])) = json::members(text, &["object", "type", "id", "data"]) else {
+        return Frame::Other;
     };
-    match object.as_deref() {
+    match object.and_then(json::string).as_deref() {
         Some("event") => Frame::Event,
         Some("ws_control") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Control(control(&frame))),
         Some("ws_error") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Error(error(&frame))),
-        _ => Frame::Other,
+        Some(other) => Frame::Unknown(clip(other, KIND_CHARS_MAX)),
+        // An event that lacks its `object` still has an id, or what it is about.
+        None if object.is_none() && id.is_none() && data.is_none() => match kind.and_then(json::string) {
+            Some(kind) => Frame::Unknown(clip(&kind, KIND_CHARS_MAX)),
+            None => Frame::Other,
+        },
+        None => Frame::Other,
     }
 }
 
@@ -108,10 +119,25 @@ mod tests {
     fn frames_are_told_apart_by_object() {
         assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
         assert_eq!(classify(r#"{"data":{"object":"ws_error"},"object":"event","data":"#), Frame::Event, "judged later");
-        for other in
-            ["", "{", "[]", "5", "{}", r#"{"object":"ws_future"}"#, r#"{"object":5}"#, r#"{"object":"ws_error""#]
-        {
+        for other in [
+            "",
+            "{",
+            "[]",
+            "5",
+            "{}",
+            "ping",
+            r#"{"object":5}"#,
+            r#"{"object":"ws_error""#,
+            r#"{"type":"t","data":{}}"#,
+        ] {
             assert_eq!(classify(other), Frame::Other, "{other}");
+        }
+        for (text, kind) in [
+            (r#"{"object":"ws_heartbeat","seq":7}"#, "ws_heartbeat"),
+            (r#"{"object":"commerce_order","id":"o1","type":"x"}"#, "commerce_order"),
+            (r#"{"type":"heartbeat","ts":1768480000}"#, "heartbeat"),
+        ] {
+            assert_eq!(classify(text), Frame::Unknown(kind.to_owned()), "{text}");
         }
         let twice = r#"{"object":"event","object":"ws_control"}"#;
         let refused = decode(twice.as_bytes()).map(drop).map_err(|error| error.reason);

@@ -65,6 +65,11 @@ pub(crate) fn string(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|Text(text)| text)
 }
 
+/// Whether all of `bytes` is one JSON value.
+pub(crate) fn is_well_formed(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
+}
+
 /// Whether arrays and objects nest deeper than [`DEPTH_MAX`].
 pub(crate) fn too_deep(text: &str) -> bool {
     // Few messages hold so many opening brackets, which differ in one bit, that their depth must be counted. Counts

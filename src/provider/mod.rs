@@ -15,6 +15,7 @@ pub mod order_list;
 pub mod page;
 pub mod rest;
 pub mod signature;
+mod slices;
 pub mod tls;
 
 pub use environment::Environment;

@@ -4,6 +4,9 @@
 //! the batch fails. Marking an id as seen on arrival would turn one failed publish into a lost event, because the
 //! provider's retry would be taken for a duplicate.
 //!
+//! A dead letter is claimed apart from the event of its id: a defective copy that came first does not spend the id, and
+//! a whole one that comes later is published.
+//!
 //! Guarantee: a settled id is known for at least `window` after its commit, and as long as a walk will bring it again,
 //! unless `ids_max` ids came in that time; then the least recently seen goes, and is counted.
 
@@ -58,9 +61,19 @@ impl Window {
         self.claim_key(self.key(id), now_ms)
     }
 
+    /// Claims the dead letter of an event id, or of the digest of bytes without one.
+    pub fn claim_dead_letter(&mut self, id: &[u8], now_ms: i64) -> Claim {
+        self.claim_key(self.dead_letter_key(id), now_ms)
+    }
+
     /// What stands for an id in this window.
     pub(super) fn key(&self, id: &[u8]) -> Key {
         self.keyed.hash(id)
+    }
+
+    /// What stands for its dead letter: another key, as unlikely to be that of any id as two ids are to share one.
+    pub(super) fn dead_letter_key(&self, id: &[u8]) -> Key {
+        self.keyed.hash(id).map(|word| !word)
     }
 
     fn claim_key(&mut self, key: Key, now_ms: i64) -> Claim {
@@ -90,6 +103,11 @@ impl Window {
     /// An id that was read back from Kafka, committed at `at_ms`; to be called in order of time.
     pub fn remember(&mut self, id: &[u8], at_ms: i64) {
         self.remember_key(self.key(id), at_ms);
+    }
+
+    /// The same for the dead letter of an id, or of the digest of bytes without one.
+    pub fn remember_dead_letter(&mut self, id: &[u8], at_ms: i64) {
+        self.remember_key(self.dead_letter_key(id), at_ms);
     }
 
     /// The same for what stands for the id.
@@ -183,6 +201,19 @@ mod tests {
         window.release(ticket);
         assert!(is_new(&mut window, "a", 1));
         assert_eq!(window.len(), 1);
+    }
+
+    #[test]
+    fn a_dead_letter_does_not_spend_the_id() {
+        let mut window = window(10);
+        let Claim::New(ticket) = window.claim_dead_letter(b"a", 0) else { unreachable!() };
+        assert_eq!(window.claim_dead_letter(b"a", 0), Claim::InFlight);
+        window.settle(ticket, 1);
+        assert_eq!(window.claim_dead_letter(b"a", 2), Claim::Settled);
+        publish(&mut window, "a", 3);
+        window.remember_dead_letter(b"b", 4);
+        assert_eq!(window.claim_dead_letter(b"b", 5), Claim::Settled);
+        assert!(is_new(&mut window, "b", 5));
     }
 
     #[test]

@@ -115,8 +115,11 @@ impl Start {
         if replay {
             return;
         }
-        // A dead letter is no version of anything; its id may be any number that its sender chose.
-        let counts = |version: &Version| !stale && topic != Topic::DeadLetter && version.ms <= self.horizon_ms;
+        if topic == Topic::DeadLetter {
+            // It is no version of anything, its id may be any number that its sender chose, and it does not spend that id.
+            return self.builder.note_dead_letter(id, published_at_ms);
+        }
+        let counts = |version: &Version| !stale && version.ms <= self.horizon_ms;
         let newest = version.filter(counts).map(|version| (topic as u8, key, version));
         self.builder.note(id, published_at_ms, newest);
     }
@@ -225,7 +228,11 @@ mod tests {
         let near = entry(Topic::DeadLetter, "evt_1699999999000-0", NOW_MS - 1000);
         let mut started = begun_with(NOW, &[near]);
         assert!(is_newest(&mut started, "new", NOW_MS - 2000));
-        assert_eq!(started.window.claim(b"evt_1699999999000-0", NOW_MS), Claim::Settled, "but its id is known");
+        assert_eq!(started.window.claim_dead_letter(b"evt_1699999999000-0", NOW_MS), Claim::Settled, "but it is known");
+        assert!(
+            matches!(started.window.claim(b"evt_1699999999000-0", NOW_MS), Claim::New(_)),
+            "and its id is not spent"
+        );
     }
 
     #[test]

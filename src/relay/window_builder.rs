@@ -43,7 +43,17 @@ impl WindowBuilder {
     pub fn note(&mut self, id: &[u8], at_ms: i64, newest: Option<(u8, &[u8], Version)>) {
         let id = self.window.key(id);
         let newest = newest.map(|(topic, key, version)| (self.versions.key(topic, key), version));
-        self.notes.push(Seen { at_ms, id, newest });
+        self.push(Seen { at_ms, id, newest });
+    }
+
+    /// Notes the dead letter of an id, or of the digest of bytes without one, that was committed at `at_ms`.
+    pub fn note_dead_letter(&mut self, id: &[u8], at_ms: i64) {
+        let id = self.window.dead_letter_key(id);
+        self.push(Seen { at_ms, id, newest: None });
+    }
+
+    fn push(&mut self, seen: Seen) {
+        self.notes.push(seen);
         if self.notes.len() > self.ids_max.saturating_mul(NOTED_MAX) {
             self.thin();
         }
@@ -124,6 +134,15 @@ mod tests {
             }
             assert!(versions.advance(0, b"new", v(count), count).is_some());
         }
+    }
+
+    #[test]
+    fn a_dead_letter_is_read_back_as_one_and_not_as_its_event() {
+        let mut memory = memory(3);
+        memory.note_dead_letter(&7_i64.to_le_bytes(), 10);
+        let (mut window, _, _) = memory.finish();
+        assert_eq!(window.claim_dead_letter(&7_i64.to_le_bytes(), 500), Claim::Settled);
+        assert!(!is_known(&mut window, 7));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub struct Metrics {
     publish_duration: [Histogram; Leg::ALL.len()],
     leg_connected: [Gauge; Leg::ALL.len()],
     reconnects: [Counter; Cause::ALL.len()],
+    walk_pages: Counter,
     webhook_responses: [Counter; WebhookCode::ALL.len()],
     certificate_expires: Gauge,
     records: [Counter; Topic::ALL.len()],
@@ -139,6 +140,7 @@ impl Metrics {
             publish_duration: of.each("publish_duration_seconds", "From arrival to commit", legs, histogram),
             leg_connected: of.each("leg_connected", "1 while the leg has its connection or listener", legs, gauge),
             reconnects: of.each("reconnects", "WebSocket connections that ended, by cause", causes, counter),
+            walk_pages: of.one("walk_pages", "Pages of the event log that walks asked for"),
             webhook_responses: of.each("webhook_responses", "Answers to webhooks, by HTTP status", codes, counter),
             certificate_expires: of.one(
                 "webhook_certificate_expires_timestamp_seconds",
@@ -218,6 +220,16 @@ impl Metrics {
     /// How many connections of the WebSocket leg ended for `cause`.
     pub fn reconnects(&self, cause: Cause) -> u64 {
         self.reconnects[cause as usize].get()
+    }
+
+    /// A walk asked for a page of the event log, whatever the answer was.
+    pub fn walk_page(&self) {
+        self.walk_pages.inc();
+    }
+
+    /// How many pages of the event log walks asked for.
+    pub fn walk_pages(&self) -> u64 {
+        self.walk_pages.get()
     }
 
     /// A webhook was answered with this HTTP status.

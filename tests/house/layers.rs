@@ -47,7 +47,7 @@ const MAY_KNOW: [(&str, &[&str]); 17] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 39] = [
+const PURE: [&str; 40] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -58,7 +58,7 @@ const PURE: [&str; 39] = [
     "src/relay/progress.rs",
     "src/legs/backfill/reconcile.rs",
     "src/legs/websocket/reconnect.rs",
-    "src/legs/backfill/walk.rs",
+    "src/legs/backfill/walk/",
     "src/legs/webhook/admission.rs",
     "src/normalize/",
     "src/provider/errors.rs",
@@ -73,6 +73,7 @@ const PURE: [&str; 39] = [
     "src/provider/rest/order.rs",
     "src/provider/rest/retry.rs",
     "src/provider/signature.rs",
+    "src/provider/slices.rs",
     "src/relay/planner/",
     "src/relay/pipeline/",
     "src/relay/lru.rs",

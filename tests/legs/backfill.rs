@@ -78,10 +78,14 @@ impl Rig {
 
     /// Answers the next request, which must be this one.
     async fn answer(&self, target: &str, answer: &str) {
+        self.answer_bytes(target, answer.as_bytes()).await;
+    }
+
+    async fn answer_bytes(&self, target: &str, answer: &[u8]) {
         let mut asked = self.asked().await;
         assert_eq!(asked.target, target);
         // A client that has read enough may have gone.
-        let _ = asked.socket.write_all(answer.as_bytes()).await;
+        let _ = asked.socket.write_all(answer).await;
     }
 
     /// These events arrive next.
@@ -141,8 +145,11 @@ fn page(ids: &[&str], has_more: bool) -> String {
 async fn down_to_the_mark_and_then_out_oldest_first() {
     let mut rig = Rig::start().await;
     rig.answer("limit=100", &page(&["evt_9000-1", "evt_9000-0"], true)).await;
+    // One old id does not end the walk, and is no cursor.
     rig.answer("limit=100&starting_after=evt_9000-0", &page(&["evt_5000-0", "evt_3000-0", "evt_2999-9"], true)).await;
+    rig.answer("limit=100&starting_after=evt_3000-0", &page(&["evt_2999-9", "evt_2999-8"], true)).await;
     rig.walked(&["evt_3000-0", "evt_5000-0", "evt_9000-0", "evt_9000-1"]).await;
+    assert_eq!(rig.metrics.walk_pages(), 3);
     rig.finish().await;
 }
 
@@ -224,7 +231,7 @@ async fn a_retry_after_is_waited_for() {
     rig.answer("limit=100", &says("429 Too Many Requests", "retry-after: 2\r\n", "{}")).await;
     let began = Instant::now();
     rig.until(LegState::BackingOff).await;
-    rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], true)).await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], false)).await;
     // Without it the wait is at most a second.
     assert!(began.elapsed() > Duration::from_millis(1_900), "{:?}", began.elapsed());
     rig.walked(&["evt_9000-0"]).await;
@@ -237,19 +244,21 @@ async fn a_page_is_asked_for_until_it_is_there() {
     rig.answer("limit=100", &says("503 Service Unavailable", "", "<html>")).await;
     rig.until(LegState::BackingOff).await;
     rig.answer("limit=100", &says("200 OK", "", "[]")).await;
-    rig.answer("limit=100", &page(&["evt_1-0"], true)).await;
+    rig.answer("limit=100", &page(&["evt_1-0", "evt_0-0"], true)).await;
     rig.walked(&[]).await;
     rig.finish().await;
 }
 
 #[tokio::test]
-async fn a_cursor_that_the_provider_has_lost_begins_the_walk_anew() {
+async fn a_cursor_that_the_provider_has_lost_breaks_the_walk_which_hands_on_what_it_found() {
     for status in ["400 Bad Request", "404 Not Found", "410 Gone", "422 Unprocessable Entity"] {
         let mut rig = Rig::start().await;
         rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
         let lost = says(status, "", include_str!("../fixtures/errors/404.not-found.json"));
         rig.answer("limit=100&starting_after=evt_9000-0", &lost).await;
-        rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], true)).await;
+        rig.arrived(&["evt_9000-0"]).await;
+        rig.until(LegState::BackingOff).await;
+        rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], false)).await;
         rig.walked(&["evt_9000-0"]).await;
         rig.finish().await;
     }
@@ -267,9 +276,10 @@ async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_an
     };
     let mut rig = Rig::start().await;
     let (upper, lower) = ("limit=100", "limit=100&starting_after=evt_9000-0");
-    for again in [wide(&["evt_8000-0"], true), wide(&["evt_8000-0", "evt_7000-0", "evt_1-0"], true)] {
+    for again in [wide(&["evt_8000-0"], true), wide(&["evt_8000-0", "evt_7000-0"], true)] {
         rig.answer(upper, &wide(&["evt_9000-0"], true)).await;
-        rig.answer(lower, &wide(&["evt_8000-0", "evt_7000-0", "evt_1-0"], true)).await;
+        rig.answer(lower, &wide(&["evt_8000-0", "evt_7000-0"], true)).await;
+        rig.answer("limit=100&starting_after=evt_7000-0", &page(&["evt_1-0", "evt_0-0"], true)).await;
         rig.answer(lower, &again).await;
     }
     rig.walked(&["evt_7000-0", "evt_8000-0", "evt_9000-0"]).await;
@@ -284,7 +294,101 @@ async fn a_page_that_is_too_large_is_asked_for_in_halves() {
     rig.answer("limit=50", huge).await;
     rig.answer("limit=25", &page(&["evt_9000-0"], true)).await;
     // The next page is tried whole again.
-    rig.answer("limit=100&starting_after=evt_9000-0", &page(&["evt_1-0"], true)).await;
+    rig.answer("limit=100&starting_after=evt_9000-0", &page(&["evt_1-0"], false)).await;
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+/// A body of these bytes.
+fn body(bytes: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len());
+    [head.as_bytes(), bytes].concat()
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_json_is_a_delivery_of_its_own_and_the_others_arrive() {
+    for poison in [
+        &b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"title\":\"\xff\"}"[..],
+        b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"title\":\"a\nb\"}",
+        b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"price\":NaN}",
+        b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"title\":\"\\x41\"}",
+        b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"price\":01}",
+    ] {
+        let mut rig = Rig::start().await;
+        let (newer, older, oldest) = (event("evt_9000-0"), event("evt_7000-0"), event("evt_1-0"));
+        let events = [newer.as_bytes(), poison, older.as_bytes(), oldest.as_bytes()].join(&b","[..]);
+        let page = [&b"{\"success\":true,\"data\":{\"data\":["[..], &events, &b"],\"has_more\":false}}"[..]].concat();
+        rig.answer_bytes("limit=100", &body(&page)).await;
+        rig.arrived(&["evt_7000-0"]).await;
+        let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("the poison comes next") };
+        assert_eq!(&delivery.bytes[..], poison);
+        settle(&rig.metrics, delivery, Outcome::DeadLettered);
+        rig.walked(&["evt_9000-0"]).await;
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_cut_out_is_passed_over_alone() {
+    let mut rig = Rig::start().await;
+    let poison = r#"{"id":"evt_8000-0","object":"event","title":"5" screen"}"#;
+    let page_of = |events: &[&str], more: bool| {
+        says("200 OK", "", &format!(r#"{{"success":true,"data":{{"data":[{}],"has_more":{more}}}}}"#, events.join(",")))
+    };
+    let (newer, older) = (event("evt_9000-0"), event("evt_7000-0"));
+    for limit in [100, 50, 25, 12, 6, 3] {
+        rig.answer(&format!("limit={limit}"), &page_of(&[&newer, poison, &older], false)).await;
+    }
+    rig.answer("limit=1", &page_of(&[&newer], true)).await;
+    for limit in [100, 50, 25, 12, 6, 3] {
+        rig.answer(&format!("limit={limit}&starting_after=evt_9000-0"), &page_of(&[poison, &older], false)).await;
+    }
+    rig.answer("limit=1&starting_after=evt_9000-0", &page_of(&[poison], true)).await;
+    rig.answer("limit=100&starting_after=evt_8000-0", &page(&["evt_7000-0", "evt_1-0"], false)).await;
+    rig.arrived(&["evt_7000-0"]).await;
+    let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("the poison comes next") };
+    assert_eq!(&delivery.bytes[..], poison.as_bytes());
+    settle(&rig.metrics, delivery, Outcome::DeadLettered);
+    rig.walked(&["evt_9000-0"]).await;
+    assert_eq!(rig.metrics.walk_pages(), 15);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn cursors_in_a_circle_break_the_walk_which_hands_on_what_it_found_and_waits() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_8000-0"], true)).await;
+    rig.answer("limit=100&starting_after=evt_8000-0", &page(&["evt_7000-0", "evt_6000-0"], true)).await;
+    rig.answer("limit=100&starting_after=evt_6000-0", &page(&["evt_9000-0", "evt_8000-0"], true)).await;
+    rig.arrived(&["evt_6000-0", "evt_7000-0", "evt_8000-0", "evt_9000-0"]).await;
+    rig.until(LegState::BackingOff).await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], false)).await;
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_id_that_is_no_cursor_is_never_asked_with_and_an_empty_page_with_more_breaks_the_walk() {
+    let mut rig = Rig::start().await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_8000-0", "evt_example"], true)).await;
+    rig.answer("limit=100&starting_after=evt_8000-0", &page(&[], true)).await;
+    rig.arrived(&["evt_example", "evt_8000-0", "evt_9000-0"]).await;
+    rig.until(LegState::BackingOff).await;
+    rig.answer("limit=100", &page(&["evt_9000-0", "evt_1-0"], false)).await;
+    rig.walked(&["evt_9000-0"]).await;
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_is_refused_is_halved_and_a_byte_order_mark_and_a_spelled_has_more_are_read() {
+    let mut rig = Rig::start().await;
+    let refusal = says("400 Bad Request", "", r#"{"error":"limit must be at most 25","code":"VALIDATION_ERROR"}"#);
+    for limit in [100, 50] {
+        rig.answer(&format!("limit={limit}"), &refusal).await;
+    }
+    let events = [event("evt_9000-0"), event("evt_1-0")].join(",");
+    let marked = format!("\u{feff}{{\"data\":[{events}],\"has_more\":\"false\"}}");
+    rig.answer("limit=25", &says("200 OK", "", &marked)).await;
     rig.walked(&["evt_9000-0"]).await;
     rig.finish().await;
 }

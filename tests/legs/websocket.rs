@@ -3,7 +3,7 @@ use futures::{SinkExt, StreamExt};
 use pepay_relay::clock::Clock;
 use pepay_relay::config::{self, WebsocketAuth};
 use pepay_relay::labels::{Cause, Leg, Outcome};
-use pepay_relay::legs::websocket::{Dialer, Websocket};
+use pepay_relay::legs::websocket::{Dialer, Kinds, Websocket};
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::legs::{Note, Position, Walks};
 use pepay_relay::provider::{EventId, rest::Rest, tls};
@@ -76,6 +76,7 @@ impl Rig {
         let (base, timeout) = (format!("http://{address}"), Duration::from_secs(5));
         let rest = Rest::new(&base, timeout, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket = Websocket {
+            kinds: Kinds::default(),
             dialer: Dialer {
                 websocket_url: format!("ws://{address}/ws/commerce/events"),
                 settings,
@@ -304,7 +305,7 @@ async fn an_outage_is_announced_once() {
 async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() {
     let mut rig = Rig::start(settings()).await;
     let mut peer = rig.accept().await;
-    let garbage = ["", "{", "[1,2]", "\u{0}\u{7f}", r#"{"object":"something_new"}"#, r#"{"object":7}"#];
+    let garbage = ["", "{", "[1,2]", "\u{0}\u{7f}", r#"{"object":7}"#];
     for text in garbage {
         peer.send(text).await;
     }
@@ -328,8 +329,25 @@ async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() 
     // The second hint is taken together with the first: nothing is told of it before this delivery.
     taken(&mut rig, EVENT.as_bytes()).await;
     assert_eq!(rig.walks.ask(), 3, "one walk for the connection, one for both hints");
-    assert_eq!(rig.metrics.deliveries(Leg::Websocket), 8);
+    assert_eq!(rig.metrics.deliveries(Leg::Websocket), 7);
     assert_eq!(rig.health.leg(Leg::Websocket), LegState::Connected);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn heartbeats_are_ignored_and_counted() {
+    let mut rig = Rig::start(settings()).await;
+    let mut peer = rig.accept().await;
+    for seq in 0..20 {
+        peer.send(format!(r#"{{"object":"ws_heartbeat","seq":{seq}}}"#)).await;
+        peer.send(format!(r#"{{"type":"heartbeat","ts":{seq}}}"#)).await;
+    }
+    peer.send(r#"{"object":"something_new"}"#).await;
+    peer.send(EVENT).await;
+    rig.up().await;
+    taken(&mut rig, EVENT.as_bytes()).await;
+    let ignored = rig.metrics.outcomes(Leg::Websocket, Outcome::Ignored);
+    assert_eq!((rig.metrics.deliveries(Leg::Websocket), ignored), (42, 41));
     rig.finish().await;
 }
 

@@ -35,10 +35,24 @@ pub enum Bug {
     IdleCheckpointOfThePlan,
     /// A dead letter that is read back counts as a version, whatever its id says.
     DeadLetterGivesAVersion,
+    /// A log whose cursors lead in a circle is taken to end there.
+    CircleTrusted,
+    /// The mark counts as reached at the first page that ends in an event older than it.
+    OneOldEventReaches,
+    /// A page of which one event is no JSON is asked for until it is whole.
+    PoisonStopsThePage,
+    /// A walk that breaks hands nothing on.
+    BrokenWalkDropsWhatItHas,
+    /// An event of which a defective copy became a dead letter counts as known.
+    DeadLetterSpendsTheId,
+    /// The last id of a page is its cursor, whatever it looks like.
+    AnyIdIsACursor,
+    /// Every frame that is no event is handed to the relay.
+    HeartbeatIsADelivery,
 }
 
 impl Bug {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -55,5 +69,12 @@ impl Bug {
         Self::ShortPageTaken,
         Self::IdleCheckpointOfThePlan,
         Self::DeadLetterGivesAVersion,
+        Self::CircleTrusted,
+        Self::OneOldEventReaches,
+        Self::PoisonStopsThePage,
+        Self::BrokenWalkDropsWhatItHas,
+        Self::DeadLetterSpendsTheId,
+        Self::AnyIdIsACursor,
+        Self::HeartbeatIsADelivery,
     ];
 }

@@ -189,12 +189,15 @@ impl World {
             marks = Marks { gaps: marks.gaps, ..later };
         }
         let stale_off = self.scenario.has(Bug::StaleCheckOff);
-        let mut records = Vec::new();
+        let (mut records, mut heartbeats) = (Vec::new(), 0);
         for record in relay.job.iter().flat_map(|job| job.batch.records()) {
             let header = |wanted: &str| record.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
             let id = header("ce_id").unwrap_or(record.key());
             let known = std::str::from_utf8(id).ok().and_then(|id| self.provider.by_id.get(id).copied());
             let event = known.or_else(|| numbered(record.value()));
+            if event.is_none() && record.topic() != Topic::Control {
+                heartbeats += 1;
+            }
             let closes_gap = record.key().strip_prefix(b"relay/gap/").filter(|_| record.topic() == Topic::Control);
             let made = Record {
                 key: record.key().to_vec(),
@@ -222,6 +225,9 @@ impl World {
         records.push((Topic::Control, control));
         for (topic, record) in records {
             self.kafka.append(topic, record);
+        }
+        if heartbeats > 0 {
+            self.oracle.fail("a frame that is no event became a record");
         }
     }
 
@@ -270,7 +276,7 @@ impl World {
 
 /// The event's number in bytes that came without an id.
 fn numbered(value: Option<&[u8]>) -> Option<usize> {
-    let text = std::str::from_utf8(value?).ok()?;
+    let text = String::from_utf8_lossy(value?);
     let rest = &text[text.find(r#""n":"#)? + 4..];
     rest[..rest.find(',')?].parse().ok()
 }

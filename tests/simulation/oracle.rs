@@ -44,7 +44,7 @@ impl Oracle {
         self.unproven.iter().any(|period| (period.from_ms..=period.to_ms).contains(&ms))
     }
 
-    /// Whether the event stands where it belongs, or as a dead letter.
+    /// Whether the event stands where it belongs, or as a dead letter: of a defective copy, or of itself.
     pub fn has(&self, event: usize) -> bool {
         [Topic::Orders, Topic::Invoices, Topic::DeadLetter]
             .into_iter()
@@ -53,12 +53,22 @@ impl Oracle {
 }
 
 impl World {
+    /// Whether an event that the log shows stands as it has to. A dead letter of a defective copy is not the event.
+    fn is_whole(&self, number: usize) -> bool {
+        let published = [Topic::Orders, Topic::Invoices].map(|topic| self.oracle.stands.contains(&(topic, number)));
+        match self.provider.events[number].defective {
+            Some(_) => published.contains(&true),
+            None => self.oracle.has(number),
+        }
+    }
+
     /// Whether the event may be missing: its time is told to be unproven, or it was the log's to forget before there
     /// was a relay. One that the log still shows is wanted in any case.
     fn bears_loss_of(&self, event: &Event) -> bool {
         let before_all = self.oracle.began_ms.is_none_or(|began_ms| event.ms < began_ms);
         let forgotten = before_all && !Provider::shows(&self.scenario, event, self.now);
-        forgotten || self.oracle.bears_loss_at(event.ms)
+        // What its id says is older than the history that was asked for.
+        event.old || forgotten || self.oracle.bears_loss_at(event.ms)
     }
 
     /// The coordinator has decided to commit: nothing can take this transaction back.
@@ -90,7 +100,7 @@ impl World {
         let Some(mark) = mark else { return };
         for (number, event) in self.provider.events.iter().enumerate() {
             let logged = event.visible_ms.is_some_and(|ms| ms <= self.now);
-            let awaited = !self.oracle.has(number) && !event.future && !self.bears_loss_of(event);
+            let awaited = !self.is_whole(number) && !event.future && !self.bears_loss_of(event);
             if logged && (HISTORY_MS..mark).contains(&event.ms) && awaited {
                 let ms = event.ms - START_MS;
                 self.oracle.fail(format!("P1: event {number} of {ms} ms is behind the mark and does not stand"));
@@ -164,7 +174,8 @@ impl World {
     /// Everything has been calm for a while.
     pub fn judge_end(&mut self) -> Result<(), String> {
         for (number, event) in self.provider.events.iter().enumerate() {
-            if event.visible_ms.is_some() && !self.oracle.has(number) && !self.bears_loss_of(event) {
+            let reached = self.provider.leads_to(&self.scenario, number, self.now);
+            if event.visible_ms.is_some() && reached && !self.is_whole(number) && !self.bears_loss_of(event) {
                 return Err(format!("P1: event {number} of {} ms is lost", event.ms - START_MS));
             }
             if self.oracle.accepted.contains(&number)
@@ -186,8 +197,9 @@ impl World {
         let Some(pipeline) = relay.and_then(|relay| relay.pipeline.as_ref()) else {
             return Err("P1: the relay is not ready".to_owned());
         };
-        if pipeline.window().len() > self.provider.events.len() {
-            return Err("P5: more ids than events".to_owned());
+        // A defective copy has a dead letter of its own.
+        if pipeline.window().len() > 2 * self.provider.events.len() {
+            return Err("P5: more ids than events and dead letters".to_owned());
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 use crate::scenario::{OVERLAP_MS, Rng, START_MS, Scenario, Since};
 use bytes::Bytes;
 use pepay_relay::provider::EventId;
-use pepay_relay::provider::page::{Listed, Page};
 use pepay_relay::relay::Version;
 use std::collections::HashMap;
 
@@ -25,6 +24,10 @@ pub struct Event {
     pub fate: Fate,
     pub future: bool,
     pub bytes: Bytes,
+    /// A copy without the order's id, as a webhook may bring it.
+    pub defective: Option<Bytes>,
+    /// Its id says that it occurred days before it did: where it stands in the log is another matter.
+    pub old: bool,
     /// When the log shows it; `None` for what only webhooks bring.
     pub visible_ms: Option<i64>,
 }
@@ -63,7 +66,12 @@ impl Provider {
     /// Something happens to an order, an invoice or to nothing we know. Gives the event's number.
     pub fn emit(&mut self, scenario: &Scenario, rng: &mut Rng, now_ms: i64) -> usize {
         let number = self.events.len();
-        let odd = if rng.chance(scenario.odd) { rng.range(0, 7) } else { -1 };
+        let odd = match if rng.chance(scenario.odd) { rng.range(0, 10) } else { -1 } {
+            // Where one event hides its end, its neighbours have to be cursors: alone in a page, one that is none leads nowhere.
+            1 | 2 if scenario.missing_quotes => 10,
+            10 if !scenario.missing_quotes => 9,
+            odd => odd,
+        };
         let mut ms = if rng.chance(scenario.disorder) { now_ms - rng.range(0, 3000) } else { now_ms };
         let huge = odd == 3;
         let future = odd == 4 || odd == 7;
@@ -73,6 +81,11 @@ impl Provider {
         if odd == 7 {
             // A dead letter whose id is any number.
             ms = rng.range(now_ms, 9_999_999_999_999);
+        }
+        // One at most: two of them make a page.
+        let old = odd == 8 && !scenario.missing_quotes && self.events.iter().all(|event| !event.old);
+        if old {
+            ms -= 2 * 86_400_000;
         }
         self.seq += 1;
         let id = EventId { ms: ms as u64, seq: self.seq };
@@ -88,6 +101,7 @@ impl Provider {
             }
             2 => (id, text_id, ms) = (None, Some(format!("evt_example{number}")), ms / 1000 * 1000),
             5 => (fate, kind) = (Fate::Ignored, "test.ping"),
+            9 | 10 => fate = Fate::DeadLetter,
             _ if invoice => (fate, kind, object) = (Fate::Invoice, "invoice.updated", "invoice"),
             _ => {}
         }
@@ -97,9 +111,21 @@ impl Provider {
         let status = if huge { "z".repeat(4000) } else { "placed".to_owned() };
         let id_member = text_id.as_ref().map_or(String::new(), |id| format!(r#""id":"{id}","#));
         let created = ms / 1000;
-        let bytes = Bytes::from(format!(
-            r#"{{{id_member}"object":"event","n":{number},"type":"{kind}","created":{created},"data":{{"object":{{"object":"{object}","id":"{key}","status":"{status}"}}}}}}"#
-        ));
+        let poison = match odd {
+            9 => POISON[rng.range(0, POISON.len() as i64 - 1) as usize],
+            10 => MISSING_QUOTE,
+            _ => b"",
+        };
+        let written = |key: &str| {
+            let head = format!(r#"{{{id_member}"object":"event","n":{number},"#);
+            let tail = format!(
+                r#""type":"{kind}","created":{created},"data":{{"object":{{"object":"{object}",{key}"status":"{status}"}}}}}}"#
+            );
+            Bytes::from([head.as_bytes(), poison, tail.as_bytes()].concat())
+        };
+        let bytes = written(&format!(r#""id":"{key}","#));
+        let whole = matches!(fate, Fate::Order | Fate::Invoice) && !huge && text_id.is_some();
+        let defective = (whole && rng.chance(scenario.defective)).then(|| written(""));
         let late = if rng.chance(scenario.late) { rng.range(0, OVERLAP_MS - 4000) } else { 0 };
         // A ping is made for one endpoint and is in no log. What is years ahead is in none either: every walk would bring it,
         // also when its window is long over.
@@ -110,7 +136,7 @@ impl Provider {
         if let Some(id) = &text_id {
             self.by_id.insert(id.clone(), number);
         }
-        self.events.push(Event { text_id, id, ms, fate, future, bytes, visible_ms });
+        self.events.push(Event { text_id, id, ms, fate, future, bytes, defective, old, visible_ms });
         number
     }
 
@@ -133,28 +159,74 @@ impl Provider {
         events
     }
 
-    /// A page of the log; `None` when the cursor is not known.
-    pub fn page(&self, scenario: &Scenario, starting_after: Option<&str>, limit: usize, now_ms: i64) -> Option<Page> {
+    /// The events that the log lists, newest first.
+    fn listed(&self, scenario: &Scenario, now_ms: i64) -> Vec<&Event> {
         let mut shown: Vec<&Event> = self.events.iter().filter(|event| Self::shows(scenario, event, now_ms)).collect();
-        if scenario.log_by_visibility {
-            shown.sort_by_key(|event| std::cmp::Reverse(event.visible_ms));
-        } else {
-            shown.sort_by_key(|event| std::cmp::Reverse((event.ms, event.id)));
+        let place = |event: &&Event| match () {
+            () if scenario.log_by_visibility => (event.visible_ms.unwrap_or_default(), 0, None),
+            () if event.old => (event.visible_ms.unwrap_or_default(), 0, event.id),
+            () if scenario.log_shuffled => {
+                let seq = event.id.map_or(0, |id| id.seq.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                (event.ms / 5000 * 5000, seq, None)
+            }
+            () => (event.ms, 0, event.id),
+        };
+        shown.sort_by_key(|event| std::cmp::Reverse(place(event)));
+        shown
+    }
+
+    /// Whether a walk can come to the event, where the log leads in a circle.
+    pub fn leads_to(&self, scenario: &Scenario, number: usize, now_ms: i64) -> bool {
+        let Some((at, true)) = scenario.circle else { return true };
+        let wanted: *const Event = &raw const self.events[number];
+        self.listed(scenario, now_ms).iter().take(at).any(|event| std::ptr::eq(*event, wanted))
+    }
+
+    /// A page of the log as it is sent; `None` when the cursor is not known. `circles`: the log leads in a circle now.
+    pub fn page(
+        &self,
+        scenario: &Scenario,
+        starting_after: Option<&str>,
+        limit: usize,
+        (now_ms, circles): (i64, bool),
+    ) -> Option<Bytes> {
+        let mut shown = self.listed(scenario, now_ms);
+        let mut start = 0;
+        if let Some(id) = starting_after {
+            // Ids of another form lead nowhere.
+            let cursor: EventId = id.parse().ok()?;
+            if scenario.compares_ids && !scenario.log_by_visibility && !scenario.log_shuffled {
+                let older = |event: &Event| match event.id {
+                    Some(id) => id < cursor,
+                    None => event.ms <= cursor.ms as i64,
+                };
+                shown.retain(|event| older(event));
+            } else {
+                start = shown.iter().position(|event| event.id == Some(cursor))? + 1;
+            }
         }
-        let start = match starting_after {
-            Some(id) => shown.iter().position(|event| event.text_id.as_deref() == Some(id))? + 1,
-            None => 0,
-        };
-        let end = shown.len().min(start + limit.min(scenario.page_events));
-        let listed = |event: &&Event| Listed {
-            bytes: event.bytes.clone(),
-            id: event.text_id.clone(),
-            // What has no id has its time in whole seconds.
-            occurred_at_ms: Some(if event.id.is_some() { event.ms } else { event.ms / 1000 * 1000 }),
-        };
-        Some(Page { events: shown[start..end].iter().map(listed).collect(), has_more: Some(end < shown.len()) })
+        let circle = scenario.circle.filter(|(_, forever)| circles || *forever).map(|(at, _)| at);
+        let stop = circle.unwrap_or(usize::MAX).min(shown.len());
+        if start >= stop && circle.is_some() {
+            start = 0;
+        }
+        let mut end = stop.min(start + limit.min(scenario.page_events));
+        // Below a page without a cursor there is no way on.
+        while end < stop && shown[start..end].iter().all(|event| event.id.is_none()) {
+            end += 1;
+        }
+        let events: Vec<&[u8]> = shown[start..end].iter().map(|event| &event.bytes[..]).collect();
+        let more = end < shown.len() || circle.is_some();
+        let tail = format!(r#"],"has_more":{more}}}}}"#);
+        Some([br#"{"success":true,"data":{"data":["#, &events.join(&b","[..])[..], tail.as_bytes()].concat().into())
     }
 }
+
+/// What no JSON has.
+const POISON: [&[u8]; 5] = [b"\"t\":\"\xff\",", b"\"t\":\"a\nb\",", b"\"t\":NaN,", b"\"t\":\"\\x41\",", b"\"t\":01,"];
+
+/// What hides where an event ends.
+const MISSING_QUOTE: &[u8] = b"\"t\":\"5\" screen\",";
 
 /// The first moment from which the relay wants history.
 pub const HISTORY_MS: i64 = START_MS - 3_600_000;

@@ -2,6 +2,7 @@
 
 use crate::bugs::Bug;
 use crate::line::Line;
+use crate::provider::Event as Issued;
 use crate::scenario::START_MS;
 use crate::socket::Socket;
 use crate::walks::Walker;
@@ -14,8 +15,9 @@ use pepay_relay::kafka::{Batch, Marks, Refusal};
 use pepay_relay::labels::Outcome;
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
+use pepay_relay::provider::event::decode;
 use pepay_relay::relay::pipeline::{Load, Pipeline};
-use pepay_relay::relay::planner::{Item, Now, Settled};
+use pepay_relay::relay::planner::{Ending, Item, Now, Settled};
 use pepay_relay::relay::progress::Progress;
 use pepay_relay::relay::turn::{Event, IDLE_CHECKPOINT_EVERY, Next, Turn, Wait};
 use std::collections::{HashSet, VecDeque};
@@ -277,6 +279,7 @@ impl World {
     fn take(&mut self, number: usize) {
         let mark_on_arrival = self.scenario.has(Bug::MarkOnArrival);
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
+        let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
         let relay = &mut self.relays[number];
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
         let Some(pipeline) = &mut relay.pipeline else { return };
@@ -287,6 +290,10 @@ impl World {
             let item = match arrival {
                 Arrival::Delivery(delivery) => {
                     let id = delivery.bytes.to_vec();
+                    if spends && decode(&id).is_ok_and(|event| relay.known.contains(event.id.as_bytes())) {
+                        answer(delivery, Outcome::Duplicate);
+                        continue;
+                    }
                     if (forgets && relay.known.contains(&id)) || (mark_on_arrival && !relay.known.insert(id)) {
                         answer(delivery, Outcome::Duplicate);
                         continue;
@@ -323,8 +330,15 @@ impl World {
     pub fn stood(&mut self, number: usize, at_ms: i64) {
         let relay = &mut self.relays[number];
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
+        let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
+        let known = &mut relay.known;
         let mut answered = 0;
-        pipeline.committed(batch, at_ms, &mut |settled| {
+        pipeline.committed(batch, at_ms, &mut |settled: Settled<'_>| {
+            if let Settled::Delivery(_, Ending { event_id, dead_letter: Some(_), .. }, _) = &settled
+                && spends
+            {
+                known.insert(event_id.to_vec());
+            }
             answered += usize::from(settled.answers());
             settle(settled);
         });
@@ -376,7 +390,8 @@ impl World {
     }
 
     fn webhook_came(&mut self, number: usize, event: usize, attempt: u32) {
-        let bytes = self.provider.events[event].bytes.clone();
+        let Issued { bytes, defective, .. } = &self.provider.events[event];
+        let bytes = defective.as_ref().filter(|_| attempt == 0).unwrap_or(bytes).clone();
         self.counter += 1;
         let ticket = self.counter;
         let relay = &mut self.relays[number];

@@ -77,8 +77,22 @@ pub struct Scenario {
     /// The log lists by when an event became visible instead of by its id.
     pub log_by_visibility: bool,
     pub page_events: usize,
-    /// Bytes that a page counts for: at 6 MiB only two pages are kept on the way down.
-    pub page_bytes: usize,
+    /// Bytes of pages that a walk keeps: few of them, or all.
+    pub kept_bytes_max: usize,
+    /// Pages of one walk.
+    pub pages_max: usize,
+    /// The log lists events of the same 5 s in any order.
+    pub log_shuffled: bool,
+    /// A cursor need not be in the log: what is older than it by its id is listed.
+    pub compares_ids: bool,
+    /// Below so many events the log begins at its newest again, and whether that ever ends.
+    pub circle: Option<(usize, bool)>,
+    /// Per mille of events of which a webhook brings a copy without the order's id.
+    pub defective: i64,
+    /// Some events hide where they end; then none has an id that is no cursor.
+    pub missing_quotes: bool,
+    /// Heartbeats come with what a connection brings.
+    pub heartbeats: bool,
     pub events: i64,
     pub orders: i64,
     pub webhooks: bool,
@@ -126,6 +140,8 @@ impl Scenario {
         let (cuts, freezes, foreign) = (some(6), some(2), some(3));
         let batch_records_max = if some(1) == 1 { some(3).max(1) as usize } else { usize::MAX };
         let absence = (some(8) >= 6).then(|| (some(ACTIVE_MS).max(30_000), 60_000 * (30 + some(200))));
+        let (defective, heartbeats) = (unruly(some(300)), some(1) == 1);
+        let circle = (unruly(some(4)) >= 3).then(|| (some(25).max(2) as usize, some(2) == 2));
         let intake_bytes = if some(4) == 4 { 4096 } else { 64 << 20 };
         Self {
             bug,
@@ -134,7 +150,14 @@ impl Scenario {
             vocabulary: [Vocabulary::Known, Vocabulary::Other, Vocabulary::None][rng.range(0, 2) as usize],
             log_by_visibility: rng.chance(300),
             page_events: rng.range(2, 30) as usize,
-            page_bytes: if rng.chance(300) { 6 << 20 } else { 1000 },
+            kept_bytes_max: if rng.chance(300) { 3000 } else { 16 << 20 },
+            pages_max: if rng.chance(200) { rng.range(2, 8) as usize } else { 10_000 },
+            log_shuffled: !orderly && rng.chance(200),
+            compares_ids: rng.chance(300),
+            circle,
+            defective,
+            missing_quotes: rng.chance(300),
+            heartbeats,
             events: rng.range(8, 50),
             orders: rng.range(1, 6),
             webhooks: !orderly && rng.chance(700),

@@ -142,9 +142,15 @@ impl World {
             let socket = &mut self.relays[number].socket;
             let Some(frame) = socket.unread.pop_front() else { break };
             match frame {
-                Frame::Event(event) => self.heard_event(number, event),
+                Frame::Event(event) => {
+                    let bytes = self.provider.events[event].bytes.clone();
+                    self.heard(number, bytes);
+                }
                 Frame::Control(text) => match frame::classify(text) {
                     Classified::Control(control) if control.needs_walk => self.hinted(number),
+                    Classified::Unknown(_) if self.scenario.has(Bug::HeartbeatIsADelivery) => {
+                        self.heard(number, Bytes::from_static(text.as_bytes()));
+                    }
                     _ => {}
                 },
             }
@@ -152,8 +158,7 @@ impl World {
         self.end_when_out(number);
     }
 
-    fn heard_event(&mut self, number: usize, event: usize) {
-        let bytes = self.provider.events[event].bytes.clone();
+    fn heard(&mut self, number: usize, bytes: Bytes) {
         let relay = &mut self.relays[number];
         let received_at_ms = relay.now_ms(self.now);
         let socket = &mut relay.socket;

@@ -3,13 +3,16 @@
 use crate::bugs::Bug;
 use crate::scenario::{EVERY_MS, OVERLAP_MS};
 use crate::world::{Step, World};
+use bytes::Bytes;
 use futures::FutureExt;
 use pepay_relay::labels::Leg;
 use pepay_relay::legs::Note;
 use pepay_relay::legs::backfill::reconcile::LogEnd;
-use pepay_relay::legs::backfill::walk::{self, PAGE_EVENTS_MAX, PageFacts, Step as Next, Walk};
-use pepay_relay::provider::page::{Listed, Page};
-use std::collections::{HashMap, VecDeque};
+use pepay_relay::legs::backfill::walk::{Bounds, Step as Next, Walk, Why};
+use pepay_relay::provider::page::{Listed, decode_page};
+use pepay_relay::provider::rest::RestError;
+use pepay_relay::provider::{EventId, errors};
+use std::collections::{HashSet, VecDeque};
 
 const RETRY_MIN_MS: i64 = 1000;
 const RETRY_MAX_MS: i64 = 60_000;
@@ -28,6 +31,11 @@ pub struct Walker {
     token: u64,
     confirm_at: Option<i64>,
     told_to_ms: Option<i64>,
+    /// After a walk that broke.
+    paused_until: i64,
+    wait_ms: i64,
+    /// The next walk goes on there, for the time at which an earlier one began.
+    below: Option<(EventId, i64)>,
 }
 
 #[derive(Debug)]
@@ -38,17 +46,18 @@ struct Walking {
     mark_ms: i64,
     /// What was proven and seen when it began.
     known: (i64, Option<i64>),
-    oldest_ms: Option<i64>,
     began_ms: i64,
     /// When the page that is waited for was asked for, by our clock.
     asked_ms: i64,
     started_ms: Option<i64>,
-    down: bool,
-    cursor: Option<String>,
-    /// The lowest id that the page asked for again held before.
-    lowest: Option<String>,
-    kept: HashMap<usize, Page>,
+    cursor: Option<EventId>,
+    /// Cursors that were asked for.
+    asked: HashSet<Option<EventId>>,
+    /// What the last page ended in, whatever it is.
+    last_id: Option<String>,
     out: VecDeque<Listed>,
+    /// What a seeded mistake hands on at the walk's end alone.
+    kept_back: VecDeque<Listed>,
     retry_ms: i64,
     noting: bool,
 }
@@ -68,7 +77,7 @@ impl World {
         let token = self.counter;
         let now = self.now;
         let walker = &mut self.relays[number].walker;
-        if walker.walking.is_some() {
+        if walker.walking.is_some() || now < walker.paused_until {
             return;
         }
         walker.token = token;
@@ -86,20 +95,30 @@ impl World {
             Step::WalkTimer(of) if of == token && self.relays[number].walker.walking.is_none() => {
                 self.begin_walk(number);
             }
-            Step::PageAsked(of, cursor) if of == token => {
+            Step::PageAsked(of, cursor, limit) if of == token => {
                 let fails = !self.provider.rest_up || (self.active && self.rng.chance(self.scenario.rest_fails));
                 let limit = match self.active && self.rng.chance(self.scenario.short_pages) {
                     // Two at least: below a page of nothing but an event without an id there is no way on.
-                    true => self.rng.range(2, self.scenario.page_events as i64) as usize,
-                    false => PAGE_EVENTS_MAX,
+                    true => limit.min(self.rng.range(2, self.scenario.page_events as i64) as usize),
+                    false => limit,
                 };
-                let page = self.provider.page(&self.scenario, cursor.as_deref(), limit, self.now);
+                let page = self.provider.page(&self.scenario, cursor.as_deref(), limit, (self.now, self.active));
+                let answer = match page {
+                    _ if fails => Err(RestError::TimedOut),
+                    Some(page) => Ok(page),
+                    None => Err(RestError::Status {
+                        status: 404,
+                        error: errors::parse(b""),
+                        retry_after: None,
+                        request_id: None,
+                    }),
+                };
                 if !fails {
                     let now = self.now;
                     self.relays[number].learn(now);
                 }
                 let delay = self.rng.range(1, self.scenario.rest_ms);
-                self.step(number, delay, Step::PageCame(token, (!fails).then_some(page)));
+                self.step(number, delay, Step::PageCame(token, answer));
             }
             Step::PageCame(of, page) if of == token => self.page_came(number, page),
             Step::WalkNoted(of, until) if of == token => self.noted(number, until),
@@ -120,21 +139,22 @@ impl World {
         let known = (relay.position.proven_ms.unwrap_or(mark_ms), cursor_ms);
         let walker = &mut relay.walker;
         let ticket = walker.asked;
+        let (below, started_ms) = walker.below.take().unzip();
+        let bounds = Bounds { kept_bytes_max: self.scenario.kept_bytes_max, pages_max: self.scenario.pages_max };
         walker.walking = Some(Walking {
-            walk: Walk::new(),
+            walk: Walk::new(mark_ms).below(below).within(bounds),
             ticket,
             fills: ticket > walker.done,
             mark_ms,
             known,
-            oldest_ms: None,
             began_ms: now,
             asked_ms: 0,
-            started_ms: None,
-            down: true,
+            started_ms,
             cursor: None,
-            lowest: None,
-            kept: HashMap::new(),
+            asked: HashSet::new(),
+            last_id: None,
             out: VecDeque::new(),
+            kept_back: VecDeque::new(),
             retry_ms: RETRY_MIN_MS,
             noting: false,
         });
@@ -156,42 +176,73 @@ impl World {
                 }
                 walking.out.pop_front();
             }
-            match walking.walk.step() {
-                Next::Down { starting_after } => {
-                    (walking.down, walking.asked_ms) = (true, now_ms);
-                    return self.ask_page(number, starting_after);
+            let end = match walking.walk.step() {
+                Next::Fetch { starting_after, limit } => {
+                    walking.asked_ms = now_ms;
+                    return self.ask_page(number, starting_after, limit);
                 }
-                Next::Out { page, starting_after, lowest, .. } => match walking.kept.remove(&page) {
-                    Some(page) => walking.out = walk::wanted(page, walking.mark_ms).collect(),
-                    None => {
-                        (walking.down, walking.lowest) = (false, lowest);
-                        return self.ask_page(number, starting_after);
-                    }
-                },
-                Next::Broken => unreachable!("a page of the model leads on"),
-                Next::Done { reached } => {
-                    walking.noting = true;
-                    let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
-                    let began_ms = walking.began_ms;
-                    let ((proven_ms, cursor_ms), oldest_ms) = (walking.known, walking.oldest_ms);
-                    let told_to_ms = relay.walker.told_to_ms;
-                    let end = LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms: STEADY_MS };
-                    let unsaid = reached || self.scenario.has(Bug::LossUnsaid);
-                    if let Some(period) = end.unproven().filter(|_| !unsaid) {
-                        relay.walker.told_to_ms = Some(period.to_ms);
-                        let note = Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms };
-                        relay.intake.note(note).unwrap_or_default();
-                        self.judge_unproven(period, began_ms);
-                    }
-                    let relay = &mut self.relays[number];
-                    if !self.scenario.has(Bug::GapClosedBeforeSettled) {
-                        relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
-                    }
-                    self.turn_soon(number);
-                    return self.noted(number, now + NOTED_MS);
+                Next::HandOn(events) if self.scenario.has(Bug::BrokenWalkDropsWhatItHas) => {
+                    walking.kept_back.extend(events);
+                    continue;
                 }
+                Next::HandOn(events) => {
+                    walking.out.extend(events);
+                    continue;
+                }
+                Next::Broken(Why::Circle) if self.scenario.has(Bug::CircleTrusted) => true,
+                Next::Broken(why) => return self.broken(number, why),
+                Next::Done { reached } => reached,
+            };
+            if !walking.kept_back.is_empty() {
+                walking.out = std::mem::take(&mut walking.kept_back);
+                // The walk repeats its end.
+                continue;
             }
+            self.done(number, end);
+            return;
         }
+    }
+
+    /// The walk came to its end.
+    fn done(&mut self, number: usize, reached: bool) {
+        let now = self.now;
+        let relay = &mut self.relays[number];
+        let Some(walking) = &mut relay.walker.walking else { return };
+        walking.noting = true;
+        let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
+        let began_ms = walking.began_ms;
+        let ((proven_ms, cursor_ms), oldest_ms) = (walking.known, walking.walk.oldest_ms());
+        relay.walker.wait_ms = 0;
+        let told_to_ms = relay.walker.told_to_ms;
+        let end = LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms: STEADY_MS };
+        let unsaid = reached || self.scenario.has(Bug::LossUnsaid);
+        if let Some(period) = end.unproven().filter(|_| !unsaid) {
+            relay.walker.told_to_ms = Some(period.to_ms);
+            let note = Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms };
+            relay.intake.note(note).unwrap_or_default();
+            self.judge_unproven(period, began_ms);
+        }
+        let relay = &mut self.relays[number];
+        if !self.scenario.has(Bug::GapClosedBeforeSettled) {
+            relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
+        }
+        self.turn_soon(number);
+        self.noted(number, now + NOTED_MS);
+    }
+
+    /// The walk broke, and the next one waits.
+    fn broken(&mut self, number: usize, why: Why) {
+        let now = self.now;
+        let walker = &mut self.relays[number].walker;
+        if let (Why::TooManyPages(event), Some(walking)) = (why, &walker.walking) {
+            walker.below = walking.started_ms.map(|started_ms| (event, started_ms));
+        }
+        walker.walking = None;
+        walker.wait_ms = (walker.wait_ms * 2).clamp(RETRY_MIN_MS, RETRY_MAX_MS);
+        walker.paused_until = now + walker.wait_ms;
+        let (token, wait_ms) = (walker.token, walker.wait_ms);
+        self.turn_soon(number);
+        self.step(number, wait_ms, Step::WalkTimer(token));
     }
 
     pub fn walker_look(&mut self, number: usize) {
@@ -200,66 +251,65 @@ impl World {
         }
     }
 
-    fn ask_page(&mut self, number: usize, cursor: Option<String>) {
+    fn ask_page(&mut self, number: usize, cursor: Option<EventId>, limit: usize) {
         let delay = self.rng.range(1, self.scenario.rest_ms);
+        let any_id = self.scenario.has(Bug::AnyIdIsACursor);
         let walker = &mut self.relays[number].walker;
         let token = walker.token;
-        if let Some(walking) = &mut walker.walking {
-            walking.cursor.clone_from(&cursor);
+        let Some(walking) = &mut walker.walking else { return };
+        walking.cursor = cursor;
+        let mut text = cursor.map(|event| event.to_string());
+        if any_id && !walking.asked.contains(&cursor) && text.is_some() {
+            text = walking.last_id.clone().or(text);
         }
         self.turn_soon(number);
-        self.step(number, delay, Step::PageAsked(token, cursor));
+        self.step(number, delay, Step::PageAsked(token, text, limit));
     }
 
-    fn page_came(&mut self, number: usize, page: Option<Option<Page>>) {
+    fn page_came(&mut self, number: usize, answer: Result<Bytes, RestError>) {
         let now = self.now;
-        let page_bytes = self.scenario.page_bytes;
         let early = self.scenario.has(Bug::GapClosedBeforeSettled);
         let random = self.rng.next() as i64;
+        let answer = self.spoiled(number, answer);
         let relay = &mut self.relays[number];
         let (now_ms, ahead_ms) = (relay.now_ms(now), relay.provider_ahead_ms());
         let token = relay.walker.token;
         let Some(walking) = &mut relay.walker.walking else { return };
-        match page {
-            None => {
-                let wait = RETRY_MIN_MS / 2 + random.rem_euclid(walking.retry_ms - RETRY_MIN_MS / 2 + 1);
-                walking.retry_ms = (walking.retry_ms * 2).min(RETRY_MAX_MS);
-                walking.asked_ms = now_ms + wait;
-                let cursor = walking.cursor.clone();
-                return self.step(number, wait, Step::PageAsked(token, cursor));
-            }
-            Some(None) => {
-                relay.walker.walking = None;
-                return self.walker_wake(number);
-            }
-            Some(Some(page)) if walking.down => {
-                walking.retry_ms = RETRY_MIN_MS;
-                let asked_ms = walking.asked_ms;
-                walking.started_ms.get_or_insert(asked_ms + ahead_ms);
-                let depth = walking.walk.depth();
-                let times = page.events.iter().filter_map(|event| event.occurred_at_ms);
-                walking.oldest_ms = times.chain(walking.oldest_ms).min();
-                let facts = PageFacts::of(&page, page_bytes, walking.mark_ms);
-                if walking.walk.page(facts) {
-                    walking.kept.insert(depth, page);
-                }
-                if early {
-                    let started_ms = walking.started_ms.unwrap_or_default();
-                    relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
-                }
-            }
-            Some(Some(page))
-                if !walk::reaches_down(&page, walking.lowest.as_deref()) && !self.scenario.has(Bug::ShortPageTaken) =>
-            {
-                relay.walker.walking = None;
-                return self.walker_wake(number);
-            }
-            Some(Some(page)) => {
-                walking.retry_ms = RETRY_MIN_MS;
-                walking.out = walk::wanted(page, walking.mark_ms).collect();
-            }
+        let last = answer.as_ref().ok().and_then(|body| decode_page(body).ok());
+        if walking.walk.answer(answer).is_err() {
+            let wait = RETRY_MIN_MS / 2 + random.rem_euclid(walking.retry_ms - RETRY_MIN_MS / 2 + 1);
+            walking.retry_ms = (walking.retry_ms * 2).min(RETRY_MAX_MS);
+            walking.asked_ms = now_ms + wait;
+            let Next::Fetch { starting_after, limit } = walking.walk.step() else { return };
+            let cursor = starting_after.map(|event| event.to_string());
+            return self.step(number, wait, Step::PageAsked(token, cursor, limit));
+        }
+        walking.asked.insert(walking.cursor);
+        walking.last_id = last.and_then(|page| page.events.last()?.id.clone()).or(walking.last_id.take());
+        walking.retry_ms = RETRY_MIN_MS;
+        let asked_ms = walking.asked_ms;
+        let started_ms = *walking.started_ms.get_or_insert(asked_ms + ahead_ms);
+        if early {
+            relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
         }
         self.walk_on(number);
+    }
+
+    /// A page as the seeded mistakes take it.
+    fn spoiled(&self, number: usize, answer: Result<Bytes, RestError>) -> Result<Bytes, RestError> {
+        let (Ok(body), Some(walking)) = (&answer, &self.relays[number].walker.walking) else { return answer };
+        if self.scenario.has(Bug::PoisonStopsThePage) && serde_json::from_slice::<serde_json::Value>(body).is_err() {
+            return Err(RestError::TimedOut);
+        }
+        let last_ms = decode_page(body).ok().and_then(|page| page.events.last()?.occurred_at_ms);
+        let ends_old = last_ms.is_some_and(|ms| ms < walking.mark_ms);
+        let again = walking.asked.contains(&walking.cursor);
+        let is_last = (self.scenario.has(Bug::OneOldEventReaches) && ends_old)
+            || (self.scenario.has(Bug::ShortPageTaken) && again);
+        match std::str::from_utf8(body) {
+            Ok(text) if is_last => Ok(text.replace(r#""has_more":true"#, r#""has_more":false"#).into()),
+            _ => answer,
+        }
     }
 
     /// Waits until the relay has taken note, so that the next walk does not begin at the old mark.

@@ -9,9 +9,10 @@ use crate::scenario::{
     ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS,
 };
 use crate::{line::Line, socket::Frame};
+use bytes::Bytes;
 use pepay_relay::labels::Topic;
 use pepay_relay::legs::websocket::reconnect::End;
-use pepay_relay::provider::page::Page;
+use pepay_relay::provider::rest::RestError;
 use std::collections::BTreeMap;
 
 /// Something that happens at a moment.
@@ -59,8 +60,8 @@ pub enum Step {
     /// Something that waits for room looks again.
     Look,
     WalkTimer(u64),
-    PageAsked(u64, Option<String>),
-    PageCame(u64, Option<Option<Page>>),
+    PageAsked(u64, Option<String>, usize),
+    PageCame(u64, Result<Bytes, RestError>),
     WalkNoted(u64, i64),
     WebhookCame(usize, u32),
     WebhookTimeout(u64),
@@ -365,6 +366,15 @@ impl World {
             }
             Vocabulary::Other => self.push(number, Frame::Control(r#"{"object":"ws_control","type":"hello"}"#)),
             Vocabulary::None => {}
+        }
+        if self.scenario.heartbeats {
+            for heartbeat in [
+                r#"{"object":"ws_heartbeat","seq":1}"#,
+                r#"{"object":"ws_heartbeat","seq":2}"#,
+                r#"{"type":"heartbeat","ts":1768480000}"#,
+            ] {
+                self.push(number, Frame::Control(heartbeat));
+            }
         }
     }
 

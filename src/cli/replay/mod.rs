@@ -19,14 +19,14 @@ use crate::kafka::Batch;
 use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
 use crate::labels::Topic;
-use crate::legs::backfill::walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk, reaches_down, wanted};
-use crate::provider::page::{Listed, decode_page};
+use crate::legs::backfill::walk::{Step, Walk};
+use crate::provider::EventId;
+use crate::provider::page::Listed;
 use crate::provider::rest::{Rest, RestError};
 use crate::relay::replay::Replay;
 use bytes::Bytes;
 pub(super) use select::About;
 use select::Wanted;
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use tally::{Bar, Tally};
@@ -97,57 +97,45 @@ impl Job<'_> {
         which: &Wanted,
         mut stop: Pin<&mut impl Future<Output = Result<(), Exit>>>,
     ) -> Result<(), Exit> {
-        let mark_ms = which.mark_ms();
-        let mut walk = Walk::new();
-        let mut bodies = HashMap::new();
+        let mut walk = Walk::new(which.mark_ms());
         loop {
-            let step = walk.step();
-            let body = match &step {
-                Step::Down { starting_after } => self.page(starting_after.as_deref(), stop.as_mut()).await?,
-                Step::Out { page, starting_after, .. } => match bodies.remove(page) {
-                    Some(body) => body,
-                    None => self.page(starting_after.as_deref(), stop.as_mut()).await?,
-                },
+            match walk.step() {
+                Step::Fetch { starting_after, limit } => {
+                    let before = walk.looked_at();
+                    let answer = self.page(starting_after, limit, stop.as_mut()).await?;
+                    walk.answer(answer).map_err(failed)?;
+                    let share = walk.oldest_ms().and_then(|ms| which.share_behind(ms, now_ms()));
+                    self.bar.looked_at(walk.looked_at() - before, share);
+                }
+                Step::HandOn(page) => {
+                    let passed = page.len();
+                    let events: Vec<Listed> = page.into_iter().filter(|event| which.takes(event)).collect();
+                    tokio::select! {
+                        biased;
+                        _ = stop.as_mut() => return Err(stopped()),
+                        () = std::future::ready(()) => {}
+                    }
+                    self.publish(&events).await?;
+                    self.bar.passed(passed, self.tally.records());
+                }
                 Step::Done { reached } => {
-                    self.tally.reaches_back = which.is_since().then_some(*reached);
+                    self.tally.reaches_back = which.is_since().then_some(reached);
                     return Ok(());
                 }
-                Step::Broken => return Err(failed(RestError::Malformed("a page that leads nowhere".to_owned()))),
-            };
-            let page = decode_page(&body).map_err(|place| failed(RestError::Malformed(place)))?;
-            if matches!(step, Step::Down { .. }) {
-                let oldest_ms = page.events.last().and_then(|event| event.occurred_at_ms);
-                self.bar.looked_at(page.events.len(), oldest_ms.and_then(|ms| which.share_behind(ms, now_ms())));
-                if walk.page(PageFacts::of(&page, body.len(), mark_ms)) {
-                    bodies.insert(walk.depth() - 1, body);
-                }
-                continue;
+                Step::Broken(why) => return Err(failed(RestError::Malformed(format!("{why}, in the event log")))),
             }
-            if let Step::Out { lowest, .. } = &step
-                && !reaches_down(&page, lowest.as_deref())
-            {
-                let detail = "a page that came shorter when it was asked for again";
-                return Err(failed(RestError::Malformed(detail.to_owned())));
-            }
-            let passed = page.events.len();
-            let events: Vec<Listed> = wanted(page, mark_ms).filter(|event| which.takes(event)).collect();
-            tokio::select! {
-                biased;
-                _ = stop.as_mut() => return Err(stopped()),
-                () = std::future::ready(()) => {}
-            }
-            self.publish(&events).await?;
-            self.bar.passed(passed, self.tally.records());
         }
     }
 
     async fn page(
         &self,
-        starting_after: Option<&str>,
+        starting_after: Option<EventId>,
+        limit: usize,
         stop: Pin<&mut impl Future<Output = Result<(), Exit>>>,
-    ) -> Result<Bytes, Exit> {
+    ) -> Result<Result<Bytes, RestError>, Exit> {
+        let cursor = starting_after.map(|event| event.to_string());
         tokio::select! {
-            body = self.rest.events(starting_after, PAGE_EVENTS_MAX) => body.map_err(failed),
+            body = self.rest.events(cursor.as_deref(), limit) => Ok(body),
             _ = stop => Err(stopped()),
         }
     }

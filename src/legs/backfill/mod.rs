@@ -3,6 +3,7 @@
 //!
 //! Every walk begins at the same mark, `verified − overlap`, whatever started it, so that none can leave a hole that
 //! another one takes for filled. A page that cannot be had is asked for until it is there: the socket goes on meanwhile.
+//! What to ask for and what to hand on is [`walk`]'s decision; this file waits, counts and logs.
 
 pub mod reconcile;
 mod unproven;
@@ -13,19 +14,19 @@ use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position};
 use crate::clock::{Clock, millis, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
-use crate::provider::page::{Page, decode_page};
+use crate::provider::EventId;
+use crate::provider::page::Listed;
 use crate::provider::rest::{Rest, RestError};
 use crate::telemetry::{Health, LegState, Metrics};
 use bytes::Bytes;
 use rand::RngExt;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
-use walk::{PAGE_EVENTS_MAX, PageFacts, Step, Walk};
+use walk::{Step, Taken, Walk, Why};
 
 /// First wait after a page that could not be had; it doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -75,8 +76,19 @@ pub struct Backfill {
 /// What ends a walk early.
 pub(super) enum Interrupted {
     Stopped,
-    /// A cursor of this walk led nowhere, or no longer as far as it did: the walk begins anew.
-    Lost,
+    /// The walk did not come to its end, and proves nothing.
+    Broken(Why),
+}
+
+/// What one walk leaves to the next.
+#[derive(Debug, Default)]
+struct Past {
+    /// The end of the last time that was told to be unproven.
+    told_to_ms: Option<i64>,
+    /// Why the last walk broke.
+    broke: Option<Why>,
+    /// A walk had too many pages: the next one goes on below this event, and is done for the time at which that one began.
+    below: Option<(EventId, i64)>,
 }
 
 impl From<IntakeClosed> for Interrupted {
@@ -93,8 +105,7 @@ impl Backfill {
         // A walk that fills a gap is confirmed by another one, `overlap` after it.
         let mut confirm_at = None;
         let mut wait = RETRY_MIN;
-        // The end of the last time that was told to be unproven.
-        let mut told_to_ms = None;
+        let mut past = Past::default();
         loop {
             let timer = Instant::now() + self.settings.every;
             let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
@@ -109,20 +120,16 @@ impl Backfill {
             let ticket = *asked.borrow_and_update();
             let fills = ticket > *self.walks.done.borrow();
             let began = Instant::now();
-            match self.walk(fills, &mut told_to_ms).await {
+            match self.walk(fills, &mut past).await {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
                     confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
                     wait = RETRY_MIN;
                 }
                 Err(Interrupted::Stopped) => return,
-                Err(Interrupted::Lost) => {
-                    // A provider that forgets every cursor must not be walked in a circle.
-                    let retry_in_ms = millis(wait);
-                    warn!(
-                        retry_in_ms,
-                        "a cursor that the provider gave leads nowhere, or no longer as far: walking again"
-                    );
+                Err(Interrupted::Broken(why)) => {
+                    // A log that leads nowhere must not be walked in a hurry.
+                    self.say_broken(why, wait, &mut past);
                     if self.pause(wait).await.is_err() {
                         return;
                     }
@@ -132,62 +139,59 @@ impl Backfill {
         }
     }
 
+    /// Tells of a walk that broke: once a reason, until a walk comes to its end.
+    fn say_broken(&self, why: Why, wait: Duration, past: &mut Past) {
+        let retry_in_ms = millis(wait);
+        if past.broke.replace(why) == Some(why) {
+            debug!(reason = %why, retry_in_ms, "backfill broke off again");
+        } else {
+            warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is handed on, and the event log is walked again");
+        }
+        self.health.set_leg(Leg::Backfill, LegState::BackingOff);
+    }
+
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
-    async fn walk(&self, fills: bool, told_to_ms: &mut Option<i64>) -> Result<(), Interrupted> {
+    async fn walk(&self, fills: bool, past: &mut Past) -> Result<(), Interrupted> {
         let Position { cursor, walk_from_ms, proven_ms } = *self.position.borrow();
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
-        let mut walk = Walk::new();
-        let mut kept = HashMap::<usize, Page>::new();
-        let mut started_ms = None;
+        let (below, mut started_ms) = past.below.take().unzip();
+        let mut walk = Walk::new(mark_ms).below(below);
         let (mut pages, mut events) = (0u64, 0u64);
-        let mut oldest_ms = None;
-        let mut lowest = None;
         let began = Instant::now();
         let mut say_at = began + PROGRESS_EVERY;
         let reached = loop {
             match walk.step() {
-                Step::Down { starting_after } => {
-                    let asked_ms = now_ms();
-                    let (page, bytes) = self.page(starting_after.as_deref()).await?;
+                Step::Fetch { starting_after, limit } => {
+                    let asked_ms = self.fetch(&mut walk, starting_after, limit).await?;
                     // The answer to the first page also told the provider's clock. Of the two clocks the one that is
                     // behind counts: a mark that is too early costs a longer walk, one that is too late costs events.
                     started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms().min(0)));
                     pages += 1;
-                    oldest_ms = page.events.iter().filter_map(|event| event.occurred_at_ms).chain(oldest_ms).min();
-                    if !page.events.is_empty() {
-                        lowest = Some(page.clone());
-                    }
-                    let number = walk.depth();
-                    if walk.page(PageFacts::of(&page, bytes, mark_ms)) {
-                        kept.insert(number, page);
-                    }
                     if Instant::now() >= say_at {
                         say_at = Instant::now() + PROGRESS_EVERY;
                         info!(pages, "backfill under way");
                     }
                 }
-                Step::Out { page: number, starting_after, lowest, .. } => {
-                    let page = match kept.remove(&number) {
-                        Some(page) => page,
-                        None => self.page(starting_after.as_deref()).await?.0,
-                    };
-                    if !walk::reaches_down(&page, lowest.as_deref()) {
-                        return Err(Interrupted::Lost);
-                    }
-                    events += self.hand_on(page, mark_ms).await?;
-                }
+                Step::HandOn(page) => events += self.hand_on(page).await?,
                 Step::Done { reached } => break reached,
-                Step::Broken => return Err(Interrupted::Lost),
+                Step::Broken(why) => {
+                    if let Why::TooManyPages(event) = why {
+                        past.below = started_ms.map(|started_ms| (event, started_ms));
+                    }
+                    return Err(Interrupted::Broken(why));
+                }
             }
         };
+        past.broke = None;
+        self.health.set_leg(Leg::Backfill, LegState::Connected);
         let started_ms = started_ms.unwrap_or(mark_ms);
         let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
         let known = (proven_ms.unwrap_or(mark_ms), cursor_ms);
-        let end = self.log_end(known, oldest_ms, started_ms, *told_to_ms);
+        let end = self.log_end(known, walk.oldest_ms(), started_ms, past.told_to_ms);
         if let Some(period) = end.unproven().filter(|_| !reached) {
             // Before the end of the walk, which moves the mark past it: a relay that dies in between tells it again.
-            self.tell_unproven(period, lowest).await?;
-            *told_to_ms = Some(period.to_ms);
+            self.tell_unproven(period, walk.lowest()).await?;
+            past.told_to_ms = Some(period.to_ms);
             self.intake.note(Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms })?;
         }
         self.intake.note(Note::WalkDone { started_ms })?;
@@ -212,10 +216,10 @@ impl Backfill {
         }
     }
 
-    /// Hands on the events of a page that are not older than the mark, oldest first; returns how many.
-    async fn hand_on(&self, page: Page, mark_ms: i64) -> Result<u64, Interrupted> {
+    /// Hands on events; returns how many.
+    async fn hand_on(&self, events: Vec<Listed>) -> Result<u64, Interrupted> {
         let mut count = 0;
-        for event in walk::wanted(page, mark_ms) {
+        for event in events {
             self.metrics.delivery(Leg::Backfill);
             let taken = self.offer(event.bytes).await;
             if !taken || self.stop.is_cancelled() {
@@ -253,34 +257,29 @@ impl Backfill {
         taken
     }
 
-    /// A page and the bytes of its body, asked for until it is there. A page over the body bound is asked for with a
-    /// smaller limit.
-    async fn page(&self, starting_after: Option<&str>) -> Result<(Page, usize), Interrupted> {
-        let mut limit = PAGE_EVENTS_MAX;
+    /// Asks for a page until the walk can do something about the answer; returns when it was asked, in Unix milliseconds
+    /// by our clock.
+    async fn fetch(&self, walk: &mut Walk, starting_after: Option<EventId>, limit: usize) -> Result<i64, Interrupted> {
+        let cursor = starting_after.map(|event| event.to_string());
         let mut wait = RETRY_MIN;
+        let mut limit = limit;
         loop {
+            let asked_ms = now_ms();
             let answer = tokio::select! {
                 () = self.stop.cancelled() => return Err(Interrupted::Stopped),
-                answer = self.rest.events(starting_after, limit) => answer,
+                answer = self.rest.events(cursor.as_deref(), limit) => answer,
             };
-            let error =
-                match answer.and_then(|body| Ok((decode_page(&body).map_err(RestError::Malformed)?, body.len()))) {
-                    Ok(page) => {
-                        self.health.set_leg(Leg::Backfill, LegState::Connected);
-                        self.health.heard(Leg::Backfill, now_ms());
-                        self.metrics.leg_connected(Leg::Backfill, true);
-                        return Ok(page);
-                    }
-                    Err(RestError::TooLarge(_)) if limit > 1 => {
-                        limit /= 2;
-                        continue;
-                    }
-                    // How a cursor fails that the log has forgotten is not documented; asked again, it fails again.
-                    Err(RestError::Status { status: 400 | 404 | 410 | 422, .. }) if starting_after.is_some() => {
-                        return Err(Interrupted::Lost);
-                    }
-                    Err(error) => error,
-                };
+            self.metrics.walk_page();
+            let error = match walk.answer(answer) {
+                Ok(taken) => {
+                    self.took(taken, limit);
+                    return Ok(asked_ms);
+                }
+                Err(error) => error,
+            };
+            if let Step::Fetch { limit: next, .. } = walk.step() {
+                limit = next;
+            }
             let (state, delay) = self.delay(&error, wait);
             wait = (wait * 2).min(RETRY_MAX);
             if self.health.leg(Leg::Backfill) != state {
@@ -293,6 +292,22 @@ impl Backfill {
                 // Another key may be the right one.
                 () = self.rest.key_changed(), if state == LegState::Refused => {}
             }
+        }
+    }
+
+    /// Counts an answer that the walk could use.
+    fn took(&self, taken: Taken, limit: usize) {
+        self.health.heard(Leg::Backfill, now_ms());
+        self.metrics.leg_connected(Leg::Backfill, true);
+        match taken {
+            Taken::Page => self.health.set_leg(Leg::Backfill, LegState::Connected),
+            Taken::Smaller(reason) => debug!(limit, reason, "a page of the event log is asked for in smaller pieces"),
+            Taken::PassedOver => {
+                warn!(
+                    "an event of the event log cannot be cut out of its page: what stands there becomes a dead letter, and the walk goes on"
+                );
+            }
+            Taken::Refused => {}
         }
     }
 

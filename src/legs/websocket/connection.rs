@@ -233,8 +233,21 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 );
                 broken(End::StreamError(error.code.unwrap_or_default()), detail.trim_end())
             }
+            Frame::Unknown(kind) => {
+                self.ignore(&kind);
+                ControlFlow::Continue(())
+            }
             // What is no event either is a delivery too: the relay keeps it as a dead letter.
             Frame::Event | Frame::Other => self.hold_or_deliver(bytes, received_at_ms).await,
+        }
+    }
+
+    /// A frame that does not claim to be an event, a heartbeat for example: a sign of life, counted, and told once a kind.
+    fn ignore(&self, kind: &str) {
+        self.leg.metrics.delivery(Leg::Websocket);
+        self.leg.metrics.outcome(Leg::Websocket, Outcome::Ignored);
+        if self.leg.kinds.is_new(kind) {
+            tracing::info!(kind = %foreign(kind), "stream sends frames that are no events: they are ignored");
         }
     }
 
@@ -335,9 +348,9 @@ fn pings(every: Duration) -> Interval {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
-    use super::super::Ended;
     use super::super::dial::{Heard, Pulse};
     use super::super::ending::CLOSE_WAIT;
+    use super::super::{Ended, Kinds};
     use super::*;
     use crate::clock::Clock;
     use crate::config::{self, Config};
@@ -371,6 +384,7 @@ mod tests {
             position: watch::channel(Position::default()).1,
             walks: Walks::default(),
             clock,
+            kinds: Kinds::default(),
             intake: Intake::new(4096).0,
             health: Arc::<Health>::default(),
             metrics: Arc::new(Metrics::new("test")),

@@ -8,6 +8,7 @@ mod connection;
 mod dial;
 mod ending;
 pub mod hold;
+mod kinds;
 pub mod reconnect;
 
 use super::{Intake, Note, Position, Walks};
@@ -20,6 +21,7 @@ use crate::provider::rest::Rest;
 use crate::telemetry::{Health, LegState, Metrics};
 use connection::Connection;
 use ending::Finished;
+pub use kinds::Kinds;
 use reconnect::{End, Reconnect, Retry};
 use secrecy::SecretString;
 use std::sync::Arc;
@@ -41,6 +43,8 @@ pub struct Websocket {
     pub walks: Walks,
     /// What time it is at the provider.
     pub clock: Arc<Clock>,
+    /// Frames that are no events.
+    pub kinds: Kinds,
     /// Where deliveries go.
     pub intake: Intake,
     /// Where operators see the leg's state.

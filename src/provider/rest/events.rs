@@ -3,7 +3,7 @@
 use super::answer::{Moment, lenient};
 use super::call::Call;
 use super::{Answer, Rest, RestError};
-use crate::provider::page::{Page, decode_page};
+use crate::provider::page::{Listed, Page, decode_page};
 use bytes::Bytes;
 use futures::Stream;
 use serde::Deserialize;
@@ -90,7 +90,7 @@ impl Rest {
     }
 
     /// Every page, newest first, asked for one after the other as they are taken, until one says that there is no
-    /// more, is empty, or ends in an event without an id, behind which no page can be asked for.
+    /// more, is empty, or holds no id that is a cursor, behind which no page can be asked for.
     pub fn event_pages<'a>(
         &'a self,
         query: &'a EventQuery,
@@ -104,7 +104,7 @@ impl Rest {
             }
             let body = self.events_of(query, cursor.as_deref(), limit).await?;
             let page = decode_page(&body).map_err(RestError::Malformed)?;
-            let last = page.events.last().and_then(|event| event.id.clone());
+            let last = page.events.iter().rev().find_map(Listed::cursor).map(|event| event.to_string());
             // The same cursor again would be the same page again.
             let goes_on = page.has_more != Some(false) && last.is_some() && last != cursor;
             Ok(Some((page, goes_on.then_some((last, pages + 1)))))

@@ -98,7 +98,8 @@ struct Waiting {
     fate: Ending,
     /// Its first record in the batch; none when it follows an earlier copy.
     record: Option<usize>,
-    ticket: Option<Ticket>,
+    /// Of its id, of its dead letter, or of both.
+    tickets: [Option<Ticket>; 2],
     undo: Option<Undo>,
     refused: Option<String>,
 }
@@ -120,21 +121,11 @@ pub struct Ending {
     pub recovered: bool,
 }
 
-/// A delivery whose id nobody had claimed.
-struct NewId {
-    candidate: Candidate,
-    fate: Ending,
-    ticket: Ticket,
-}
-
 /// A delivery, and why Kafka refused its record.
 type Candidate = (Delivery, Option<String>);
 
-enum Claimed {
-    New(NewId),
-    /// Known before: done with this fate, or waiting in the plan.
-    Known(Option<(Delivery, Ending)>),
-}
+/// A delivery that is done, and how it ended; `None` where it waits in a plan.
+type Done = Option<(Delivery, Ending)>;
 
 /// Window, versions and cursor, and the rules that join them.
 #[derive(Debug)]
@@ -198,7 +189,7 @@ impl Planner {
         for entry in entries.drain(..) {
             match entry {
                 Entry::Delivery(waiting) => {
-                    if let Some(ticket) = waiting.ticket {
+                    for ticket in waiting.tickets.into_iter().flatten() {
                         self.window.settle(ticket, at_ms);
                     }
                     if let Some(undo) = waiting.undo {
@@ -220,7 +211,7 @@ impl Planner {
     pub fn roll_back(&mut self, plan: Plan) -> impl DoubleEndedIterator<Item = Item> {
         for entry in plan.entries.iter().rev() {
             let Entry::Delivery(waiting) = entry else { continue };
-            if let Some(ticket) = waiting.ticket {
+            for ticket in waiting.tickets.into_iter().flatten() {
                 self.window.release(ticket);
             }
             if let Some(undo) = waiting.undo {
@@ -284,81 +275,103 @@ impl Planner {
             fate.outcome = Outcome::Ignored;
             return Some((candidate.0, fate));
         }
-        let NewId { candidate, mut fate, ticket } = match self.claim(plan, candidate, fate, event.id.as_bytes(), now) {
-            Claimed::New(new) => new,
-            Claimed::Known(done) => return done,
+        let ticket = match self.window.claim(event.id.as_bytes(), now.ms) {
+            Claim::New(ticket) => ticket,
+            known => return Self::follow(plan, candidate, fate, known),
         };
-        let (delivery, refused) = candidate;
+        let (delivery, refused) = &candidate;
         fate.recovered = occurred_at_ms.is_some_and(|ms| self.progress.recovers(ms));
         let record = Some(plan.batch.len());
-        let written = match (&refused, route) {
+        let written = match (refused, route) {
             (Some(refusal), _) => Err(Rejection { reason: Reason::TooLarge, detail: refusal.clone() }),
-            (None, Route::Order) => self.write(plan, Topic::Orders, &delivery, event, (version, ahead), now),
-            (None, Route::Invoice) => self.write(plan, Topic::Invoices, &delivery, event, (version, ahead), now),
+            (None, Route::Order) => self.write(plan, Topic::Orders, delivery, event, (version, ahead), now),
+            (None, Route::Invoice) => self.write(plan, Topic::Invoices, delivery, event, (version, ahead), now),
             (None, Route::Ping | Route::Unknown) => {
                 let detail = format!("type {:?} is none that the relay publishes", event.event_type);
                 Err(Rejection { reason: Reason::UnknownType, detail })
             }
         };
-        let undo = match written {
-            Ok(undo) => undo,
-            Err(Rejection { reason, detail }) => {
-                fate.outcome = Outcome::DeadLettered;
-                let why = fate.dead_letter.insert((reason, bounded(detail)));
-                write_dead_letter(&mut plan.batch, &delivery, Some(&event.id), why);
+        match written {
+            Ok(undo) => {
+                let (delivery, refused) = candidate;
+                let tickets = [Some(ticket), None];
+                plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, tickets, undo, refused }));
                 None
             }
-        };
-        plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, ticket: Some(ticket), undo, refused }));
-        None
+            Err(Rejection { reason, detail }) => {
+                // What Kafka refuses is whole: a copy of it would be refused again.
+                let kept = (reason == Reason::TooLarge).then_some(ticket);
+                if kept.is_none() {
+                    self.window.release(ticket);
+                }
+                fate.dead_letter = Some((reason, bounded(detail)));
+                self.add_dead_letter(plan, candidate, fate, (Some(&event.id), kept), now)
+            }
+        }
     }
 
     /// A delivery that is no event that the relay knows: one dead letter for its id, or for the same bytes.
-    fn add_undecodable(
-        &mut self,
-        plan: &mut Plan,
-        candidate: Candidate,
-        undecodable: Undecodable,
-        now: Now,
-    ) -> Option<(Delivery, Ending)> {
+    fn add_undecodable(&mut self, plan: &mut Plan, candidate: Candidate, undecodable: Undecodable, now: Now) -> Done {
         let Undecodable { mut reason, mut detail, id } = undecodable;
         if let Some(refusal) = &candidate.1 {
             reason = Reason::TooLarge;
             detail = refusal.clone();
         }
-        let key = id.clone().unwrap_or_else(|| digest(&candidate.0.bytes));
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
-        let dead_letter = Some((reason, bounded(detail)));
-        let fate = Ending { outcome: Outcome::DeadLettered, event_id, dead_letter, ..Ending::nothing() };
-        let NewId { candidate, fate, ticket } = match self.claim(plan, candidate, fate, key.as_bytes(), now) {
-            Claimed::New(new) => new,
-            Claimed::Known(done) => return done,
+        let fate = Ending { event_id, dead_letter: Some((reason, bounded(detail))), ..Ending::nothing() };
+        if let Some(id) = &id {
+            match self.window.claim(id.as_bytes(), now.ms) {
+                Claim::New(ticket) => self.window.release(ticket),
+                // A whole copy came before: nothing is missing.
+                known => return Self::follow(plan, candidate, fate, known),
+            }
+        }
+        self.add_dead_letter(plan, candidate, fate, (id.as_deref(), None), now)
+    }
+
+    /// Writes the dead letter of an event's id, or else of the bytes, unless there is one. `kept`: the claim of the id.
+    fn add_dead_letter(
+        &mut self,
+        plan: &mut Plan,
+        candidate: Candidate,
+        mut fate: Ending,
+        (id, kept): (Option<&str>, Option<Ticket>),
+        now: Now,
+    ) -> Done {
+        let key = id.map_or_else(|| digest(&candidate.0.bytes), str::to_owned);
+        let ticket = match self.window.claim_dead_letter(key.as_bytes(), now.ms) {
+            Claim::New(ticket) => ticket,
+            known => {
+                match kept {
+                    // After a restart only the dead letter is known: the event need not be refused again.
+                    Some(kept) if known == Claim::Settled => self.window.settle(kept, now.ms),
+                    Some(kept) => self.window.release(kept),
+                    None => {}
+                }
+                return Self::follow(plan, candidate, fate, known);
+            }
         };
+        fate.outcome = Outcome::DeadLettered;
         let (delivery, refused) = candidate;
         let record = Some(plan.batch.len());
         if let Some(why) = &fate.dead_letter {
-            write_dead_letter(&mut plan.batch, &delivery, id.as_deref(), why);
+            write_dead_letter(&mut plan.batch, &delivery, id, why);
         }
-        let waiting = Waiting { delivery, fate, record, ticket: Some(ticket), undo: None, refused };
-        plan.entries.push(Entry::Delivery(waiting));
+        let tickets = [kept, Some(ticket)];
+        plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, tickets, undo: None, refused }));
         None
     }
 
-    /// Claims the id; a copy of a known one is done, or follows the first.
-    fn claim(&mut self, plan: &mut Plan, candidate: Candidate, mut fate: Ending, id: &[u8], now: Now) -> Claimed {
-        let claim = self.window.claim(id, now.ms);
-        if let Claim::New(ticket) = claim {
-            return Claimed::New(NewId { candidate, fate, ticket });
-        }
+    /// A copy of what is `known` is done, or follows the first.
+    fn follow(plan: &mut Plan, (delivery, refused): Candidate, mut fate: Ending, known: Claim) -> Done {
         fate.outcome = Outcome::Duplicate;
         fate.dead_letter = None;
-        let (delivery, refused) = candidate;
-        if claim == Claim::Settled {
-            return Claimed::Known(Some((delivery, fate)));
+        if known == Claim::Settled {
+            return Some((delivery, fate));
         }
-        let waiting = Waiting { delivery, fate, record: None, ticket: None, undo: None, refused };
-        plan.entries.push(Entry::Delivery(waiting));
-        Claimed::Known(None)
+        let tickets = [None, None];
+        plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record: None, tickets, undo: None, refused }));
+        None
     }
 
     /// Writes the event's record, and for an order that is not stale the one of `latest`.

@@ -135,6 +135,23 @@ fn what_cannot_be_published_is_kept_once() {
 }
 
 #[test]
+fn a_defective_copy_does_not_spend_the_id() {
+    let mut desk = Desk::new(|_| {});
+    let whole = order("evt_1-0", "a");
+    let nameless = whole.replace(r#""id":"a","#, "");
+    let cut = whole.replace(r#""type":"commerce.order.updated","#, "");
+    desk.check(nameless.clone(), Outcome::DeadLettered, &["dead_letter evt_1-0 missing_field"]);
+    desk.check(cut.clone(), Outcome::Duplicate, &[]);
+    desk.check(whole.clone(), Outcome::Published, &["orders a", "orders_latest a"]);
+    for copy in [nameless, cut, whole] {
+        desk.check(copy, Outcome::Duplicate, &[]);
+    }
+    desk.check(order("evt_2-0", "b"), Outcome::Published, &["orders b", "orders_latest b"]);
+    let late = order("evt_2-0", "b").replace(r#""id":"b","#, "");
+    desk.check(late, Outcome::Duplicate, &[]);
+}
+
+#[test]
 fn an_id_or_key_beyond_all_measure_reaches_no_header() {
     let mut desk = Desk::new(|_| {});
     let long = "x".repeat(KEY_BYTES_MAX + 1);
