@@ -151,7 +151,7 @@ impl Scenario {
             log_by_visibility: rng.chance(300),
             page_events: rng.range(2, 30) as usize,
             kept_bytes_max: if rng.chance(300) { 3000 } else { 16 << 20 },
-            pages_max: if rng.chance(200) { rng.range(2, 8) as usize } else { 10_000 },
+            pages_max: if !orderly && rng.chance(200) { rng.range(2, 8) as usize } else { 10_000 },
             log_shuffled: !orderly && rng.chance(200),
             compares_ids: rng.chance(300),
             circle,

@@ -35,7 +35,7 @@ pub struct Walker {
     paused_until: i64,
     wait_ms: i64,
     /// The next walk goes on there, for the time at which an earlier one began.
-    below: Option<(EventId, i64)>,
+    below: Option<(Walk, i64)>,
 }
 
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl World {
         let (below, started_ms) = walker.below.take().unzip();
         let bounds = Bounds { kept_bytes_max: self.scenario.kept_bytes_max, pages_max: self.scenario.pages_max };
         walker.walking = Some(Walking {
-            walk: Walk::new(mark_ms).below(below).within(bounds),
+            walk: below.unwrap_or_else(|| Walk::new(mark_ms).within(bounds)),
             ticket,
             fills: ticket > walker.done,
             mark_ms,
@@ -234,10 +234,10 @@ impl World {
     fn broken(&mut self, number: usize, why: Why) {
         let now = self.now;
         let walker = &mut self.relays[number].walker;
-        if let (Why::TooManyPages(event), Some(walking)) = (why, &walker.walking) {
-            walker.below = walking.started_ms.map(|started_ms| (event, started_ms));
+        let walking = walker.walking.take();
+        if let (Why::TooManyPages(event), Some(Walking { walk, started_ms: Some(started_ms), .. })) = (why, walking) {
+            walker.below = Some((walk.below(event), started_ms));
         }
-        walker.walking = None;
         walker.wait_ms = (walker.wait_ms * 2).clamp(RETRY_MIN_MS, RETRY_MAX_MS);
         walker.paused_until = now + walker.wait_ms;
         let (token, wait_ms) = (walker.token, walker.wait_ms);

@@ -87,8 +87,8 @@ struct Past {
     told_to_ms: Option<i64>,
     /// Why the last walk broke.
     broke: Option<Why>,
-    /// A walk had too many pages: the next one goes on below this event, and is done for the time at which that one began.
-    below: Option<(EventId, i64)>,
+    /// A walk had too many pages: the next one goes on below it, and is done for the time at which that one began.
+    below: Option<(Walk, i64)>,
 }
 
 impl From<IntakeClosed> for Interrupted {
@@ -155,7 +155,7 @@ impl Backfill {
         let Position { cursor, walk_from_ms, proven_ms } = *self.position.borrow();
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
         let (below, mut started_ms) = past.below.take().unzip();
-        let mut walk = Walk::new(mark_ms).below(below);
+        let mut walk = below.unwrap_or_else(|| Walk::new(mark_ms));
         let (mut pages, mut events) = (0u64, 0u64);
         let began = Instant::now();
         let mut say_at = began + PROGRESS_EVERY;
@@ -176,7 +176,7 @@ impl Backfill {
                 Step::Done { reached } => break reached,
                 Step::Broken(why) => {
                     if let Why::TooManyPages(event) = why {
-                        past.below = started_ms.map(|started_ms| (event, started_ms));
+                        past.below = started_ms.map(|started_ms| (walk.below(event), started_ms));
                     }
                     return Err(Interrupted::Broken(why));
                 }

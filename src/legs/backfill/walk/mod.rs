@@ -176,10 +176,17 @@ impl Walk {
         }
     }
 
-    /// Goes on below `event`, where an earlier walk had too many pages.
+    /// The walk that goes on below `event`, where this one had too many pages. What the log showed above counts for it.
     #[must_use]
-    pub fn below(self, event: Option<EventId>) -> Self {
-        Self { next: event, ..self }
+    pub fn below(self, event: EventId) -> Self {
+        Self {
+            bounds: self.bounds,
+            next: Some(event),
+            newest_above_ms: self.newest_above_ms,
+            oldest_ms: self.oldest_ms,
+            lowest: self.lowest,
+            ..Self::new(self.mark_ms)
+        }
     }
 
     /// The same within other bounds.
