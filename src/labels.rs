@@ -257,6 +257,28 @@ impl Topic {
     }
 }
 
+/// A listener of the relay; the label `listener` of the metrics of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// Takes webhooks.
+    Webhook,
+    /// Shows health, metrics and status.
+    Admin,
+}
+
+impl Listener {
+    /// Every listener, in the order in which tables list them.
+    pub const ALL: [Self; 2] = [Self::Webhook, Self::Admin];
+
+    /// The name used in labels, logs and tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Admin => "admin",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ pub mod heap;
 pub mod kafka;
 pub mod labels;
 pub mod legs;
+pub mod listener;
 pub mod loopback;
 pub mod normalize;
 pub mod provider;

@@ -63,7 +63,7 @@ impl Desk {
     pub fn plan(&mut self, bytes: &Bytes) -> Result<Plan, Ending> {
         let share = Arc::clone(&self.room).try_acquire_owned().expect("room for one more");
         let bytes = bytes.clone();
-        let delivery = Delivery { leg: self.leg, received_at_ms: NOW_MS, bytes, reply: None, share };
+        let delivery = Delivery { leg: self.leg, received_at_ms: NOW_MS, bytes, reply: None, trace: None, share };
         let mut plan = self.core.begin(Plan::default());
         match self.core.add(&mut plan, Item::Delivery(delivery, None), NOW) {
             Some((_, fate)) => Err(fate),

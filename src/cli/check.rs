@@ -4,10 +4,12 @@ use super::args::{self, Global};
 use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
 use super::{Settings, wait_for};
+use crate::config;
 use crate::daemon;
 use crate::exit::Exit;
 use crate::kafka;
 use crate::kafka::topics::{self, TopicReport, inspect};
+use crate::listener::descriptors;
 use crate::provider::page::decode_page;
 use crate::text::foreign;
 use serde::Serialize;
@@ -101,7 +103,8 @@ impl Report {
             sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
         let environment = config.provider.environment.as_str();
         self.tell(&Finding::ok("settings", format!("{place}: `{}` for {environment}", config.name)))?;
-        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning.to_string())))
+        warnings.iter().try_for_each(|warning| self.tell(&Finding::warning("settings", warning.to_string())))?;
+        shortage(&config.webhook).map_or(Ok(()), |shortage| self.tell(&Finding::warning("settings", shortage)))
     }
 
     async fn provider(&mut self, settings: &Settings) -> Result<(), Exit> {
@@ -163,6 +166,18 @@ impl Report {
         };
         self.tell(&permissions)
     }
+}
+
+/// A sentence, with its remedy, where file descriptors do not allow the places that the settings want.
+pub(super) fn shortage(webhook: &config::Webhook) -> Option<String> {
+    let limit = descriptors::limit().ok().filter(|_| webhook.enabled)?;
+    let (wanted, places) = (webhook.connections_max, descriptors::places(webhook.connections_max, limit));
+    (places < wanted).then(|| {
+        format!(
+            "webhook.connections_max: {wanted} connections do not fit under the limit of {limit} open files, so that \
+             {places} have a place; raise the limit (LimitNOFILE= of the unit, ulimit -Hn), or lower the setting"
+        )
+    })
 }
 
 const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";

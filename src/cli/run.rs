@@ -8,6 +8,7 @@ use crate::exit::Exit;
 use crate::heap;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
+use crate::listener::{self, descriptors};
 use crate::telemetry::logs::Logs;
 use crate::telemetry::{Notify, Phase};
 use std::time::Duration;
@@ -36,6 +37,13 @@ pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit>
     let log = &settings.config.log;
     let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
+    match descriptors::raise_limit() {
+        Ok(_) => {}
+        Err(error) => warn!(%error, "the limit of open files cannot be raised"),
+    }
+    if let Some(shortage) = super::check::shortage(&settings.config.webhook) {
+        warn!("{shortage}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(io_threads(cores))
         .enable_all()
@@ -58,7 +66,12 @@ async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result
     let from_ms = arguments.from.map(|from| from.unix_ms(now_ms()));
     let setup =
         Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms };
-    let mut daemon = Daemon::start(setup).await?;
+    let socket = listener::handed_over().map_err(|error| {
+        Exit::settings(format!(
+            "the socket that systemd hands over cannot take webhooks ({error}); let it listen on TCP"
+        ))
+    })?;
+    let mut daemon = Daemon::start_on(setup, socket).await?;
     let mut health = daemon.health.subscribe();
     // What it is at the beginning is no change, and a start that waits for Kafka stays there.
     notify.health(&health.borrow_and_update());

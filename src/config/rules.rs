@@ -160,6 +160,13 @@ impl Rules<'_> {
         let legal = webhook.path.starts_with('/') && webhook.path.bytes().all(plain);
         let remedy = "begin it with / and use letters, digits and - . _ ~ only";
         self.demand(legal, &["webhook.path"], "is no path", remedy);
+        let health = &webhook.health_path;
+        let legal = health.is_empty() || (health.starts_with('/') && health.bytes().all(plain));
+        let remedy = "begin it with / and use letters, digits and - . _ ~ only, or turn it off with \"\"";
+        self.demand(legal, &["webhook.health_path"], "is no path", remedy);
+        let keys = ["webhook.health_path", "webhook.path"];
+        let remedy = "give the two different paths";
+        self.demand(*health != webhook.path, &keys, "is the path of the webhooks too", remedy);
         let together = webhook.tls_cert_file.is_some() == webhook.tls_key_file.is_some();
         let remedy = "set webhook.tls_cert_file and webhook.tls_key_file, or neither";
         self.demand(together, &["webhook.tls_cert_file", "webhook.tls_key_file"], "stands without the other", remedy);

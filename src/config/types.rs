@@ -116,14 +116,18 @@ pub struct Webhook {
     pub tolerance: Duration,
     /// Greatest body, in bytes; at most a quarter of `intake.bytes_max`.
     pub body_bytes_max: usize,
-    /// Connections at one time; further peers wait to be accepted.
+    /// Connections at one time; further peers wait. Fewer where file descriptors do not allow so many.
     pub connections_max: usize,
     /// 0 turns it off: behind a proxy all peers are one.
     pub connections_per_address_max: usize,
     /// Bytes held before their signature is checked, all connections together; at least one body.
     pub unverified_bytes_max: usize,
-    /// Time for the headers, and again for the body.
+    /// Time for the headers from their first byte on, and again for the body.
     pub body_timeout: Duration,
+    /// Time between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// The path that tells whether webhooks are taken; empty: none. Never `path`.
+    pub health_path: String,
     /// Greatest request head, in bytes.
     pub header_bytes_max: usize,
     /// Wait for the commit before a 503; below the provider's own time-out.
@@ -314,6 +318,8 @@ pub(super) fn blank() -> Config {
             connections_per_address_max: 0,
             unverified_bytes_max: 0,
             body_timeout: ZERO,
+            idle_timeout: ZERO,
+            health_path: String::new(),
             header_bytes_max: 0,
             answer_within: ZERO,
         },

@@ -152,6 +152,11 @@ impl Reach {
 impl Daemon {
     /// Binds the webhook listener and begins to start everything else; readiness is told by [`Daemon::health`].
     pub async fn start(setup: Setup) -> Result<Self, Exit> {
+        Self::start_on(setup, None).await
+    }
+
+    /// The same, with a listening socket in place of `webhook.listen` where one was handed over.
+    pub async fn start_on(setup: Setup, socket: Option<std::net::TcpListener>) -> Result<Self, Exit> {
         let config = &setup.config;
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let health = Arc::new(Health::default());
@@ -177,7 +182,7 @@ impl Daemon {
                     metrics: Arc::clone(&metrics),
                     stop: stop.clone(),
                 }
-                .bind()
+                .bind(socket)
                 .await?,
             ),
             false => None,

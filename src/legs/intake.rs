@@ -4,7 +4,7 @@
 //! settles, so the bound covers what is queued, planned and in flight alike.
 
 use super::Note;
-use super::{Arrival, Delivery, Leg, Outcome};
+use super::{Arrival, Delivery, Leg, Outcome, Trace};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +99,7 @@ impl Intake {
         reply: oneshot::Sender<Outcome>,
     ) -> Result<(), IntakeFull> {
         let room = self.try_reserve(bytes.len())?;
-        room.fill(bytes, received_at_ms, reply).map_err(|IntakeClosed| IntakeFull::Closed)
+        room.fill(bytes, None, received_at_ms, reply).map_err(|IntakeClosed| IntakeFull::Closed)
     }
 
     /// Takes a delivery of the other legs, waiting for room: the caller stops reading its peer meanwhile.
@@ -110,7 +110,7 @@ impl Intake {
             Ok(share) => share,
             Err(_) => self.reserved.take(bytes.len()).await?,
         };
-        let delivery = Delivery { leg, received_at_ms, bytes, reply: None, share };
+        let delivery = Delivery { leg, received_at_ms, bytes, reply: None, trace: None, share };
         self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 
@@ -126,10 +126,17 @@ impl Intake {
 }
 
 impl Reservation {
-    /// Puts the webhook's bytes into its place; `reply` learns its outcome.
-    pub fn fill(self, bytes: Bytes, received_at_ms: i64, reply: oneshot::Sender<Outcome>) -> Result<(), IntakeClosed> {
-        let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), share: self.share };
-        self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
+    /// Puts the webhook's bytes, and its trace, into its place; `reply` learns its outcome.
+    pub fn fill(
+        self,
+        bytes: Bytes,
+        trace: Option<Box<Trace>>,
+        received_at_ms: i64,
+        reply: oneshot::Sender<Outcome>,
+    ) -> Result<(), IntakeClosed> {
+        let Self { share, queue } = self;
+        let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), trace, share };
+        queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 }
 
@@ -266,7 +273,7 @@ mod tests {
         let room = intake.try_reserve(1).unwrap();
         receiver.close();
         assert_eq!(webhook(&intake, 1), Err(IntakeFull::Closed));
-        assert_eq!(room.fill(frame(1), 0, oneshot::channel().0), Err(IntakeClosed));
+        assert_eq!(room.fill(frame(1), None, 0, oneshot::channel().0), Err(IntakeClosed));
         assert_eq!(intake.offer(Leg::Websocket, frame(1), 0).await, Err(IntakeClosed));
         let mut batch = Vec::new();
         assert_eq!(receiver.recv_many(&mut batch, 100).await, 1);

@@ -3,6 +3,7 @@
 pub mod backfill;
 mod intake;
 mod note;
+mod trace;
 mod walks;
 pub mod webhook;
 pub mod websocket;
@@ -10,6 +11,7 @@ pub mod websocket;
 pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, PAUSE_VISIBLE, Reservation};
 
 pub use note::{Note, Position};
+pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 pub use walks::Walks;
 
 use crate::labels::{Leg, Outcome};
@@ -36,6 +38,8 @@ pub struct Delivery {
     pub bytes: Bytes,
     /// Who waits for the outcome: the webhook leg answers only after it. Nobody for a WebSocket frame.
     pub reply: Option<oneshot::Sender<Outcome>>,
+    /// The trace that a webhook came with, if it did.
+    pub trace: Option<Box<Trace>>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
     pub share: OwnedSemaphorePermit,
 }

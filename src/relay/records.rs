@@ -3,7 +3,7 @@
 use crate::clock::{rfc3339, write_rfc3339};
 use crate::kafka::{Batch, Marks};
 use crate::labels::Topic;
-use crate::legs::Delivery;
+use crate::legs::{Delivery, TRACEPARENT, TRACESTATE, Trace};
 use crate::normalize::{self, Normalized, Rejection, normalize};
 use crate::provider::event::{Event, Reason};
 use crate::relay::progress::{Gap, GapCause, Progress};
@@ -28,16 +28,18 @@ const UNPROVEN: &str = "unproven";
 
 /// How and when an event arrived.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Origin {
+pub(super) struct Origin<'d> {
     /// The leg that brought it, or [`REPLAY`](crate::labels::REPLAY).
     pub(super) leg: &'static str,
     /// When, in Unix milliseconds.
     pub(super) at_ms: i64,
+    /// The trace that it came with.
+    pub(super) trace: Option<&'d Trace>,
 }
 
-impl Origin {
-    pub(super) fn of(delivery: &Delivery) -> Self {
-        Self { leg: delivery.leg.as_str(), at_ms: delivery.received_at_ms }
+impl<'d> Origin<'d> {
+    pub(super) fn of(delivery: &'d Delivery) -> Self {
+        Self { leg: delivery.leg.as_str(), at_ms: delivery.received_at_ms, trace: delivery.trace.as_deref() }
     }
 }
 
@@ -67,7 +69,7 @@ pub(super) fn write_headers(
     batch: &mut Batch,
     event: &Event<'_>,
     normalized: &Normalized<'_>,
-    arrival: Origin,
+    arrival: Origin<'_>,
     (source, instance): (&str, &str),
 ) {
     batch.header("ce_specversion", b"1.0");
@@ -80,6 +82,12 @@ pub(super) fn write_headers(
     batch.header("content-type", b"application/json");
     write_arrival(batch, arrival);
     batch.header("relay_instance", instance.as_bytes());
+    if let Some(Trace { parent, state }) = arrival.trace {
+        batch.header(TRACEPARENT, parent.as_bytes());
+        if !state.is_empty() {
+            batch.header(TRACESTATE, state.as_bytes());
+        }
+    }
 }
 
 /// The bytes as they came, keyed by the event's id or else by their digest; for a record that Kafka refused for its
@@ -101,7 +109,7 @@ pub(super) fn write_dead_letter(batch: &mut Batch, delivery: &Delivery, id: Opti
     batch.header("relay_detail", detail.as_bytes());
 }
 
-fn write_arrival(batch: &mut Batch, Origin { leg, at_ms }: Origin) {
+fn write_arrival(batch: &mut Batch, Origin { leg, at_ms, .. }: Origin<'_>) {
     batch.header("relay_leg", leg.as_bytes());
     batch.header_with("relay_received_at", |out| write_rfc3339(at_ms, out));
 }

@@ -54,7 +54,7 @@ impl Replay {
             Ok(normalized) => normalized,
             Err(rejection) => return Again::Unpublishable(rejection.reason),
         };
-        let arrival = Origin { leg: REPLAY, at_ms: now_ms };
+        let arrival = Origin { leg: REPLAY, at_ms: now_ms, trace: None };
         write_headers(batch, &event, &normalized, arrival, (&self.source, &self.settings.instance));
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());

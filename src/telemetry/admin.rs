@@ -4,22 +4,44 @@
 //! otherwise reach it through a name that it points here (DNS rebinding). Bound elsewhere, any `Host` is served.
 
 use super::history::History;
-use super::write_timeout::WriteTimeout;
-use super::{Board, Health, Metrics, Phase, Unproven, page};
+use super::{Board, Connections, Health, Metrics, Unproven, page};
 use crate::clock::{now_ms, rfc3339};
+use crate::labels::Listener;
+use crate::listener::{self, Limits, Refused, Service, Slot};
 use crate::loopback::is_loopback;
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, Version, header};
 use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// A team of operators, their wall, and whatever asks for health and metrics. Requests have no body that is read.
+const LIMITS: Limits = Limits {
+    connections_max: 64,
+    per_address_max: 0,
+    unverified_bytes_max: 0,
+    head_within: Duration::from_secs(10),
+    idle_within: Duration::from_secs(75),
+    header_bytes_max: 16 << 10,
+    answer_within: Duration::from_secs(10),
+    // A page listens for days; one that takes nothing of it is cut by the listener.
+    life_max: None,
+};
+
+/// Paths that are answered also where there is no place: an answer here keeps a supervisor from ending the relay.
+const WITHOUT_PLACE: [&str; 2] = ["/livez", "/readyz"];
 
 /// A bound listener that is not serving yet.
 #[derive(Debug)]
@@ -37,7 +59,7 @@ struct Shown {
 impl Admin {
     /// Takes the address.
     pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(listen).await?;
+        let listener = listener::bind(listen)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
@@ -50,16 +72,46 @@ impl Admin {
     /// Serves until `stop` is cancelled. Requests are small and answered from memory, so nothing is drained.
     pub async fn serve(self, board: Arc<Board>, stop: CancellationToken) {
         let history = Arc::new(History::new(Arc::clone(&board)));
+        let observer = Arc::new(Connections::new(Listener::Admin, Arc::clone(&board.metrics)));
         let routes = routes(board, Arc::clone(&history), self.address.ip().is_loopback());
+        let routes = Arc::new(Routes(TowerToHyperService::new(routes)));
+        // It ends with this future: nobody waits for an answer of an admin listener that goes.
+        let served =
+            listener::serve(self.listener, LIMITS, routes, Box::new(|| None), observer, CancellationToken::new());
         tokio::select! {
             () = stop.cancelled() => {}
             () = history.run() => {}
-            served = axum::serve(WriteTimeout(self.listener), routes) => {
-                if let Err(error) = served {
-                    tracing::error!(%error, "admin listener failed");
-                }
-            }
+            () = served => {}
         }
+    }
+}
+
+/// The routes as the listener serves them.
+#[derive(Debug)]
+struct Routes(TowerToHyperService<Router>);
+
+impl Service for Routes {
+    type Body = Body;
+
+    async fn answer(&self, _: IpAddr, request: Request<Incoming>, slot: &Slot, _: bool) -> Response {
+        let path = request.uri().path();
+        let mut closes = false;
+        if WITHOUT_PLACE.contains(&path) {
+            closes = !slot.has_place();
+        } else if slot.place().await == Err(Refused) {
+            return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(json!({ "error": "overloaded" }))).into_response();
+        }
+        if !closes {
+            slot.answering().await;
+        }
+        let mut response = match self.0.call(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        if closes {
+            response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
@@ -87,14 +139,7 @@ async fn livez(State(shown): State<Shown>) -> Response {
 
 /// Whether events are being committed. A leg that is down is degraded, not unready: the others still deliver.
 async fn readyz(State(shown): State<Shown>) -> Response {
-    let snapshot = shown.health.subscribe().borrow().clone();
-    let waiting_for = match (snapshot.phase, &snapshot.reading_back) {
-        (Phase::Ready, _) => vec![],
-        (Phase::Starting, None) => vec!["kafka", "window"],
-        (Phase::Starting, Some(reading)) => ["window"].into_iter().chain(reading.waiting_for.as_deref()).collect(),
-        (Phase::KafkaUnavailable, _) => vec!["kafka"],
-        (Phase::Stopping, _) => vec!["stopped"],
-    };
+    let waiting_for = shown.health.waiting_for();
     if waiting_for.is_empty() {
         let mut body = json!({ "ready": true });
         if let Some(Unproven { from_ms, to_ms, orders }) = shown.health.unproven() {
@@ -120,9 +165,11 @@ async fn only_loopback_hosts(
     request: Request,
     next: Next,
 ) -> Response {
+    // No browser leaves it out; health checks by HTTP/1.0 do.
+    let is_nameless = request.version() == Version::HTTP_10 && !headers.contains_key(header::HOST);
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = host.parse::<Uri>().ok().and_then(|authority| Some(authority.host()?.to_owned()));
-    if loopback && !name.as_deref().is_some_and(is_loopback) {
+    if loopback && !is_nameless && !name.as_deref().is_some_and(is_loopback) {
         return (StatusCode::FORBIDDEN, axum::Json(json!({ "error": "host_not_loopback" }))).into_response();
     }
     next.run(request).await
@@ -134,7 +181,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::provider::Environment;
-    use axum::body::{Body, to_bytes};
+    use crate::telemetry::Phase;
+    use axum::body::to_bytes;
     use tower::ServiceExt;
 
     async fn ask(routes: &Router, path: &str, host: &str) -> (StatusCode, String) {
@@ -214,6 +262,20 @@ mod tests {
             assert_eq!(ask(&inside, "/metrics", host).await.0, StatusCode::OK, "{host}");
         }
         assert_eq!(ask(&routes(&board(), false), "/metrics", "relay.internal").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_request_of_http_1_0_may_leave_its_host_out_and_no_other() {
+        let routes = routes(&board(), true);
+        for (version, expected) in [(Version::HTTP_10, StatusCode::OK), (Version::HTTP_11, StatusCode::FORBIDDEN)] {
+            let request = Request::get("/readyz").version(version).body(Body::empty()).unwrap();
+            let status = routes.clone().oneshot(request).await.unwrap().status();
+            let status = if status == StatusCode::SERVICE_UNAVAILABLE { StatusCode::OK } else { status };
+            assert_eq!(status, expected, "{version:?}");
+        }
+        let named = Request::get("/readyz").version(Version::HTTP_10).header(header::HOST, "evil.example");
+        let status = routes.oneshot(named.body(Body::empty()).unwrap()).await.unwrap().status();
+        assert_eq!(status, StatusCode::FORBIDDEN);
     }
 
     #[tokio::test]

@@ -202,6 +202,21 @@ impl Health {
         self.snapshot.borrow().unproven
     }
 
+    /// What the relay waits for before it takes events, in the words of `/readyz`; empty when it is ready.
+    pub fn waiting_for(&self) -> Vec<String> {
+        let snapshot = self.snapshot.borrow();
+        let words: &[&str] = match (snapshot.phase, &snapshot.reading_back) {
+            (Phase::Ready, _) => &[],
+            (Phase::Starting, None) => &["kafka", "window"],
+            (Phase::Starting, Some(_)) => &["window"],
+            (Phase::KafkaUnavailable, _) => &["kafka"],
+            (Phase::Stopping, _) => &["stopped"],
+        };
+        let reading = snapshot.reading_back.iter().filter(|_| snapshot.phase == Phase::Starting);
+        let held_up = reading.filter_map(|reading| reading.waiting_for.clone());
+        words.iter().map(|word| (*word).to_owned()).chain(held_up).collect()
+    }
+
     /// Where `leg` stands now.
     pub fn leg(&self, leg: Leg) -> LegState {
         self.snapshot.borrow().legs[leg as usize].0

@@ -115,15 +115,24 @@ fn parse_level(level: &str) -> Result<Targets, LogError> {
 fn without_foreign_detail(asked: &Targets) -> Targets {
     let default = asked.default_level().unwrap_or(LevelFilter::OFF);
     let own = OWN_TARGETS.into_iter().map(|target| (target.to_owned(), default));
+    let quiet = QUIET_TARGETS.into_iter().map(|target| (target.to_owned(), default.min(LevelFilter::ERROR)));
     let named = asked.iter().map(|(target, level)| {
         let is_own = OWN_TARGETS.into_iter().any(|own| target.starts_with(own));
         (target.to_owned(), if is_own { level } else { level.min(LevelFilter::INFO) })
     });
-    Targets::new().with_default(default.min(LevelFilter::INFO)).with_targets(own).with_targets(named)
+    Targets::new()
+        .with_default(default.min(LevelFilter::INFO))
+        .with_targets(own)
+        .with_targets(quiet)
+        .with_targets(named)
 }
 
 /// Targets whose details may be written: ours, and what librdkafka says through ours (it names no payload).
 const OWN_TARGETS: [&str; 2] = ["pepay_relay", "rdkafka"];
+
+/// Libraries that warn of what a stranger does, a line each time: rustls of every renegotiation that it refuses. What such a
+/// peer is refused is counted and told by the listener.
+const QUIET_TARGETS: [&str; 1] = ["rustls"];
 
 type Filter = reload::Layer<Targets, Registry>;
 
@@ -309,6 +318,7 @@ mod tests {
             tracing::debug!(target: "reqwest", "a library's detail");
             tracing::info!(target: "tungstenite", "a library's news");
             tracing::error!(target: "hyper", "turned off");
+            tracing::warn!(target: "rustls::common_state", "a stranger renegotiates");
             tracing::trace!(target: "pepay_relay::relay", "our detail");
             tracing::info!(target: "pepay_relay::legs", "turned down");
             tracing::trace!(target: "rdkafka", "librdkafka's detail");

@@ -4,7 +4,8 @@
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
 use super::meter::Meter;
-use crate::labels::{Cause, Leg, Outcome, Topic, WebhookCode};
+use crate::labels::{Cause, Leg, Listener, Outcome, Topic, WebhookCode};
+use crate::listener::Refusal;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
@@ -32,6 +33,8 @@ pub struct Metrics {
     walk_pages: Counter,
     webhook_responses: [Counter; WebhookCode::ALL.len()],
     certificate_expires: Gauge,
+    connections_cut: [Counter; Listener::ALL.len()],
+    connections_refused: [[Counter; Refusal::ALL.len()]; Listener::ALL.len()],
     records: [Counter; Topic::ALL.len()],
     gaps_open: Gauge,
     gaps: Counter,
@@ -129,6 +132,9 @@ impl Metrics {
         let [build_info] = of.each("build_info", "The running version", [[("version", version)]], gauge);
         build_info.set(1);
         let outcomes = of.family("outcomes", "Deliveries that settled, by how", counter);
+        let listeners = Listener::ALL.map(|listener| [("listener", listener.as_str())]);
+        let cut = of.each("connections_cut", "Connections cut so that others are served", listeners, counter);
+        let refused = of.family("connections_refused", "Connections refused below their requests", counter);
         Self {
             deliveries: of.each("deliveries", "Deliveries that arrived", legs, counter),
             outcomes: Leg::ALL.map(|leg| {
@@ -146,6 +152,10 @@ impl Metrics {
                 "webhook_certificate_expires_timestamp_seconds",
                 "When the webhook listener's certificate chain expires, in Unix time; 0 without TLS",
             ),
+            connections_cut: cut,
+            connections_refused: Listener::ALL.map(|listener| {
+                Refusal::ALL.map(|why| refused([("listener", listener.as_str()), ("reason", why.as_str())]))
+            }),
             records: of.each("records", "Records committed, by topic", topics, counter),
             gaps_open: of.one("gaps_open", "Gaps that are not closed yet"),
             gaps: of.one("gaps", "Gaps that were opened"),
@@ -242,6 +252,16 @@ impl Metrics {
         self.certificate_expires.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
     }
 
+    /// A connection of `listener` was cut so that another one can be served.
+    pub fn connection_cut(&self, listener: Listener) {
+        self.connections_cut[listener as usize].inc();
+    }
+
+    /// A connection of `listener` was refused below its requests.
+    pub fn connection_refused(&self, listener: Listener, refusal: Refusal) {
+        self.connections_refused[listener as usize][refusal as usize].inc();
+    }
+
     /// `count` records were committed to `topic`.
     pub fn records(&self, topic: Topic, count: u64) {
         self.records[topic as usize].inc_by(count);
@@ -313,7 +333,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 21] = [
+    const CONTRACT: [(&str, &[&str], usize); 23] = [
         ("deliveries_total", &["leg"], 3),
         ("outcomes_total", &["leg", "outcome"], 18),
         ("in_flight", &["leg"], 3),
@@ -326,6 +346,8 @@ mod tests {
         ("reconnects_total", &["cause"], 8),
         ("webhook_responses_total", &["code"], 8),
         ("webhook_certificate_expires_timestamp_seconds", &[], 1),
+        ("connections_cut_total", &["listener"], 2),
+        ("connections_refused_total", &["listener", "reason"], 10),
         ("records_total", &["topic"], 5),
         ("gaps_open", &[], 1),
         ("gaps_total", &[], 1),

@@ -2,6 +2,7 @@
 
 pub mod admin;
 mod board;
+mod connections;
 mod health;
 mod history;
 pub mod logs;
@@ -10,9 +11,9 @@ mod metrics;
 mod notify;
 mod page;
 mod rate;
-mod write_timeout;
 
 pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
+pub use connections::Connections;
 pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};
 pub use metrics::{KafkaErrorKind, Metrics};
 pub use notify::Notify;

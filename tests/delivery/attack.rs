@@ -58,6 +58,98 @@ async fn with_default_settings_slow_peers_lose_their_places_to_those_who_wait() 
     attacked("attack-default", 0, &addresses).await;
 }
 
+/// Connections that a sender in good faith keeps.
+const KEPT: usize = 8;
+
+/// Strangers who hold a body of a mebibyte but for its last byte, four times the budget, each at an address of its own ...
+const BODIES: u32 = 64;
+
+/// ... and others, each at its own address too, who begin a head.
+const HEADS: u32 = 2_000;
+
+/// Bytes, addresses and places together, at default settings: a sender that keeps its connections is answered each time on
+/// the same ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_and_heads_of_many_addresses_cost_a_sender_in_good_faith_nothing() {
+    const BODY: usize = 1 << 20;
+    let _alone = CROWD.lock().await;
+    assert!(descriptors_max() > 4_000, "`ulimit -n` allows too few peers");
+    let rig = Rig::new(Broker::shared().bootstrap(), "attack-bytes").await;
+    let relay = Process::ready(&rig).await;
+    let address = rig.config.webhook.listen;
+    let mut kept = Vec::new();
+    for number in 0..KEPT {
+        let mut sender = TcpStream::connect(address).await.unwrap();
+        assert_eq!(send(&rig, &mut sender, number as u64).await, "HTTP/1.1 200 OK");
+        kept.push(sender);
+    }
+    let (mut crowd, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for number in 0..BODIES + HEADS {
+        let (from, begun) = (Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number), Arc::clone(&begun));
+        let pause = AGAIN_AFTER.mul_f64(0.5 + f64::from(number % 100) / 100.0);
+        crowd.spawn(async move {
+            let signature = "0".repeat(64);
+            let head = format!(
+                "POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\nx-pepay-timestamp: 1\r\nx-pepay-signature: {signature}\r\n\
+                 content-length: {BODY}\r\n"
+            );
+            let sends = match number < BODIES {
+                true => [head.as_bytes(), b"\r\n", &[b'x'; BODY - 1]].concat(),
+                false => head.into_bytes(),
+            };
+            loop {
+                if let Ok(mut peer) = connect(from, address).await {
+                    let _ = peer.write_all(&sends).await;
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    let _ = peer.read(&mut [0; 64]).await;
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+    }
+    until("all strangers are there", || begun.load(Ordering::Relaxed) >= (BODIES + HEADS) as usize).await;
+    let mut times = Vec::with_capacity(TIMED);
+    for number in 0..TIMED {
+        let began = Instant::now();
+        let answer = send(&rig, &mut kept[number % KEPT], (KEPT + number) as u64).await;
+        times.push(began.elapsed());
+        assert_eq!(answer, "HTTP/1.1 200 OK", "the {number}th");
+    }
+    times.sort_unstable();
+    let [half, most] = [50, 99].map(|percent| times[TIMED * percent / 100]);
+    println!(
+        "{BODIES} bodies and {HEADS} heads of as many addresses, {} requests of theirs: a sender on {KEPT} kept connections \
+         is answered in p50 {half:?}, p99 {most:?}, at most {:?}",
+        begun.load(Ordering::Relaxed),
+        times[TIMED - 1]
+    );
+    assert!(times[TIMED - 1] < NEVER, "{times:?}");
+    assert!(metric(&rig, "connections_cut_total{listener=\"webhook\"}").await > 0);
+    assert_eq!(metric(&rig, "webhook_responses_total{code=\"503\"}").await, 0, "nobody is overloaded");
+    crowd.shutdown().await;
+    relay.stop().await;
+}
+
+/// Sends a genuine webhook on a connection that is kept; the first line of its answer.
+async fn send(rig: &Rig, sender: &mut TcpStream, number: u64) -> String {
+    let body = order_event(&event_id(number), "order-1").to_string();
+    let timestamp = pepay_relay::clock::now_ms().to_string();
+    let signature =
+        pepay_relay::provider::signature::sign(rig.simulator.webhook_secret().as_bytes(), &timestamp, body.as_bytes());
+    let request = format!(
+        "POST /webhooks/pepay HTTP/1.1\r\nhost: x\r\nx-pepay-timestamp: {timestamp}\r\nx-pepay-signature: {signature}\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    sender.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        let read = tokio::time::timeout(PATIENCE, sender.read_buf(&mut answer)).await.unwrap().unwrap();
+        assert_ne!(read, 0, "its connection was cut");
+    }
+    String::from_utf8(answer).unwrap().lines().next().unwrap().to_owned()
+}
+
 /// Slow peers of these addresses and malformed requests, while webhooks of the loopback's first address are timed.
 async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let _alone = CROWD.lock().await;

@@ -23,6 +23,7 @@ mod flood;
 mod gaps;
 mod history;
 mod leaving;
+mod listening;
 mod pressure;
 mod publish;
 mod replay;

@@ -9,7 +9,7 @@ const GROUND: [&str; 3] = ["clock", "loopback", "text"];
 /// What each folder (or file) directly under `src` may know of the others; `x::Y` allows that item alone.
 ///
 /// The order is the order of the floors: a room knows only what lies above it in this list.
-const MAY_KNOW: [(&str, &[&str]); 17] = [
+const MAY_KNOW: [(&str, &[&str]); 18] = [
     ("clock", &[]),
     ("heap", &[]),
     ("labels", &[]),
@@ -18,8 +18,9 @@ const MAY_KNOW: [(&str, &[&str]); 17] = [
     ("provider", &[]),
     ("normalize", &["labels", "provider"]),
     ("config", &["labels", "provider", "normalize"]),
-    ("telemetry", &["labels", "config"]),
-    ("legs", &["labels", "provider", "config", "telemetry"]),
+    ("listener", &[]),
+    ("telemetry", &["labels", "config", "listener"]),
+    ("legs", &["labels", "provider", "config", "listener", "telemetry"]),
     ("kafka", &["labels", "config", "telemetry"]),
     // The reasons not to start, each of which has its status.
     ("exit", &["kafka::errors", "legs::webhook"]),
@@ -41,13 +42,14 @@ const MAY_KNOW: [(&str, &[&str]); 17] = [
             "simulator",
             "exit",
             "heap",
+            "listener",
         ],
     ),
     ("lib", &[]),
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 40] = [
+const PURE: [&str; 41] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -59,7 +61,8 @@ const PURE: [&str; 40] = [
     "src/legs/backfill/reconcile.rs",
     "src/legs/websocket/reconnect.rs",
     "src/legs/backfill/walk/",
-    "src/legs/webhook/admission.rs",
+    "src/listener/admission/",
+    "src/legs/trace.rs",
     "src/normalize/",
     "src/provider/errors.rs",
     "src/provider/event.rs",

@@ -1,10 +1,13 @@
+mod crowds;
 mod tls;
+mod wires;
 
 use super::{assert_books_balance, defaults, next, settle, soon};
 use pepay_relay::config;
 use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
 use pepay_relay::legs::{Intake, IntakeReceiver};
+use pepay_relay::listener::Refusal;
 use pepay_relay::provider::signature::{SIGNATURE, SIGNATURE_PREVIOUS, TIMESTAMP, sign};
 use pepay_relay::telemetry::{Health, Metrics, Phase};
 use secrecy::SecretString;
@@ -70,7 +73,7 @@ impl Rig {
     async fn with_intake(settings: config::Webhook, intake_bytes_max: usize) -> Self {
         let (webhook, receiver, secrets) = webhook(settings, intake_bytes_max);
         let (health, metrics, stop) = (Arc::clone(&webhook.health), Arc::clone(&webhook.metrics), webhook.stop.clone());
-        let listening = webhook.bind().await.unwrap();
+        let listening = webhook.bind(None).await.unwrap();
         let (address, certificates) = (listening.local_addr(), listening.certificates());
         Self { address, receiver, health, metrics, secrets, certificates, stop, leg: tokio::spawn(listening.serve()) }
     }
@@ -105,10 +108,20 @@ impl Rig {
     }
 
     fn answers(&self, code: u16) -> u64 {
-        let name = format!("pepay_relay_webhook_responses_total{{code=\"{code}\"}} ");
-        let text = self.metrics.text().unwrap();
-        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+        counted(&self.metrics, &format!("webhook_responses_total{{code=\"{code}\"}}"))
     }
+}
+
+/// The value of one series.
+fn counted(metrics: &Metrics, series: &str) -> u64 {
+    let (name, text) = (format!("pepay_relay_{series} "), metrics.text().unwrap());
+    text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+/// How many connections were refused for a reason.
+fn refused(metrics: &Metrics, refusal: Refusal) -> u64 {
+    let reason = refusal.as_str();
+    counted(metrics, &format!("connections_refused_total{{listener=\"webhook\",reason=\"{reason}\"}}"))
 }
 
 async fn read_answer(socket: &mut (impl AsyncReadExt + Unpin)) -> Answer {
@@ -147,6 +160,13 @@ fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> V
     }
     request += "\r\n";
     [request.as_bytes(), body].concat()
+}
+
+/// The head of a request whose signature could be one, with these lines in it.
+fn head(lines: &str) -> Vec<u8> {
+    let signature = "0".repeat(64);
+    format!("POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\n{TIMESTAMP}: 1\r\n{SIGNATURE}: {signature}\r\n{lines}\r\n\r\n")
+        .into_bytes()
 }
 
 #[track_caller]
@@ -256,7 +276,7 @@ async fn too_large_is_said_early_and_while_streaming() {
     let too_large = r#"{"error":"body_too_large"}"#;
     // Announced: answered although not a byte of it was sent.
     let mut socket = rig.connect().await;
-    socket.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 65537\r\n\r\n").await.unwrap();
+    socket.write_all(&head("content-length: 65537")).await.unwrap();
     check(&read_answer(&mut socket).await, 413, too_large);
     // Who goes on sending is not reset, so that an answer on its way is not taken back.
     for _ in 0..16 {
@@ -265,9 +285,8 @@ async fn too_large_is_said_early_and_while_streaming() {
     check(&rig.ask(signed(&vec![b'x'; 1 << 20])).await, 413, too_large);
     // Not announced.
     let mut socket = rig.connect().await;
-    let head = "POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n";
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
-    socket.write_all(format!("{head}{chunk}{chunk}{chunk}").as_bytes()).await.unwrap();
+    socket.write_all(&[head("transfer-encoding: chunked"), chunk.repeat(3).into_bytes()].concat()).await.unwrap();
     check(&read_answer(&mut socket).await, 413, too_large);
     rig.finish().await;
 }
@@ -299,8 +318,7 @@ async fn headers_too_large() {
 async fn a_slow_body_is_told_and_slow_headers_are_cut() {
     let rig = Rig::start(config::Webhook { body_timeout: Duration::from_millis(100), ..settings() }).await;
     let mut slow_body = rig.connect().await;
-    let head = b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\nabc";
-    slow_body.write_all(head).await.unwrap();
+    slow_body.write_all(&[&head("content-length: 10")[..], b"abc"].concat()).await.unwrap();
     let answer = read_answer(&mut slow_body).await;
     check(&answer, 408, r#"{"error":"body_timeout"}"#);
     assert!(answer.head.contains("connection: close"), "{answer:?}");
@@ -369,66 +387,12 @@ async fn connections_over_the_maximum_wait_to_be_accepted() {
     rig.finish().await;
 }
 
-#[tokio::test]
-async fn who_waits_gets_the_place_of_one_that_is_idle_or_slow_and_never_of_one_being_answered() {
-    let mut rig = Rig::start(config::Webhook { connections_max: 3, ..settings() }).await;
-    let answered = rig.send(signed(BODY));
-    let delivery = next(&mut rig.receiver).await;
-    let mut slow = rig.connect().await;
-    slow.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\na").await.unwrap();
-    let mut idle = rig.connect().await;
-    idle.write_all(&request("POST", "/", &[], b"")).await.unwrap();
-    assert_eq!(read_answer(&mut idle).await.status, 404);
-
-    let mut new = [rig.connect().await, rig.connect().await, rig.connect().await];
-    for (new, cut) in new.iter_mut().zip([&mut idle, &mut slow]) {
-        assert_eq!(soon(cut.read(&mut [0; 16])).await.unwrap_or(0), 0, "cut");
-        new.write_all(&signed_at(now_ms(), "wrong", BODY)).await.unwrap();
-        assert_eq!(read_answer(new).await.status, 400);
-    }
-    assert!(!answered.is_finished());
-    settle(&rig.metrics, delivery, Outcome::Published);
-    check(&soon(answered).await.unwrap(), 200, r#"{"ok":true}"#);
-    rig.finish().await;
-}
-
-#[tokio::test]
-async fn a_request_that_is_under_way_is_not_idle_however_long_its_connection_was_before_it() {
-    let rig = Rig::start(config::Webhook { connections_max: 2, ..settings() }).await;
-    let [mut first, mut second] = [rig.connect().await, rig.connect().await];
-    for peer in [&mut first, &mut second] {
-        peer.write_all(&request("POST", "/", &[], b"")).await.unwrap();
-        assert_eq!(read_answer(peer).await.status, 404);
-    }
-    first.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\na").await.unwrap();
-    let mut new = rig.connect().await;
-    assert_eq!(soon(second.read(&mut [0; 16])).await.unwrap_or(0), 0, "cut");
-    new.write_all(&request("POST", "/", &[], b"")).await.unwrap();
-    assert_eq!(read_answer(&mut new).await.status, 404);
-    first.write_all(b"bcdefghij").await.unwrap();
-    assert_eq!(read_answer(&mut first).await.status, 400, "it has its place, and no signature");
-    rig.finish().await;
-}
-
 /// A signed request that wants its connection closed after the answer.
 fn signed_close(body: &[u8]) -> Vec<u8> {
     let timestamp = now_ms().to_string();
     let signature = sign(SECRET.as_bytes(), &timestamp, body);
     let headers = [(TIMESTAMP, timestamp.as_str()), (SIGNATURE, &signature), ("connection", "close")];
     request("POST", "/webhooks/pepay", &headers, body)
-}
-
-#[tokio::test]
-async fn an_address_over_its_limit_is_closed() {
-    let rig = Rig::start(config::Webhook { connections_per_address_max: 1, ..settings() }).await;
-    let mut first = rig.connect().await;
-    first.write_all(&request("POST", "/", &[], b"")).await.unwrap();
-    assert_eq!(read_answer(&mut first).await.status, 404);
-    let mut second = rig.connect().await;
-    assert_eq!(soon(second.read(&mut [0; 16])).await.unwrap_or(0), 0);
-    first.write_all(&request("POST", "/", &[], b"")).await.unwrap();
-    assert_eq!(read_answer(&mut first).await.status, 404);
-    rig.finish().await;
 }
 
 #[tokio::test]
@@ -468,7 +432,7 @@ async fn a_drain_is_bounded() {
     let mut rig = Rig::start(config::Webhook { answer_within: Duration::from_millis(50), ..settings() }).await;
     // A body that never ends, from a peer that never goes.
     let mut socket = rig.connect().await;
-    socket.write_all(b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 10\r\n\r\na").await.unwrap();
+    socket.write_all(&[&head("content-length: 10")[..], b"a"].concat()).await.unwrap();
     let answer = rig.send(signed(BODY));
     rig.settle_next(Outcome::Published).await;
     check(&soon(answer).await.unwrap(), 200, r#"{"ok":true}"#);
@@ -481,7 +445,7 @@ async fn a_drain_is_bounded() {
 async fn a_taken_port_is_named_with_a_remedy() {
     let rig = Rig::start(settings()).await;
     let (second, ..) = webhook(config::Webhook { listen: rig.address, ..settings() }, 4096);
-    let error = second.bind().await.unwrap_err();
+    let error = second.bind(None).await.unwrap_err();
     assert!(matches!(error, BindError::InUse(address) if address == rig.address));
     assert!(error.to_string().contains("stop the process"), "{error}");
     rig.finish().await;

@@ -29,13 +29,32 @@ impl Process {
 
     /// The same with further arguments of `run` and more in its environment.
     pub fn start_with(rig: &Rig, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        Self::spawn(&rig.config, &rig.secrets, None, arguments, environment)
+        Self::spawn(&rig.config, &rig.secrets, None, arguments, environment, |command| command)
+    }
+
+    /// The same with a listening socket handed over, as systemd does (sd_listen_fds(3)).
+    pub fn start_on(rig: &Rig, socket: &std::net::TcpListener) -> Self {
+        let socket = std::os::fd::OwnedFd::from(socket.try_clone().expect("a descriptor"));
+        Self::spawn(&rig.config, &rig.secrets, None, &[], &[], |command| {
+            let mut command = under(&command, "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"");
+            command.stdin(socket);
+            command
+        })
+    }
+
+    /// The same under a limit of open files, soft and hard.
+    pub fn start_limited(rig: &Rig, files: usize) -> Self {
+        Self::spawn(&rig.config, &rig.secrets, None, &[], &[], |command| {
+            let mut command = under(&command, &format!("ulimit -n {files}; exec \"$0\" \"$@\""));
+            command.stdin(Stdio::null());
+            command
+        })
     }
 
     /// The same without a rig; `log` takes its lines from a level on, at the end of a file. Only those that are no
     /// detail are remembered as well.
     pub fn launch(config: &Config, secrets: &Secrets, log: Option<(&str, &Path)>) -> Self {
-        Self::spawn(config, secrets, log, &[], &[])
+        Self::spawn(config, secrets, log, &[], &[], |command| command)
     }
 
     fn spawn(
@@ -44,6 +63,7 @@ impl Process {
         log: Option<(&str, &Path)>,
         arguments: &[&str],
         environment: &[(&str, &str)],
+        wrap: impl FnOnce(Command) -> Command,
     ) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut command = command(config, secrets, &dir);
@@ -52,7 +72,9 @@ impl Process {
             command.args(["--log-level", level]);
         }
         command.envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::null());
+        let mut command = wrap(command);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("the binary");
         let mut stderr = BufReader::new(child.stderr.take().expect("piped")).lines();
         let (sender, lines) = watch::channel(Vec::new());
@@ -137,6 +159,15 @@ impl Process {
     }
 }
 
+/// The same program, arguments and environment behind a line of a shell, whose process it becomes.
+fn under(command: &Command, line: &str) -> Command {
+    let wrapped = command.as_std();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", line]).arg(wrapped.get_program()).args(wrapped.get_args()).env_clear();
+    shell.envs(wrapped.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 /// `pepay-relay check` with the settings of a rig: its exit status, and its findings.
 pub async fn check(rig: &Rig) -> (Option<i32>, String) {
     let (status, findings, _) = run(rig, &["check"]).await;
@@ -187,7 +218,7 @@ fn settings(config: &Config) -> String {
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nstream_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
          [websocket]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
-         [webhook]\n{}listen = \"{}\"\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [webhook]\n{}listen = \"{}\"\nconnections_max = {}\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
@@ -202,6 +233,7 @@ fn settings(config: &Config) -> String {
         websocket.frame_bytes_max >> 10,
         file("secrets_file", &config.secret_files.webhook),
         webhook.listen,
+        webhook.connections_max,
         webhook.connections_per_address_max,
         webhook.body_bytes_max >> 10,
         ms(&webhook.body_timeout),

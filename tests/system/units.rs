@@ -33,6 +33,21 @@ fn the_units_are_valid_and_leave_little_open() {
 }
 
 #[test]
+fn the_socket_is_valid_and_of_the_address_that_the_settings_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let service =
+        read("systemd/pepay-relay.service").replace("/usr/bin/pepay-relay", env!("CARGO_BIN_EXE_pepay-relay"));
+    std::fs::write(folder.path().join("pepay-relay.service"), service).unwrap();
+    let socket = read("systemd/pepay-relay.socket");
+    let file = folder.path().join("pepay-relay.socket");
+    std::fs::write(&file, &socket).unwrap();
+    let said = succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file), "systemd");
+    assert_eq!(said, "");
+    let listen = directives(&socket).into_iter().find_map(|line| line.strip_prefix("ListenStream=").map(str::to_owned));
+    assert!(read("config/pepay-relay.toml").contains(&format!("#listen = \"{}\"", listen.unwrap())));
+}
+
+#[test]
 fn an_instance_differs_from_the_one_relay_in_what_names_it_alone() {
     let [one, template] = UNITS.map(|unit| directives(&read(&format!("systemd/{unit}"))));
     let unnamed: Vec<_> = template

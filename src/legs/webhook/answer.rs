@@ -26,10 +26,14 @@ pub(super) enum Answer {
     Duplicate,
     /// Not genuine, or too old to tell.
     Rejected(Refusal),
+    /// No header that could be a signature: refused at its head, whatever its body.
+    Unsigned,
     /// The body broke off or was no HTTP.
     IncompleteBody,
     NotFound,
     MethodNotAllowed,
+    /// At the health path.
+    HealthMethodNotAllowed,
     BodyTimeout,
     BodyTooLarge,
     HeadersTooLarge,
@@ -63,9 +67,9 @@ impl Answer {
     pub(super) fn code(self) -> WebhookCode {
         match self {
             Self::Accepted | Self::Duplicate => WebhookCode::Ok,
-            Self::Rejected(_) | Self::IncompleteBody => WebhookCode::BadRequest,
+            Self::Rejected(_) | Self::Unsigned | Self::IncompleteBody => WebhookCode::BadRequest,
             Self::NotFound => WebhookCode::NotFound,
-            Self::MethodNotAllowed => WebhookCode::MethodNotAllowed,
+            Self::MethodNotAllowed | Self::HealthMethodNotAllowed => WebhookCode::MethodNotAllowed,
             Self::BodyTimeout => WebhookCode::RequestTimeout,
             Self::BodyTooLarge => WebhookCode::ContentTooLarge,
             Self::HeadersTooLarge => WebhookCode::HeadersTooLarge,
@@ -77,11 +81,11 @@ impl Answer {
         match self {
             Self::Accepted => r#"{"ok":true}"#,
             Self::Duplicate => r#"{"ok":true,"duplicate":true}"#,
-            Self::Rejected(Refusal::InvalidSignature) => r#"{"error":"invalid_signature"}"#,
+            Self::Rejected(Refusal::InvalidSignature) | Self::Unsigned => r#"{"error":"invalid_signature"}"#,
             Self::Rejected(Refusal::TimestampOutOfRange) => r#"{"error":"timestamp_out_of_range"}"#,
             Self::IncompleteBody => r#"{"error":"incomplete_body"}"#,
             Self::NotFound => r#"{"error":"not_found"}"#,
-            Self::MethodNotAllowed => r#"{"error":"method_not_allowed"}"#,
+            Self::MethodNotAllowed | Self::HealthMethodNotAllowed => r#"{"error":"method_not_allowed"}"#,
             Self::BodyTimeout => r#"{"error":"body_timeout"}"#,
             Self::BodyTooLarge => r#"{"error":"body_too_large"}"#,
             Self::HeadersTooLarge => r#"{"error":"headers_too_large"}"#,
@@ -105,7 +109,12 @@ impl Answer {
     fn closes(self) -> bool {
         matches!(
             self,
-            Self::IncompleteBody | Self::BodyTimeout | Self::BodyTooLarge | Self::HeadersTooLarge | Self::Stopping
+            Self::Unsigned
+                | Self::IncompleteBody
+                | Self::BodyTimeout
+                | Self::BodyTooLarge
+                | Self::HeadersTooLarge
+                | Self::Stopping
         )
     }
 
@@ -119,6 +128,8 @@ impl Answer {
         }
         if self == Self::MethodNotAllowed {
             headers.insert(ALLOW, HeaderValue::from_static("POST"));
+        } else if self == Self::HealthMethodNotAllowed {
+            headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
         if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -127,18 +138,38 @@ impl Answer {
     }
 }
 
+/// Whether webhooks are taken, and what is waited for where not, in the words of `/readyz`. A peer that has no place goes
+/// with it.
+pub(super) fn health(waiting_for: &[String], closes: bool) -> Response<Full<Bytes>> {
+    let (status, body) = match waiting_for {
+        [] => (hyper::StatusCode::OK, serde_json::json!({ "ready": true })),
+        _ => {
+            (hyper::StatusCode::SERVICE_UNAVAILABLE, serde_json::json!({ "ready": false, "waiting_for": waiting_for }))
+        }
+    };
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if closes {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [Answer; 14] = [
+    const ALL: [Answer; 16] = [
         Answer::Accepted,
         Answer::Duplicate,
         Answer::Rejected(Refusal::InvalidSignature),
         Answer::Rejected(Refusal::TimestampOutOfRange),
+        Answer::Unsigned,
         Answer::IncompleteBody,
         Answer::NotFound,
         Answer::MethodNotAllowed,
+        Answer::HealthMethodNotAllowed,
         Answer::BodyTimeout,
         Answer::BodyTooLarge,
         Answer::HeadersTooLarge,

@@ -3,7 +3,7 @@
 //! [`Unverified`] and [`Verified`] are two types, and the second is made only by a right signature.
 
 use super::answer::Answer;
-use super::slot::Slot;
+use crate::listener::{Share, Slot};
 use crate::provider::signature::{self, Refusal};
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -12,33 +12,15 @@ use hyper::body::{Body, Incoming};
 use secrecy::{ExposeSecret, SecretString};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
-
-/// Bytes that all bodies together may hold before their signatures are checked (`webhook.unverified_bytes_max`).
-///
-/// Taken as they arrive, so that a peer which announces much and sends little takes little.
-#[derive(Clone, Debug)]
-pub(super) struct Budget(Arc<Semaphore>);
-
-impl Budget {
-    pub(super) fn new(bytes: usize) -> Self {
-        Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
-    }
-
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()
-    }
-}
 
 /// A body whose sender nobody has checked.
 #[derive(Debug)]
 pub(super) struct Unverified {
     bytes: Bytes,
     /// Its share of the budget, given back when it is verified or dropped.
-    _share: Option<OwnedSemaphorePermit>,
+    _share: Option<Share>,
 }
 
 /// A body that a holder of a webhook secret signed, recently.
@@ -47,36 +29,42 @@ pub(super) struct Verified(Bytes);
 
 impl Unverified {
     /// Reads a whole body: at most `bytes_max` bytes, within `within`, as far as the budget reaches.
-    pub(super) async fn read(
-        body: Incoming,
-        bytes_max: usize,
-        within: Duration,
-        budget: &Budget,
-        slot: &Slot,
-    ) -> Result<Self, Answer> {
+    pub(super) async fn read(body: Incoming, bytes_max: usize, within: Duration, slot: &Slot) -> Result<Self, Answer> {
         // What `Content-Length` announces, refused before a byte of it is read.
         if body.size_hint().lower() > bytes_max as u64 {
             return Err(Answer::BodyTooLarge);
         }
-        let mut all = pin!(Self::collect(body, bytes_max, budget));
+        let mut all = pin!(Self::collect(body, bytes_max, slot));
         // Most bodies come with their heads: for them there is no wait to bound, and no time at which they are unfinished.
         if let Some(done) = all.as_mut().now_or_never() {
             return done;
         }
-        slot.unfinished();
         timeout(within, all).await.unwrap_or(Err(Answer::BodyTimeout))
     }
 
-    async fn collect(mut body: Incoming, bytes_max: usize, budget: &Budget) -> Result<Self, Answer> {
+    async fn collect(mut body: Incoming, bytes_max: usize, slot: &Slot) -> Result<Self, Answer> {
         let mut bytes = BytesMut::new();
-        let mut share: Option<OwnedSemaphorePermit> = None;
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let mut share: Option<Share> = None;
+        loop {
+            let mut next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let frame = match (&mut next).now_or_never() {
+                Some(frame) => frame,
+                None => {
+                    // From now on it is the peer that is waited for.
+                    slot.unfinished(bytes.len());
+                    next.await
+                }
+            };
+            let Some(frame) = frame else { break };
             // Trailers are no data, and nothing reads them.
             let Ok(chunk) = frame.map_err(|_| Answer::IncompleteBody)?.into_data() else { continue };
             if bytes.len() + chunk.len() > bytes_max {
                 return Err(Answer::BodyTooLarge);
             }
-            let more = budget.take(chunk.len()).ok_or(Answer::Overloaded)?;
+            let more = match slot.try_take(chunk.len()) {
+                Some(more) => more,
+                None => slot.take(chunk.len(), bytes.len()).await.ok_or(Answer::Overloaded)?,
+            };
             match &mut share {
                 Some(share) => share.merge(more),
                 None => share = Some(more),
@@ -94,15 +82,20 @@ impl Unverified {
         now_ms: i64,
         tolerance: Duration,
     ) -> Result<Verified, Refusal> {
-        let header = |name| headers.get(name).map(|value| value.as_bytes());
-        let claimed = signature::Headers {
-            timestamp: header(signature::TIMESTAMP),
-            signature: header(signature::SIGNATURE),
-            previous: header(signature::SIGNATURE_PREVIOUS),
-        };
+        let claimed = claimed(headers);
         let secrets = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
         signature::verify(claimed, &self.bytes, secrets, now_ms, tolerance)?;
         Ok(Verified(self.bytes))
+    }
+}
+
+/// The headers that a signature is read from.
+pub(super) fn claimed(headers: &HeaderMap) -> signature::Headers<'_> {
+    let header = |name| headers.get(name).map(|value| value.as_bytes());
+    signature::Headers {
+        timestamp: header(signature::TIMESTAMP),
+        signature: header(signature::SIGNATURE),
+        previous: header(signature::SIGNATURE_PREVIOUS),
     }
 }
 

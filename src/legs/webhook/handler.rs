@@ -1,22 +1,26 @@
-//! What one request goes through: path, method, limits, signature, intake, outcome, answer.
+//! What one request goes through: health, place, limits, path, method, signature, intake, outcome, answer.
 
-use super::answer::Answer;
-use super::body::{Budget, Unverified, Verified};
-use super::slot::Slot;
+use super::answer::{Answer, health};
+use super::body::{Unverified, Verified, claimed};
 use crate::clock::now_ms;
 use crate::config;
 use crate::labels::{Leg, Outcome};
-use crate::legs::{Intake, IntakeFull};
+use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
+use crate::listener::{Refused, Service, Slot};
 use crate::provider::signature::Refusal;
-use crate::telemetry::{Health, Metrics, RateLimited};
+use crate::telemetry::{Health, Metrics, Phase, RateLimited};
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::{Method, Request};
+use hyper::header::HeaderValue;
+use hyper::{Method, Request, Response};
 use secrecy::SecretString;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// `webhook rejected` is logged at most this often; the line says how many it stands for. A flood of forgeries
 /// must not become a flood of lines.
@@ -30,8 +34,8 @@ pub(super) struct Handler {
     intake: Intake,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    budget: Budget,
     rejected: Mutex<RateLimited>,
+    stop: CancellationToken,
 }
 
 impl Handler {
@@ -41,33 +45,45 @@ impl Handler {
         intake: Intake,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
+        stop: CancellationToken,
     ) -> Self {
-        let budget = Budget::new(settings.unverified_bytes_max);
         Self {
             settings,
             secrets,
             intake,
             health,
             metrics,
-            budget,
             rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)),
+            stop,
         }
     }
 
-    /// The answer to a request of `peer`, counted. The peer keeps its `place` once nothing more of the request is wanted.
-    pub(super) async fn answer(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Answer {
-        let admitted = self.admitted(peer, request, slot).await;
+    /// The answer to a webhook of `peer`, counted. The peer keeps its place once nothing more of the request is wanted.
+    async fn webhook(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot, is_late: bool) -> Answer {
+        let admitted = match slot.place().await {
+            Ok(()) => self.admitted(peer, request, slot, is_late).await,
+            Err(Refused) => Err(Answer::Overloaded),
+        };
         slot.answering().await;
         let answer = match admitted {
-            Ok(verified) => self.settled(verified).await,
+            Ok((verified, trace)) => {
+                slot.verified();
+                self.settled(verified, trace).await
+            }
             Err(answer) => answer,
         };
         self.metrics.webhook_response(answer.code());
         answer
     }
 
-    /// Everything up to a right signature.
-    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Result<Verified, Answer> {
+    /// Everything up to a right signature: the body, and the trace that came with it.
+    async fn admitted(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+        slot: &Slot,
+        is_late: bool,
+    ) -> Result<(Verified, Option<Box<Trace>>), Answer> {
         let (head, body) = request.into_parts();
         if head_bytes(&head) > self.settings.header_bytes_max {
             return Err(Answer::HeadersTooLarge);
@@ -78,26 +94,39 @@ impl Handler {
         if head.method != Method::POST {
             return Err(Answer::MethodNotAllowed);
         }
-        if let Some(answer) = Answer::to_phase(self.health.phase()) {
+        if let Some(answer) = self.closed(is_late) {
             return Err(answer);
         }
+        if !claimed(&head.headers).are_well_formed() {
+            self.reject(peer, Refusal::InvalidSignature);
+            return Err(Answer::Unsigned);
+        }
         let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.settings;
-        let body = Unverified::read(body, body_bytes_max, body_timeout, &self.budget, slot).await?;
+        let body = Unverified::read(body, body_bytes_max, body_timeout, slot).await?;
         // A lock on the channel must not be held while a body is hashed.
         let secrets = Arc::clone(&self.secrets.borrow());
-        body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {
-            self.metrics.delivery(Leg::Webhook);
-            self.metrics.outcome(Leg::Webhook, Outcome::Rejected);
-            self.say_rejected(peer, refusal);
+        let verified = body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {
+            self.reject(peer, refusal);
             Answer::Rejected(refusal)
-        })
+        })?;
+        let lines = |name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
+        let trace = Trace::read(lines(TRACEPARENT), lines(TRACESTATE)).map(Box::new);
+        Ok((verified, trace))
+    }
+
+    /// The answer while nothing is taken. What a peer sends first on a connection that was accepted before the stop is
+    /// still taken while the listener drains: it has nowhere else to go.
+    fn closed(&self, is_late: bool) -> Option<Answer> {
+        let phase = self.health.phase();
+        let drains = self.stop.is_cancelled() && phase == Phase::Stopping && !is_late;
+        if drains { None } else { Answer::to_phase(phase) }
     }
 
     /// Hands a genuine delivery to the relay and waits for its outcome, at most `webhook.answer_within`.
     ///
     /// After that the peer is told to come back, and the delivery stays inside: the peer's copy will find it
     /// committed, or in flight.
-    async fn settled(&self, verified: Verified) -> Answer {
+    async fn settled(&self, verified: Verified, trace: Option<Box<Trace>>) -> Answer {
         let received_at_ms = now_ms();
         self.health.heard(Leg::Webhook, received_at_ms);
         let bytes = verified.into_bytes();
@@ -108,7 +137,7 @@ impl Handler {
         };
         let (reply, outcome) = oneshot::channel();
         self.metrics.delivery(Leg::Webhook);
-        if reservation.fill(bytes, received_at_ms, reply).is_err() {
+        if reservation.fill(bytes, trace, received_at_ms, reply).is_err() {
             self.metrics.outcome(Leg::Webhook, Outcome::Failed);
             return Answer::Stopping;
         }
@@ -120,11 +149,39 @@ impl Handler {
         }
     }
 
+    fn reject(&self, peer: IpAddr, refusal: Refusal) {
+        self.metrics.delivery(Leg::Webhook);
+        self.metrics.outcome(Leg::Webhook, Outcome::Rejected);
+        self.say_rejected(peer, refusal);
+    }
+
     fn say_rejected(&self, peer: IpAddr, refusal: Refusal) {
-        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(unsaid) = rejected.allow(Instant::now().into_std()) {
+        let allowed = self.rejected.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now().into_std());
+        // Nothing is logged under the lock.
+        if let Some(unsaid) = allowed {
             tracing::warn!(reason = %refusal, %peer, count = unsaid.saturating_add(1), "webhook rejected");
         }
+    }
+}
+
+impl Service for Handler {
+    type Body = Full<Bytes>;
+
+    async fn answer(
+        &self,
+        peer: IpAddr,
+        request: Request<Incoming>,
+        slot: &Slot,
+        is_late: bool,
+    ) -> Response<Full<Bytes>> {
+        let path = &self.settings.health_path;
+        if !path.is_empty() && request.uri().path() == path {
+            return match *request.method() {
+                Method::GET | Method::HEAD => health(&self.health.waiting_for(), !slot.has_place()),
+                _ => Answer::HealthMethodNotAllowed.into_response(),
+            };
+        }
+        self.webhook(peer, request, slot, is_late).await.into_response()
     }
 }
 

@@ -1,46 +1,35 @@
 //! The webhook leg: a listener that answers 2xx only after the commit.
 //!
-//! `room` says who has a place (`place` holds it), `connection` serves a peer, `door` judges a request, `body` turns a
-//! stranger's bytes into the provider's, `answer` lists what may be said. Binding is apart from serving, so that a taken port is a mistake at start.
+//! Connections and their places are `crate::listener`'s. `handler` decides what a request is answered, `body` turns a
+//! stranger's bytes into the provider's, `answer` lists what may be said. Binding is apart from serving, so that a taken
+//! port is a mistake at start.
 
-mod admission;
 mod answer;
 mod body;
-mod connection;
 mod handler;
-mod slot;
 mod tls;
 
 pub use tls::{Certificates, TlsError};
 
 use super::{Intake, Leg};
 use crate::config;
-use crate::telemetry::{Health, LegState, Metrics};
-use connection::Shared;
+use crate::labels::Listener;
+use crate::listener::{self, Limits, descriptors};
+use crate::telemetry::{Connections, Health, LegState, Metrics, Phase};
 use handler::Handler;
 use secrecy::SecretString;
-use slot::{NoSlot, Slots};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// After a failed accept (most likely no file descriptor is left) the next one waits this long instead of spinning.
-const ACCEPT_RETRY: Duration = Duration::from_millis(200);
-
-/// Connections that the kernel has made and we have not accepted; Linux takes no more than `net.core.somaxconn`, 4,096
-/// as a rule. A peer beyond it is not refused but forgotten, and finds out after a second or more: at tokio's own 1,024
-/// a provider with a thousand connections was answered after up to 2 s now and then.
-const BACKLOG: u32 = 4096;
-
-/// What a drain may take beyond `webhook.answer_within`, which bounds each request that is inside: the rest of a
-/// body and the way of the answer.
-const DRAIN_SLACK: Duration = Duration::from_secs(2);
+/// A connection takes no further request after this long, so that a peer that never reads its answers holds a place for
+/// so long at most. A peer in good faith reconnects within milliseconds.
+const LIFE_MAX: Duration = Duration::from_secs(300);
 
 /// Why the listener cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -84,12 +73,22 @@ pub struct Listening {
     listener: TcpListener,
     address: SocketAddr,
     certificates: Certificates,
-    shared: Shared,
+    handler: Arc<Handler>,
+    limits: Limits,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+    /// The socket was there before this process, and so may peers be.
+    handed_over: bool,
 }
 
 impl Webhook {
-    /// Takes the address and reads certificate and key, if both are set.
-    pub async fn bind(self) -> Result<Listening, BindError> {
+    /// Takes the address, or the socket that was handed over in its place, and reads certificate and key, if both are set.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be had, or certificate and key cannot serve.
+    pub async fn bind(self, socket: Option<std::net::TcpListener>) -> Result<Listening, BindError> {
         let Self { settings, secrets, intake, health, metrics, stop } = self;
         let certificates = Certificates::read(&settings, Arc::clone(&metrics))?;
         let wanted = settings.listen;
@@ -97,23 +96,36 @@ impl Webhook {
             io::ErrorKind::AddrInUse => BindError::InUse(wanted),
             _ => BindError::Address { address: wanted, source },
         };
-        let listener = listen(wanted).map_err(refused)?;
+        let handed_over = socket.is_some();
+        let listener = match socket {
+            Some(socket) => TcpListener::from_std(socket),
+            None => listener::bind(wanted),
+        };
+        let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         health.set_leg(Leg::Webhook, LegState::Connected);
         metrics.leg_connected(Leg::Webhook, true);
-        let limits = Arc::new(settings.clone());
-        let handler = Arc::new(Handler::new(settings, secrets, intake, health, Arc::clone(&metrics)));
-        Ok(Listening { listener, address, certificates, shared: Shared { handler, metrics, limits, stop } })
+        let limits = limits(&settings);
+        let handler = Handler::new(settings, secrets, intake, Arc::clone(&health), Arc::clone(&metrics), stop.clone());
+        let handler = Arc::new(handler);
+        Ok(Listening { listener, address, certificates, handler, limits, health, metrics, stop, handed_over })
     }
 }
 
-/// As [`TcpListener::bind`], with our backlog.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for connections of its predecessor that linger in the kernel.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
+/// The settings as the listener takes them; places as file descriptors allow.
+fn limits(settings: &config::Webhook) -> Limits {
+    let connections_max = settings.connections_max;
+    Limits {
+        connections_max: descriptors::limit()
+            .map_or(connections_max, |limit| descriptors::places(connections_max, limit)),
+        per_address_max: settings.connections_per_address_max,
+        unverified_bytes_max: settings.unverified_bytes_max,
+        head_within: settings.body_timeout,
+        idle_within: settings.idle_timeout,
+        header_bytes_max: settings.header_bytes_max,
+        answer_within: settings.answer_within,
+        life_max: Some(LIFE_MAX),
+    }
 }
 
 impl Listening {
@@ -127,57 +139,29 @@ impl Listening {
         self.certificates.clone()
     }
 
-    /// Serves until `stop` is cancelled, then lets requests that are inside get their outcomes.
-    ///
-    /// At `webhook.connections_max` one more peer is accepted and stands at the door until a place is free, or can be
-    /// made free (`room`); all others wait in the system's backlog.
+    /// Serves until the leg's `stop` is cancelled, then lets requests that are inside get their outcomes.
     pub async fn serve(self) {
-        let Self { listener, certificates, shared, .. } = self;
-        let slots = Slots::new(shared.limits.connections_max, shared.limits.connections_per_address_max);
-        let mut connections = JoinSet::new();
-        let mut at_door: Option<(TcpStream, IpAddr)> = None;
-        loop {
-            let mut again = Instant::now();
-            if let Some((socket, peer)) = at_door.take() {
-                match slots.take(peer) {
-                    Ok((slot, task)) => {
-                        let serve = shared.clone().serve(socket, certificates.current(), peer, slot);
-                        // It is set once.
-                        let _ = task.set(connections.spawn(serve));
-                    }
-                    Err(NoSlot::TooMany) => tracing::debug!(%peer, "webhook connection over the limit of its address"),
-                    Err(NoSlot::Full(later)) => {
-                        at_door = Some((socket, peer));
-                        again = later.into();
-                    }
-                }
-            }
+        let Self { listener, certificates, handler, limits, health, metrics, stop, handed_over, .. } = self;
+        if handed_over {
+            // What came between two processes waits in the socket's backlog until it can be taken, or has to be told.
+            let mut snapshots = health.subscribe();
+            let ready = snapshots.wait_for(|snapshot| snapshot.phase != Phase::Starting);
             tokio::select! {
-                biased;
-                () = shared.stop.cancelled() => break,
-                Some(_) = connections.join_next() => {}
-                next = accepted(&listener), if at_door.is_none() => at_door = Some(next),
-                () = sleep_until(again), if at_door.is_some() => {}
+                () = stop.cancelled() => {}
+                _ = timeout(limits.answer_within, ready) => {}
             }
         }
-        drop((listener, at_door));
-        shared.metrics.leg_connected(Leg::Webhook, false);
-        let drained = async { while connections.join_next().await.is_some() {} };
-        if timeout(shared.limits.answer_within + DRAIN_SLACK, drained).await.is_err() {
-            tracing::warn!(connections = connections.len(), "webhook connections cut while draining");
-        }
-    }
-}
-
-/// The next peer.
-async fn accepted(listener: &TcpListener) -> (TcpStream, IpAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, peer)) => return (socket, peer.ip().to_canonical()),
-            Err(error) => {
-                tracing::debug!(%error, "webhook accept failed");
-                sleep(ACCEPT_RETRY).await;
-            }
+        let tls = Box::new(move || certificates.current());
+        let observer = Arc::new(Connections::new(Listener::Webhook, Arc::clone(&metrics)));
+        let closed = stop.clone();
+        let connected = async {
+            closed.cancelled().await;
+            metrics.leg_connected(Leg::Webhook, false);
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = listener::serve(listener, limits, handler, tls, observer, stop) => {}
+            () = connected => {}
         }
     }
 }

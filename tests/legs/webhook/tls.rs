@@ -11,16 +11,16 @@ use tokio_rustls::client::TlsStream;
 const LOCALHOST_EXPIRES: u64 = 4_949_063_941;
 const RENEWED_EXPIRES: u64 = 4_957_714_776;
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
 }
 
-fn with_tls(cert: &Path, key: &Path) -> config::Webhook {
+pub(super) fn with_tls(cert: &Path, key: &Path) -> config::Webhook {
     config::Webhook { tls_cert_file: Some(cert.to_owned()), tls_key_file: Some(key.to_owned()), ..settings() }
 }
 
 /// A connection whose peer trusts that certificate and no other.
-async fn trusting(rig: &Rig, cert: &str) -> std::io::Result<TlsStream<TcpStream>> {
+pub(super) async fn trusting(rig: &Rig, cert: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(fixture(cert)).unwrap()).unwrap();
     let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -96,7 +96,7 @@ async fn wrong_certificates_are_named() {
         ("localhost.cert.pem", "renewed.key.pem", "webhook.tls_cert_file and webhook.tls_key_file"),
     ] {
         let (webhook, ..) = webhook(with_tls(&fixture(cert), &fixture(key)), 4096);
-        let error = webhook.bind().await.unwrap_err();
+        let error = webhook.bind(None).await.unwrap_err();
         assert!(error.to_string().starts_with(setting), "{error}");
     }
 }
