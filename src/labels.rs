@@ -139,12 +139,19 @@ pub enum GapCause {
     FirstStart,
     /// The provider said, or may have said, that the stream is not complete.
     Resync,
+    /// The relay's memory of what it published is not whole.
+    Journal,
 }
 
 impl GapCause {
     /// Every cause, in the order in which the schema lists them.
     pub fn all() -> impl Iterator<Item = Self> {
-        Cause::ALL.into_iter().map(Self::Connection).chain([Self::Restart, Self::FirstStart, Self::Resync])
+        Cause::ALL.into_iter().map(Self::Connection).chain([
+            Self::Restart,
+            Self::FirstStart,
+            Self::Resync,
+            Self::Journal,
+        ])
     }
 
     /// The name used in logs, metrics and control records.
@@ -154,6 +161,7 @@ impl GapCause {
             Self::Restart => "restart",
             Self::FirstStart => "first_start",
             Self::Resync => "resync",
+            Self::Journal => "journal",
         }
     }
 

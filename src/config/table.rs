@@ -197,7 +197,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("kafka.topics.orders_latest", kafka.topics.orders_latest, Follows { usual: r#""pepay.orders.latest""#, set: |config| config.kafka.topics.orders_latest = topic(config, "orders.latest") }, "Compacted topic of each order's newest event; \"\" turns it off."),
         setting!("kafka.topics.invoices", kafka.topics.invoices, Follows { usual: r#""pepay.invoices""#, set: |config| config.kafka.topics.invoices = topic(config, "invoices") }, "Topic of every invoice and invoice payment event; \"\" turns it off."),
         setting!("kafka.topics.dead_letter", kafka.topics.dead_letter, Follows { usual: r#""pepay.dead-letter""#, set: |config| config.kafka.topics.dead_letter = topic(config, "dead-letter") }, "Topic of deliveries that cannot be published."),
-        setting!("kafka.topics.control", kafka.topics.control, Follows { usual: r#""pepay.relay""#, set: |config| config.kafka.topics.control = topic(config, "relay") }, "Compacted topic of the relay's checkpoints and gaps."),
+        setting!("kafka.topics.control", kafka.topics.control, Follows { usual: r#""pepay.relay""#, set: |config| config.kafka.topics.control = topic(config, "relay") }, "Compacted topic of the relay's memory: checkpoints, journal, marks and gaps."),
 
         setting!("commerce.customer_id", commerce.customer_id, Nothing, "Customer that `checkout` uses when none is named."),
 

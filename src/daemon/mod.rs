@@ -337,6 +337,7 @@ impl Shared {
         topics.warnings().for_each(|warning| warn!("{warning}"));
         debug!(after = ?began.elapsed(), "topics judged");
         let publisher = PublisherSetup {
+            starts_afresh: self.setup.from_ms.is_some(),
             config: config.clone(),
             secrets: self.kafka_secrets.clone(),
             broker: *broker,

@@ -3,40 +3,41 @@
 use super::{Setup, Shared};
 use crate::clock::{millis, now_ms};
 use crate::config::{Config, Secrets};
+use crate::kafka::Predecessor;
 use crate::kafka::errors::StartError;
-use crate::kafka::recover;
-use crate::kafka::{Broker, Checkpoint};
-use crate::provider::EventId;
+use crate::kafka::recover::{self, Control};
+use crate::relay;
 use crate::relay::planner::Now;
-use crate::relay::start::{Entry, Settings, Start, Started};
-use crate::relay::{self, Version};
+use crate::relay::start::{Settings, Start, Started};
 use crate::telemetry::{Health, ReadingBack};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{error, info};
 
 /// How often a long warm start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
-pub(super) async fn start(shared: &Shared, predecessor: Option<&Checkpoint>) -> Result<Started, StartError> {
+pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) -> Result<Started, StartError> {
     let setup = &*shared.setup;
     let now = Now { ms: now_ms(), provider_ms: shared.reach.clock.provider_ms() };
     let seed = [rand::random(), rand::random()];
     let start = Start::new(&settings(setup), predecessor, now, seed);
     relay::opened(&shared.metrics, start.opened());
-    if setup.broker == Broker::Embedded {
-        return Ok(start.finish());
-    }
+    let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish()) };
     let began = Instant::now();
     let reading = Reading { health: Arc::clone(&shared.health), reported: None, waiting_for: None };
-    let (start, summary) = read_back(&setup.config, &setup.secrets, start, reading).await?;
+    let (start, summary) = read_back(&setup.config, &setup.secrets, from_ms, start, reading).await?;
     let started = start.finish();
     let took_ms = millis(began.elapsed());
     let recover::Summary { records, bytes, .. } = summary;
     info!(ids = started.window.len(), records, bytes, took_ms, "window read back");
     relay::forgotten_early(&shared.metrics, started.early);
+    if let Some((breach, gap)) = &started.forgot {
+        error!(reason = %breach, "journal not whole: events since the last checkpoint may be published twice, marked stale");
+        relay::opened(&shared.metrics, gap);
+    }
     Ok(started)
 }
 
@@ -80,15 +81,17 @@ impl Reading {
 async fn read_back(
     config: &Config,
     secrets: &Secrets,
+    from_ms: i64,
     start: Start,
     mut reading: Reading,
 ) -> Result<(Start, recover::Summary), StartError> {
-    let from_ms = start.read_from_ms();
     let start = Arc::new(Mutex::new(start));
     let filling = Arc::clone(&start);
-    let sink = move |record: recover::ReadBack<'_>| {
-        if let Some(entry) = entry(record) {
-            filling.lock().unwrap_or_else(PoisonError::into_inner).note(entry);
+    let sink = move |record: Control<'_>, at_ms| {
+        let mut start = filling.lock().unwrap_or_else(PoisonError::into_inner);
+        match record {
+            Control::Journal(value) => start.journal(value, at_ms),
+            Control::Checkpoint(checkpoint) => start.checkpoint(&checkpoint),
         }
     };
     let summary = recover::read_back(config, secrets, from_ms, sink, move |progress| reading.report(progress)).await?;
@@ -96,28 +99,4 @@ async fn read_back(
     let start = Arc::into_inner(start).map(|start| start.into_inner().unwrap_or_else(PoisonError::into_inner));
     let start = start.ok_or_else(|| StartError::Failed("what was read back is still being read".to_owned()))?;
     Ok((start, summary))
-}
-
-/// What a record's headers say of its event.
-fn entry(record: recover::ReadBack<'_>) -> Option<Entry<'_>> {
-    let id = record.event_id?;
-    Some(Entry {
-        published_at_ms: record.published_at_ms,
-        topic: record.topic,
-        key: record.key,
-        id,
-        version: version(id, record.occurred_at),
-        stale: record.stale,
-        replay: record.replay,
-    })
-}
-
-/// The version that a record's headers say.
-fn version(id: &[u8], occurred_at: Option<&[u8]>) -> Option<Version> {
-    let id = std::str::from_utf8(id).ok()?;
-    if let Ok(EventId { ms, seq }) = id.parse() {
-        return i64::try_from(ms).ok().map(|ms| Version { ms, seq });
-    }
-    let at: jiff::Timestamp = std::str::from_utf8(occurred_at?).ok()?.parse().ok()?;
-    Some(Version { ms: at.as_millisecond(), seq: 0 })
 }

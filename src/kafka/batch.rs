@@ -1,6 +1,5 @@
 //! The records of one transaction, in one arena that is reused from batch to batch.
 
-use super::settlement::Shape;
 use crate::labels::Topic;
 use std::ops::Range;
 
@@ -13,6 +12,7 @@ pub struct Batch {
     records: Vec<Slot>,
     headers: Vec<(&'static str, Range<usize>)>,
     deliveries: usize,
+    journal: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -22,6 +22,17 @@ struct Slot {
     /// `None` is a tombstone.
     value: Option<Range<usize>>,
     headers: Range<usize>,
+}
+
+/// What matters of a batch when it is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Records of the control topic alone, which are all in one partition: it cannot be torn.
+    Control,
+    /// One delivery: it cannot be halved.
+    Single,
+    /// Several deliveries.
+    Several,
 }
 
 /// One record of a batch.
@@ -92,9 +103,16 @@ impl Batch {
         }
     }
 
-    /// Says how many deliveries it answers for: a batch of one cannot be halved.
-    pub fn answers_for(&mut self, deliveries: usize) {
+    /// Says how many deliveries it answers for, since a batch of one cannot be halved, and how many entries its journal
+    /// records have.
+    pub fn answers_for(&mut self, deliveries: usize, journal: u64) {
         self.deliveries = deliveries;
+        self.journal = journal;
+    }
+
+    /// Entries of its journal records.
+    pub fn journal(&self) -> u64 {
+        self.journal
     }
 
     /// What matters of it when it is settled.
@@ -139,6 +157,7 @@ impl Batch {
         self.records.clear();
         self.headers.clear();
         self.deliveries = 0;
+        self.journal = 0;
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {

@@ -1,73 +1,161 @@
-//! The checkpoint: what rides in every transaction, so that Kafka alone tells where the relay stands.
+//! The checkpoint: the last record of every transaction in the control topic, so that Kafka alone tells which
+//! transactions of which run are committed.
 //!
-//! Record `NAME/checkpoint` of the control topic. `run` and `commit` tell which transaction stands after a commit of
-//! unknown outcome: a bare number would settle an aborted batch after another relay took over.
+//! Record `NAME/checkpoint`. `run` and `commit` settle a commit of unknown outcome: a bare number would settle an
+//! aborted batch after another relay took over. `previous` and `journal` prove that nothing before it is missing.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
 
-/// How far the relay has come with the provider's log. Made by the legs, opaque here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Everything that the socket and the log brought up to this event id is settled.
-    pub cursor: Option<String>,
-    /// A time, as the legs write it: events up to it are settled, since a later walk of the log covered them.
-    pub verified: Option<String>,
-    /// Gaps that are still open, and the one that closed last.
-    pub gaps: Vec<Value>,
+/// One transaction of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitId {
+    /// The run, a UUID.
+    pub run: String,
+    /// Its number in the run; the claim is 0.
+    pub commit: u64,
 }
 
-/// One checkpoint.
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "commit {} of run {}", self.commit, self.run)
+    }
+}
+
+/// How far each account has come: the values of the records `NAME/marks/ACCOUNT`, by account. The relay makes them, and
+/// they are opaque here.
+pub type Marks = BTreeMap<String, Vec<u8>>;
+
+/// What a claim finds of the runs before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predecessor {
+    /// The newest checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The newest marks.
+    pub marks: Marks,
+}
+
+/// The newest checkpoint, as it is in the control topic.
+#[derive(Clone, Debug)]
+pub struct Newest {
+    /// The record's value.
+    pub checkpoint: Checkpoint,
+    /// The record's timestamp, in Unix milliseconds.
+    pub written_at_ms: i64,
+}
+
+/// The keys of a name's records in the control topic.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    name: String,
+}
+
+impl Keys {
+    /// Of the relay `name`.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned() }
+    }
+
+    /// The key of its checkpoints.
+    pub fn checkpoint(&self) -> String {
+        format!("{}{CHECKPOINT}", self.name)
+    }
+
+    /// The key of its journal records.
+    pub fn journal(&self) -> String {
+        format!("{}/journal", self.name)
+    }
+
+    /// The key of the marks of an account.
+    pub fn marks(&self, account: &str) -> String {
+        format!("{}/marks/{account}", self.name)
+    }
+
+    /// The key of a gap, at its place in the ring.
+    pub fn gap(&self, place: u64) -> String {
+        format!("{}/gap/{place}", self.name)
+    }
+
+    /// Whose marks a record of this key holds.
+    pub fn account_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
+        let rest = key.strip_prefix(self.name.as_bytes())?.strip_prefix(b"/marks/")?;
+        std::str::from_utf8(rest).ok()
+    }
+}
+
+/// The end of every key that holds a checkpoint.
+pub(super) const CHECKPOINT: &str = "/checkpoint";
+
+/// One checkpoint. Members that a later version adds are passed over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// A UUID drawn at each start of a relay: whoever wrote the newest one holds the name.
+    /// A UUID drawn at each start of a relay: the run that wrote the newest one holds the name.
     pub run: String,
     /// Counts the transactions of a run; the claim is 0.
     pub commit: u64,
-    /// Where the relay stands.
-    pub marks: Marks,
-    /// When the relay stood there, RFC 3339 in UTC with milliseconds: the time of writing, but for a claim, which carries
-    /// its predecessor's marks on and their time with them.
+    /// When it was written, RFC 3339 in UTC with milliseconds; a claim keeps the time of the checkpoint that it follows,
+    /// so that a relay which comes no further does not hide since when none was running.
     pub at: String,
     /// The provider's environment whose events the topics hold.
     pub environment: String,
-}
-
-/// The record's value. Members that a later version adds are passed over.
-#[derive(Serialize, Deserialize)]
-struct Wire {
-    run: String,
-    commit: u64,
-    cursor: Option<String>,
-    verified: Option<String>,
-    at: String,
-    environment: String,
-    #[serde(default)]
-    gaps: Vec<Value>,
+    /// Partitions of the control topic.
+    pub shards: u32,
+    /// The process that wrote it, in a cluster.
+    pub node: Option<String>,
+    /// Entries of this transaction's journal records.
+    pub journal: u64,
+    /// The offset in the inbox up to which everything is published.
+    pub inbox: Option<i64>,
+    /// In a claim the checkpoint that it follows; none in the first claim of a name.
+    pub previous: Option<CommitId>,
+    /// The relay settled everything and left.
+    pub left: bool,
 }
 
 impl Checkpoint {
-    /// One without marks.
+    /// Of a transaction without journal.
     pub fn new(run: String, commit: u64, at: String, environment: &str) -> Self {
-        Self { run, commit, marks: Marks::default(), at, environment: environment.to_owned() }
+        let environment = environment.to_owned();
+        Self {
+            run,
+            commit,
+            at,
+            environment,
+            shards: 1,
+            node: None,
+            journal: 0,
+            inbox: None,
+            previous: None,
+            left: false,
+        }
     }
 
-    /// The key of the record that holds the checkpoints of the relay `name`.
-    pub fn key(name: &str) -> String {
-        format!("{name}/checkpoint")
+    /// Made the claim that follows `predecessor`. It says nothing new, so it keeps the time and the place in the inbox of
+    /// what it follows: a relay that comes no further must not hide from the next one since when none was running.
+    pub fn following(self, predecessor: Option<&Self>) -> Self {
+        let Some(Self { at, inbox, .. }) = predecessor.cloned() else { return self };
+        Self { at, inbox, previous: predecessor.map(Self::id), ..self }
+    }
+
+    /// Which transaction it ends.
+    pub fn id(&self) -> CommitId {
+        CommitId { run: self.run.clone(), commit: self.commit }
+    }
+
+    /// Whether it is the first transaction of its run.
+    pub fn is_claim(&self) -> bool {
+        self.commit == 0
     }
 
     /// The record's value.
     pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        let Self { run, commit, marks, at, environment } = self.clone();
-        let Marks { cursor, verified, gaps } = marks;
-        serde_json::to_vec(&Wire { run, commit, cursor, verified, at, environment, gaps })
+        serde_json::to_vec(self)
     }
 
     /// Reads a record's value.
     pub fn parse(value: &[u8]) -> serde_json::Result<Self> {
-        let Wire { run, commit, cursor, verified, at, environment, gaps } = serde_json::from_slice(value)?;
-        Ok(Self { run, commit, marks: Marks { cursor, verified, gaps }, at, environment })
+        serde_json::from_slice(value)
     }
 
     /// The same in Unix milliseconds; `None` if that is not a time.
@@ -82,32 +170,42 @@ mod tests {
     use super::*;
 
     fn example() -> Checkpoint {
-        let marks = Marks {
-            cursor: Some("evt_1700000000000-7".to_owned()),
-            verified: None,
-            gaps: vec![serde_json::json!({"id": 3, "cause": "reset"})],
-        };
-        let at = "2023-11-14T22:13:20.000Z".to_owned();
-        Checkpoint { run: "r".to_owned(), commit: 9, marks, at, environment: "devnet".to_owned() }
+        let previous = Some(CommitId { run: "q".to_owned(), commit: 4 });
+        let checkpoint = Checkpoint::new("r".to_owned(), 0, "2023-11-14T22:13:20.000Z".to_owned(), "devnet");
+        Checkpoint { previous, ..checkpoint }
     }
 
     #[test]
-    fn its_json_is_the_contract() {
+    fn its_json_is_documented() {
         let json = String::from_utf8(example().to_json().unwrap()).unwrap();
         let expected = concat!(
-            r#"{"run":"r","commit":9,"cursor":"evt_1700000000000-7","verified":null,"#,
-            r#""at":"2023-11-14T22:13:20.000Z","environment":"devnet","gaps":[{"cause":"reset","id":3}]}"#
+            r#"{"run":"r","commit":0,"at":"2023-11-14T22:13:20.000Z","environment":"devnet","shards":1,"node":null,"#,
+            r#""journal":0,"inbox":null,"previous":{"run":"q","commit":4},"left":false}"#
         );
         assert_eq!(json, expected);
         assert_eq!(example().at_ms(), Some(1_700_000_000_000));
+        assert_eq!((example().id().to_string().as_str(), example().is_claim()), ("commit 0 of run r", true));
+    }
+
+    #[test]
+    fn keys_are_documented_and_marks_name_their_account() {
+        let keys = Keys::new("shop");
+        assert_eq!(
+            [keys.checkpoint(), keys.journal(), keys.marks("a"), keys.gap(7)],
+            ["shop/checkpoint", "shop/journal", "shop/marks/a", "shop/gap/7"]
+        );
+        assert_eq!(keys.account_of(b"shop/marks/a"), Some("a"));
+        for other in [&b"shop/checkpoint"[..], b"shop2/marks/a", b"shop/marks/\xff", b""] {
+            assert_eq!(keys.account_of(other), None);
+        }
     }
 
     #[test]
     fn it_reads_back_and_passes_over_what_it_does_not_know() {
         assert_eq!(Checkpoint::parse(&example().to_json().unwrap()).unwrap(), example());
-        let later = br#"{"run":"r","commit":1,"cursor":null,"verified":null,"at":"x","environment":"devnet","new":1}"#;
+        let later = br#"{"run":"r","commit":1,"at":"x","environment":"devnet","shards":1,"node":null,"journal":2,"inbox":7,"previous":null,"left":true,"new":1}"#;
         let read = Checkpoint::parse(later).unwrap();
-        assert_eq!((read.commit, read.marks, read.at.as_str()), (1, Marks::default(), "x"));
+        assert_eq!((read.commit, read.journal, read.inbox, read.left, read.at_ms()), (1, 2, Some(7), true, None));
         assert!(Checkpoint::parse(b"{").is_err());
         assert!(Checkpoint::parse(br#"{"run":"r"}"#).is_err());
     }

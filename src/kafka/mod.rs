@@ -20,15 +20,15 @@ pub mod verdict;
 mod batch;
 mod blocking;
 mod outage;
+mod owner;
 mod producer;
 mod scan;
 mod topic_spec;
 mod transaction;
 mod transactional;
 
-pub use batch::{Batch, Record};
-pub use checkpoint::{Checkpoint, Marks};
+pub use batch::{Batch, Record, Shape};
+pub use checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
 pub use publisher::{Publisher, PublisherSetup};
-pub use recover::Newest;
 pub use settlement::Refusal;
 pub use verdict::{Broker, Stop, Verdict};

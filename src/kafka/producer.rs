@@ -3,15 +3,16 @@
 //! Guarantee: a batch handed over is committed exactly once, refused for certain, or given back with the reason why
 //! this relay has to stop. What to do next is decided in `settlement`.
 
-use super::Batch;
+use super::batch::{Batch, Shape};
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
-use super::checkpoint::{Checkpoint, Marks};
+use super::checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
 use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
 use super::outage::Outage;
-use super::recover::{self, Newest};
+use super::owner::{self, OTHERS_WITHIN_MS};
+use super::recover;
 use super::scan::Reader;
-use super::settlement::{Attempted, Claim, End, Next, Settlement, Shape, Wait};
+use super::settlement::{Attempted, Claim, End, Next, Settlement, Wait};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::Opening;
@@ -21,6 +22,7 @@ use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use rdkafka::producer::{BaseProducer, Producer};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -32,6 +34,8 @@ pub(super) struct WriterSetup {
     pub(super) broker: Broker,
     pub(super) tuning: Tuning,
     pub(super) topics: Topics,
+    /// A person said from when on events are to be fetched again (`run --from`).
+    pub(super) starts_afresh: bool,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) cancel: Cancel,
@@ -44,26 +48,33 @@ pub(super) struct Writer {
     producer: Option<BaseProducer<Context>>,
     carried: Carried,
     run: String,
-    /// Number of the last transaction that stands.
+    /// Number of the last transaction that is committed.
     commit: u64,
+    /// The marks of that transaction.
+    marks: Marks,
     outage: Outage,
 }
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
-pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), AskError> {
+pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let run = uuid::Uuid::new_v4().to_string();
     let mut claim = Claim::new(run.clone());
-    let mut writer = Writer { setup, producer: None, carried: Carried::default(), run, commit: 0, outage };
+    let (producer, carried, marks) = (None, Carried::default(), Marks::default());
+    let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage };
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
         next = match next {
             Next::Fence | Next::Look => {
-                let newest = writer.fence()?.map(|newest| newest.checkpoint);
-                let next = claim.fenced(newest);
-                if let Some(predecessor) = &claim.predecessor {
-                    writer.check_environment(predecessor)?;
+                writer.renew()?;
+                let Survey { predecessor, others, holds } = writer.patiently(|writer| writer.survey())?;
+                let next = claim.fenced(predecessor.as_ref().map(|found| found.checkpoint.clone()));
+                if next == Next::Attempt {
+                    writer.marks = predecessor.map(|found| found.marks).unwrap_or_default();
+                    let config = &writer.setup.config;
+                    let own = claim.predecessor.iter().map(|checkpoint| (config.name.clone(), checkpoint.clone()));
+                    owner::check(config, own.chain(others), holds.as_deref())?;
                 }
                 next
             }
@@ -74,12 +85,7 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), 
                 if may_write && writer.producer.is_some() { Next::Attempt } else { Next::Fence }
             }
             Next::Attempt => {
-                let predecessor = claim.predecessor.as_ref();
-                let marks = predecessor.map(|checkpoint| checkpoint.marks.clone()).unwrap_or_default();
-                // A claim says nothing new, so it keeps the time of the marks that it carries on: a relay that comes no
-                // further must not hide from the next one since when none was running.
-                let at = predecessor.map_or_else(|| rfc3339(now_ms()), |checkpoint| checkpoint.at.clone());
-                let failure = writer.attempt(&Batch::default(), &marks, 0, at).err();
+                let failure = writer.claim(claim.predecessor.as_ref()).err();
                 writer.replace_if_spent();
                 let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.asked()));
                 let detail = failure.as_ref().map_or("", Failure::detail);
@@ -98,7 +104,18 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Checkpoint>), 
         };
     }
     writer.outage.over();
-    Ok((writer, claim.predecessor))
+    let marks = writer.marks.clone();
+    Ok((writer, claim.predecessor.map(|checkpoint| Predecessor { checkpoint, marks })))
+}
+
+/// What a claim has to know before it is committed.
+#[derive(Default)]
+struct Survey {
+    predecessor: Option<Predecessor>,
+    /// The newest checkpoints of the last minutes of other relays, by name.
+    others: BTreeMap<String, Checkpoint>,
+    /// An output topic that holds records although there is no predecessor.
+    holds: Option<String>,
 }
 
 /// What became of an attempt, for the settlement.
@@ -113,7 +130,7 @@ fn attempted(failure: Option<&Failure>, asked: bool) -> Attempted {
 
 impl Writer {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
-    pub(super) fn settle(&mut self, batch: &Batch, marks: &Marks) -> Option<Result<Verdict, Stop>> {
+    pub(super) fn settle(&mut self, batch: &Batch, left: bool) -> Option<Result<Verdict, Stop>> {
         let shape = batch.shape();
         let mut settlement = Settlement::new(self.run.clone(), self.commit, shape);
         let began = Instant::now();
@@ -139,7 +156,9 @@ impl Writer {
                     Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
                 },
                 Next::Attempt => {
-                    let failure = self.attempt(batch, marks, settlement.commit(), rfc3339(now_ms())).err();
+                    let checkpoint =
+                        Checkpoint { journal: batch.journal(), left, ..self.checkpoint(settlement.commit()) };
+                    let failure = self.attempt(batch, &checkpoint).err();
                     if matches!(failure, Some(Failure::Cancelled)) {
                         return None;
                     }
@@ -169,7 +188,7 @@ impl Writer {
                     let stop = match end {
                         End::TakenOver => Stop::Fenced,
                         End::Lost => Stop::Fatal(self.lost()),
-                        End::Torn => Stop::Fatal(self.torn()),
+                        End::Torn => Stop::Fatal(self.disown()),
                         End::Fatal => Stop::Fatal(detail),
                     };
                     return Some(Err(self.stopped(stop)));
@@ -266,14 +285,24 @@ impl Writer {
         })
     }
 
-    fn attempt(&mut self, batch: &Batch, marks: &Marks, commit: u64, at: String) -> Result<(), Failure> {
-        let checkpoint = Checkpoint {
-            run: self.run.clone(),
-            commit,
-            marks: marks.clone(),
-            at,
-            environment: self.setup.config.provider.environment.as_str().to_owned(),
-        };
+    /// Commits the first transaction of this run, which repeats the newest marks.
+    fn claim(&mut self, predecessor: Option<&Checkpoint>) -> Result<(), Failure> {
+        let mut batch = Batch::default();
+        let keys = Keys::new(&self.setup.config.name);
+        for (account, value) in &self.marks {
+            batch.record(Topic::Control, keys.marks(account).as_bytes(), value);
+        }
+        let checkpoint = self.checkpoint(0).following(predecessor);
+        self.attempt(&batch, &checkpoint)
+    }
+
+    /// A checkpoint of this run, written now.
+    fn checkpoint(&self, commit: u64) -> Checkpoint {
+        let environment = self.setup.config.provider.environment.as_str();
+        Checkpoint::new(self.run.clone(), commit, rfc3339(now_ms()), environment)
+    }
+
+    fn attempt(&mut self, batch: &Batch, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let checkpoint = checkpoint.to_json().map_err(|error| Failure::Stop(format!("checkpoint: {error}")))?;
         let began = Instant::now();
         self.with_work(&checkpoint, |work, outage| work.commit(batch, &mut |detail| outage.silent_since(began, detail)))
@@ -289,7 +318,7 @@ impl Writer {
             return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
         };
         let topics = &setup.config.kafka.topics;
-        let key = Checkpoint::key(&setup.config.name);
+        let key = Keys::new(&setup.config.name).checkpoint();
         let mut work = Work {
             producer,
             carried,
@@ -305,6 +334,12 @@ impl Writer {
     fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
         self.commit = commit;
         self.outage.over();
+        let keys = Keys::new(&self.setup.config.name);
+        for record in batch.records().filter(|record| record.topic() == Topic::Control) {
+            if let (Some(account), Some(value)) = (keys.account_of(record.key()), record.value()) {
+                self.marks.insert(account.to_owned(), value.to_owned());
+            }
+        }
         let mut counts = Topic::ALL.map(|_| 0);
         batch.records().for_each(|record| counts[record.topic() as usize] += 1);
         counts[Topic::Control as usize] += 1;
@@ -326,24 +361,38 @@ impl Writer {
         )
     }
 
-    fn torn(&self) -> String {
+    /// Says in Kafka that the newest transaction was torn, so that its events do not count as published, and gives the
+    /// sentence to leave with. Where that fails too, the next start takes the transaction for whole.
+    fn disown(&mut self) -> String {
+        let torn = CommitId { run: self.run.clone(), commit: self.commit };
+        self.run = uuid::Uuid::new_v4().to_string();
+        let previous = Checkpoint { run: torn.run, ..self.checkpoint(torn.commit) };
+        let failure = self.claim(Some(&previous)).err();
         let name = &self.setup.config.name;
-        format!(
-            "a delayed request ended a transaction of relay `{name}` half way; its events are left to the provider, and \
-             a restart brings them back"
-        )
+        let outcome = failure.map_or_else(
+            || "its events are left to the provider, and a restart brings them back".to_owned(),
+            |failure| format!("this could not be written to Kafka ({}): replay its time", failure.detail()),
+        );
+        format!("a delayed request ended a transaction of relay `{name}` half way; {outcome}")
     }
 
     /// `init_transactions`, which aborts what an earlier producer of the name left open and fences it, and then the
     /// newest checkpoint. Waits for Kafka.
     fn fence(&mut self) -> Result<Option<Newest>, AskError> {
-        self.producer = None;
-        let producer = self.patiently(|writer| writer.initialised())?;
-        (self.producer, self.carried) = (Some(producer), Carried::default());
+        self.renew()?;
         if self.setup.broker == Broker::Embedded {
             return Ok(None);
         }
         self.patiently(|writer| writer.newest())
+    }
+
+    /// `init_transactions` alone.
+    fn renew(&mut self) -> Result<(), AskError> {
+        self.producer = None;
+        let producer = self.patiently(|writer| writer.initialised())?;
+        self.producer = Some(producer);
+        self.carried = Carried::default();
+        Ok(())
     }
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
@@ -386,18 +435,26 @@ impl Writer {
         self.setup.health.phase() != Phase::Starting
     }
 
-    fn check_environment(&self, checkpoint: &Checkpoint) -> Result<(), StartError> {
-        let ours = self.setup.config.provider.environment.as_str();
-        let Checkpoint { environment, .. } = checkpoint;
-        if environment == ours {
-            return Ok(());
+    /// What a claim has to know of the control topic and of the others.
+    fn survey(&mut self) -> Result<Survey, AskError> {
+        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, .. } = &self.setup;
+        if *broker == Broker::Embedded {
+            return Ok(Survey::default());
         }
-        let Config { name, kafka, .. } = &self.setup.config;
-        Err(StartError::Settings(format!(
-            "the topics of relay `{name}` hold {environment} events (says the checkpoint in {}), but \
-             provider.environment is {ours}; give each environment its own kafka.topic_prefix and name",
-            kafka.topics.control
-        )))
+        let secrets = secrets.borrow().clone();
+        let reader = Reader::open(config, &secrets)?;
+        let control = &config.kafka.topics.control;
+        let predecessor = recover::predecessor(&reader, control, &config.name, cancel)?;
+        let others =
+            recover::others(&reader, control, &config.name, now_ms().saturating_sub(OTHERS_WITHIN_MS), cancel)?;
+        let holds = if predecessor.is_none() && !starts_afresh {
+            let outputs = topics.reports.iter().filter(|report| report.topic != Topic::Control);
+            let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
+            recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel)?.map(str::to_owned)
+        } else {
+            None
+        };
+        Ok(Survey { predecessor, others, holds })
     }
 
     fn tiny_control(&self, detail: &str) -> StartError {

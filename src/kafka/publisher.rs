@@ -2,7 +2,7 @@
 
 use super::Batch;
 use super::blocking::{AskError, Cancel, CancelOnDrop};
-use super::checkpoint::{Checkpoint, Marks};
+use super::checkpoint::Predecessor;
 use super::client::Tuning;
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
@@ -34,14 +34,16 @@ pub struct PublisherSetup {
     pub tuning: Tuning,
     /// The topics, as [`super::topics::ensure`] found them.
     pub topics: Topics,
+    /// Start although the relay's memory is gone: a person said from when on events are to be fetched again.
+    pub starts_afresh: bool,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where an outage is reported.
     pub health: Arc<Health>,
 }
 
-/// A batch and the marks of its checkpoint.
-type Job = (Batch, Marks);
+/// A batch, and whether the relay leaves with it.
+type Job = (Batch, bool);
 
 /// Commits batches, one transaction each, one at a time.
 ///
@@ -58,17 +60,17 @@ pub struct Publisher {
 
 impl Publisher {
     /// Takes the name over: fences every earlier relay of the name, reads its newest checkpoint, refuses one of
-    /// another environment, and commits a claim that carries its marks on.
+    /// another environment and topics of another name, and commits a claim that repeats its marks.
     ///
-    /// Gives the predecessor's checkpoint, `None` when there never was one. Waits for a Kafka that does not answer;
+    /// Gives the predecessor's checkpoint and marks, `None` when there never was one. Waits for a Kafka that does not answer;
     /// dropping the future ends that.
-    pub async fn start(setup: PublisherSetup) -> Result<(Self, Option<Checkpoint>), StartError> {
+    pub async fn start(setup: PublisherSetup) -> Result<(Self, Option<Predecessor>), StartError> {
         let cancel = Cancel::default();
         // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
-        let PublisherSetup { config, secrets, broker, tuning, topics, metrics, health } = setup;
+        let PublisherSetup { config, secrets, broker, tuning, topics, starts_afresh, metrics, health } = setup;
         let cancel = guard.0.clone();
-        let setup = WriterSetup { config, secrets, broker, tuning, topics, metrics, health, cancel };
+        let setup = WriterSetup { config, secrets, broker, tuning, topics, starts_afresh, metrics, health, cancel };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();
@@ -96,13 +98,14 @@ impl Publisher {
         }
     }
 
-    /// Hands a batch over; `marks` become the transaction's checkpoint. An empty batch commits only that.
+    /// Hands a batch over, which is committed with a checkpoint; an empty one commits only that. `left` says in it that
+    /// everything is settled and the relay leaves.
     ///
     /// At most one batch at a time: await its verdict before the next.
-    pub fn submit(&mut self, batch: Batch, marks: Marks) {
+    pub fn submit(&mut self, batch: Batch, left: bool) {
         let Some(jobs) = &self.jobs else { return };
         if let Err(TrySendError::Full((batch, _)) | TrySendError::Disconnected((batch, _))) =
-            jobs.try_send((batch, marks))
+            jobs.try_send((batch, left))
         {
             self.orphan = Some(batch);
         }
@@ -176,8 +179,8 @@ fn serve(mut writer: Writer, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batc
     writer.begin();
     loop {
         match jobs.recv_timeout(IDLE) {
-            Ok((batch, marks)) => {
-                let Some(verdict) = writer.settle(&batch, &marks) else { return };
+            Ok((batch, left)) => {
+                let Some(verdict) = writer.settle(&batch, left) else { return };
                 let last = verdict.is_err();
                 if verdicts.blocking_send((batch, verdict)).is_err() || last {
                     return;

@@ -1,39 +1,30 @@
-//! What Kafka itself tells a relay that starts or is in doubt: the newest checkpoint, and the records of the window.
+//! What Kafka itself tells a relay that starts or is in doubt: the newest checkpoint and marks, the journal, and
+//! which other relays write to the same control topic.
 
-use super::blocking::{AskError, Cancel, blocking, patiently};
-use super::checkpoint::Checkpoint;
+use super::blocking::{self, AskError, Cancel, blocking};
+use super::checkpoint::{CHECKPOINT, Checkpoint, Keys, Marks, Newest, Predecessor};
 use super::errors::StartError;
 use super::scan::{self, Reader, Stretch};
 use crate::config::{Config, Secrets};
-use crate::labels::Topic;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// How many records are read first from the control topic's end; then doubled until a checkpoint of ours is among
-/// them. A busy neighbour on the same topic costs a few steps more.
-const CHECKPOINT_STEP: i64 = 256;
+/// How many records are read first from the control topic's end; then doubled until what is looked for is among them. A
+/// busy neighbour on the same topic costs a few steps more.
+const STEP: i64 = 256;
 
-/// Topics whose records tell which events were published. `orders_latest` repeats `orders` and tells nothing new.
-const TOPICS: [Topic; 3] = [Topic::Orders, Topic::Invoices, Topic::DeadLetter];
+/// The partition of the control topic that holds the records of a relay outside a cluster.
+const PARTITION: i32 = 0;
 
-/// A record of the window, by its headers alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadBack<'m> {
-    /// The topic it stands in.
-    pub topic: Topic,
-    /// Its key: the order's or the invoice's id.
-    pub key: &'m [u8],
-    /// `ce_id`; for a dead letter its key.
-    pub event_id: Option<&'m [u8]>,
-    /// `ce_time`, RFC 3339.
-    pub occurred_at: Option<&'m [u8]>,
-    /// The record's timestamp: when it was published, in Unix milliseconds.
-    pub published_at_ms: i64,
-    /// It carries `relay_stale: true`.
-    pub stale: bool,
-    /// It carries `relay_replay`: republished on purpose.
-    pub replay: bool,
+/// A record of the control topic that the start reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control<'m> {
+    /// Names events of the transaction whose checkpoint follows.
+    Journal(&'m [u8]),
+    /// Ends a transaction.
+    Checkpoint(Checkpoint),
 }
 
 /// How far a read-back has come.
@@ -52,102 +43,195 @@ pub struct Progress<'p> {
 pub struct Summary {
     /// Records given to the sink.
     pub records: u64,
-    /// Offsets read, markers and aborted records among them.
+    /// Offsets read, markers and records of others among them.
     pub offsets: u64,
-    /// Bytes of the records' keys and values.
+    /// Bytes of the records' values.
     pub bytes: u64,
 }
 
-/// The newest checkpoint, as it stands in the control topic.
-#[derive(Clone, Debug)]
-pub struct Newest {
-    /// The record's value.
-    pub checkpoint: Checkpoint,
-    /// The record's timestamp, in Unix milliseconds.
-    pub written_at_ms: i64,
-}
+/// How long another writer's open transaction is waited for; then the start fails and names the command that finds it.
+pub const OPEN_TRANSACTION_MAX: std::time::Duration = scan::OPEN_TRANSACTION_MAX;
 
-/// Gives every record published since `from_ms` (Unix milliseconds) to `sink`, in order within a partition.
+/// Gives the relay's journal and checkpoints since `from_ms` (Unix milliseconds) to `sink`, in order, each with the
+/// timestamp of its record.
 ///
-/// Call it after the claim: nobody else writes any more then, and the end of each log is the end of the window's
-/// past. Partitions are read together, beginning where their records reach `from_ms`, so that it takes time by the
-/// window and not by what the topics hold. While Kafka does not answer it waits; dropping the future ends it.
+/// Call it after the claim: no other run writes any more then, and the end of the log is the end of the past. While
+/// Kafka does not answer it waits; dropping the future ends it.
 pub async fn read_back(
     config: &Config,
     secrets: &Secrets,
     from_ms: i64,
-    mut sink: impl FnMut(ReadBack<'_>) + Send + 'static,
+    mut sink: impl FnMut(Control<'_>, i64) + Send + 'static,
     mut progress: impl FnMut(Progress<'_>) + Send + 'static,
 ) -> Result<Summary, StartError> {
     let (config, secrets) = (config.clone(), secrets.clone());
     blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
-        let topics: Vec<(Topic, String)> = TOPICS
-            .into_iter()
-            .filter_map(|topic| config.kafka.topics.name(topic).map(|name| (topic, name.to_owned())))
-            .collect();
-        let mut stretches = Vec::new();
-        for (_, name) in &topics {
-            let waiting = |(): &mut (), detail: &str| tracing::debug!(detail, "reading back waits for Kafka");
-            stretches.extend(patiently(cancel, &mut (), |()| since(&reader, cancel, name, from_ms), waiting)?);
-        }
-        let total = stretches.iter().map(|stretch| stretch.end.abs_diff(stretch.start)).sum();
+        let control = &config.kafka.topics.control;
+        let keys = Keys::new(&config.name);
+        let checkpoint_key = keys.checkpoint();
+        let journal_key = keys.journal();
+        let stretch = patiently(cancel, || control_since(&reader, control, from_ms))?;
+        let total = stretch.end.abs_diff(stretch.start);
         let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
+        let mut damaged = None;
         let each = |message: &BorrowedMessage<'_>| {
-            let of = message.topic();
-            let topic = topics.iter().find(|(_, name)| name == of);
-            if let Some((topic, _)) = topic {
-                summary.records += 1;
-                summary.bytes += (message.key_len() + message.payload_len()) as u64;
-                sink(from_headers(*topic, message));
-            }
+            let key = message.key().unwrap_or_default();
+            let record = if key == journal_key.as_bytes() {
+                Control::Journal(message.payload().unwrap_or_default())
+            } else if key == checkpoint_key.as_bytes() {
+                match Checkpoint::parse(message.payload().unwrap_or_default()) {
+                    Ok(checkpoint) => Control::Checkpoint(checkpoint),
+                    Err(error) => {
+                        damaged = Some(error.to_string());
+                        return;
+                    }
+                }
+            } else {
+                return;
+            };
+            summary.records += 1;
+            summary.bytes += message.payload_len() as u64;
+            sink(record, message.timestamp().to_millis().unwrap_or_default());
         };
         let pulse = |done, waiting_for: Option<&str>| progress(Progress { done, total, waiting_for });
-        reader.read(&stretches, cancel, each, pulse)?;
+        reader.read(&[stretch], cancel, each, pulse)?;
+        if let Some(detail) = damaged {
+            return Err(unreadable(control, &checkpoint_key, &detail).into());
+        }
         progress(Progress { done: total, total, waiting_for: None });
         Ok(summary)
     })
     .await
 }
 
-/// How long another writer's open transaction is waited for; then the start fails and names the command that finds it.
-pub const OPEN_TRANSACTION_MAX: std::time::Duration = scan::OPEN_TRANSACTION_MAX;
-
-/// The newest checkpoint of the relay `name`; nobody is fenced by asking.
-///
-/// Reads back from the end of the control topic. Compaction keeps the newest record of a key, so one is found unless
-/// there never was any.
+/// The newest checkpoint of the relay `name`; no relay is fenced by asking.
 pub(super) fn newest(
     reader: &Reader<'_>,
     control: &str,
     name: &str,
     cancel: &Cancel,
 ) -> Result<Option<Newest>, AskError> {
+    Ok(search(reader, control, name, cancel, |found| found.newest.is_some())?.newest)
+}
+
+/// The newest checkpoint of the relay `name`, and its newest marks.
+pub(super) fn predecessor(
+    reader: &Reader<'_>,
+    control: &str,
+    name: &str,
+    cancel: &Cancel,
+) -> Result<Option<Predecessor>, AskError> {
+    // Each claim writes the marks of all accounts, so that there is a record of them wherever there is a checkpoint.
+    let all = |found: &Found| found.newest.is_some() && !found.marks.is_empty();
+    let Found { newest, marks } = search(reader, control, name, cancel, all)?;
+    Ok(newest.map(|Newest { checkpoint, .. }| Predecessor { checkpoint, marks }))
+}
+
+/// The newest checkpoint of each other relay that wrote to the control topic since `from_ms`, by its name (for a shard of a
+/// cluster `NAME/SHARD`). What cannot be read is not another relay's.
+pub(super) fn others(
+    reader: &Reader<'_>,
+    control: &str,
+    name: &str,
+    from_ms: i64,
+    cancel: &Cancel,
+) -> Result<BTreeMap<String, Checkpoint>, AskError> {
+    let stretch = control_since(reader, control, from_ms)?;
+    let mut others = BTreeMap::new();
+    let each = |message: &BorrowedMessage<'_>| {
+        let of = message.key().and_then(|key| std::str::from_utf8(key).ok()?.strip_suffix(CHECKPOINT));
+        let Some(of) = of.filter(|of| *of != name) else { return };
+        if let Ok(checkpoint) = Checkpoint::parse(message.payload().unwrap_or_default()) {
+            others.insert(of.to_owned(), checkpoint);
+        }
+    };
+    reader.read(&[stretch], cancel, each, |_, _| ())?;
+    Ok(others)
+}
+
+/// How many offsets at the end of a partition are looked at for a record that is committed: a start that was given up
+/// leaves aborted ones.
+const TAIL: i64 = 1000;
+
+/// The first of these topics, each with its partitions, that holds a committed record at its end.
+pub(super) fn holds_records<'t>(
+    reader: &Reader<'_>,
+    topics: &[(&'t str, i32)],
+    cancel: &Cancel,
+) -> Result<Option<&'t str>, AskError> {
+    for (topic, partitions) in topics {
+        let starts = reader.offsets(topic, *partitions, Offset::Beginning)?;
+        let ends = reader.offsets(topic, *partitions, Offset::End)?;
+        let tails = (0..).zip(starts.into_iter().zip(ends)).filter_map(|(partition, ends)| match ends {
+            (Offset::Offset(start), Offset::Offset(end)) if start < end => {
+                Some(Stretch { topic: (*topic).to_owned(), partition, start: start.max(end - TAIL), end })
+            }
+            _ => None,
+        });
+        let mut found = false;
+        reader.read(&tails.collect::<Vec<_>>(), cancel, |_| found = true, |_, _| ())?;
+        if found {
+            return Ok(Some(topic));
+        }
+    }
+    Ok(None)
+}
+
+/// What a search from the control topic's end found.
+#[derive(Default)]
+struct Found {
+    newest: Option<Newest>,
+    marks: Marks,
+}
+
+/// Reads back from the end of the control topic until `enough`. Compaction keeps the newest record of a key, so what there
+/// ever was is found.
+fn search(
+    reader: &Reader<'_>,
+    control: &str,
+    name: &str,
+    cancel: &Cancel,
+    enough: impl Fn(&Found) -> bool,
+) -> Result<Found, AskError> {
     let ends = [reader.offsets(control, 1, Offset::Beginning)?, reader.offsets(control, 1, Offset::End)?].concat();
     let [Offset::Offset(low), Offset::Offset(high)] = ends[..] else {
         return Err(AskError::Away(format!("the ends of {control} are not known")));
     };
-    let key = Checkpoint::key(name);
-    let (mut end, mut step) = (high, CHECKPOINT_STEP);
-    while end > low {
+    let keys = Keys::new(name);
+    let checkpoint_key = keys.checkpoint();
+    let mut found = Found::default();
+    let mut end = high;
+    let mut step = STEP;
+    while end > low && !enough(&found) {
         let start = end.saturating_sub(step).max(low);
-        let stretch = Stretch { topic: control.to_owned(), partition: 0, start, end };
-        let mut found = None;
+        let stretch = Stretch { topic: control.to_owned(), partition: PARTITION, start, end };
+        let mut newest = None;
+        let mut marks = Marks::new();
         let each = |message: &BorrowedMessage<'_>| {
-            if message.key() == Some(key.as_bytes()) {
+            let key = message.key().unwrap_or_default();
+            if key == checkpoint_key.as_bytes() {
                 let written_at_ms = message.timestamp().to_millis().unwrap_or_default();
-                found = Some((message.payload().map(Checkpoint::parse), written_at_ms));
+                newest = message.payload().map(|value| (Checkpoint::parse(value), written_at_ms));
+            } else if let Some(account) = keys.account_of(key)
+                && let Some(value) = message.payload()
+            {
+                marks.insert(account.to_owned(), value.to_owned());
             }
         };
         reader.read(&[stretch], cancel, each, |_, _| ())?;
-        match found {
-            Some((Some(Ok(checkpoint)), written_at_ms)) => return Ok(Some(Newest { checkpoint, written_at_ms })),
-            Some((Some(Err(error)), _)) => return Err(unreadable(control, &key, &error.to_string()).into()),
-            Some((None, _)) => return Ok(None),
-            None => (end, step) = (start, step.saturating_mul(2)),
+        match newest.filter(|_| found.newest.is_none()) {
+            Some((Ok(checkpoint), written_at_ms)) => found.newest = Some(Newest { checkpoint, written_at_ms }),
+            Some((Err(error), _)) => return Err(unreadable(control, &checkpoint_key, &error.to_string()).into()),
+            None => {}
         }
+        for (account, value) in marks {
+            found.marks.entry(account).or_insert(value);
+        }
+        end = start;
+        step = step.saturating_mul(2);
     }
-    Ok(None)
+    Ok(found)
 }
 
 fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
@@ -157,6 +241,21 @@ fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
     ))
 }
 
+/// The stretch of the control topic that was written since `from_ms`.
+fn control_since(reader: &Reader<'_>, control: &str, from_ms: i64) -> Result<Stretch, AskError> {
+    let ends = reader.offsets(control, 1, Offset::End)?;
+    let [Offset::Offset(end)] = ends[..] else {
+        return Err(AskError::Away(format!("the end of {control} is not known")));
+    };
+    let start = match reader.offsets(control, 1, Offset::Offset(from_ms))?[..] {
+        [Offset::Offset(start)] => start.min(end),
+        // No record is that young.
+        _ => end,
+    };
+    Ok(Stretch { topic: control.to_owned(), partition: PARTITION, start, end })
+}
+
+/// The stretches of a topic that were written since `from_ms`; none where it does not exist.
 pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, AskError> {
     let Some((partitions, _)) = reader.shape(topic, cancel)? else { return Ok(Vec::new()) };
     let starts = reader.offsets(topic, partitions, Offset::Offset(from_ms))?;
@@ -171,25 +270,16 @@ pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: 
     Ok((0..).zip(starts.into_iter().zip(ends)).filter_map(stretch).collect())
 }
 
-fn from_headers<'m>(topic: Topic, message: &'m BorrowedMessage<'_>) -> ReadBack<'m> {
-    let key = message.key().unwrap_or_default();
-    let mut read = ReadBack {
-        topic,
-        key,
-        event_id: (topic == Topic::DeadLetter).then_some(key),
-        occurred_at: None,
-        published_at_ms: message.timestamp().to_millis().unwrap_or_default(),
-        stale: false,
-        replay: false,
-    };
-    headers_of(message, |name, value| match name {
-        "ce_id" => read.event_id = value,
-        "ce_time" => read.occurred_at = value,
-        "relay_stale" => read.stale = value == Some(b"true"),
-        "relay_replay" => read.replay = true,
-        _ => {}
-    });
-    read
+/// Asks until Kafka answers.
+fn patiently<T>(cancel: &Cancel, mut ask: impl FnMut() -> Result<T, AskError>) -> Result<T, AskError> {
+    blocking::patiently(
+        cancel,
+        &mut (),
+        |()| ask(),
+        |(), detail| {
+            tracing::debug!(detail, "reading back waits for Kafka");
+        },
+    )
 }
 
 /// Gives each header to `each`, in order.

@@ -3,9 +3,9 @@
 //! A commit of unknown outcome is settled by the newest checkpoint, after a new producer of the name has ended whatever
 //! an earlier one left open. Pure: the writer does what it is told, and so does the simulation.
 
-use super::checkpoint::Checkpoint;
+use super::batch::Shape;
+use super::checkpoint::{Checkpoint, Newest};
 use super::errors::Class;
-use super::recover::Newest;
 use std::time::Duration;
 
 /// Attempts that were aborted and are repeated at once, one after the other, before the next one waits.
@@ -18,6 +18,9 @@ const REBUILDS_BEFORE_WAITING: u32 = 2;
 /// How long Kafka is asked again to take a single delivery whose record it calls invalid: Kafka 3.6.0 said so of good
 /// records now and then (KAFKA-15653), and an event is worth more than ten seconds.
 pub(super) const INVALID_FOR: Duration = Duration::from_secs(10);
+
+/// And at least this often: a relay that was paused meanwhile has not asked.
+const INVALID_TIMES: u32 = 10;
 
 /// What the writer does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +147,7 @@ impl Claim {
     pub fn attempted(&self, attempted: Attempted) -> (Wait, Next) {
         match attempted {
             Attempted::Committed => (Wait::No, Next::Committed(None)),
-            Attempted::Aborted(Class::Size | Class::Invalid) => (Wait::No, Next::Refused(Refusal::Size)),
+            Attempted::Aborted(Class::Size) => (Wait::No, Next::Refused(Refusal::Size)),
             Attempted::Aborted(Class::Stop) | Attempted::Stopped => (Wait::No, Next::Stop(End::Fatal)),
             Attempted::Aborted(_) | Attempted::InDoubt { .. } => (Wait::Retry, Next::Fence),
         }
@@ -163,25 +166,25 @@ pub struct Settlement {
     looks: u32,
     /// A commit was asked for since the newest checkpoint was last read.
     asked: bool,
-    /// When the record was first called invalid.
+    /// When the record was first called invalid, and how often.
     invalid_since: Option<Duration>,
-}
-
-/// What matters of a batch here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// Records of the control topic alone, which are all in one partition: it cannot be torn.
-    Control,
-    /// One delivery: it cannot be halved.
-    Single,
-    /// Several deliveries.
-    Several,
+    invalid_times: u32,
 }
 
 impl Settlement {
     /// Of the commit that follows `settled`.
     pub fn new(run: String, settled: u64, batch: Shape) -> Self {
-        Self { run, settled, batch, aborts: 0, rebuilds: 0, looks: 0, asked: false, invalid_since: None }
+        Self {
+            run,
+            settled,
+            batch,
+            aborts: 0,
+            rebuilds: 0,
+            looks: 0,
+            asked: false,
+            invalid_since: None,
+            invalid_times: 0,
+        }
     }
 
     /// The number that is settled.
@@ -255,7 +258,8 @@ impl Settlement {
             Class::Invalid if self.batch == Shape::Several => (Wait::No, Next::Refused(Refusal::Invalid)),
             Class::Invalid => {
                 let since = *self.invalid_since.get_or_insert(at);
-                let again = at.saturating_sub(since) < INVALID_FOR;
+                self.invalid_times = self.invalid_times.saturating_add(1);
+                let again = at.saturating_sub(since) < INVALID_FOR || self.invalid_times < INVALID_TIMES;
                 if again { (Wait::Retry, Next::Attempt) } else { (Wait::No, Next::Refused(Refusal::Invalid)) }
             }
             Class::Slow if self.batch == Shape::Several => (Wait::No, Next::Refused(Refusal::Slow)),
@@ -397,6 +401,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_no_time_in_which_it_was_asked() {
+        let mut settlement = settlement(Shape::Single);
+        for seconds in [0, 60, 61] {
+            let next = settlement.attempted(Attempted::Aborted(Class::Invalid), true, Duration::from_secs(seconds));
+            assert_eq!(next, (Wait::Retry, Next::Attempt), "{seconds}");
+        }
+    }
+
+    #[test]
     fn trouble_that_goes_on_is_waited_for() {
         let mut aborts = settlement(Shape::Several);
         let waits: Vec<_> = (0..5).map(|_| aborts.attempted(Attempted::Aborted(Class::Abort), true, AT).0).collect();
@@ -418,6 +431,7 @@ mod tests {
         assert_eq!(claim.predecessor.as_ref().map(|checkpoint| checkpoint.commit), Some(3));
         assert_eq!(claim.attempted(Attempted::Committed), (Wait::No, Next::Committed(None)));
         assert_eq!(claim.attempted(Attempted::Aborted(Class::Size)), (Wait::No, Next::Refused(Refusal::Size)));
+        assert_eq!(claim.attempted(Attempted::Aborted(Class::Invalid)), (Wait::Retry, Next::Fence), "it passes");
         assert_eq!(claim.attempted(Attempted::Stopped), (Wait::No, Next::Stop(End::Fatal)));
     }
 }

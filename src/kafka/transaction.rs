@@ -8,6 +8,7 @@ use super::blocking::Cancel;
 use super::client::Context;
 use super::drain_pace::Pace;
 use super::errors::{self, Class};
+use crate::labels::Topic;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -18,11 +19,8 @@ pub(super) const SLICE: Duration = Duration::from_millis(500);
 
 /// An end of a transaction that takes this long was asked for again on the same epoch, so that a copy of the request may
 /// still be under way: delayed, it would end the producer's *next* transaction half way. librdkafka repeats a request no
-/// sooner than 0.8 of `retry.backoff.ms`, which is ours and [`RETRY_BACKOFF`].
+/// sooner than 0.8 of `retry.backoff.ms`, which is ours and [`client::RETRY_BACKOFF`].
 const REPEATED_AFTER: Duration = Duration::from_millis(800);
-
-/// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
-pub(super) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
 /// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
 /// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
@@ -88,7 +86,7 @@ pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
     pub(super) carried: &'w mut Carried,
     /// Name of a topic; `None` when it is turned off.
-    pub(super) name_of: &'w dyn Fn(crate::labels::Topic) -> Option<&'w str>,
+    pub(super) name_of: &'w dyn Fn(Topic) -> Option<&'w str>,
     /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
     pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
@@ -103,8 +101,12 @@ impl Work<'_> {
     /// Kafka does not answer, with the reason.
     pub(super) fn commit(&mut self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let opened_at = self.open()?;
-        // The checkpoint first: its partition is then asked for together with those of the first records.
-        let enqueued = self.enqueue_checkpoint(waiting).and_then(|()| self.enqueue_all(batch, waiting));
+        // The control topic's records first: its partition is then asked for together with those of the first records. The
+        // checkpoint is the last in that partition, so that where it is, the journal that it counts is too.
+        let enqueued = self
+            .enqueue(batch, true, waiting)
+            .and_then(|()| self.enqueue_checkpoint(waiting))
+            .and_then(|()| self.enqueue(batch, false, waiting));
         let drained = enqueued.and_then(|()| self.drain(batch.len(), opened_at, waiting));
         match drained {
             Ok(()) => self.end(waiting),
@@ -140,7 +142,7 @@ impl Work<'_> {
     ) -> Result<(), Failure> {
         let opened_at = self.open()?;
         for topic in topics {
-            self.enqueue(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
+            self.send(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
         }
         self.drain(topics.len(), opened_at, waiting)?;
         self.abort(waiting)
@@ -156,25 +158,26 @@ impl Work<'_> {
         Ok(Instant::now())
     }
 
-    fn enqueue_all(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        for record in batch.records() {
+    /// The records of the control topic, or all others.
+    fn enqueue(&self, batch: &Batch, control: bool, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        for record in batch.records().filter(|record| (record.topic() == Topic::Control) == control) {
             // The relay plans no record for a topic that is turned off.
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
-            self.enqueue(topic, record.key(), record.value(), headers(record), waiting)?;
+            self.send(topic, record.key(), record.value(), headers(record), waiting)?;
         }
         Ok(())
     }
 
     fn enqueue_checkpoint(&self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let Some((key, checkpoint)) = self.checkpoint else { return Ok(()) };
-        let Some(control) = (self.name_of)(crate::labels::Topic::Control) else {
+        let Some(control) = (self.name_of)(Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
         };
-        self.enqueue(control, key.as_bytes(), Some(checkpoint), None, waiting)
+        self.send(control, key.as_bytes(), Some(checkpoint), None, waiting)
     }
 
     /// Hands a record to librdkafka, which copies it. No timestamp: it is the time of publishing.
-    fn enqueue(
+    fn send(
         &self,
         topic: &str,
         key: &[u8],

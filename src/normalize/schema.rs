@@ -74,23 +74,41 @@ fn control() -> Value {
         })),
         vec!["id", "cause", "from", "opened_at", "closed_at", "closed_by", "recovered"],
     );
+    let previous = closed(
+        members(json!({
+            "run": {"type": "string", "description": "The run before it."},
+            "commit": {"type": "integer", "minimum": 0, "description": "Its last transaction."},
+        })),
+        vec!["run", "commit"],
+    );
     let checkpoint = closed(
         members(json!({
             "run": {"type": "string", "description": "Names one run of the relay; drawn anew at every start."},
             "commit": {"type": "integer", "minimum": 0, "description": "Number of the transaction within the run."},
+            "at": time("When it was written; in a claim when what it follows was.", false),
+            "environment": {"enum": ["devnet", "mainnet"], "description": "Environment that the relay serves."},
+            "shards": {"type": "integer", "minimum": 1, "description": "Partitions of the control topic."},
+            "node": {"type": ["string", "null"], "description": "The process that wrote it, in a cluster."},
+            "journal": {"type": "integer", "minimum": 0, "description": "Entries of the transaction's journal records."},
+            "inbox": {"type": ["integer", "null"], "description": "Offset in the inbox up to which all is published."},
+            "previous": {"anyOf": [{"type": "null"}, previous], "description": "In a claim the checkpoint that it follows."},
+            "left": {"type": "boolean", "description": "The relay settled everything and left."},
+        })),
+        vec!["run", "commit", "at", "environment", "shards", "node", "journal", "inbox", "previous", "left"],
+    );
+    let marks = closed(
+        members(json!({
             "cursor": {"type": ["string", "null"], "description": "Event id up to which all is settled."},
             "verified": {"type": ["string", "null"], "description": "Up to here a walk through the event log found nothing missing."},
-            "at": time("When it was written.", false),
-            "environment": {"enum": ["devnet", "mainnet"], "description": "Environment that the relay serves."},
-            "gaps": {"type": "array", "items": gap, "description": "Gaps that are open."},
+            "gaps": {"type": "array", "items": gap, "description": "Gaps that are open, and the one that closed last."},
         })),
-        vec!["run", "commit", "cursor", "verified", "at", "environment", "gaps"],
+        vec!["cursor", "verified", "gaps"],
     );
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Relay state",
-        "description": "Checkpoints, keyed `NAME/checkpoint`, and closed gaps, keyed `NAME/gap/N`.",
-        "oneOf": [checkpoint, gap],
+        "description": "Checkpoints, keyed `NAME/checkpoint`; marks, keyed `NAME/marks/ACCOUNT`; closed gaps, keyed `NAME/gap/N`. The journal, keyed `NAME/journal`, is binary.",
+        "oneOf": [checkpoint, marks, gap],
     })
 }
 

@@ -80,17 +80,20 @@ pub enum Reason {
     WrongEnvironment,
     /// Kafka refused the record for its size.
     TooLarge,
+    /// Kafka refused the record for another reason, again and again.
+    InvalidRecord,
 }
 
 impl Reason {
     /// Every reason, in the order in which tables list them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::MalformedJson,
         Self::NotAnEvent,
         Self::MissingField,
         Self::UnknownType,
         Self::WrongEnvironment,
         Self::TooLarge,
+        Self::InvalidRecord,
     ];
 
     /// The name used in the header `relay_reason`.
@@ -102,6 +105,7 @@ impl Reason {
             Self::UnknownType => "unknown_type",
             Self::WrongEnvironment => "wrong_environment",
             Self::TooLarge => "too_large",
+            Self::InvalidRecord => "invalid_record",
         }
     }
 }

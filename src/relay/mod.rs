@@ -5,7 +5,9 @@
 
 mod board;
 mod dedup;
+pub mod journal;
 mod lru;
+mod marks;
 pub mod pipeline;
 pub mod planner;
 pub mod progress;
@@ -14,19 +16,18 @@ pub mod replay;
 pub mod start;
 pub mod turn;
 mod versions;
-mod window_builder;
 
 pub use dedup::{Claim, Ticket, Window};
-use records::gap_closed_by;
-pub use records::{KEY_BYTES_MAX, resume};
+use marks::gap_closed_by;
+pub use marks::resume;
+pub use records::KEY_BYTES_MAX;
 pub use versions::{Version, Versions};
-pub use window_builder::WindowBuilder;
 
 use self::pipeline::Pipeline;
 use self::planner::{Ending, Item, Now, Settled};
 use self::turn::{Event, GATHER_PAUSE, IDLE_CHECKPOINT_EVERY, Next, TURN_DELIVERIES_MAX, Turn, Wait};
 use crate::clock::{Clock, now_ms};
-use crate::kafka::{Batch, Marks, Publisher, Record, Stop, Verdict};
+use crate::kafka::{Batch, Publisher, Record, Stop, Verdict};
 use crate::labels::Outcome;
 use crate::legs::Position;
 use crate::legs::{Arrival, Delivery, IntakeReceiver};
@@ -143,7 +144,7 @@ impl Relay {
         self.pipeline.add(item, now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled));
     }
 
-    fn next(&mut self) -> Option<(Batch, Marks)> {
+    fn next(&mut self) -> Option<Batch> {
         let now = self.now();
         self.pipeline.next(now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled))
     }
@@ -166,9 +167,9 @@ impl Relay {
                 });
                 Ok(answered)
             }
-            Verdict::Refused { detail, .. } => {
+            Verdict::Refused { refusal, detail } => {
                 info!(detail, deliveries = self.pipeline.inside(), "batch refused: sending it again in halves");
-                self.pipeline.refused(batch, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
+                self.pipeline.refused(batch, refusal, &detail).map_err(|error| Stop::Fatal(error.to_string()))?;
                 Ok(0)
             }
         }
@@ -206,17 +207,18 @@ impl Running {
     fn decide(&mut self) -> Option<Wait> {
         loop {
             self.take();
-            let sent = match self.turn.next(self.began.elapsed(), self.relay.pipeline.load()) {
+            let next = self.turn.next(self.began.elapsed(), self.relay.pipeline.load());
+            let sent = match next {
                 Next::Submit => self.relay.next(),
-                Next::Checkpoint => self.relay.pipeline.checkpoint(),
+                Next::Checkpoint { .. } => self.relay.pipeline.checkpoint(),
                 Next::Wait(wait) => {
                     self.relay.measure();
                     return Some(wait);
                 }
                 Next::End => return None,
             };
-            if let Some((batch, marks)) = sent {
-                self.relay.publisher.submit(batch, marks);
+            if let Some(batch) = sent {
+                self.relay.publisher.submit(batch, next == Next::Checkpoint { left: true });
                 self.on(Event::Submitted);
             }
         }

@@ -133,6 +133,11 @@ impl Progress {
         self.open(GapCause::Restart, last_ms)
     }
 
+    /// The memory of what was published up to the last checkpoint at `last_ms` is not whole.
+    pub fn forgot(&mut self, last_ms: i64) -> Gap {
+        self.open(GapCause::Journal, last_ms)
+    }
+
     /// An event of `leg` is being published or was seen before. Webhooks come in any order and move no cursor.
     pub fn saw(&mut self, leg: Leg, id: EventId) {
         if matches!(leg, Leg::Websocket | Leg::Backfill) {

@@ -1,18 +1,19 @@
 //! What a relay begins with: its window, versions and progress, from what was read back, the predecessor's checkpoint,
 //! the settings and both clocks.
 //!
-//! Pure. [`Start::new`] decides where to read from and which gap is open; then each [`Entry`] that was read is noted, in
-//! any order; [`Start::finish`] gives the rest. Nothing that is from the future moves anything.
+//! Pure. [`Start::new`] decides where to read from and which gap is open; then the control topic's records are told in
+//! their order; [`Start::finish`] gives the rest. Nothing that is from the future moves anything.
 
 use super::dedup::Window;
+use super::journal::{Breach, Entry, ReadBack};
+use super::marks::resume;
 use super::planner::{AHEAD_MAX_MS, Now};
 use super::progress::{Gap, GapCause, Progress};
-use super::records::resume;
 use super::versions::{Version, Versions};
-use super::window_builder::WindowBuilder;
 use crate::clock::{CLOCKS_DISAGREE_MS, millis};
-use crate::kafka::Checkpoint;
+use crate::kafka::{Checkpoint, Predecessor};
 use crate::labels::Topic;
+use crate::provider::EventId;
 use std::time::Duration;
 
 /// What a start depends on, of the settings.
@@ -30,36 +31,17 @@ pub struct Settings {
     pub from_ms: Option<i64>,
 }
 
-/// A published event, as it was read back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'e> {
-    /// When it was published, in Unix milliseconds by the clock of the relay that published it.
-    pub published_at_ms: i64,
-    /// The topic of its record.
-    pub topic: Topic,
-    /// The key of its record.
-    pub key: &'e [u8],
-    /// The event's id; for a dead letter without one the digest that is its key.
-    pub id: &'e [u8],
-    /// How new it is, where that could be read.
-    pub version: Option<Version>,
-    /// It was published as stale: something newer was published for its key before, or it was from the future.
-    pub stale: bool,
-    /// It was published again on purpose. That is no sign that the relay itself has published it: where it has not, it
-    /// still has to, and `latest` waits for it.
-    pub replay: bool,
-}
-
 /// A start that is under way.
 #[derive(Debug)]
 pub struct Start {
-    builder: WindowBuilder,
+    memory: Memory,
+    journal: Option<ReadBack>,
     progress: Progress,
     opened: Gap,
     read_from_ms: i64,
+    /// When the last checkpoint was written.
+    last_ms: i64,
     now_ms: i64,
-    /// What is newer than this is from the future.
-    horizon_ms: i64,
 }
 
 /// What the relay begins with.
@@ -73,30 +55,78 @@ pub struct Started {
     pub progress: Progress,
     /// Ids that had to make room before their time.
     pub early: u64,
+    /// Why the memory of what was published is not whole, and the gap that is open because of it.
+    pub forgot: Option<(Breach, Gap)>,
+}
+
+/// Window and versions, filled in the order in which the events were committed.
+#[derive(Debug)]
+struct Memory {
+    window: Window,
+    versions: Versions,
+    ids_max: usize,
+    early: u64,
+    /// What is newer than this is from the future.
+    horizon_ms: i64,
+    /// A predecessor found that its memory of what was published up to then was not whole, and no walk has proven since
+    /// that nothing is missing: the versions of that time may not be the newest.
+    forgot_to_ms: Option<i64>,
+    /// Time never goes back here, whatever the clocks of the runs did.
+    at_ms: i64,
+}
+
+impl Memory {
+    fn note(&mut self, entry: Entry<'_>, at_ms: i64) {
+        let Entry { topic, id, key, version, .. } = entry;
+        self.at_ms = self.at_ms.max(at_ms);
+        match topic {
+            // It is no version of anything, and it does not spend its id.
+            Topic::DeadLetter => self.window.remember_dead_letter(id, self.at_ms),
+            _ => self.window.remember(id, self.at_ms),
+        }
+        let known = self.forgot_to_ms.is_none_or(|forgot_to_ms| at_ms > forgot_to_ms);
+        if let Some(version) = version.filter(|version| known && version.ms <= self.horizon_ms) {
+            self.versions.remember(topic as u8, key, version, self.at_ms);
+        }
+        if self.window.len() > self.ids_max {
+            self.early += self.window.expire(self.at_ms, None);
+            self.versions.expire(self.at_ms);
+        }
+    }
 }
 
 impl Start {
-    /// Decides what the predecessor's checkpoint alone decides. `seed` is random a process.
-    pub fn new(settings: &Settings, predecessor: Option<&Checkpoint>, now: Now, seed: [u64; 2]) -> Self {
+    /// Decides what the predecessor's checkpoint and marks alone decide. `seed` is random a process.
+    pub fn new(settings: &Settings, predecessor: Option<&Predecessor>, now: Now, seed: [u64; 2]) -> Self {
         let Settings { window, ids_max, overlap, .. } = *settings;
-        let mut progress = match predecessor {
-            Some(checkpoint) => resume(&checkpoint.marks, overlap),
-            None => Progress::resume(None, None, Vec::new(), overlap),
-        };
+        let marks = predecessor.and_then(|predecessor| predecessor.marks.values().next());
+        let mut progress = resume(marks.map(Vec::as_slice), overlap);
+        let checkpoint = predecessor.map(|predecessor| &predecessor.checkpoint);
         // What is not stale was not from the future for its publisher, whose clocks may have been others than ours: an hour
         // more, and the cursor, which never moved past what the predecessor took for the provider's time.
         let cursor_ms = progress.cursor().and_then(|cursor| i64::try_from(cursor.ms).ok()).unwrap_or(i64::MIN);
         let latest_ms = now.ms.max(now.provider_ms).max(cursor_ms);
         let horizon_ms = latest_ms.saturating_add(AHEAD_MAX_MS + CLOCKS_DISAGREE_MS);
-        let opened = open_gap(&mut progress, settings, predecessor, now);
-        let read_from_ms = read_back_from(now.ms, predecessor, progress.again_from_ms(), window);
+        let opened = open_gap(&mut progress, settings, checkpoint, now);
+        let read_from_ms = read_back_from(now.ms, checkpoint, progress.again_from_ms(), window);
+        let last_ms = checkpoint.and_then(Checkpoint::at_ms).unwrap_or(now.ms);
         let mut versions = Versions::new(window, ids_max, seed);
-        if predecessor.is_some() {
+        if checkpoint.is_some() {
             // What was published before this time is not known any more; it was not newer than this.
             versions.raise_floor(Version { ms: read_from_ms.saturating_add(AHEAD_MAX_MS), seq: u64::MAX });
         }
-        let builder = WindowBuilder::new(Window::new(window, ids_max, seed), versions, ids_max);
-        Self { builder, progress, opened, read_from_ms, now_ms: now.ms, horizon_ms }
+        let forgotten: Vec<&Gap> = progress.gaps().iter().filter(|gap| gap.cause == GapCause::Journal).collect();
+        for gap in &forgotten {
+            versions.raise_floor(forgotten_floor(gap.opened_ms, gap.from));
+        }
+        let forgot_to_ms = forgotten.iter().map(|gap| gap.opened_ms).max();
+        // What socket and walk will bring again has to be known, however old it is.
+        let window_from_ms = last_ms.min(now.ms).saturating_sub(millis(window));
+        let proven_from_ms = window_from_ms.min(progress.again_from_ms().unwrap_or(window_from_ms));
+        let window = Window::new(window, ids_max, seed);
+        let memory = Memory { window, versions, ids_max, early: 0, horizon_ms, forgot_to_ms, at_ms: i64::MIN };
+        let journal = checkpoint.map(|_| ReadBack::new(proven_from_ms));
+        Self { memory, journal, progress, opened, read_from_ms, last_ms, now_ms: now.ms }
     }
 
     /// The gap that is open from now on.
@@ -104,32 +134,40 @@ impl Start {
         &self.opened
     }
 
-    /// What was published since this time, in Unix milliseconds, is to be noted.
-    pub fn read_from_ms(&self) -> i64 {
-        self.read_from_ms
+    /// The control topic's records since this time, in Unix milliseconds, are to be read; none where there is no
+    /// predecessor.
+    pub fn read_from_ms(&self) -> Option<i64> {
+        self.journal.as_ref().map(|_| self.read_from_ms)
     }
 
-    /// Notes what was read back, in any order.
-    pub fn note(&mut self, entry: Entry<'_>) {
-        let Entry { published_at_ms, topic, key, id, version, stale, replay } = entry;
-        if replay {
-            return;
+    /// A journal record, committed at `at_ms`.
+    pub fn journal(&mut self, value: &[u8], at_ms: i64) {
+        if let Some(journal) = &mut self.journal {
+            journal.journal(value, at_ms);
         }
-        if topic == Topic::DeadLetter {
-            // It is no version of anything, its id may be any number that its sender chose, and it does not spend that id.
-            return self.builder.note_dead_letter(id, published_at_ms);
-        }
-        let counts = |version: &Version| !stale && version.ms <= self.horizon_ms;
-        let newest = version.filter(counts).map(|version| (topic as u8, key, version));
-        self.builder.note(id, published_at_ms, newest);
     }
 
-    /// Everything was noted.
+    /// A checkpoint: the end of its transaction.
+    pub fn checkpoint(&mut self, checkpoint: &Checkpoint) {
+        let Self { journal, memory, .. } = self;
+        if let Some(journal) = journal {
+            journal.checkpoint(checkpoint, &mut |entry, at_ms| memory.note(entry, at_ms));
+        }
+    }
+
+    /// Everything was read.
     pub fn finish(self) -> Started {
-        let Self { builder, progress, now_ms, .. } = self;
-        let (mut window, versions, early) = builder.finish();
+        let Self { mut memory, journal, mut progress, last_ms, now_ms, .. } = self;
+        let breach = journal.and_then(|journal| journal.finish(&mut |entry, at_ms| memory.note(entry, at_ms)));
+        let Memory { mut window, mut versions, early, .. } = memory;
+        let forgot = breach.map(|breach| {
+            // What is missing may have been newer than anything that is known, up to the last checkpoint.
+            versions.raise_floor(forgotten_floor(last_ms, progress.cursor()));
+            versions.forget();
+            (breach, progress.forgot(last_ms))
+        });
         window.resume(now_ms);
-        Started { window, versions, progress, early }
+        Started { window, versions, progress, early, forgot }
     }
 }
 
@@ -149,6 +187,12 @@ fn open_gap(progress: &mut Progress, settings: &Settings, predecessor: Option<&C
     }
 }
 
+/// Of what was forgotten nothing is newer than the last checkpoint at `last_ms`, and the cursor that it held.
+fn forgotten_floor(last_ms: i64, cursor: Option<EventId>) -> Version {
+    let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok()).unwrap_or(last_ms);
+    Version { ms: last_ms.max(cursor_ms), seq: u64::MAX }
+}
+
 /// Where to begin reading back, in Unix milliseconds: a window before the last sign of the predecessor, or before
 /// now, or from when on events come again, whichever is earliest, and an hour more for clocks that disagree.
 pub fn read_back_from(
@@ -165,8 +209,11 @@ pub fn read_back_from(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+    use super::super::journal::Entries;
     use super::*;
     use crate::kafka::Marks;
+    use crate::labels::Topic;
     use crate::relay::dedup::Claim;
 
     const HOUR_MS: i64 = 3_600_000;
@@ -180,25 +227,28 @@ mod tests {
         from_ms: None,
     };
 
-    /// A checkpoint of 22:13:10, ten seconds ago.
-    fn checkpoint(cursor: Option<&str>, verified: Option<&str>) -> Checkpoint {
-        let marks = Marks { cursor: cursor.map(str::to_owned), verified: verified.map(str::to_owned), gaps: vec![] };
-        let at = "2023-11-14T22:13:10.000Z".to_owned();
-        Checkpoint { run: String::new(), commit: 0, marks, at, environment: String::new() }
+    /// A checkpoint of 22:13:10, ten seconds ago, and marks.
+    fn predecessor(cursor: Option<&str>, verified: Option<&str>) -> Predecessor {
+        let checkpoint = Checkpoint::new("r".to_owned(), 0, "2023-11-14T22:13:10.000Z".to_owned(), "devnet");
+        let value = serde_json::json!({ "cursor": cursor, "verified": verified, "gaps": [] }).to_string().into_bytes();
+        Predecessor { checkpoint, marks: Marks::from([("relay".to_owned(), value)]) }
     }
 
     fn entry(topic: Topic, id: &str, version_ms: i64) -> Entry<'_> {
-        let version = Some(Version { ms: version_ms, seq: 0 });
-        let published_at_ms = NOW_MS - 1000;
-        Entry { published_at_ms, topic, key: id.as_bytes(), id: id.as_bytes(), version, stale: false, replay: false }
+        let version = Some(Version { ms: version_ms, seq: 0 }).filter(|_| topic != Topic::DeadLetter);
+        Entry { account: "", topic, id: id.as_bytes(), key: id.as_bytes(), version }
     }
 
-    /// Begins with these entries, and forgets at once all that is older than the window.
+    /// Begins with a transaction of these entries, and forgets at once all that is older than the window.
     fn begun_with(now: Now, entries: &[Entry<'_>]) -> Started {
-        let known = checkpoint(Some("evt_1699999900000-0"), Some("2023-11-14T22:10:00.000Z"));
+        let known = predecessor(Some("evt_1699999900000-0"), Some("2023-11-14T22:10:00.000Z"));
         let mut start = Start::new(&SETTINGS, Some(&known), now, [1, 2]);
-        entries.iter().for_each(|entry| start.note(*entry));
+        let mut journal = Entries::default();
+        entries.iter().for_each(|entry| journal.push(entry));
+        journal.values().for_each(|value| start.journal(value, NOW_MS - 1000));
+        start.checkpoint(&Checkpoint { journal: journal.count(), ..known.checkpoint });
         let mut started = start.finish();
+        assert_eq!(started.forgot, None);
         started.versions.expire(NOW_MS + HOUR_MS);
         started
     }
@@ -209,7 +259,7 @@ mod tests {
 
     #[test]
     fn reading_back_begins_a_window_and_an_hour_before_the_last_sign_of_life() {
-        let at = |at: &str| Checkpoint { at: at.to_owned(), ..checkpoint(None, None) };
+        let at = |at: &str| Checkpoint { at: at.to_owned(), ..predecessor(None, None).checkpoint };
         let from = |predecessor: Option<&str>, window| {
             read_back_from(NOW_MS, predecessor.map(at).as_ref(), None, Duration::from_millis(window))
         };
@@ -256,20 +306,66 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_record_gives_its_id_alone_and_a_replay_nothing() {
-        let stale = Entry { stale: true, ..entry(Topic::Orders, "stale", NOW_MS) };
-        let replay = Entry { replay: true, ..entry(Topic::Orders, "replay", NOW_MS) };
-        let mut started = begun_with(NOW, &[stale, replay]);
-        assert!(is_newest(&mut started, "stale", NOW_MS - 1000) && is_newest(&mut started, "replay", NOW_MS - 1000));
+    fn a_stale_event_gives_its_id_alone() {
+        let stale = Entry { version: None, ..entry(Topic::Orders, "stale", NOW_MS) };
+        let mut started = begun_with(NOW, &[stale]);
+        assert!(is_newest(&mut started, "stale", NOW_MS - 1000));
         assert_eq!(started.window.claim(b"stale", NOW_MS), Claim::Settled);
-        assert!(matches!(started.window.claim(b"replay", NOW_MS), Claim::New(_)));
+    }
+
+    #[test]
+    fn a_memory_that_is_not_whole_raises_the_floor_and_opens_a_gap() {
+        let known = predecessor(Some("evt_1699999985000-0"), Some("2023-11-14T22:10:00.000Z"));
+        let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
+        start.checkpoint(&Checkpoint { commit: 3, ..known.checkpoint.clone() });
+        start.checkpoint(&Checkpoint { commit: 5, ..known.checkpoint });
+        let mut started = start.finish();
+        let (breach, gap) = started.forgot.take().unwrap();
+        assert!(matches!(breach, Breach::Cleaned { .. }), "{breach}");
+        assert_eq!((gap.cause, gap.opened_ms), (GapCause::Journal, NOW_MS - 10_000));
+        assert_eq!(started.progress.gaps().len(), 2, "the restart's, and the memory's");
+        // 22:13:10 by the checkpoint, and no younger by the cursor.
+        assert!(!is_newest(&mut started, "a", NOW_MS - 10_000) && is_newest(&mut started, "b", NOW_MS - 9_999));
+    }
+
+    /// The gap stays open until a walk has proven its time: a relay that starts meanwhile knows no better.
+    #[test]
+    fn what_a_predecessor_forgot_is_forgotten_until_its_gap_is_closed() {
+        let gap = serde_json::json!({
+            "id": 1, "cause": "journal", "from": "evt_1699999985000-0", "opened_at": "2023-11-14T22:13:00.000Z",
+            "closed_at": null, "closed_by": null, "recovered": 0
+        });
+        let mut known = predecessor(Some("evt_1699999990000-0"), Some("2023-11-14T22:10:00.000Z"));
+        let value = serde_json::json!({ "cursor": null, "verified": "2023-11-14T22:10:00.000Z", "gaps": [gap] });
+        known.marks.insert("relay".to_owned(), value.to_string().into_bytes());
+        let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
+        let mut journal = Entries::default();
+        journal.push(&entry(Topic::Orders, "evt_1699999970000-0", NOW_MS - 30_000));
+        journal.values().for_each(|value| start.journal(value, NOW_MS - 21_000));
+        start.checkpoint(&Checkpoint { journal: 1, ..known.checkpoint });
+        let mut started = start.finish();
+        assert!(!is_newest(&mut started, "other", NOW_MS - 20_000) && is_newest(&mut started, "new", NOW_MS - 14_999));
+        // Its version was written before the gap opened.
+        assert!(!is_newest(&mut started, "evt_1699999970000-0", NOW_MS - 25_000));
+        assert_eq!(started.window.claim(b"evt_1699999970000-0", NOW_MS), Claim::Settled, "but it was published");
+    }
+
+    #[test]
+    fn of_more_ids_than_fit_the_newest_are_known() {
+        let ids: Vec<String> = (0..1500).map(|number| format!("evt_{number}-0")).collect();
+        let entries: Vec<_> = ids.iter().map(|id| entry(Topic::Orders, id, NOW_MS)).collect();
+        let mut started = begun_with(NOW, &entries);
+        assert_eq!((started.window.len(), started.early), (1000, 500));
+        assert_eq!(started.window.claim(b"evt_1499-0", NOW_MS), Claim::Settled);
+        assert!(matches!(started.window.claim(b"evt_499-0", NOW_MS), Claim::New(_)));
     }
 
     #[test]
     fn the_floor_is_what_may_have_been_published_before_what_is_read_back() {
-        let known = checkpoint(None, Some("2023-11-14T22:13:00.000Z"));
-        let start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
-        let floor_ms = start.read_from_ms() + AHEAD_MAX_MS;
+        let known = predecessor(None, Some("2023-11-14T22:13:00.000Z"));
+        let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
+        let floor_ms = start.read_from_ms().unwrap() + AHEAD_MAX_MS;
+        start.checkpoint(&known.checkpoint);
         let mut started = start.finish();
         assert!(!is_newest(&mut started, "a", floor_ms) && is_newest(&mut started, "b", floor_ms + 1));
         let mut first = Start::new(&SETTINGS, None, NOW, [1, 2]).finish();
@@ -279,10 +375,11 @@ mod tests {
     #[test]
     fn the_gap_of_a_start_begins_where_the_last_relay_stopped_or_history_is_wanted() {
         let from = Settings { from_ms: Some(7_000_000), ..SETTINGS };
-        let known = checkpoint(Some("evt_1-0"), Some("2023-11-14T22:13:00.000Z"));
-        let claimed = checkpoint(None, None);
-        let begin = |settings: &Settings, predecessor: Option<&Checkpoint>| {
-            let start = Start::new(settings, predecessor, NOW, [1, 2]);
+        let known = predecessor(Some("evt_1-0"), Some("2023-11-14T22:13:00.000Z"));
+        let claimed = predecessor(None, None);
+        let begin = |settings: &Settings, predecessor: Option<&Predecessor>| {
+            let mut start = Start::new(settings, predecessor, NOW, [1, 2]);
+            predecessor.iter().for_each(|predecessor| start.checkpoint(&predecessor.checkpoint));
             let opened = start.opened().clone();
             let position = start.finish().progress.position();
             (opened.cause, opened.opened_ms, position.walk_from_ms, position.proven_ms)
@@ -299,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_verified_mark_ahead_of_both_clocks_is_taken_back() {
-        let known = checkpoint(None, Some("2023-11-14T23:13:20.000Z"));
+        let known = predecessor(None, Some("2023-11-14T23:13:20.000Z"));
         let verified = |now| Start::new(&SETTINGS, Some(&known), now, [1, 2]).finish().progress.verified_ms();
         assert_eq!(verified(NOW), Some(NOW_MS));
         assert_eq!(verified(Now { ms: NOW_MS, provider_ms: NOW_MS + HOUR_MS }), Some(NOW_MS + HOUR_MS));

@@ -4,7 +4,7 @@ use super::turn::GATHER_MAX;
 use super::*;
 use crate::config::Config;
 use crate::kafka::publisher::Desk;
-use crate::labels::Leg;
+use crate::labels::{Leg, Topic};
 use crate::legs::Intake;
 use crate::normalize;
 use crate::provider::Environment;
@@ -88,7 +88,7 @@ impl Bench {
     async fn next(&self) -> (Batch, usize) {
         loop {
             if let Ok((batch, _)) = self.desk.jobs.try_recv() {
-                let count = batch.len();
+                let count = batch.records().filter(|record| record.topic() != Topic::Control).count();
                 return (batch, count);
             }
             yield_now().await;

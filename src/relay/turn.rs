@@ -52,7 +52,10 @@ pub enum Next {
     /// settled without a transaction.
     Submit,
     /// Hand the pipeline's checkpoint to the producer, then ask again.
-    Checkpoint,
+    Checkpoint {
+        /// Everything is settled, and the relay leaves with it.
+        left: bool,
+    },
     /// Wait for something to happen, then ask again.
     Wait(Wait),
     /// Everything is settled and saved.
@@ -80,8 +83,8 @@ pub struct Turn {
     sent_at: Duration,
     /// The intake may still bring something.
     open: bool,
-    /// Something arrived since the last batch: its marks are not in Kafka yet.
-    unsaved: bool,
+    /// The last checkpoint was sent, which says that the relay left.
+    left: bool,
     gather: Option<Gather>,
 }
 
@@ -100,14 +103,13 @@ impl Turn {
     /// Begins at `now`, with nothing under way; an idle relay commits a checkpoint every `idle_every`.
     pub fn new(now: Duration, idle_every: Duration) -> Self {
         let idle_at = now.saturating_add(idle_every);
-        Self { idle_every, idle_at, sent_at: now, open: true, unsaved: false, gather: None }
+        Self { idle_every, idle_at, sent_at: now, open: true, left: false, gather: None }
     }
 
     /// Takes note of what happened at `now`.
     pub fn on(&mut self, now: Duration, event: Event) {
         match event {
             Event::Arrived(count) => {
-                self.unsaved = true;
                 if let Some(gather) = &mut self.gather {
                     gather.wanted = gather.wanted.saturating_sub(count);
                     gather.begun = true;
@@ -115,7 +117,6 @@ impl Turn {
             }
             Event::Closed => self.open = false,
             Event::Submitted => {
-                self.unsaved = false;
                 self.sent_at = now;
                 self.gather = None;
                 self.rest(now);
@@ -141,10 +142,13 @@ impl Turn {
         }
         match (load.planned, self.open) {
             (1.., _) => Next::Submit,
-            (0, true) if idle => Next::Checkpoint,
+            (0, true) if idle => Next::Checkpoint { left: false },
             (0, true) => self.wait(load),
-            (0, false) if self.unsaved => Next::Checkpoint,
-            (0, false) => Next::End,
+            (0, false) if self.left => Next::End,
+            (0, false) => {
+                self.left = true;
+                Next::Checkpoint { left: true }
+            }
         }
     }
 
@@ -249,8 +253,8 @@ mod tests {
     fn an_idle_relay_saves_its_marks_again_and_again_also_while_kafka_is_away() {
         check(&[
             Is(IDLE_MS - 1, EMPTY, wait(IDLE_MS)),
-            Is(IDLE_MS, EMPTY, Next::Checkpoint),
-            Is(IDLE_MS, EMPTY, Next::Checkpoint),
+            Is(IDLE_MS, EMPTY, Next::Checkpoint { left: false }),
+            Is(IDLE_MS, EMPTY, Next::Checkpoint { left: false }),
             On(IDLE_MS, Submitted),
             Is(IDLE_MS, SENT, wait(2 * IDLE_MS)),
             // It looks up, and is seen to live, but has nothing more to send.
@@ -276,7 +280,7 @@ mod tests {
             Is(IDLE_MS, planned(1), Next::Submit),
         ]);
         let [sent, verdict] = committed(0, IDLE_MS - 4, 2);
-        check(&[sent, verdict, Is(IDLE_MS, EMPTY, Next::Checkpoint)]);
+        check(&[sent, verdict, Is(IDLE_MS, EMPTY, Next::Checkpoint { left: false })]);
     }
 
     #[test]
@@ -317,7 +321,8 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_everything_is_committed_and_its_marks_are_saved() {
+    fn it_ends_with_a_checkpoint_that_says_so() {
+        let left = Next::Checkpoint { left: true };
         check(&[
             On(1, Arrived(1)),
             On(1, Closed),
@@ -325,13 +330,16 @@ mod tests {
             On(1, Submitted),
             Is(1, SENT, Next::Wait(Wait { until: ms(IDLE_MS + 1), room: 0, pause: false })),
             On(2, Verdict { answered: 1 }),
-            Is(2, EMPTY, Next::End),
+            Is(2, EMPTY, left),
+            On(2, Submitted),
+            Is(2, SENT, Next::Wait(Wait { until: ms(IDLE_MS + 2), room: 0, pause: false })),
+            On(3, Verdict { answered: 0 }),
+            Is(3, EMPTY, Next::End),
         ]);
-        // A copy, or a note: settled without a batch, but its marks are newer than what Kafka holds.
+        // Nothing came at all.
         check(&[
-            On(1, Arrived(1)),
             On(1, Closed),
-            Is(1, EMPTY, Next::Checkpoint),
+            Is(1, EMPTY, left),
             On(1, Submitted),
             On(2, Verdict { answered: 0 }),
             Is(2, EMPTY, Next::End),

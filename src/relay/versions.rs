@@ -99,6 +99,15 @@ impl Versions {
         self.newest.touch(slot, at_ms);
     }
 
+    /// Forgets every key: what is known of them may not be the newest. Whatever is not newer than the newest of all is
+    /// stale from then on.
+    pub fn forget(&mut self) {
+        while let Some((_, slot, version)) = self.newest.oldest() {
+            self.newest.remove(slot);
+            self.raise_floor(version);
+        }
+    }
+
     /// Forgets keys that were quiet for longer than the window, and the quietest beyond `keys_max`.
     pub fn expire(&mut self, now_ms: i64) {
         while let Some((seen_at_ms, slot, version)) = self.newest.oldest() {

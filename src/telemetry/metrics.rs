@@ -333,7 +333,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 23] = [
+    const CONTRACT: [(&str, &[&str], usize); 24] = [
         ("deliveries_total", &["leg"], 3),
         ("outcomes_total", &["leg", "outcome"], 18),
         ("in_flight", &["leg"], 3),
@@ -351,6 +351,7 @@ mod tests {
         ("records_total", &["topic"], 5),
         ("gaps_open", &[], 1),
         ("gaps_total", &[], 1),
+        ("walk_pages_total", &[], 1),
         ("recovered_total", &["leg"], 3),
         ("dedup_ids", &[], 1),
         ("dedup_evicted_early_total", &[], 1),

@@ -180,7 +180,7 @@ async fn an_id_from_the_year_2286_is_published_and_moves_nothing() {
     assert_eq!(orders[1].header("ce_time"), "2286-11-20T17:46:39.999Z");
     let latest = committed(&rig.config, Topic::OrdersLatest).await;
     assert_eq!(latest.iter().map(|record| record.header("ce_id")).collect::<Vec<_>>(), [&before, &after]);
-    assert_eq!(rig.checkpoint().await["cursor"], json!(after));
+    assert_eq!(rig.marks().await["cursor"], json!(after));
 }
 
 #[tokio::test]

@@ -58,7 +58,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
     };
     control_until(&rig.config, proven).await.expect("the mark moves");
     first.stop().await;
-    let before = rig.checkpoint().await;
+    let before = rig.marks().await;
     let issued = rig.simulator.events().len();
 
     for order in [&first_lost, &second_lost] {
@@ -112,12 +112,12 @@ async fn a_cursor_gone_wrong_is_set_back_once_by_hand() {
     rig.until_delivered().await;
     first.stop().await;
     // Somebody wrote a checkpoint whose marks lie ahead of everything that happens now.
-    let mut wrong = rig.checkpoint().await;
+    let mut wrong = rig.marks().await;
     let ahead_ms = now_ms() + 60_000;
     wrong["cursor"] = format!("evt_{ahead_ms}-0").into();
     wrong["verified"] = jiff::Timestamp::from_millisecond(ahead_ms).unwrap().to_string().into();
     wrong["gaps"] = serde_json::json!([]);
-    rig.write_checkpoint(&wrong).await;
+    rig.write_marks(&wrong).await;
     paid(&rig.simulator);
 
     let mut second = Process::start_with(&rig, &["--from", &from.to_string()], &[]);
@@ -132,5 +132,5 @@ async fn a_cursor_gone_wrong_is_set_back_once_by_hand() {
     let gap = closed(&rig, "first_start").await;
     assert_eq!((&gap["from"], unix_ms(&gap["opened_at"])), (&wrong["cursor"], from.as_millisecond()), "{gap}");
     let newest = rig.simulator.events().last().unwrap().id.clone();
-    assert_eq!(rig.checkpoint().await["cursor"], newest.as_str());
+    assert_eq!(rig.marks().await["cursor"], newest.as_str());
 }

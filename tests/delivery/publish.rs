@@ -2,14 +2,18 @@
 
 use crate::support::foreign::open_transaction;
 use crate::support::kafka::Broker as TestBroker;
+use crate::support::records::committed;
 use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::client::Tuning;
 use pepay_relay::kafka::consume::{Consumed, Follow, StartAt};
-use pepay_relay::kafka::recover::{Progress, read_back};
+use pepay_relay::kafka::errors::StartError;
+use pepay_relay::kafka::recover::{Control, Progress, read_back};
 use pepay_relay::kafka::topics::{self, Topics};
-use pepay_relay::kafka::{Batch, Checkpoint, Marks, Publisher, PublisherSetup, Stop, Verdict};
+use pepay_relay::kafka::{Batch, Keys, Predecessor, Publisher, PublisherSetup, Stop, Verdict};
 use pepay_relay::labels::Topic;
+use pepay_relay::relay::Version;
+use pepay_relay::relay::journal::{self, Entries, Entry};
 use pepay_relay::telemetry::{Health, Phase};
 use rdkafka::producer::Producer;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,29 +24,42 @@ pub fn unique(test: &str) -> String {
     format!("{test}-{}", &uuid::Uuid::new_v4().to_string()[..8])
 }
 
-pub fn batch(ids: impl IntoIterator<Item = String>, value: &[u8]) -> Batch {
+/// Orders of these ids, as the relay commits them: with their journal, and marks up to the last of them.
+pub fn batch(config: &Config, ids: impl IntoIterator<Item = String>, value: &[u8]) -> Batch {
+    let keys = Keys::new(&config.name);
     let mut batch = Batch::default();
+    let mut journal = Entries::default();
+    let mut last = String::new();
     for id in ids {
+        let order = format!("order-{}", id.len());
+        let version = Some(Version { ms: 1, seq: 0 });
+        let entry = Entry { account: "", topic: Topic::Orders, id: id.as_bytes(), key: order.as_bytes(), version };
+        journal.push(&entry);
         let write = |out: &mut Vec<u8>| {
             out.extend_from_slice(value);
-            Ok::<_, ()>(format!("order-{}", id.len()))
+            Ok::<_, ()>(order.clone())
         };
         batch.push(Topic::Orders, write, |order| order.as_bytes()).unwrap();
         batch.header("ce_id", id.as_bytes());
-        batch.header("ce_time", b"2023-11-14T22:13:20.000Z");
+        last = id;
     }
+    let count = batch.len();
+    journal.values().for_each(|value| batch.record(Topic::Control, keys.journal().as_bytes(), value));
+    batch.record(Topic::Control, keys.marks(&config.name).as_bytes(), &marks(&last));
+    batch.answers_for(count, journal.count());
     batch
 }
 
-pub fn marks(cursor: &str) -> Marks {
-    Marks { cursor: Some(cursor.to_owned()), ..Marks::default() }
+/// The value of marks with this cursor.
+pub fn marks(cursor: &str) -> Vec<u8> {
+    serde_json::json!({ "cursor": cursor, "verified": null, "gaps": [] }).to_string().into_bytes()
 }
 
-pub async fn start(config: &Config) -> (Publisher, Option<Checkpoint>) {
+pub async fn start(config: &Config) -> (Publisher, Option<Predecessor>) {
     start_tuned(config, Tuning::default(), Arc::new(Health::default())).await
 }
 
-async fn start_tuned(config: &Config, tuning: Tuning, health: Arc<Health>) -> (Publisher, Option<Checkpoint>) {
+async fn start_tuned(config: &Config, tuning: Tuning, health: Arc<Health>) -> (Publisher, Option<Predecessor>) {
     let topics = topics::ensure(config, &secrets(None)).await.unwrap();
     let setup = PublisherSetup { tuning, health, ..publisher(config, &secrets(None), topics) };
     Publisher::start(setup).await.unwrap()
@@ -60,21 +77,16 @@ pub async fn orders(config: &Config, count: usize) -> Vec<Consumed> {
     records
 }
 
-/// The ids read back, each as often as it is there: complete, because it reads to the high watermark.
+/// The ids of the committed orders, each as often as it is there.
 pub async fn ids(config: &Config) -> Vec<String> {
-    let found = Arc::new(Mutex::new(Vec::new()));
-    let sink = Arc::clone(&found);
-    let each = move |read: pepay_relay::kafka::recover::ReadBack<'_>| {
-        sink.lock().unwrap().push(String::from_utf8(read.event_id.unwrap().to_vec()).unwrap());
-    };
-    read_back(config, &secrets(None), 0, each, |_: Progress<'_>| ()).await.unwrap();
-    let mut ids = found.lock().unwrap().clone();
+    let records = committed(config, Topic::Orders).await;
+    let mut ids: Vec<String> = records.iter().map(|record| record.header("ce_id").to_owned()).collect();
     ids.sort();
     ids
 }
 
-async fn commit(publisher: &mut Publisher, batch: Batch, cursor: &str) -> Result<Verdict, Stop> {
-    publisher.submit(batch, marks(cursor));
+async fn commit(publisher: &mut Publisher, batch: Batch) -> Result<Verdict, Stop> {
+    publisher.submit(batch, false);
     tokio::time::timeout(Duration::from_secs(120), publisher.verdict()).await.expect("a verdict in time").1
 }
 
@@ -83,23 +95,24 @@ async fn a_successor_finds_what_its_predecessor_committed() {
     let config = config(TestBroker::shared().bootstrap(), &unique("successor"));
     let (mut first, none) = start(&config).await;
     assert_eq!(none, None);
-    let committed = commit(&mut first, batch(["evt_1-1".into(), "evt_2-1".into()], b"{}"), "evt_2-1").await;
+    let committed = commit(&mut first, batch(&config, ["evt_1-1".into(), "evt_2-1".into()], b"{}")).await;
     assert!(matches!(committed, Ok(Verdict::Committed { at_ms }) if at_ms > 0), "{committed:?}");
-    commit(&mut first, Batch::default(), "evt_2-1").await.unwrap();
+    commit(&mut first, Batch::default()).await.unwrap();
     assert!(first.close(Duration::from_secs(10)).await);
 
     let (second, predecessor) = start(&config).await;
     let predecessor = predecessor.unwrap();
-    assert_eq!(
-        (predecessor.commit, predecessor.marks, predecessor.environment),
-        (2, marks("evt_2-1"), "devnet".into())
-    );
+    let Predecessor { checkpoint, marks: found } = predecessor;
+    let expected = BTreeMap::from([(config.name.clone(), marks("evt_2-1"))]);
+    assert_eq!((checkpoint.commit, checkpoint.environment.as_str(), checkpoint.left), (2, "devnet", false));
+    assert_eq!(found, expected);
     assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
     drop(second);
     let (_third, claim) = start(&config).await;
     let claim = claim.unwrap();
-    assert_eq!((claim.commit, claim.marks), (0, marks("evt_2-1")), "a claim carries the marks on");
-    assert_ne!(claim.run, predecessor.run);
+    assert_eq!((claim.checkpoint.commit, &claim.marks), (0, &expected), "a claim repeats the marks");
+    assert_ne!(claim.checkpoint.run, checkpoint.run);
+    assert_eq!(claim.checkpoint.previous, Some(checkpoint.id()), "and says what it follows");
 }
 
 /// A relay that comes no further than its claim does not hide from the next one since when nobody was there.
@@ -113,12 +126,13 @@ async fn a_claim_keeps_the_time_of_the_marks_that_it_carries_on() {
     };
     assert_eq!(claim().await, None);
     let (first, second) = (claim().await.unwrap(), claim().await.unwrap());
+    let (first, second) = (first.checkpoint, second.checkpoint);
     assert_ne!(first.run, second.run);
     assert_eq!(first.at_ms(), second.at_ms());
     let (mut publisher, _) = start(&config).await;
-    commit(&mut publisher, Batch::default(), "evt_1-1").await.unwrap();
+    commit(&mut publisher, Batch::default()).await.unwrap();
     assert!(publisher.close(Duration::from_secs(10)).await);
-    assert!(claim().await.unwrap().at_ms() > first.at_ms(), "what it did itself has its own time");
+    assert!(claim().await.unwrap().checkpoint.at_ms() > first.at_ms(), "what it did itself has its own time");
 }
 
 #[tokio::test]
@@ -127,7 +141,7 @@ async fn topics_of_another_environment_are_refused() {
     drop(start(&config).await);
     config.provider.environment = pepay_relay::provider::Environment::Mainnet;
     let refused = Publisher::start(publisher(&config, &secrets(None), Topics::default())).await;
-    let Err(pepay_relay::kafka::errors::StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
     assert!(text.contains("hold devnet events") && text.contains("kafka.topic_prefix"), "{text}");
 }
 
@@ -135,11 +149,11 @@ async fn topics_of_another_environment_are_refused() {
 async fn a_second_publisher_fences_the_first() {
     let config = config(TestBroker::shared().bootstrap(), &unique("fence"));
     let (mut first, _) = start(&config).await;
-    commit(&mut first, batch(["evt_1-1".into()], b"{}"), "a").await.unwrap();
+    commit(&mut first, batch(&config, ["evt_1-1".into()], b"{}")).await.unwrap();
     let (mut second, _) = start(&config).await;
     // Idle, with nothing but its checkpoint.
-    assert_eq!(commit(&mut first, Batch::default(), "a").await, Err(Stop::Fenced));
-    assert!(commit(&mut second, batch(["evt_2-1".into()], b"{}"), "b").await.is_ok());
+    assert_eq!(commit(&mut first, Batch::default()).await, Err(Stop::Fenced));
+    assert!(commit(&mut second, batch(&config, ["evt_2-1".into()], b"{}")).await.is_ok());
     assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
 }
 
@@ -153,9 +167,9 @@ async fn a_transaction_that_timed_out_is_sent_again() {
     let health = Arc::new(Health::default());
     let (mut publisher, _) = start_tuned(&config, tuning, Arc::clone(&health)).await;
     health.set_phase(Phase::Ready);
-    commit(&mut publisher, batch(["evt_1-1".into()], b"{}"), "a").await.unwrap();
+    commit(&mut publisher, batch(&config, ["evt_1-1".into()], b"{}")).await.unwrap();
     broker.freeze();
-    publisher.submit(batch(["evt_2-1".into()], b"{}"), marks("b"));
+    publisher.submit(batch(&config, ["evt_2-1".into()], b"{}"), false);
     let mut snapshots = health.subscribe();
     snapshots.wait_for(|snapshot| snapshot.phase == Phase::KafkaUnavailable).await.unwrap();
     broker.thaw();
@@ -176,7 +190,7 @@ async fn a_broker_killed_during_commits_loses_and_repeats_nothing() {
     for round in 0..ROUNDS {
         for number in 0..BATCHES {
             let ids = (0..20).map(|n| format!("evt_{round:02}{number:02}{n:02}-1"));
-            publisher.submit(batch(ids, &[b'x'; 500]), marks("a"));
+            publisher.submit(batch(&config, ids, &[b'x'; 500]), false);
             if number == BATCHES / 2 {
                 #[expect(clippy::disallowed_methods, reason = "the moment of the kill is what the rounds vary")]
                 std::thread::sleep(Duration::from_millis(2 * round as u64));
@@ -206,15 +220,15 @@ async fn a_batch_refused_for_size_is_given_back_and_the_next_one_stands() {
     // sequence numbers of their partitions.
     for round in 0..20 {
         let small = 100 * (round % 3);
-        let mut huge = batch((0..small).map(|n| format!("{}evt_0-{n}", "0".repeat(n % 60))), &[b'x'; 500]);
+        let mut huge = batch(&config, (0..small).map(|n| format!("{}evt_0-{n}", "0".repeat(n % 60))), &[b'x'; 500]);
         huge.record(Topic::Orders, b"order", &vec![b'x'; 2 << 20]);
-        publisher.submit(huge, marks("a"));
+        publisher.submit(huge, false);
         let (given_back, verdict) =
             tokio::time::timeout(Duration::from_secs(60), publisher.verdict()).await.expect("a verdict in time");
         assert!(matches!(verdict, Ok(Verdict::Refused { .. })), "{verdict:?}");
         assert_eq!(given_back.len(), small + 1);
         let next = (0..60).map(|n| format!("{}evt_{round:02}-1", "0".repeat(n)));
-        assert!(commit(&mut publisher, batch(next, b"{}"), "b").await.is_ok());
+        assert!(commit(&mut publisher, batch(&config, next, b"{}")).await.is_ok());
     }
     assert_eq!(ids(&config).await.len(), 20 * 60);
 }
@@ -237,7 +251,7 @@ async fn partitions_are_those_of_javas_partitioner() {
     for (key, _) in KNOWN {
         batch.push(Topic::Orders, |_| Ok::<_, ()>(key), |key| key.as_bytes()).unwrap();
     }
-    commit(&mut publisher, batch, "a").await.unwrap();
+    commit(&mut publisher, batch).await.unwrap();
     let found: BTreeMap<_, _> =
         orders(&config, KNOWN.len()).await.into_iter().map(|r| (r.key.unwrap(), r.partition)).collect();
     for (key, partition) in KNOWN {
@@ -245,17 +259,17 @@ async fn partitions_are_those_of_javas_partitioner() {
     }
 }
 
-/// A foreign writer's transaction on our topic: reading back waits for its end and says so.
+/// A foreign writer's transaction on the control topic: reading back waits for its end and says so.
 #[tokio::test]
 async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
     let config = config(TestBroker::shared().bootstrap(), &unique("open"));
     let (mut publisher, _) = start(&config).await;
-    let foreign = open_transaction(TestBroker::shared().bootstrap(), &config.kafka.topics.orders);
-    let ours = (0..40).map(|n| format!("{}evt_{n:02}-1", "0".repeat(n)));
-    commit(&mut publisher, batch(ours, b"{}"), "a").await.unwrap();
+    let foreign = open_transaction(TestBroker::shared().bootstrap(), &config.kafka.topics.control);
+    let ours = (0..40).map(|n| format!("evt_{n:02}-1"));
+    commit(&mut publisher, batch(&config, ours, b"{}")).await.unwrap();
     let ends = Mutex::new(Some(foreign));
-    let records = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&records);
+    let found = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&found);
     let (told, named) = std::sync::mpsc::channel();
     let progress = move |progress: Progress<'_>| {
         if let Some(place) = progress.waiting_for {
@@ -265,7 +279,45 @@ async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
             }
         }
     };
-    read_back(&config, &secrets(None), 0, move |_| *count.lock().unwrap() += 1, progress).await.unwrap();
-    assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.orders));
-    assert_eq!(*records.lock().unwrap(), 40);
+    let each = move |record: Control<'_>, _| {
+        if let Control::Journal(value) = record {
+            journal::read(value, |entry| sink.lock().unwrap().push(entry.id.to_vec())).unwrap();
+        }
+    };
+    read_back(&config, &secrets(None), 0, each, progress).await.unwrap();
+    assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.control));
+    assert_eq!(found.lock().unwrap().len(), 40);
+}
+
+#[tokio::test]
+async fn topics_that_another_relay_writes_are_refused_until_it_has_left() {
+    let ours = config(TestBroker::shared().bootstrap(), &unique("owner"));
+    let (mut first, _) = start(&ours).await;
+    let mut other = ours.clone();
+    other.name = format!("{}-other", ours.name);
+    let topics = topics::ensure(&other, &secrets(None)).await.unwrap();
+    let refused = Publisher::start(publisher(&other, &secrets(None), topics.clone())).await;
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains(&format!("relay `{}` writes to these topics", ours.name)), "{text}");
+    first.submit(Batch::default(), true);
+    assert!(matches!(first.verdict().await.1, Ok(Verdict::Committed { .. })));
+    assert!(first.close(Duration::from_secs(10)).await);
+    assert!(Publisher::start(publisher(&other, &secrets(None), topics)).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_empty_memory_alongside_full_topics_is_a_persons_to_decide() {
+    let mut config = config(TestBroker::shared().bootstrap(), &unique("emptied"));
+    let (mut first, _) = start(&config).await;
+    commit(&mut first, batch(&config, ["evt_1-1".into()], b"{}")).await.unwrap();
+    assert!(first.close(Duration::from_secs(10)).await);
+    // As if somebody had deleted the control topic, and it was created again.
+    config.kafka.topics.control = format!("{}.again", config.name);
+    let topics = topics::ensure(&config, &secrets(None)).await.unwrap();
+    let setup = || publisher(&config, &secrets(None), topics.clone());
+    let refused = Publisher::start(setup()).await;
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("holds records") && text.contains("run --from"), "{text}");
+    let (_again, predecessor) = Publisher::start(PublisherSetup { starts_afresh: true, ..setup() }).await.unwrap();
+    assert_eq!(predecessor, None);
 }

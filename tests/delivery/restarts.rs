@@ -36,7 +36,7 @@ async fn restarts_under_load_lose_and_repeat_nothing() {
     third.stop().await;
     rig.assert_delivered().await;
     let newest = rig.simulator.events().last().unwrap().id.clone();
-    assert_eq!(rig.checkpoint().await["cursor"], newest.as_str());
+    assert_eq!(rig.marks().await["cursor"], newest.as_str());
 }
 
 /// Webhooks that wait for their commit while the broker stands still.

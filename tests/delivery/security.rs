@@ -1,6 +1,6 @@
 //! TLS, credentials and permissions.
 
-use super::publish::{batch, marks, unique};
+use super::publish::{batch, unique};
 use crate::support::kafka::{Broker as TestBroker, STRANGER, USER};
 use crate::support::settings::{config, publisher, secrets};
 use pepay_relay::config::Config;
@@ -25,7 +25,7 @@ async fn tls_with_scram_and_plain_works_and_refusals_name_their_remedy() {
         let topics = topics::ensure(&config, &secrets).await.unwrap();
         let started = Publisher::start(publisher(&config, &secrets, topics)).await;
         let (mut publisher, _) = started.unwrap();
-        publisher.submit(batch(["evt_1-1".into()], b"{}"), marks("a"));
+        publisher.submit(batch(&config, ["evt_1-1".into()], b"{}"), false);
         assert!(matches!(publisher.verdict().await.1, Ok(Verdict::Committed { .. })));
     }
 

@@ -13,7 +13,7 @@ pub enum Bug {
     WarmStartBeforeFencing,
     /// A commit of unknown outcome is resolved by its number alone.
     CommitWithoutRun,
-    /// Reading back ends at the last stable offset.
+    /// Reading the control topic ends at the last stable offset.
     StableOffsetAsEnd,
     /// Reading back begins a window before now instead of before the last checkpoint.
     WindowFromNow,
@@ -49,10 +49,16 @@ pub enum Bug {
     AnyIdIsACursor,
     /// Every frame that is no event is handed to the relay.
     HeartbeatIsADelivery,
+    /// A record that Kafka calls invalid once becomes a dead letter.
+    InvalidAtOnce,
+    /// A batch that does not reach Kafka in time is sent again as it was.
+    SlowSentWhole,
+    /// A journal that is not whole is taken for all there was.
+    JournalTrusted,
 }
 
 impl Bug {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -76,5 +82,8 @@ impl Bug {
         Self::DeadLetterSpendsTheId,
         Self::AnyIdIsACursor,
         Self::HeartbeatIsADelivery,
+        Self::InvalidAtOnce,
+        Self::SlowSentWhole,
+        Self::JournalTrusted,
     ];
 }

@@ -3,9 +3,9 @@
 //! A transaction is open, decided (the coordinator has written its decision, the markers are not there yet, and the
 //! last stable offset stays before it), committed or aborted. Nothing that was acknowledged is ever lost.
 
-use pepay_relay::kafka::{Checkpoint, Newest};
+use pepay_relay::kafka::{Checkpoint, Keys, Marks, Newest};
 use pepay_relay::labels::Topic;
-use pepay_relay::relay::Version;
+use std::collections::HashSet;
 use std::rc::Rc;
 
 /// A record, as far as anybody asks.
@@ -14,11 +14,16 @@ pub struct Record {
     pub key: Vec<u8>,
     /// The event by its number; `None` for records of the control topic and of others.
     pub event: Option<usize>,
-    pub version: Option<Version>,
     pub stale: bool,
     /// Its timestamp: the clock of who wrote it.
     pub at_ms: i64,
     pub checkpoint: Option<Rc<Checkpoint>>,
+    /// Of a record of the control topic that is no checkpoint: its value.
+    pub value: Option<Rc<[u8]>>,
+    /// A dead letter because Kafka refused a record.
+    pub refused: bool,
+    /// Compaction has removed it.
+    pub cleaned: bool,
     pub closes_gap: Option<u64>,
     pub transaction: usize,
 }
@@ -112,7 +117,8 @@ impl Kafka {
     /// What `read_committed` shows up to `end`.
     pub fn committed(&self, topic: Topic, end: usize) -> impl DoubleEndedIterator<Item = &Record> {
         let end = end.min(self.last_stable_offset(topic));
-        let stands = |record: &&Record| self.transactions[record.transaction].state == State::Committed;
+        let stands =
+            |record: &&Record| !record.cleaned && self.transactions[record.transaction].state == State::Committed;
         self.log(topic)[..end].iter().filter(stands)
     }
 
@@ -120,5 +126,30 @@ impl Kafka {
         let checkpoints = self.committed(Topic::Control, end).rev();
         let mut found = checkpoints.filter_map(|record| Some((record.checkpoint.as_deref()?.clone(), record.at_ms)));
         found.next().map(|(checkpoint, written_at_ms)| Newest { checkpoint, written_at_ms })
+    }
+
+    /// The newest marks of each account.
+    pub fn marks(&self, end: usize) -> Marks {
+        let keys = Keys::new("relay");
+        let records = self.committed(Topic::Control, end);
+        let marks = records.filter_map(|record| {
+            let account = keys.account_of(&record.key)?;
+            Some((account.to_owned(), record.value.as_deref()?.to_vec()))
+        });
+        marks.collect()
+    }
+
+    /// Compaction of the control topic: of the records that are older than `before_ms` only the newest of each key is
+    /// left.
+    pub fn clean(&mut self, before_ms: i64) {
+        let mut newest = HashSet::new();
+        let stable = self.last_stable_offset(Topic::Control);
+        for index in (0..stable).rev() {
+            let record = &self.logs[Topic::Control as usize][index];
+            let stands = self.transactions[record.transaction].state == State::Committed;
+            let kept = stands && newest.insert(record.key.clone());
+            let cleaned = !kept && record.at_ms < before_ms;
+            self.logs[Topic::Control as usize][index].cleaned |= cleaned;
+        }
     }
 }

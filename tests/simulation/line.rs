@@ -7,8 +7,8 @@ use crate::relay::{Job, marks_of};
 use crate::world::{Do, Step, World};
 use pepay_relay::clock::rfc3339;
 use pepay_relay::kafka::errors::Class;
-use pepay_relay::kafka::settlement::{Attempted, Next, Settlement, Shape, Wait};
-use pepay_relay::kafka::{Checkpoint, Marks, Newest};
+use pepay_relay::kafka::settlement::{Attempted, Next, Settlement, Wait};
+use pepay_relay::kafka::{Batch, Checkpoint, Keys, Marks, Newest, Refusal, Shape};
 use pepay_relay::labels::Topic;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,8 +17,10 @@ use std::time::Duration;
 const RETRY_MS: i64 = 500;
 /// Between two looks at who wrote the newest checkpoint.
 const CONFIRM_MS: i64 = 2000;
+/// After this long a record that did not reach Kafka is given up.
+const SLOW_MS: i64 = 3000;
 /// Largest value that Kafka takes.
-const VALUE_BYTES_MAX: usize = 3000;
+pub const VALUE_BYTES_MAX: usize = 3000;
 
 /// A step of the producer's thread.
 #[derive(Debug)]
@@ -30,8 +32,8 @@ pub enum Line {
     Attempt,
     Commit(usize),
     Committed(i64),
-    /// Reads window and versions up to these ends, then opens the legs.
-    ReadBack([usize; 3]),
+    /// Reads the journal up to this end, then opens the legs.
+    ReadBack(usize),
 }
 
 /// Why the newest checkpoint is read.
@@ -53,8 +55,8 @@ impl World {
         match line {
             Line::Fence => {
                 if self.scenario.has(Bug::WarmStartBeforeFencing) && self.relays[relay].early.is_none() {
-                    let ends = self.read_back_ends();
-                    let records = self.read_back_records(relay, ends);
+                    let end = self.control_end();
+                    let records = self.read_back_records(relay, end);
                     self.relays[relay].early = Some(records);
                     // Reading takes its time.
                     return self.step(relay, 1000, Step::Line(Line::Fence));
@@ -63,26 +65,29 @@ impl World {
                 self.step(relay, delay, Step::Line(Line::Newest(Why::Fenced, None)));
             }
             Line::Newest(why, end) => {
-                let end = end.unwrap_or_else(|| self.kafka.high_watermark(Topic::Control));
+                let end = end.unwrap_or_else(|| self.control_end());
                 if self.kafka.last_stable_offset(Topic::Control) < end {
                     return self.step(relay, 200, Step::Line(Line::Newest(why, Some(end))));
                 }
                 let newest = self.kafka.newest(end);
-                self.newest(relay, delay, why, newest);
+                self.newest(relay, delay, why, newest, end);
             }
             Line::Attempt => self.attempt(relay, delay),
             Line::Commit(transaction) => self.commit(relay, delay, transaction),
             Line::Committed(at_ms) => self.committed(relay, at_ms),
-            Line::ReadBack(ends) => self.read_back(relay, ends),
+            Line::ReadBack(end) => self.read_back(relay, end),
         }
     }
 
-    fn newest(&mut self, number: usize, delay: i64, why: Why, mut newest: Option<Newest>) {
+    fn newest(&mut self, number: usize, delay: i64, why: Why, mut newest: Option<Newest>, end: usize) {
         let without_run = self.scenario.has(Bug::CommitWithoutRun);
         let settlement = self.settlement(number);
         let relay = &mut self.relays[number];
         let (wait, next) = match settlement {
-            None => (Wait::No, relay.claim.fenced(newest.map(|newest| newest.checkpoint))),
+            None => {
+                relay.marks = self.kafka.marks(end);
+                (Wait::No, relay.claim.fenced(newest.map(|newest| newest.checkpoint)))
+            }
             Some(mut settlement) => {
                 if without_run && let Some(newest) = &mut newest {
                     newest.checkpoint.run.clone_from(&relay.run);
@@ -112,6 +117,17 @@ impl World {
     /// Tells the settlement what became of an attempt.
     fn attempted(&mut self, number: usize, delay: i64, attempted: Attempted) {
         let began = self.relays[number].settling.as_ref().map_or(self.now, |(_, began)| *began);
+        let at_once = match attempted {
+            Attempted::Aborted(Class::Invalid) => self.scenario.has(Bug::InvalidAtOnce),
+            Attempted::Aborted(Class::Slow) => self.scenario.has(Bug::SlowSentWhole),
+            _ => false,
+        };
+        if at_once && self.relays[number].job.is_some() {
+            return match attempted {
+                Attempted::Aborted(Class::Slow) => self.step(number, RETRY_MS, Step::Line(Line::Attempt)),
+                _ => self.refused(number, Refusal::Invalid),
+            };
+        }
         let (wait, next) = match self.settlement(number) {
             None => self.relays[number].claim.attempted(attempted),
             Some(mut settlement) => {
@@ -157,6 +173,12 @@ impl World {
             let class = if self.rng.chance(500) { Class::Abort } else { Class::Retry };
             return self.attempted(relay, 1, Attempted::Aborted(class));
         }
+        if self.active && self.rng.chance(self.scenario.invalid) {
+            return self.attempted(relay, 1, Attempted::Aborted(Class::Invalid));
+        }
+        if self.orders_of(relay) > self.scenario.in_time {
+            return self.attempted(relay, SLOW_MS, Attempted::Aborted(Class::Slow));
+        }
         if self.is_too_large(relay) {
             return self.attempted(relay, 1, Attempted::Aborted(Class::Size));
         }
@@ -165,32 +187,29 @@ impl World {
         self.step(relay, delay, Step::Line(Line::Commit(transaction)));
     }
 
+    fn orders_of(&self, relay: usize) -> usize {
+        let job = self.relays[relay].job.as_ref();
+        job.map_or(0, |job| job.batch.records().filter(|record| record.topic() == Topic::Orders).count())
+    }
+
     fn is_too_large(&self, relay: usize) -> bool {
         let Some(Job { batch, .. }) = &self.relays[relay].job else { return false };
-        let orders = batch.records().filter(|record| record.topic() == Topic::Orders).count();
-        orders > self.scenario.batch_records_max
-            || batch.records().any(|record| record.value().is_some_and(|value| value.len() > VALUE_BYTES_MAX))
+        self.orders_of(relay) > self.scenario.batch_records_max
+            || batch.records().any(|record| {
+                let output = record.topic() != Topic::Control;
+                output && record.value().is_some_and(|value| value.len() > VALUE_BYTES_MAX)
+            })
     }
 
     fn append(&mut self, number: usize, transaction: usize) {
         let relay = &self.relays[number];
         let at_ms = relay.now_ms(self.now);
-        let later = relay.pipeline.as_ref().map(|pipeline| marks_of(pipeline.progress()));
-        let (mut marks, commit) = match (&relay.job, &relay.claim.predecessor) {
-            (Some(job), _) => (job.marks.clone(), relay.commit + 1),
-            (None, Some(predecessor)) => (predecessor.marks.clone(), 0),
-            (None, None) => (Marks::default(), 0),
-        };
-        let carried = relay.claim.predecessor.as_ref().filter(|_| relay.job.is_none());
-        let at = carried.map_or_else(|| rfc3339(at_ms), |predecessor| predecessor.at.clone());
-        if self.scenario.has(Bug::CursorBeforeCommit)
-            && let Some(later) = later
-        {
-            marks = Marks { gaps: marks.gaps, ..later };
-        }
+        let later = relay.pipeline.as_ref().filter(|_| self.scenario.has(Bug::CursorBeforeCommit));
         let stale_off = self.scenario.has(Bug::StaleCheckOff);
         let (mut records, mut heartbeats) = (Vec::new(), 0);
-        for record in relay.job.iter().flat_map(|job| job.batch.records()) {
+        let claim = marks_batch(&relay.marks);
+        let batch = relay.job.as_ref().map_or(&claim, |job| &job.batch);
+        for record in batch.records() {
             let header = |wanted: &str| record.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
             let id = header("ce_id").unwrap_or(record.key());
             let known = std::str::from_utf8(id).ok().and_then(|id| self.provider.by_id.get(id).copied());
@@ -199,29 +218,46 @@ impl World {
                 heartbeats += 1;
             }
             let closes_gap = record.key().strip_prefix(b"relay/gap/").filter(|_| record.topic() == Topic::Control);
+            let mut value = record.value().filter(|_| record.topic() == Topic::Control).map(<[u8]>::to_vec);
+            if let Some(later) = later
+                && record.key().starts_with(b"relay/marks/")
+            {
+                value = value.map(|value| marks_of(later.progress(), &value));
+            }
             let made = Record {
                 key: record.key().to_vec(),
                 event: event.filter(|_| record.topic() != Topic::Control),
-                version: event.map(|event| self.provider.events[event].version()),
                 stale: header("relay_stale").is_some() && !stale_off,
                 at_ms,
                 checkpoint: None,
+                value: value.map(Rc::from),
+                refused: matches!(header("relay_reason"), Some(b"too_large" | b"invalid_record")),
+                cleaned: false,
                 closes_gap: closes_gap.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
                 transaction,
             };
             records.push((record.topic(), made));
         }
-        let checkpoint = Checkpoint { run: relay.run.clone(), commit, marks, at, environment: "devnet".to_owned() };
+        let fresh = |commit| Checkpoint::new(relay.run.clone(), commit, rfc3339(at_ms), "devnet");
+        let checkpoint = match &relay.job {
+            Some(Job { batch, left }) => {
+                Checkpoint { journal: batch.journal(), left: *left, ..fresh(relay.commit + 1) }
+            }
+            None => fresh(0).following(relay.claim.predecessor.as_ref()),
+        };
         let control = Record {
             key: b"relay/checkpoint".to_vec(),
             event: None,
-            version: None,
             stale: false,
             at_ms,
             checkpoint: Some(Rc::new(checkpoint)),
+            value: None,
+            refused: false,
+            cleaned: false,
             closes_gap: None,
             transaction,
         };
+        // As the writer does: last in its partition, so that the journal that it counts is before it.
         records.push((Topic::Control, control));
         for (topic, record) in records {
             self.kafka.append(topic, record);
@@ -269,9 +305,18 @@ impl World {
 
     fn claimed(&mut self, relay: usize) {
         self.relays[relay].claimed = true;
-        let ends = self.read_back_ends();
-        self.step(relay, 1, Step::Line(Line::ReadBack(ends)));
+        let end = self.control_end();
+        self.step(relay, 1, Step::Line(Line::ReadBack(end)));
     }
+}
+
+/// What a claim writes: the marks that it found.
+fn marks_batch(marks: &Marks) -> Batch {
+    let mut batch = Batch::default();
+    for (account, value) in marks {
+        batch.record(Topic::Control, Keys::new("relay").marks(account).as_bytes(), value);
+    }
+    batch
 }
 
 /// The event's number in bytes that came without an id.

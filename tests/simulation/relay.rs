@@ -12,7 +12,7 @@ use futures::FutureExt;
 use pepay_relay::clock::rfc3339;
 use pepay_relay::kafka::settlement::{Claim, Settlement};
 use pepay_relay::kafka::{Batch, Marks, Refusal};
-use pepay_relay::labels::Outcome;
+use pepay_relay::labels::{Outcome, Topic};
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
 use pepay_relay::provider::event::decode;
@@ -20,6 +20,7 @@ use pepay_relay::relay::pipeline::{Load, Pipeline};
 use pepay_relay::relay::planner::{Ending, Item, Now, Settled};
 use pepay_relay::relay::progress::Progress;
 use pepay_relay::relay::turn::{Event, IDLE_CHECKPOINT_EVERY, Next, Turn, Wait};
+use serde_json::{Value, json};
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -35,7 +36,8 @@ const INTAKE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Job {
     pub batch: Batch,
-    pub marks: Marks,
+    /// The relay leaves with it.
+    pub left: bool,
 }
 
 /// Who waits for an outcome.
@@ -63,6 +65,8 @@ pub struct Relay {
     pub commit: u64,
     pub job: Option<Job>,
     pub claim: Claim,
+    /// The marks that the claim found.
+    pub marks: Marks,
     /// What is being settled, and since when.
     pub settling: Option<(Settlement, i64)>,
     pub early: Option<Vec<ReadBack>>,
@@ -123,6 +127,7 @@ impl World {
             commit: 0,
             job: None,
             claim: Claim::new(format!("run-{number}")),
+            marks: Marks::new(),
             settling: None,
             early: None,
             pipeline: None,
@@ -180,9 +185,9 @@ impl World {
             let next = self.relays[number].turn.next(since(self.now), load);
             match next {
                 Next::Submit => self.submit(number),
-                Next::Checkpoint => {
+                Next::Checkpoint { left } => {
                     let checkpoint = self.relays[number].pipeline.as_mut().and_then(Pipeline::checkpoint);
-                    self.hand_over(number, checkpoint);
+                    self.hand_over(number, checkpoint, left);
                 }
                 Next::Wait(wait) => {
                     if !received && self.receive(number, wait) {
@@ -255,8 +260,10 @@ impl World {
         if let Some(pipeline) = relay.pipeline.as_ref().filter(|_| relay.job.is_none())
             && pipeline.load().planned > 0
         {
-            let marks = marks_of(pipeline.progress());
-            self.hand_over(number, Some((Batch::default(), marks)));
+            let mut batch = Batch::default();
+            let committed = self.kafka.marks(usize::MAX).remove("relay").unwrap_or_default();
+            batch.record(Topic::Control, b"relay/marks/relay", &marks_of(pipeline.progress(), &committed));
+            self.hand_over(number, Some(batch), false);
         }
     }
 
@@ -314,13 +321,13 @@ impl World {
         let relay = &mut self.relays[number];
         let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
         let batch = relay.pipeline.as_mut().and_then(|pipeline| pipeline.next(now, &mut settle));
-        self.hand_over(number, batch);
+        self.hand_over(number, batch, false);
     }
 
-    fn hand_over(&mut self, number: usize, batch: Option<(Batch, Marks)>) {
-        let Some((batch, marks)) = batch else { return };
+    fn hand_over(&mut self, number: usize, batch: Option<Batch>, left: bool) {
+        let Some(batch) = batch else { return };
         let relay = &mut self.relays[number];
-        relay.job = Some(Job { batch, marks });
+        relay.job = Some(Job { batch, left });
         relay.sent_ms = self.now;
         relay.turn.on(since(self.now), Event::Submitted);
         self.step(number, 1, Step::Line(Line::Attempt));
@@ -348,7 +355,7 @@ impl World {
     }
 
     /// Kafka takes no such batch.
-    pub fn refused(&mut self, number: usize, _refusal: Refusal) {
+    pub fn refused(&mut self, number: usize, refusal: Refusal) {
         if self.scenario.has(Bug::ResendWithoutHalving) {
             return self.step(number, 500, Step::Line(Line::Attempt));
         }
@@ -359,7 +366,7 @@ impl World {
             for delivery in pipeline.abandon() {
                 relay.known.insert(delivery.bytes.to_vec());
             }
-        } else if let Err(error) = pipeline.refused(batch, "too large") {
+        } else if let Err(error) = pipeline.refused(batch, refusal, "refused") {
             self.oracle.fail(format!("no way out: {error}"));
         }
         relay.turn.on(since(self.now), Event::Verdict { answered: 0 });
@@ -412,13 +419,13 @@ impl World {
     }
 }
 
-/// The marks of a progress, made outside of the pipeline: what a checkpoint may never hold before its batch.
-pub fn marks_of(progress: &Progress) -> Marks {
-    Marks {
-        cursor: progress.cursor().map(|id| id.to_string()),
-        verified: progress.verified_ms().map(rfc3339),
-        gaps: Vec::new(),
-    }
+/// The marks of a progress, made outside of the pipeline, with the gaps of `committed`: what may never leave before its
+/// batch.
+pub fn marks_of(progress: &Progress, committed: &[u8]) -> Vec<u8> {
+    let mut marks: Value = serde_json::from_slice(committed).unwrap_or_else(|_| json!({ "gaps": [] }));
+    marks["cursor"] = json!(progress.cursor().map(|id| id.to_string()));
+    marks["verified"] = json!(progress.verified_ms().map(rfc3339));
+    marks.to_string().into_bytes()
 }
 
 /// The time as the turn counts it.

@@ -46,7 +46,7 @@ pub const WINDOW_MS: i64 = 30 * 60_000;
 pub const TRANSACTION_TIMEOUT_MS: i64 = 60_000;
 /// Time in which faults occur; after it everything works, and [`QUIET_MS`] later all must be well.
 pub const ACTIVE_MS: i64 = 6 * 60_000;
-pub const QUIET_MS: i64 = 5 * 60_000;
+pub const QUIET_MS: i64 = 10 * 60_000;
 /// When it begins, in Unix milliseconds by the provider's clock.
 pub const START_MS: i64 = 1_768_480_000_000;
 
@@ -109,6 +109,12 @@ pub struct Scenario {
     pub short_pages: i64,
     /// Records of `orders` that one batch may hold.
     pub batch_records_max: usize,
+    /// Per mille of attempts in which Kafka calls a good record invalid.
+    pub invalid: i64,
+    /// Records of `orders` that reach Kafka in time; a batch of more does not.
+    pub in_time: usize,
+    /// The control topic is compacted: what is older than this goes.
+    pub cleaned_after_ms: Option<i64>,
     pub aborts: i64,
     pub doubts: i64,
     pub intake_bytes: usize,
@@ -139,11 +145,13 @@ impl Scenario {
         let (crashes, takeovers, broker_faults) = (some(4), some(2), some(3));
         let (cuts, freezes, foreign) = (some(6), some(2), some(3));
         let batch_records_max = if some(1) == 1 { some(3).max(1) as usize } else { usize::MAX };
+        let invalid = if some(1) == 1 { some(300) } else { 0 };
+        let in_time = if some(4) == 4 { some(4).max(1) as usize } else { usize::MAX };
         let absence = (some(8) >= 6).then(|| (some(ACTIVE_MS).max(30_000), 60_000 * (30 + some(200))));
         let (defective, heartbeats) = (unruly(some(300)), some(1) == 1);
         let circle = (unruly(some(4)) >= 3).then(|| (some(25).max(2) as usize, some(2) == 2));
         let intake_bytes = if some(4) == 4 { 4096 } else { 64 << 20 };
-        Self {
+        let scenario = Self {
             bug,
             orderly,
             since: [Since::Exclusive, Since::Inclusive, Since::Ignored][rng.range(0, 2) as usize],
@@ -171,6 +179,9 @@ impl Scenario {
             rest_ms: if rng.chance(300) { 3000 } else { 200 },
             short_pages: if rng.chance(500) { rng.range(1, 500) } else { 0 },
             batch_records_max,
+            invalid,
+            in_time,
+            cleaned_after_ms: None,
             aborts,
             doubts,
             intake_bytes,
@@ -184,7 +195,12 @@ impl Scenario {
             clock_off: rng.chance(300),
             retention_ms: if rng.chance(400) { 60_000 * rng.range(12, 60) } else { i64::MAX },
             absence,
-        }
+        };
+        // Drawn last, so that the rest of a seed stays what it was.
+        let lag_ms = [WINDOW_MS + 30 * 60_000, 20_000][rng.range(0, 1) as usize];
+        // What the clocks of hosts may disagree by is not in these lags.
+        let cleaned = rng.chance(200) && !scenario.clock_off;
+        Self { cleaned_after_ms: cleaned.then_some(lag_ms), ..scenario }
     }
 
     pub fn has(&self, bug: Bug) -> bool {

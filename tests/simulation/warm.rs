@@ -1,59 +1,53 @@
 //! The warm start of a relay: the production's start, of what the model of Kafka holds.
 
 use crate::bugs::Bug;
-use crate::kafka::Record;
 use crate::line::Line;
 use crate::provider::HISTORY_MS;
 use crate::relay::since;
 use crate::scenario::{OVERLAP_MS, WINDOW_MS};
 use crate::world::{Step, World};
+use pepay_relay::kafka::{Checkpoint, Predecessor};
 use pepay_relay::labels::Topic;
 use pepay_relay::normalize;
-use pepay_relay::provider::Environment;
-use pepay_relay::relay::Version;
+use pepay_relay::provider::{Environment, EventId};
+use pepay_relay::relay::journal::{self, Entry};
 use pepay_relay::relay::pipeline::Pipeline;
 use pepay_relay::relay::planner::{Now, Planner, Settings};
-use pepay_relay::relay::start::{self, Entry, Start, Started};
+use pepay_relay::relay::start::{self, Start, Started};
 use pepay_relay::relay::turn::{IDLE_CHECKPOINT_EVERY, Turn};
+use pepay_relay::relay::{Version, Versions};
+use std::rc::Rc;
 use std::time::Duration;
 
-/// A record read back, as [`Entry`].
+/// A record of the control topic that the start reads.
 #[derive(Clone, Debug)]
-pub struct ReadBack {
-    at_ms: i64,
-    topic: Topic,
-    key: Vec<u8>,
-    id: Vec<u8>,
-    version: Option<Version>,
-    stale: bool,
+pub enum Control {
+    Journal(Rc<[u8]>),
+    Checkpoint(Rc<Checkpoint>),
 }
 
+/// A record, and its time.
+pub type ReadBack = (Control, i64);
+
 impl World {
-    /// Where reading back ends: the high watermarks.
-    pub fn read_back_ends(&self) -> [usize; 3] {
-        [Topic::Orders, Topic::Invoices, Topic::DeadLetter].map(|topic| {
-            let stable = self.scenario.has(Bug::StableOffsetAsEnd);
-            if stable { self.kafka.last_stable_offset(topic) } else { self.kafka.high_watermark(topic) }
-        })
+    /// Where reading the control topic ends: the high watermark.
+    pub fn control_end(&self) -> usize {
+        let stable = self.scenario.has(Bug::StableOffsetAsEnd);
+        if stable { self.kafka.last_stable_offset(Topic::Control) } else { self.kafka.high_watermark(Topic::Control) }
     }
 
-    pub fn read_back_records(&self, relay: usize, ends: [usize; 3]) -> Vec<ReadBack> {
-        let from_ms = self.read_back_from(relay);
-        let mut read = Vec::new();
-        for (topic, end) in [Topic::Orders, Topic::Invoices, Topic::DeadLetter].into_iter().zip(ends) {
-            let start = self.kafka.log(topic).iter().position(|record| record.at_ms >= from_ms).unwrap_or(end);
-            let before = self.kafka.committed(topic, start).count();
-            for record in self.kafka.committed(topic, end).skip(before) {
-                let Some(event) = record.event else { continue };
-                let id = match &self.provider.events[event].text_id {
-                    Some(id) if topic != Topic::DeadLetter => id.clone().into_bytes(),
-                    _ => record.key.clone(),
-                };
-                let Record { key, version, stale, at_ms, .. } = record.clone();
-                read.push(ReadBack { at_ms, topic, key, id, version, stale });
-            }
-        }
-        read
+    pub fn read_back_records(&self, relay: usize, end: usize) -> Vec<ReadBack> {
+        let Some(from_ms) = self.read_back_from(relay) else { return Vec::new() };
+        let records = self.kafka.committed(Topic::Control, end).skip_while(|record| record.at_ms < from_ms);
+        let read = records.filter_map(|record| {
+            let control = match (&record.checkpoint, &record.value) {
+                (Some(checkpoint), _) => Control::Checkpoint(Rc::clone(checkpoint)),
+                (None, Some(value)) if record.key == b"relay/journal" => Control::Journal(Rc::clone(value)),
+                _ => return None,
+            };
+            Some((control, record.at_ms))
+        });
+        read.collect()
     }
 
     fn begin(&self, number: usize) -> Start {
@@ -67,36 +61,50 @@ impl World {
             from_ms: None,
         };
         let now = Now { ms: now_ms, provider_ms: relay.provider_ms(self.now) };
-        Start::new(&settings, relay.claim.predecessor.as_ref(), now, [1, 2])
+        let predecessor = relay.claim.predecessor.clone();
+        let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.marks.clone() });
+        Start::new(&settings, predecessor.as_ref(), now, [1, 2])
     }
 
-    fn read_back_from(&self, number: usize) -> i64 {
+    fn read_back_from(&self, number: usize) -> Option<i64> {
         if self.scenario.has(Bug::WindowFromNow) {
             let now_ms = self.relays[number].now_ms(self.now);
-            return start::read_back_from(now_ms, None, None, Duration::from_millis(WINDOW_MS as u64));
+            return Some(start::read_back_from(now_ms, None, None, Duration::from_millis(WINDOW_MS as u64)));
         }
         self.begin(number).read_from_ms()
     }
 
     /// The warm start, and then the legs.
-    pub fn read_back(&mut self, number: usize, ends: [usize; 3]) {
-        let topics = [Topic::Orders, Topic::Invoices, Topic::DeadLetter];
-        if topics.into_iter().zip(ends).any(|(topic, end)| self.kafka.last_stable_offset(topic) < end) {
-            return self.step(number, 200, Step::Line(Line::ReadBack(ends)));
+    pub fn read_back(&mut self, number: usize, end: usize) {
+        if self.kafka.last_stable_offset(Topic::Control) < end {
+            return self.step(number, 200, Step::Line(Line::ReadBack(end)));
         }
         let records = match self.relays[number].early.take() {
             Some(records) => records,
-            None => self.read_back_records(number, ends),
+            None => self.read_back_records(number, end),
         };
         let mut start = self.begin(number);
-        for ReadBack { at_ms, topic, key, id, version, stale } in &records {
-            let (published_at_ms, version, stale) = (*at_ms, *version, *stale);
-            start.note(Entry { published_at_ms, topic: *topic, key, id, version, stale, replay: false });
+        for (record, at_ms) in &records {
+            match record {
+                Control::Journal(value) => start.journal(value, *at_ms),
+                Control::Checkpoint(checkpoint) => start.checkpoint(checkpoint),
+            }
         }
-        let Started { window, mut versions, progress, .. } = start.finish();
+        let start = start.finish();
+        let forgot = start.forgot.is_some() && !self.scenario.has(Bug::JournalTrusted);
+        self.oracle.forgot |= forgot;
+        let Started { window, mut versions, progress, .. } = if forgot { start } else { trusting(start, &records) };
         if self.scenario.has(Bug::DeadLetterGivesAVersion) {
-            for ReadBack { at_ms, key, version, .. } in records.iter().filter(|one| one.topic == Topic::DeadLetter) {
-                version.iter().for_each(|version| versions.remember(Topic::DeadLetter as u8, key, *version, *at_ms));
+            for (record, at_ms) in &records {
+                let Control::Journal(value) = record else { continue };
+                let note = |entry: Entry<'_>| {
+                    let id = std::str::from_utf8(entry.id).ok().and_then(|id| id.parse::<EventId>().ok());
+                    if let Some(EventId { ms, seq }) = id.filter(|_| entry.topic == Topic::DeadLetter) {
+                        let version = Version { ms: i64::try_from(ms).unwrap_or(i64::MAX), seq };
+                        versions.remember(Topic::DeadLetter as u8, entry.id, version, *at_ms);
+                    }
+                };
+                journal::read(value, note).unwrap();
             }
         }
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
@@ -113,4 +121,22 @@ impl World {
         }
         self.walker_wake(number);
     }
+}
+
+/// A seeded mistake: the versions of a journal that is not whole count as if it were.
+fn trusting(started: Started, records: &[ReadBack]) -> Started {
+    if started.forgot.is_none() {
+        return started;
+    }
+    let mut versions = Versions::new(Duration::from_millis(WINDOW_MS as u64), 1000, [1, 2]);
+    for (record, at_ms) in records {
+        let Control::Journal(value) = record else { continue };
+        let note = |entry: Entry<'_>| {
+            if let Some(version) = entry.version {
+                versions.remember(entry.topic as u8, entry.key, version, *at_ms);
+            }
+        };
+        journal::read(value, note).unwrap();
+    }
+    Started { versions, ..started }
 }

@@ -15,6 +15,9 @@ use pepay_relay::legs::websocket::reconnect::End;
 use pepay_relay::provider::rest::RestError;
 use std::collections::BTreeMap;
 
+/// Between two compactions of the control topic.
+const CLEAN_EVERY_MS: i64 = 20_000;
+
 /// Something that happens at a moment.
 #[derive(Debug)]
 pub enum Do {
@@ -38,6 +41,8 @@ pub enum Do {
     Foreign(Option<usize>),
     /// The coordinator looks for transactions that are too old.
     Expire(i64),
+    /// Kafka compacts the control topic.
+    Clean,
     /// All faults end.
     Mend,
     /// A relay does something; void once it is dead.
@@ -181,6 +186,9 @@ impl World {
         self.at(START_MS, Do::Boot);
         self.at(until, Do::Mend);
         self.after(5000, Do::Expire(TRANSACTION_TIMEOUT_MS));
+        if self.scenario.cleaned_after_ms.is_some() {
+            self.after(CLEAN_EVERY_MS, Do::Clean);
+        }
     }
 
     fn is_absent(&self) -> bool {
@@ -260,6 +268,11 @@ impl World {
                     self.after(60_000, Do::Expire(every));
                 }
             }
+            Do::Clean => {
+                let lag_ms = self.scenario.cleaned_after_ms.unwrap_or(i64::MAX);
+                self.kafka.clean(self.now.saturating_sub(lag_ms));
+                self.after(if self.is_absent() { 600_000 } else { CLEAN_EVERY_MS }, Do::Clean);
+            }
             Do::Mend => {
                 self.active = false;
                 (self.kafka.up, self.provider.rest_up) = (true, true);
@@ -281,13 +294,16 @@ impl World {
         let record = crate::kafka::Record {
             key: Vec::new(),
             event: None,
-            version: None,
             stale: false,
             at_ms: self.now,
             checkpoint: None,
+            value: None,
+            refused: false,
+            cleaned: false,
             closes_gap: None,
             transaction,
         };
+        self.kafka.append(Topic::Control, record.clone());
         self.kafka.append(Topic::Orders, record);
     }
 

@@ -7,6 +7,7 @@ use pepay_relay::clock::now_ms;
 use pepay_relay::config::{Config, Secrets};
 use pepay_relay::daemon::{Daemon, Setup};
 use pepay_relay::kafka::Broker;
+use pepay_relay::kafka::Keys;
 use pepay_relay::kafka::client::Tuning;
 use pepay_relay::labels::{Leg, Outcome, Topic};
 use pepay_relay::normalize::{self, Kind, normalize};
@@ -209,17 +210,23 @@ impl Rig {
         self.simulator.events().iter().map(|event| (event.id.clone(), wanted(&event.bytes))).collect()
     }
 
-    /// Writes a checkpoint as somebody might who should not; no relay may be running.
-    pub async fn write_checkpoint(&self, value: &Value) {
+    /// Writes marks as somebody might who should not; no relay may be running.
+    pub async fn write_marks(&self, value: &Value) {
         let topic = self.config.kafka.topics.name(Topic::Control).expect("turned on");
-        write(&self.config, topic, &format!("{}/checkpoint", self.config.name), value.to_string().as_bytes()).await;
+        write(
+            &self.config,
+            topic,
+            &Keys::new(&self.config.name).marks(&self.config.name),
+            value.to_string().as_bytes(),
+        )
+        .await;
     }
 
-    /// The newest checkpoint.
-    pub async fn checkpoint(&self) -> Value {
-        let key = format!("{}/checkpoint", self.config.name);
+    /// The newest marks.
+    pub async fn marks(&self) -> Value {
+        let key = Keys::new(&self.config.name).marks(&self.config.name);
         let control = committed(&self.config, Topic::Control).await;
-        control.iter().rev().find(|record| record.key == key).expect("a checkpoint").json()
+        control.iter().rev().find(|record| record.key == key).expect("marks").json()
     }
 }
 

@@ -39,6 +39,7 @@ pub fn secrets(kafka_password: Option<&str>) -> Secrets {
 /// What a publisher works with, on topics that were found or not asked for.
 pub fn publisher(config: &Config, secrets: &Secrets, topics: topics::Topics) -> PublisherSetup {
     PublisherSetup {
+        starts_afresh: false,
         config: config.clone(),
         secrets: tokio::sync::watch::Sender::new(secrets.clone()).subscribe(),
         broker: Broker::Configured,

@@ -1,7 +1,6 @@
 //! librdkafka's properties, from the settings: connection, security, what a user may tune, and what the relay owns.
 
 use crate::config::{Config, Secrets};
-use crate::kafka::transaction::RETRY_BACKOFF;
 use rdkafka::config::ClientConfig;
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -21,6 +20,9 @@ impl Default for Tuning {
         Self { transaction_timeout: Duration::from_secs(60), fence_confirm_after: Duration::from_secs(2) }
     }
 }
+
+/// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
+pub(in crate::kafka) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
 /// Sizes that the topics allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

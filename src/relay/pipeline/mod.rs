@@ -11,10 +11,11 @@
 //! be refused for ever when they are only sent again as they were. Pure, like the planner.
 
 use super::dedup::Window;
-use super::planner::{Item, Now, Plan, Planner, Settled};
+use super::planner::{Item, Now, Plan, Planner, Refused, Settled};
 use super::progress::Progress;
-use crate::kafka::{Batch, Marks};
+use crate::kafka::{Batch, Refusal};
 use crate::legs::Delivery;
+use crate::provider::event::Reason;
 use std::collections::VecDeque;
 
 /// Deliveries of one batch. Measured beside 10,000: at 4,000 a transaction's fixed cost shows (3 to 7 % fewer events a
@@ -60,13 +61,37 @@ pub struct Pipeline {
     sent: Option<Plan>,
     /// The memory of the plan that was settled last.
     spare: Plan,
+    bound: Bound,
+}
+
+/// How much one batch may hold: less after one did not reach Kafka in time, and more again with each that did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bound {
+    deliveries: usize,
+    bytes: usize,
+}
+
+impl Bound {
+    const MAX: Self = Self { deliveries: BATCH_DELIVERIES_MAX, bytes: BATCH_BYTES_MAX };
+
+    /// Half of a batch that was too slow.
+    fn half_of(deliveries: usize, bytes: usize) -> Self {
+        Self { deliveries: (deliveries / 2).max(1), bytes: (bytes / 2).max(1) }
+    }
+
+    /// A sixteenth more, so that a line which just takes what it is given is not soon overrun again.
+    fn grown(self) -> Self {
+        let more = |now: usize, max: usize| now.saturating_add(now / 16 + 1).min(max);
+        Self { deliveries: more(self.deliveries, Self::MAX.deliveries), bytes: more(self.bytes, Self::MAX.bytes) }
+    }
 }
 
 impl Pipeline {
     /// Nothing planned, nothing sent.
     pub fn new(planner: Planner) -> Self {
         let open = planner.begin(Plan::default());
-        Self { planner, queue: VecDeque::new(), parts: VecDeque::new(), open, sent: None, spare: Plan::default() }
+        let (queue, parts, spare) = (VecDeque::new(), VecDeque::new(), Plan::default());
+        Self { planner, queue, parts, open, sent: None, spare, bound: Bound::MAX }
     }
 
     /// How far everything is settled or planned.
@@ -86,8 +111,8 @@ impl Pipeline {
 
     /// How many new deliveries may be added now.
     pub fn room(&self) -> usize {
-        let full = self.open.batch.bytes() >= BATCH_BYTES_MAX || !self.queue.is_empty();
-        if full { 0 } else { BATCH_DELIVERIES_MAX.saturating_sub(self.open.len()) }
+        let full = self.open.batch.bytes() >= self.bound.bytes || !self.queue.is_empty();
+        if full { 0 } else { self.bound.deliveries.saturating_sub(self.open.len()) }
     }
 
     /// Deliveries inside: waiting, planned or with Kafka.
@@ -100,14 +125,13 @@ impl Pipeline {
         self.plan(item, now, tell);
     }
 
-    /// The batch to send now, and the marks for its checkpoint; none while one is with Kafka or nothing is planned.
-    pub fn next(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) -> Option<(Batch, Marks)> {
+    /// The batch to send now, with its journal and marks; none while one is with Kafka or nothing is planned.
+    pub fn next(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) -> Option<Batch> {
         while self.sent.is_none() {
             self.plan_queue(now, tell);
             if self.open.is_empty() {
                 return None;
             }
-            let marks = self.planner.marks();
             let fresh = self.planner.begin(std::mem::take(&mut self.spare));
             let mut plan = std::mem::replace(&mut self.open, fresh);
             if plan.batch.is_empty() {
@@ -116,38 +140,47 @@ impl Pipeline {
                 self.spare = self.planner.commit(plan, now.ms, &mut *tell);
                 continue;
             }
-            let mut batch = std::mem::take(&mut plan.batch);
-            batch.answers_for(plan.len());
+            self.planner.seal(&mut plan);
+            let batch = std::mem::take(&mut plan.batch);
             self.sent = Some(plan);
-            return Some((batch, marks));
+            return Some(batch);
         }
         None
     }
 
-    /// A checkpoint of its own: an empty batch, and the marks of what is committed. None while a batch is with Kafka or
+    /// A checkpoint of its own: a batch of nothing but the marks of what is committed, where they changed. None while a batch is with Kafka or
     /// anything is planned, whose marks leave with it.
-    pub fn checkpoint(&mut self) -> Option<(Batch, Marks)> {
+    pub fn checkpoint(&mut self) -> Option<Batch> {
         let Load { planned, sent, .. } = self.load();
         if planned > 0 || sent {
             return None;
         }
-        let marks = self.planner.marks();
-        self.sent = Some(self.planner.begin(std::mem::take(&mut self.spare)));
-        Some((Batch::default(), marks))
+        let mut plan = self.planner.begin(std::mem::take(&mut self.spare));
+        self.planner.seal(&mut plan);
+        let batch = std::mem::take(&mut plan.batch);
+        self.sent = Some(plan);
+        Some(batch)
     }
 
     /// The batch with Kafka is committed since `at_ms`.
     pub fn committed(&mut self, batch: Batch, at_ms: i64, tell: &mut impl FnMut(Settled<'_>)) {
         if let Some(mut plan) = self.sent.take() {
             plan.batch = batch;
+            self.bound = self.bound.grown();
             self.spare = self.planner.commit(plan, at_ms, tell);
         }
     }
 
     /// The batch with Kafka was refused and nothing of it is committed: it is planned again, in halves. A checkpoint is
     /// not: the next batch or checkpoint brings newer marks.
-    pub fn refused(&mut self, batch: Batch, detail: &str) -> Result<(), NoWayOut> {
+    ///
+    /// One ladder for all refusals: several deliveries are halved; a single one becomes a dead letter, with its bytes where
+    /// they were not refused for their size, and at last with a digest of them.
+    pub fn refused(&mut self, batch: Batch, refusal: Refusal, detail: &str) -> Result<(), NoWayOut> {
         let Some(sent) = self.sent.take().filter(|sent| !sent.is_empty()) else { return Ok(()) };
+        if refusal == Refusal::Slow {
+            self.bound = Bound::half_of(sent.len(), batch.bytes());
+        }
         // The younger plan may follow claims of the refused one, so it is taken back first.
         let open = std::mem::take(&mut self.open);
         self.requeue(open);
@@ -156,9 +189,8 @@ impl Pipeline {
         self.open = self.planner.begin(std::mem::take(&mut self.spare));
         match self.queue.front_mut() {
             Some(Item::Delivery(_, refused)) if count == 1 => {
-                if refused.replace(detail.to_owned()).is_some() {
-                    return Err(NoWayOut { detail: detail.to_owned() });
-                }
+                let worse = worse(refused.take(), refusal, detail);
+                *refused = Some(worse.ok_or_else(|| NoWayOut { detail: detail.to_owned() })?);
                 self.parts.push_front(1);
             }
             Some(Item::Note(_)) if count == 1 => return Err(NoWayOut { detail: detail.to_owned() }),
@@ -192,9 +224,9 @@ impl Pipeline {
     /// Plans what was refused before, one part a batch; the rest once all parts are committed.
     fn plan_queue(&mut self, now: Now, tell: &mut impl FnMut(Settled<'_>)) {
         while self.open.is_empty() && !self.queue.is_empty() {
-            let count = self.parts.pop_front().unwrap_or(BATCH_DELIVERIES_MAX);
+            let count = self.parts.pop_front().unwrap_or(self.bound.deliveries);
             for _ in 0..count {
-                if self.open.batch.bytes() >= BATCH_BYTES_MAX {
+                if self.open.batch.bytes() >= self.bound.bytes {
                     break;
                 }
                 let Some(item) = self.queue.pop_front() else { break };
@@ -217,6 +249,18 @@ impl Pipeline {
             self.queue.push_front(item);
         }
         count
+    }
+}
+
+/// The next rung for a single delivery that was refused, after the one that it stood on; none where there is none left.
+fn worse(before: Option<Refused>, refusal: Refusal, detail: &str) -> Option<Refused> {
+    match (before, refusal) {
+        (None, Refusal::Size) => Some(Refused { reason: Reason::TooLarge, detail: detail.to_owned(), digest: true }),
+        (None, Refusal::Invalid | Refusal::Slow) => {
+            Some(Refused { reason: Reason::InvalidRecord, detail: detail.to_owned(), digest: false })
+        }
+        (Some(refused), _) if !refused.digest => Some(Refused { digest: true, ..refused }),
+        (Some(_), _) => None,
     }
 }
 

@@ -1,13 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 use super::*;
-use crate::kafka::Record;
+use crate::kafka::{Record, Refusal, Shape};
 use crate::labels::{Leg, Outcome, Topic};
 use crate::legs::{Arrival, Intake, IntakeReceiver};
 use crate::normalize;
 use crate::provider::Environment;
+use crate::relay::journal::{self, Entry};
 use crate::relay::planner::Settings;
 use crate::relay::progress::Progress;
-use crate::relay::{Versions, Window};
+use crate::relay::{Version, Versions, Window};
 use bytes::Bytes;
 use futures::FutureExt;
 use proptest::prelude::*;
@@ -70,15 +71,14 @@ impl Bench {
 
     /// Sends the next batch, if there is one.
     fn send(&mut self) -> Option<Batch> {
-        let next = self.pipeline.next(NOW, &mut |told| note(&mut self.told, told));
-        next.map(|(batch, _)| batch)
+        self.pipeline.next(NOW, &mut |told| note(&mut self.told, told))
     }
 
     /// Kafka takes the batch or refuses it.
     fn verdict(&mut self, batch: Batch) {
         let size = |record: Record<'_>| record.key().len() + record.value().map_or(0, <[u8]>::len);
         if batch.records().any(|record| size(record) > self.record_bytes_max) {
-            return self.pipeline.refused(batch, "Broker: Message size too large").unwrap();
+            return self.pipeline.refused(batch, Refusal::Size, "Broker: Message size too large").unwrap();
         }
         for record in batch.records() {
             let id = record.headers().find(|(name, _)| *name == "ce_id").map_or(&b"-"[..], |(_, id)| id);
@@ -141,10 +141,10 @@ fn a_dead_letter_that_is_refused_too_ends_the_relay_with_a_reason() {
     let mut bench = Bench::new();
     bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
     let batch = bench.send().unwrap();
-    bench.pipeline.refused(batch, "too large").unwrap();
+    bench.pipeline.refused(batch, Refusal::Size, "too large").unwrap();
     let batch = bench.send().unwrap();
     assert_eq!(batch.records().next().unwrap().topic(), Topic::DeadLetter);
-    assert!(bench.pipeline.refused(batch, "too large").is_err());
+    assert!(bench.pipeline.refused(batch, Refusal::Size, "too large").is_err());
 }
 
 #[test]
@@ -165,14 +165,14 @@ fn a_checkpoint_of_its_own_leaves_only_while_nothing_is_planned() {
     bench.arrive(Leg::Websocket, event("evt_0-0", "a"));
     bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
     assert!(bench.pipeline.checkpoint().is_none(), "its marks would hold what is planned");
-    let (batch, marks) = bench.pipeline.next(NOW, &mut |_| ()).unwrap();
-    assert_eq!(marks.cursor.as_deref(), Some("evt_1-0"));
+    let batch = bench.pipeline.next(NOW, &mut |_| ()).unwrap();
+    assert_eq!(cursor(&batch).as_deref(), Some("evt_1-0"));
     assert!(bench.pipeline.checkpoint().is_none(), "a batch is with Kafka");
-    bench.pipeline.refused(batch, "too large").unwrap();
+    bench.pipeline.refused(batch, Refusal::Size, "too large").unwrap();
     assert!(bench.pipeline.checkpoint().is_none(), "what was refused waits to be planned again");
     bench.settle_all();
-    let (batch, marks) = bench.pipeline.checkpoint().unwrap();
-    assert_eq!((batch.is_empty(), marks.cursor.as_deref()), (true, Some("evt_1-0")));
+    let batch = bench.pipeline.checkpoint().unwrap();
+    assert_eq!((batch.len(), cursor(&batch)), (0, None), "these marks are committed already");
     bench.arrive(Leg::Websocket, event("evt_2-0", "a"));
     assert!(bench.send().is_none(), "the checkpoint is with Kafka");
     assert_eq!(bench.pipeline.load(), Load { room: BATCH_DELIVERIES_MAX - 1, planned: 1, sent: true });
@@ -181,12 +181,91 @@ fn a_checkpoint_of_its_own_leaves_only_while_nothing_is_planned() {
     assert_eq!(bench.ids(Topic::Orders), ["evt_0-0", "evt_1-0", "evt_2-0"]);
 }
 
+/// The cursor in the marks of a batch, where it has any.
+fn cursor(batch: &Batch) -> Option<String> {
+    let marks = batch.records().find(|record| record.key() == b"test/marks/test")?;
+    let value: serde_json::Value = serde_json::from_slice(marks.value()?).ok()?;
+    value["cursor"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_batch_names_its_events_in_its_journal() {
+    let mut bench = Bench::new();
+    for (id, order) in [("evt_2-0", "a"), ("evt_1-0", "a"), ("evt_2-0", "a")] {
+        bench.arrive(Leg::Websocket, event(id, order));
+    }
+    bench.arrive(Leg::Websocket, "no JSON");
+    let batch = bench.send().unwrap();
+    let mut named = Vec::new();
+    for record in batch.records().filter(|record| record.key() == b"test/journal") {
+        let each = |entry: Entry<'_>| {
+            let id = String::from_utf8_lossy(entry.id).chars().take(7).collect::<String>();
+            named.push((entry.topic, id, entry.key.to_vec(), entry.version));
+        };
+        journal::read(record.value().unwrap(), each).unwrap();
+    }
+    let version = Some(Version { ms: 2, seq: 0 });
+    let expected = [
+        (Topic::Orders, "evt_2-0".to_owned(), b"a".to_vec(), version),
+        (Topic::Orders, "evt_1-0".to_owned(), b"a".to_vec(), None),
+        (Topic::DeadLetter, "sha256:".to_owned(), Vec::new(), None),
+    ];
+    assert_eq!((named.as_slice(), batch.journal()), (expected.as_slice(), 3));
+}
+
+/// A thin line: what does not pass in time is halved, and the next batches are smaller until they pass again and again.
+#[test]
+fn a_batch_that_was_too_slow_is_halved_and_the_bound_grows_again() {
+    let mut bench = Bench::new();
+    (0..100).for_each(|number| bench.arrive(Leg::Websocket, event(&format!("evt_{number}-0"), "a")));
+    let batch = bench.send().unwrap();
+    bench.pipeline.refused(batch, Refusal::Slow, "timed out").unwrap();
+    let half = bench.send().unwrap();
+    assert_eq!(half.records().filter(|record| record.topic() == Topic::Orders).count(), 50);
+    bench.verdict(half);
+    bench.settle_all();
+    let room = bench.pipeline.room();
+    assert!((51..100).contains(&room), "{room}");
+    for number in 100..400 {
+        bench.arrive(Leg::Websocket, event(&format!("evt_{number}-0"), "a"));
+        bench.settle_all();
+    }
+    assert_eq!(bench.pipeline.room(), BATCH_DELIVERIES_MAX);
+    assert_eq!(bench.ids(Topic::Orders).len(), 400);
+    assert!(bench.ids(Topic::DeadLetter).is_empty());
+}
+
+#[test]
+fn a_single_record_that_kafka_calls_invalid_keeps_its_bytes_where_they_fit() {
+    let dead_letter = |bench: &mut Bench, refusals: &[Refusal]| {
+        bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
+        for refusal in refusals {
+            let batch = bench.send().unwrap();
+            assert_eq!(batch.shape(), Shape::Single);
+            bench.pipeline.refused(batch, *refusal, "refused").unwrap();
+        }
+        let batch = bench.send().unwrap();
+        let record = batch.records().find(|record| record.topic() == Topic::DeadLetter).unwrap();
+        let reason = record.headers().find(|(name, _)| *name == "relay_reason").unwrap().1.to_vec();
+        (String::from_utf8(reason).unwrap(), record.value().unwrap() == event("evt_1-0", "a").as_bytes())
+    };
+    for (refusals, reason, bytes) in [
+        (&[Refusal::Invalid][..], "invalid_record", true),
+        (&[Refusal::Size], "too_large", false),
+        (&[Refusal::Invalid, Refusal::Size], "invalid_record", false),
+        (&[Refusal::Invalid, Refusal::Invalid], "invalid_record", false),
+    ] {
+        assert_eq!(dead_letter(&mut Bench::new(), refusals), (reason.to_owned(), bytes), "{refusals:?}");
+    }
+}
+
 #[test]
 fn a_refused_checkpoint_takes_nothing_back() {
     let mut bench = Bench::new();
-    let (batch, _) = bench.pipeline.checkpoint().unwrap();
+    let batch = bench.pipeline.checkpoint().unwrap();
+    assert_eq!(batch.shape(), Shape::Control);
     bench.arrive(Leg::Websocket, event("evt_1-0", "a"));
-    bench.pipeline.refused(batch, "too large").unwrap();
+    bench.pipeline.refused(batch, Refusal::Size, "too large").unwrap();
     assert_eq!(bench.pipeline.load(), Load { room: BATCH_DELIVERIES_MAX - 1, planned: 1, sent: false });
     bench.settle_all();
     assert_eq!(bench.ids(Topic::Orders), ["evt_1-0"]);
@@ -221,7 +300,7 @@ proptest! {
         }
         bench.settle_all();
         let mut ids: Vec<_> = bench.committed.iter()
-            .filter(|(topic, ..)| *topic != Topic::OrdersLatest)
+            .filter(|(topic, ..)| !matches!(topic, Topic::OrdersLatest | Topic::Control))
             .map(|(topic, key, id)| if *topic == Topic::DeadLetter { key.clone() } else { id.clone() })
             .collect();
         let count = ids.len();

@@ -8,12 +8,12 @@
 //! claim of it, or continues its versions) is rolled back before that one is.
 
 use super::dedup::{Claim, Ticket, Window};
-use super::records::{
-    KEY_BYTES_MAX, Origin, bounded, digest, marks, write_dead_letter, write_gap, write_headers, write_value,
-};
+use super::journal;
+use super::marks::{marks, write_gap};
+use super::records::{KEY_BYTES_MAX, Origin, bounded, digest, write_dead_letter, write_headers, write_value};
 use super::versions::{Undo, Version, Versions};
 use crate::clock::CLOCKS_DISAGREE_MS;
-use crate::kafka::{Batch, Marks, Record};
+use crate::kafka::{Batch, Keys, Record};
 use crate::labels::{Outcome, Topic};
 use crate::legs::Delivery;
 use crate::legs::Note;
@@ -52,7 +52,7 @@ pub struct Now {
 #[derive(Debug)]
 pub enum Item {
     /// What arrived, and why Kafka refused its record when it was sent alone: it then becomes a dead letter.
-    Delivery(Delivery, Option<String>),
+    Delivery(Delivery, Option<Refused>),
     /// What a leg told, in its place among the deliveries.
     Note(Note),
 }
@@ -81,6 +81,10 @@ pub struct Plan {
     /// The records, without the checkpoint.
     pub batch: Batch,
     entries: Vec<Entry>,
+    /// The events that it publishes.
+    journal: journal::Entries,
+    /// The marks that it holds, where they changed.
+    marks: Option<Vec<u8>>,
     /// What there was before its first entry.
     before: Progress,
 }
@@ -101,7 +105,7 @@ struct Waiting {
     /// Of its id, of its dead letter, or of both.
     tickets: [Option<Ticket>; 2],
     undo: Option<Undo>,
-    refused: Option<String>,
+    refused: Option<Refused>,
 }
 
 /// How a delivery ends, and what is worth telling about it.
@@ -121,8 +125,19 @@ pub struct Ending {
     pub recovered: bool,
 }
 
+/// Why Kafka refused the record of a delivery when it was sent alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What its dead letter says: too large, or invalid.
+    pub reason: Reason,
+    /// What Kafka said.
+    pub detail: String,
+    /// The dead letter holds a digest in place of the bytes.
+    pub digest: bool,
+}
+
 /// A delivery, and why Kafka refused its record.
-type Candidate = (Delivery, Option<String>);
+type Candidate = (Delivery, Option<Refused>);
 
 /// A delivery that is done, and how it ended; `None` where it waits in a plan.
 type Done = Option<(Delivery, Ending)>;
@@ -135,13 +150,17 @@ pub struct Planner {
     window: Window,
     versions: Versions,
     progress: Progress,
+    keys: Keys,
+    /// The marks that are committed.
+    saved: Vec<u8>,
 }
 
 impl Planner {
     /// Starts from what was read back: ids, versions, and the progress of the last checkpoint.
     pub fn new(settings: Settings, window: Window, versions: Versions, progress: Progress) -> Self {
         let source = format!("/pepay/{}", settings.normalize.environment.as_str());
-        Self { settings, source, window, versions, progress }
+        let keys = Keys::new(&settings.instance);
+        Self { settings, source, window, versions, progress, keys, saved: Vec::new() }
     }
 
     /// How far everything is settled or planned.
@@ -154,18 +173,28 @@ impl Planner {
         &self.window
     }
 
-    /// What the checkpoint of the youngest plan holds. For the pipeline alone, which gives it away with the batch of
-    /// that plan.
-    pub(super) fn marks(&self) -> Marks {
-        marks(&self.progress)
+    /// Adds to a plan that takes nothing more what the control topic has to know of it: the journal of its events, and the
+    /// marks where they changed.
+    pub(super) fn seal(&self, plan: &mut Plan) {
+        let count = plan.len();
+        let Plan { batch, journal, marks: sealed, .. } = plan;
+        let key = self.keys.journal();
+        journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
+        let now = marks(&self.progress);
+        if now != self.saved {
+            batch.record(Topic::Control, self.keys.marks(&self.settings.instance).as_bytes(), &now);
+            *sealed = Some(now);
+        }
+        batch.answers_for(count, journal.count());
     }
 
     /// Begins a plan in the memory of `spare`, which is cleared first.
     pub fn begin(&self, spare: Plan) -> Plan {
-        let Plan { mut batch, mut entries, .. } = spare;
+        let Plan { mut batch, mut entries, mut journal, .. } = spare;
         batch.clear();
         entries.clear();
-        Plan { batch, entries, before: self.progress.clone() }
+        journal.clear();
+        Plan { batch, entries, journal, marks: None, before: self.progress.clone() }
     }
 
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
@@ -185,6 +214,9 @@ impl Planner {
 
     /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
+        if let Some(marks) = plan.marks.take() {
+            self.saved = marks;
+        }
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
             match entry {
@@ -283,7 +315,7 @@ impl Planner {
         fate.recovered = occurred_at_ms.is_some_and(|ms| self.progress.recovers(ms));
         let record = Some(plan.batch.len());
         let written = match (refused, route) {
-            (Some(refusal), _) => Err(Rejection { reason: Reason::TooLarge, detail: refusal.clone() }),
+            (Some(Refused { reason, detail, .. }), _) => Err(Rejection { reason: *reason, detail: detail.clone() }),
             (None, Route::Order) => self.write(plan, Topic::Orders, delivery, event, (version, ahead), now),
             (None, Route::Invoice) => self.write(plan, Topic::Invoices, delivery, event, (version, ahead), now),
             (None, Route::Ping | Route::Unknown) => {
@@ -300,7 +332,7 @@ impl Planner {
             }
             Err(Rejection { reason, detail }) => {
                 // What Kafka refuses is whole: a copy of it would be refused again.
-                let kept = (reason == Reason::TooLarge).then_some(ticket);
+                let kept = candidate.1.is_some().then_some(ticket);
                 if kept.is_none() {
                     self.window.release(ticket);
                 }
@@ -313,9 +345,9 @@ impl Planner {
     /// A delivery that is no event that the relay knows: one dead letter for its id, or for the same bytes.
     fn add_undecodable(&mut self, plan: &mut Plan, candidate: Candidate, undecodable: Undecodable, now: Now) -> Done {
         let Undecodable { mut reason, mut detail, id } = undecodable;
-        if let Some(refusal) = &candidate.1 {
-            reason = Reason::TooLarge;
-            detail = refusal.clone();
+        if let Some(refused) = &candidate.1 {
+            reason = refused.reason;
+            detail.clone_from(&refused.detail);
         }
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
         let fate = Ending { event_id, dead_letter: Some((reason, bounded(detail))), ..Ending::nothing() };
@@ -355,7 +387,9 @@ impl Planner {
         let (delivery, refused) = candidate;
         let record = Some(plan.batch.len());
         if let Some(why) = &fate.dead_letter {
-            write_dead_letter(&mut plan.batch, &delivery, id, why);
+            let digest = refused.as_ref().is_some_and(|refused| refused.digest);
+            write_dead_letter(&mut plan.batch, &delivery, id, why, digest);
+            plan.journal.push(&entry_of_dead_letter(key.as_bytes()));
         }
         let tickets = [kept, Some(ticket)];
         plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, tickets, undo: None, refused }));
@@ -395,6 +429,8 @@ impl Planner {
         } else if normalized.kind == Kind::Order && self.settings.orders_latest {
             batch.repeat_last(Topic::OrdersLatest);
         }
+        let version = undo.is_some().then_some(version);
+        plan.journal.push(&journal::Entry { account: "", topic, id: event.id.as_bytes(), key, version });
         Ok(undo)
     }
 }
@@ -423,6 +459,11 @@ impl Ending {
             recovered: false,
         }
     }
+}
+
+/// The journal's entry for a dead letter of this key.
+fn entry_of_dead_letter(key: &[u8]) -> journal::Entry<'_> {
+    journal::Entry { account: "", topic: Topic::DeadLetter, id: key, key: &[], version: None }
 }
 
 fn version(event: &Event<'_>) -> Version {
