@@ -216,7 +216,7 @@ fn settings(config: &Config) -> String {
     };
     let mut text = format!(
         "name = \"{name}\"\n\
-         [provider]\napi_url = \"{api_url}\"\nstream_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
+         [provider]\napi_url = \"{api_url}\"\nwebsocket_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
          [websocket]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
          [webhook]\n{}listen = \"{}\"\nconnections_max = {}\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
