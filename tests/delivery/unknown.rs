@@ -101,8 +101,38 @@ async fn an_answer_lost_with_its_connection_is_asked_for_again() {
     line.proxy.set(&[Fault::CutAtAnswer(END_TXN)], None);
     line.submit("evt_2-1");
     line.stands().await;
-    assert_eq!((line.rebuilds(), line.written()), (0, 2), "a record and its marker");
+    assert_eq!(line.written(), 2, "a record and its marker");
+    assert_eq!(line.rebuilds(), 1, "a copy of the request may still be under way");
     assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1"]);
+}
+
+/// Rounds of the test below; `LATE_END_ROUNDS` asks for more.
+const ROUNDS: usize = 8;
+
+/// An end of a transaction that was asked for twice: the first request reaches the broker in the middle of the next
+/// transaction, which it would end half way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_end_ends_no_other_transaction() {
+    #[expect(clippy::disallowed_methods, reason = "how many rounds is no setting of the relay")]
+    let rounds = std::env::var("LATE_END_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let mut line = Line::new("late").await;
+    let mut expected = vec!["evt_1-1".to_owned()];
+    for round in 0..rounds {
+        line.proxy.set(&[Fault::LateTwin(END_TXN, PRODUCE)], None);
+        let single = format!("evt_{}-2", round + 2);
+        line.submit(&single);
+        line.stands().await;
+        // Keys of many lengths, so that the batch goes to every partition by a request of its own.
+        let many: Vec<String> = (0..30).map(|n| format!("{}evt_{}-3", "0".repeat(n), round + 2)).collect();
+        line.publisher.submit(batch(&line.config, many.clone(), &[b'x'; 2000]), false);
+        line.stands().await;
+        let proxy = line.proxy.clone();
+        tokio::task::spawn_blocking(move || proxy.wait_for_twin()).await.unwrap();
+        expected.push(single);
+        expected.extend(many);
+    }
+    expected.sort();
+    assert_eq!(ids(&line.config).await, expected);
 }
 
 /// The commit stands and every answer about it is lost: the newest checkpoint tells, and nothing is sent again.

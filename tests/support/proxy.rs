@@ -30,8 +30,22 @@ pub enum Fault {
     LoseAnswers(i16),
     /// The same, once: the connection ends instead.
     CutAtAnswer(i16),
-    /// Answers come so much later.
+    /// Answers come this much later.
     DelayAnswers(i16, Duration),
+    /// Once: the request waits on its way while its connection ends for the client, which asks again on another one; it
+    /// reaches the broker when, after that, an answer of the second API key has passed.
+    LateTwin(i16, i16),
+}
+
+/// A request that waits on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Twin {
+    /// Until the request of this API key that the client repeats is answered.
+    Repeated(i16, i16),
+    /// Until an answer of this API key passes.
+    Answered(i16),
+    /// Its time has come.
+    Due,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +56,7 @@ struct State {
     until: Option<i16>,
     /// Requests of each API key so far.
     seen: BTreeMap<i16, usize>,
+    twin: Option<Twin>,
 }
 
 /// The proxy; its connections end with their peers.
@@ -85,6 +100,13 @@ impl Proxy {
 
     pub fn clear(&self) {
         self.set(&[], None);
+    }
+
+    /// Waits until the request that was late has reached the broker.
+    pub fn wait_for_twin(&self) {
+        let lock = self.state();
+        let waited = self.state.1.wait_timeout_while(lock, PATIENCE, |state| state.twin.is_some());
+        assert!(!waited.expect("not poisoned").1.timed_out(), "the late request was never due");
     }
 
     /// Waits for a request of this API key since the faults were set.
@@ -132,6 +154,14 @@ impl Proxy {
                     state.faults.clear();
                 }
             });
+            if self.holds_twin(api) {
+                // The broker's side of this connection stays as it is.
+                from.shutdown(Shutdown::Both)?;
+                drop(self.wait_while(|state| state.twin != Some(Twin::Due)));
+                to.write_all(&frame)?;
+                self.change(|state| state.twin = None);
+                continue;
+            }
             drop(self.wait_while(|state| state.faults.contains(&Fault::HoldRequests(api))));
             if !self.state().faults.contains(&Fault::LoseRequests(api)) {
                 to.write_all(&frame)?;
@@ -159,7 +189,27 @@ impl Proxy {
             if !lost {
                 to.write_all(&frame)?;
             }
+            self.change(|state| match (state.twin, api) {
+                (Some(Twin::Repeated(which, until)), Some(api)) if which == api => {
+                    state.twin = Some(Twin::Answered(until));
+                }
+                (Some(Twin::Answered(until)), Some(api)) if until == api => state.twin = Some(Twin::Due),
+                _ => {}
+            });
         }
+    }
+
+    /// Whether this request is the one that is to be late.
+    fn holds_twin(&self, api: i16) -> bool {
+        let mut state = self.state();
+        let late = state.faults.iter().find_map(|fault| match fault {
+            Fault::LateTwin(which, until) if *which == api => Some(*until),
+            _ => None,
+        });
+        let Some(until) = late else { return false };
+        state.faults.retain(|fault| !matches!(fault, Fault::LateTwin(..)));
+        state.twin = Some(Twin::Repeated(api, until));
+        true
     }
 
     /// Lets the time pass, or the faults end.
