@@ -163,6 +163,10 @@ impl Writer {
                         return None;
                     }
                     let attempted = attempted(failure.as_ref(), self.carried.asked());
+                    // What is in doubt is counted as such.
+                    if self.carried.spent() && !matches!(failure, Some(Failure::InDoubt { .. })) {
+                        self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
+                    }
                     self.replace_if_spent();
                     let (wait, next) = settlement.attempted(attempted, self.producer.is_some(), began.elapsed());
                     if let Some(failure) = failure {
@@ -201,7 +205,6 @@ impl Writer {
     fn replace_if_spent(&mut self) {
         if self.carried.spent() {
             tracing::debug!("the end of a transaction was asked for twice: a new Kafka producer is needed");
-            self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
             self.producer = None;
             self.carried = Carried::default();
         }
