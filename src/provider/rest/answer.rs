@@ -60,6 +60,28 @@ pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     Ok(serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
+/// Defines views: structs whose members may each be missing, `null`, or of another type than documented, and are then
+/// their default.
+///
+/// The members have the provider's names and meaning; one has a comment where its name does not say it all.
+macro_rules! view {
+    ($($(#[$of_struct:meta])* pub struct $name:ident { $($(#[$of_member:meta])* pub $member:ident: $kind:ty,)* })*) => {$(
+        #[derive(Clone, Debug, Default, ::serde::Deserialize)]
+        $(#[$of_struct])*
+        #[serde(default)]
+        #[allow(missing_docs, reason = "the provider's members, under the provider's names")]
+        pub struct $name {
+            $(
+                $(#[$of_member])*
+                #[serde(deserialize_with = "crate::provider::rest::answer::lenient")]
+                pub $member: $kind,
+            )*
+        }
+    )*};
+}
+
+pub(super) use view;
+
 /// A number or a text exactly as the provider spelled it: `28.97`, `"28.970"` and `1e2` stay what they are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
@@ -111,16 +133,15 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize, PartialEq)]
-    #[serde(default, rename_all = "camelCase")]
-    #[derive(Default)]
-    struct View {
-        #[serde(deserialize_with = "lenient")]
-        total: Option<Spelled>,
-        #[serde(deserialize_with = "lenient")]
-        created_at: Option<Moment>,
-        #[serde(deserialize_with = "lenient")]
-        rows: Vec<String>,
+    view! {
+        #[derive(PartialEq)]
+        #[serde(rename_all = "camelCase")]
+        #[expect(unreachable_pub, reason = "a view is public as a rule")]
+        pub struct View {
+            pub total: Option<Spelled>,
+            pub created_at: Option<Moment>,
+            pub rows: Vec<String>,
+        }
     }
 
     fn view(body: &str) -> Result<View, RestError> {

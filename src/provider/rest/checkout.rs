@@ -2,7 +2,7 @@
 //!
 //! An estimate holds 15 minutes in the provider's sample, an invoice about 30; an order is worth at most 2,500 USD.
 
-use super::answer::{Moment, Spelled, lenient};
+use super::answer::{Moment, Spelled, view};
 use super::call::{Call, IdempotencyKey};
 use super::{Answer, Rest, RestError};
 use serde::{Deserialize, Serialize};
@@ -75,145 +75,98 @@ pub struct Address {
     pub email: Option<String>,
 }
 
-/// A priced cart. Amounts are in USD, as spelled.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Estimate {
-    /// Its id, for the next two steps.
-    #[serde(deserialize_with = "lenient")]
-    pub estimate_id: Option<String>,
-    /// What can be bought; only this enters the order.
-    #[serde(deserialize_with = "lenient")]
-    pub valid_items: Vec<ValidItem>,
-    /// What cannot, with the reason.
-    #[serde(deserialize_with = "lenient")]
-    pub invalid_items: Vec<InvalidItem>,
-    /// The sums.
-    #[serde(deserialize_with = "lenient")]
-    pub pricing: Pricing,
-    /// When it was made.
-    #[serde(deserialize_with = "lenient")]
-    pub created_at: Option<Moment>,
-    /// Until when it holds.
-    #[serde(deserialize_with = "lenient")]
-    pub expires_at: Option<Moment>,
-}
+view! {
+    /// A priced cart. Amounts are in USD, as spelled.
+    #[serde(rename_all = "camelCase")]
+    pub struct Estimate {
+        /// Its id, for the next two steps.
+        pub estimate_id: Option<String>,
+        /// What can be bought; only this enters the order.
+        pub valid_items: Vec<ValidItem>,
+        /// What cannot, with the reason.
+        pub invalid_items: Vec<InvalidItem>,
+        /// The sums.
+        pub pricing: Pricing,
+        /// When it was made.
+        pub created_at: Option<Moment>,
+        /// Until when it holds.
+        pub expires_at: Option<Moment>,
+    }
 
-/// A line that can be bought.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct ValidItem {
-    #[serde(deserialize_with = "lenient")]
-    pub product_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub retailer: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub title: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub quantity: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
-    pub price: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub total_price: Option<Spelled>,
-}
+    /// A line that can be bought.
+    #[serde(rename_all = "camelCase")]
+    pub struct ValidItem {
+        pub product_id: Option<String>,
+        pub retailer: Option<String>,
+        pub title: Option<String>,
+        pub quantity: Option<u64>,
+        pub price: Option<Spelled>,
+        pub total_price: Option<Spelled>,
+    }
 
-/// A line that cannot be bought.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct InvalidItem {
-    #[serde(deserialize_with = "lenient")]
-    pub product_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub retailer: Option<String>,
-    /// Why not.
-    #[serde(deserialize_with = "lenient")]
-    pub error: Option<String>,
-}
+    /// A line that cannot be bought.
+    #[serde(rename_all = "camelCase")]
+    pub struct InvalidItem {
+        pub product_id: Option<String>,
+        pub retailer: Option<String>,
+        /// Why not.
+        pub error: Option<String>,
+    }
 
-/// The sums of an estimate.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Pricing {
-    #[serde(deserialize_with = "lenient")]
-    pub subtotal: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub shipping: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub tax: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub fees: Fees,
-    #[serde(deserialize_with = "lenient")]
-    pub total: Option<Spelled>,
-}
+    /// The sums of an estimate.
+    pub struct Pricing {
+        pub subtotal: Option<Spelled>,
+        pub shipping: Option<Spelled>,
+        pub tax: Option<Spelled>,
+        pub fees: Fees,
+        pub total: Option<Spelled>,
+    }
 
-/// The provider's fees in an estimate.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Fees {
-    /// All of them together.
-    #[serde(deserialize_with = "lenient")]
-    pub total: Option<Spelled>,
-}
+    /// The provider's fees in an estimate.
+    pub struct Fees {
+        /// All of them together.
+        pub total: Option<Spelled>,
+    }
 
-/// What the provider makes of an address.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AddressAnswer {
-    /// Its id, for the next step.
-    #[serde(deserialize_with = "lenient")]
-    pub address_id: Option<String>,
-    /// Whether the address exists.
-    #[serde(deserialize_with = "lenient")]
-    pub validated: Option<bool>,
-    /// The address as the carrier writes it.
-    #[serde(deserialize_with = "lenient")]
-    pub standardized: Option<serde_json::Map<String, Value>>,
-    /// How the goods can be sent.
-    #[serde(deserialize_with = "lenient")]
-    pub shipping_options: Vec<ShippingOption>,
-}
+    /// What the provider makes of an address.
+    #[serde(rename_all = "camelCase")]
+    pub struct AddressAnswer {
+        /// Its id, for the next step.
+        pub address_id: Option<String>,
+        /// Whether the address exists.
+        pub validated: Option<bool>,
+        /// The address as the carrier writes it.
+        pub standardized: Option<serde_json::Map<String, Value>>,
+        /// How the goods can be sent.
+        pub shipping_options: Vec<ShippingOption>,
+    }
 
-/// One way to send the goods.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct ShippingOption {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub name: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub price: Option<Spelled>,
-    /// A text: `5-7 business days`.
-    #[serde(deserialize_with = "lenient")]
-    pub estimated_days: Option<String>,
-}
+    /// One way to send the goods.
+    #[serde(rename_all = "camelCase")]
+    pub struct ShippingOption {
+        pub id: Option<String>,
+        pub name: Option<String>,
+        pub price: Option<Spelled>,
+        /// A text: `5-7 business days`.
+        pub estimated_days: Option<String>,
+    }
 
-/// The order that checkout made, and where it is paid.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct InvoiceAnswer {
-    /// The order.
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    /// Its invoice.
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_id: Option<String>,
-    /// The page where the customer pays.
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_url: Option<String>,
-    /// What is to be paid, in USD.
-    #[serde(deserialize_with = "lenient")]
-    pub amount: Option<Spelled>,
-    /// `unpaid`.
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    /// Until when it can be paid.
-    #[serde(deserialize_with = "lenient")]
-    pub expires_at: Option<Moment>,
+    /// The order that checkout made, and where it is paid.
+    #[serde(rename_all = "camelCase")]
+    pub struct InvoiceAnswer {
+        /// The order.
+        pub order_id: Option<String>,
+        /// Its invoice.
+        pub invoice_id: Option<String>,
+        /// The page where the customer pays.
+        pub invoice_url: Option<String>,
+        /// What is to be paid, in USD.
+        pub amount: Option<Spelled>,
+        /// `unpaid`.
+        pub status: Option<String>,
+        /// Until when it can be paid.
+        pub expires_at: Option<Moment>,
+    }
 }
 
 const CHECKOUT: [&str; 4] = ["api", "commerce", "merchant", "checkout"];

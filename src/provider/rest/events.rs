@@ -1,12 +1,11 @@
 //! The event log: pages by cursor, and single events (`api-reference/events/list-events`).
 
-use super::answer::{Moment, lenient};
+use super::answer::{Moment, view};
 use super::call::Call;
 use super::{Answer, Rest, RestError};
 use crate::provider::page::{Listed, Page, decode_page};
 use bytes::Bytes;
 use futures::Stream;
-use serde::Deserialize;
 
 /// Pages of one list at most; with 100 events each a million, as [`RestError::Endless`] says.
 const PAGES_MAX: usize = 10_000;
@@ -24,42 +23,31 @@ pub struct EventQuery {
     pub created_to: Option<i64>,
 }
 
-/// An event as it is listed.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct EventView {
-    /// Its id.
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-    /// `commerce.order.updated` and so on.
-    #[serde(rename = "type", deserialize_with = "lenient")]
-    pub kind: Option<String>,
-    /// When it was issued, in whole seconds.
-    #[serde(deserialize_with = "lenient")]
-    pub created: Option<Moment>,
-    /// What it is about.
-    #[serde(deserialize_with = "lenient")]
-    pub data: EventData,
-}
+view! {
+    /// An event as it is listed.
+    pub struct EventView {
+        /// Its id.
+        pub id: Option<String>,
+        /// `commerce.order.updated` and so on.
+        #[serde(rename = "type")]
+        pub kind: Option<String>,
+        /// When it was issued, in whole seconds.
+        pub created: Option<Moment>,
+        /// What it is about.
+        pub data: EventData,
+    }
 
-/// What an event is about.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct EventData {
-    /// The resource, of which every one has these members.
-    #[serde(deserialize_with = "lenient")]
-    pub object: EventObject,
-}
+    /// What an event is about.
+    pub struct EventData {
+        /// The resource, of which every one has these members.
+        pub object: EventObject,
+    }
 
-/// An event's resource.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct EventObject {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
+    /// An event's resource.
+    pub struct EventObject {
+        pub id: Option<String>,
+        pub status: Option<String>,
+    }
 }
 
 impl Rest {

@@ -1,167 +1,103 @@
 //! An order as REST shows it, as far as people look at it (`api-reference/orders/get-merchant-order-details-scoped`).
 
-use super::answer::{Moment, Spelled, lenient};
-use serde::Deserialize;
+use super::answer::{Moment, Spelled, view};
 
-/// An order (`api-reference/orders/get-merchant-order-details-scoped`).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Order {
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub network_environment: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub retailer: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub created_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub updated_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub customer_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub wallet_address: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub wallet_network: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub substatus: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub actions: Actions,
-    /// Oldest first.
-    #[serde(deserialize_with = "lenient")]
-    pub timeline: Vec<TimelineEntry>,
-    #[serde(deserialize_with = "lenient")]
-    pub payment: Payment,
-    #[serde(deserialize_with = "lenient")]
-    pub fulfillment: Fulfillment,
-    #[serde(deserialize_with = "lenient")]
-    pub line_items: Vec<LineItem>,
-    #[serde(deserialize_with = "lenient")]
-    pub cancellation_status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub refund_status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub refund: Refund,
-    #[serde(deserialize_with = "lenient")]
-    pub total_amount_usd: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub commerce_fee_usd: Option<Spelled>,
-}
+view! {
+    /// An order (`api-reference/orders/get-merchant-order-details-scoped`).
+    #[serde(rename_all = "camelCase")]
+    pub struct Order {
+        pub order_id: Option<String>,
+        pub invoice_id: Option<String>,
+        pub network_environment: Option<String>,
+        pub retailer: Option<String>,
+        pub created_at: Option<Moment>,
+        pub updated_at: Option<Moment>,
+        pub customer_id: Option<String>,
+        pub wallet_address: Option<String>,
+        pub wallet_network: Option<String>,
+        pub status: Option<String>,
+        pub substatus: Option<String>,
+        pub actions: Actions,
+        /// Oldest first.
+        pub timeline: Vec<TimelineEntry>,
+        pub payment: Payment,
+        pub fulfillment: Fulfillment,
+        pub line_items: Vec<LineItem>,
+        pub cancellation_status: Option<String>,
+        pub refund_status: Option<String>,
+        pub refund: Refund,
+        pub total_amount_usd: Option<Spelled>,
+        pub commerce_fee_usd: Option<Spelled>,
+    }
 
-/// A step that an order took.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct TimelineEntry {
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub timestamp: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub message: Option<String>,
-}
+    /// A step that an order took.
+    pub struct TimelineEntry {
+        pub status: Option<String>,
+        pub timestamp: Option<Moment>,
+        pub message: Option<String>,
+    }
 
-/// The order's view of its payment.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Payment {
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub tx_hash: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub settlement: Settlement,
-}
+    /// The order's view of its payment.
+    #[serde(rename_all = "camelCase")]
+    pub struct Payment {
+        pub status: Option<String>,
+        pub tx_hash: Option<String>,
+        pub settlement: Settlement,
+    }
 
-/// How far the money has come to the merchant.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Settlement {
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub tx_hash: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub network: Option<String>,
-}
+    /// How far the money has come to the merchant.
+    #[serde(rename_all = "camelCase")]
+    pub struct Settlement {
+        pub status: Option<String>,
+        pub tx_hash: Option<String>,
+        pub network: Option<String>,
+    }
 
-/// What is under way.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Fulfillment {
-    /// The parcels.
-    #[serde(deserialize_with = "lenient")]
-    pub shipments: Vec<Shipment>,
-}
+    /// What is under way.
+    pub struct Fulfillment {
+        /// The parcels.
+        pub shipments: Vec<Shipment>,
+    }
 
-/// One parcel.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Shipment {
-    #[serde(deserialize_with = "lenient")]
-    pub shipment_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub carrier: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub tracking_number: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub carrier_tracking_url: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub delivery_status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub obtained_at: Option<Moment>,
-}
+    /// One parcel.
+    #[serde(rename_all = "camelCase")]
+    pub struct Shipment {
+        pub shipment_id: Option<String>,
+        pub carrier: Option<String>,
+        pub tracking_number: Option<String>,
+        pub carrier_tracking_url: Option<String>,
+        pub delivery_status: Option<String>,
+        pub obtained_at: Option<Moment>,
+    }
 
-/// One line of an order.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct LineItem {
-    #[serde(deserialize_with = "lenient")]
-    pub product_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub title: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub quantity: Option<u64>,
-    /// Of one, in USD.
-    #[serde(deserialize_with = "lenient")]
-    pub price: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-}
+    /// One line of an order.
+    #[serde(rename_all = "camelCase")]
+    pub struct LineItem {
+        pub product_id: Option<String>,
+        pub title: Option<String>,
+        pub quantity: Option<u64>,
+        /// Of one, in USD.
+        pub price: Option<Spelled>,
+        pub status: Option<String>,
+    }
 
-/// A refund; amounts once it is done, in USD.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Refund {
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub amount_usd: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub fee_usd: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub destination_wallet_address_bsc: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub tx_hash: Option<String>,
-}
+    /// A refund; amounts once it is done, in USD.
+    #[serde(rename_all = "camelCase")]
+    pub struct Refund {
+        pub status: Option<String>,
+        pub amount_usd: Option<Spelled>,
+        pub fee_usd: Option<Spelled>,
+        pub destination_wallet_address_bsc: Option<String>,
+        pub tx_hash: Option<String>,
+    }
 
-/// What may be done now; the authority on it.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Actions {
-    /// Whether a cancel request is taken.
-    #[serde(deserialize_with = "lenient")]
-    pub can_cancel: Option<bool>,
+    /// What may be done now; the authority on it.
+    #[derive(Copy)]
+    #[serde(rename_all = "camelCase")]
+    pub struct Actions {
+        /// Whether a cancel request is taken.
+        pub can_cancel: Option<bool>,
+    }
 }
 
 #[cfg(test)]

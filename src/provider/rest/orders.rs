@@ -1,6 +1,6 @@
 //! Orders: list, get, by invoice, cancel (`api-spec/commerce/orders`), and the devnet simulation of their life.
 
-use super::answer::{Moment, Spelled, lenient};
+use super::answer::{Moment, Spelled, lenient, view};
 use super::call::{Call, IdempotencyKey};
 use super::order::{Actions, Order};
 use super::{Answer, Rest, RestError};
@@ -39,13 +39,13 @@ pub struct OrdersPage {
     pub pagination: Pagination,
 }
 
-/// The page's place. Whether its undocumented `count` is of the page or of all is open, so that nothing rests on it.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Pagination {
-    /// Rows of a full page, which may be fewer than were asked for.
-    #[serde(deserialize_with = "lenient")]
-    pub limit: Option<u64>,
+view! {
+    /// The page's place. Whether its undocumented `count` is of the page or of all is open, so that nothing rests on it.
+    #[derive(Copy)]
+    pub struct Pagination {
+        /// Rows of a full page, which may be fewer than were asked for.
+        pub limit: Option<u64>,
+    }
 }
 
 impl OrdersPage {
@@ -56,64 +56,43 @@ impl OrdersPage {
     }
 }
 
-/// A row of the list; smaller than the order.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct OrderRow {
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub substatus: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub actions: Actions,
-    #[serde(deserialize_with = "lenient")]
-    pub retailer: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub customer_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub wallet_address: Option<String>,
-    /// USD.
-    #[serde(deserialize_with = "lenient")]
-    pub total: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub created_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub updated_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub item_count: Option<u64>,
-}
+view! {
+    /// A row of the list; smaller than the order.
+    #[serde(rename_all = "camelCase")]
+    pub struct OrderRow {
+        pub order_id: Option<String>,
+        pub invoice_id: Option<String>,
+        pub status: Option<String>,
+        pub substatus: Option<String>,
+        pub actions: Actions,
+        pub retailer: Option<String>,
+        pub customer_id: Option<String>,
+        pub wallet_address: Option<String>,
+        /// USD.
+        pub total: Option<Spelled>,
+        pub created_at: Option<Moment>,
+        pub updated_at: Option<Moment>,
+        pub item_count: Option<u64>,
+    }
 
-/// What became of a cancel request; its outcome comes later, as events.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Cancellation {
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub substatus: Option<String>,
-}
+    /// What became of a cancel request; its outcome comes later, as events.
+    #[serde(rename_all = "camelCase")]
+    pub struct Cancellation {
+        pub order_id: Option<String>,
+        pub status: Option<String>,
+        pub substatus: Option<String>,
+    }
 
-/// The order of an invoice (`api-reference/orders/resolve-a-commerce-order-by-invoice-id-merchant-scoped`).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct OrderByInvoice {
-    /// The invoice.
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_id: Option<String>,
-    /// Its order.
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    /// A small view of the order.
-    #[serde(deserialize_with = "lenient")]
-    pub order: Order,
+    /// The order of an invoice (`api-reference/orders/resolve-a-commerce-order-by-invoice-id-merchant-scoped`).
+    #[serde(rename_all = "camelCase")]
+    pub struct OrderByInvoice {
+        /// The invoice.
+        pub invoice_id: Option<String>,
+        /// Its order.
+        pub order_id: Option<String>,
+        /// A small view of the order.
+        pub order: Order,
+    }
 }
 
 /// A step to be simulated.
@@ -144,13 +123,12 @@ pub struct Tracking {
     pub tracking_number: Option<String>,
 }
 
-/// An order after a simulated step.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Simulated {
-    /// As it is now.
-    #[serde(deserialize_with = "lenient")]
-    pub order: Order,
+view! {
+    /// An order after a simulated step.
+    pub struct Simulated {
+        /// As it is now.
+        pub order: Order,
+    }
 }
 
 const ORDERS: [&str; 4] = ["api", "commerce", "merchant", "orders"];

@@ -1,9 +1,8 @@
 //! Payments: of an order, of many, and of an invoice (`api-spec/commerce/payments`, `api-spec/endpoints/invoices-status`).
 
-use super::answer::{Moment, Spelled, lenient, unwrapped};
+use super::answer::{Moment, Spelled, unwrapped, view};
 use super::call::Call;
 use super::{Answer, Rest, RestError};
-use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -11,88 +10,56 @@ use serde_json::value::RawValue;
 /// (`api-reference/merchant-payments/check-payment-status-for-multiple-orders`).
 pub const BULK_MAX: usize = 50;
 
-/// How an order's payment stands.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct PaymentStatus {
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub invoice_id: Option<String>,
-    /// Of the payment.
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub order_status: Option<String>,
-    /// USD.
-    #[serde(deserialize_with = "lenient")]
-    pub amount: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub paid_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub payment_details: PaymentDetails,
-}
+view! {
+    /// How an order's payment stands.
+    #[serde(rename_all = "camelCase")]
+    pub struct PaymentStatus {
+        pub order_id: Option<String>,
+        pub invoice_id: Option<String>,
+        /// Of the payment.
+        pub status: Option<String>,
+        pub order_status: Option<String>,
+        /// USD.
+        pub amount: Option<Spelled>,
+        pub paid_at: Option<Moment>,
+        pub payment_details: PaymentDetails,
+    }
 
-/// Who paid, and with what.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct PaymentDetails {
-    #[serde(deserialize_with = "lenient")]
-    pub network: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub token: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub amount: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub tx_hash: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub wallet_address: Option<String>,
-}
+    /// Who paid, and with what.
+    #[serde(rename_all = "camelCase")]
+    pub struct PaymentDetails {
+        pub network: Option<String>,
+        pub token: Option<String>,
+        pub amount: Option<Spelled>,
+        pub tx_hash: Option<String>,
+        pub wallet_address: Option<String>,
+    }
 
-/// One order's row in a bulk answer: a status, or why there is none.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct BulkStatus {
-    #[serde(deserialize_with = "lenient")]
-    pub order_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub error: Option<String>,
-}
+    /// One order's row in a bulk answer: a status, or why there is none.
+    #[serde(rename_all = "camelCase")]
+    pub struct BulkStatus {
+        pub order_id: Option<String>,
+        pub status: Option<String>,
+        pub error: Option<String>,
+    }
 
-/// An invoice and its latest payment.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct InvoiceStatus {
-    /// The invoice.
-    #[serde(deserialize_with = "lenient")]
-    pub invoice: Invoice,
-}
+    /// An invoice and its latest payment.
+    pub struct InvoiceStatus {
+        /// The invoice.
+        pub invoice: Invoice,
+    }
 
-/// An invoice (`api-reference/invoices/retrieve-invoice-details`).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-#[expect(missing_docs, reason = "the provider's members, under the provider's names")]
-pub struct Invoice {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub status: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub commerce_order_id: Option<String>,
-    /// USD, with three places.
-    #[serde(deserialize_with = "lenient")]
-    pub amount_decimal: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub amount_remaining_decimal: Option<Spelled>,
-    #[serde(deserialize_with = "lenient")]
-    pub expires_at: Option<Moment>,
-    #[serde(deserialize_with = "lenient")]
-    pub paid_at: Option<Moment>,
+    /// An invoice (`api-reference/invoices/retrieve-invoice-details`).
+    pub struct Invoice {
+        pub id: Option<String>,
+        pub status: Option<String>,
+        pub commerce_order_id: Option<String>,
+        /// USD, with three places.
+        pub amount_decimal: Option<Spelled>,
+        pub amount_remaining_decimal: Option<Spelled>,
+        pub expires_at: Option<Moment>,
+        pub paid_at: Option<Moment>,
+    }
 }
 
 impl Rest {

@@ -1,6 +1,6 @@
 //! What is there: availability, products and their offers; and tokens for the stream.
 
-use super::answer::{Spelled, lenient, unwrapped};
+use super::answer::{Spelled, lenient, unwrapped, view};
 use super::call::Call;
 use super::{Answer, Rest, RestError};
 use secrecy::SecretString;
@@ -37,49 +37,38 @@ pub struct CommerceStatus {
     pub features: BTreeMap<String, bool>,
 }
 
-/// A product that was found (`api-spec/commerce/search`).
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Product {
-    /// The retailer's id.
-    #[serde(deserialize_with = "lenient")]
-    pub product_id: Option<String>,
-    /// Its title.
-    #[serde(deserialize_with = "lenient")]
-    pub title: Option<String>,
-    /// The price of one, in USD.
-    #[serde(deserialize_with = "lenient")]
-    pub price: Option<Spelled>,
-    /// Address of a picture.
-    #[serde(deserialize_with = "lenient")]
-    pub image: Option<String>,
-}
+view! {
+    /// A product that was found (`api-spec/commerce/search`).
+    #[serde(rename_all = "camelCase")]
+    pub struct Product {
+        /// The retailer's id.
+        pub product_id: Option<String>,
+        /// Its title.
+        pub title: Option<String>,
+        /// The price of one, in USD.
+        pub price: Option<Spelled>,
+        /// Address of a picture.
+        pub image: Option<String>,
+    }
 
-/// An offer for a product (`api-spec/commerce/products`); amounts in USD.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Offer {
-    /// Its id.
-    #[serde(deserialize_with = "lenient")]
-    pub offer_id: Option<String>,
-    /// Who sells.
-    #[serde(deserialize_with = "lenient")]
-    pub seller_name: Option<String>,
-    /// The price of one.
-    #[serde(deserialize_with = "lenient")]
-    pub price: Option<Spelled>,
-    /// What its way costs.
-    #[serde(deserialize_with = "lenient")]
-    pub shipping: Option<Spelled>,
-    /// Both.
-    #[serde(deserialize_with = "lenient")]
-    pub total_cost: Option<Spelled>,
-    /// `New` and so on.
-    #[serde(deserialize_with = "lenient")]
-    pub condition: Option<String>,
-    /// Whether it can be had.
-    #[serde(deserialize_with = "lenient")]
-    pub available: Option<bool>,
+    /// An offer for a product (`api-spec/commerce/products`); amounts in USD.
+    #[serde(rename_all = "camelCase")]
+    pub struct Offer {
+        /// Its id.
+        pub offer_id: Option<String>,
+        /// Who sells.
+        pub seller_name: Option<String>,
+        /// The price of one.
+        pub price: Option<Spelled>,
+        /// What its way costs.
+        pub shipping: Option<Spelled>,
+        /// Both.
+        pub total_cost: Option<Spelled>,
+        /// `New` and so on.
+        pub condition: Option<String>,
+        /// Whether it can be had.
+        pub available: Option<bool>,
+    }
 }
 
 impl Rest {
