@@ -14,6 +14,9 @@ use std::fmt;
 /// Longest piece of foreign text in a [`Undecodable::detail`], in characters.
 const DETAIL_CHARS_MAX: usize = 120;
 
+/// Longest order id kept, in characters; the provider's are UUIDs.
+pub(super) const ORDER_ID_CHARS_MAX: usize = 256;
+
 /// One event of the provider, borrowed from the bytes that brought it.
 pub struct Event<'a> {
     /// `evt_<ms>-<seq>` as a rule; never empty.
@@ -178,6 +181,16 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     })
 }
 
+/// The id of the order that an event is about; `None` for events of another kind.
+///
+/// The documentation spells it `orderId`, `order_id` and `id` (`api-spec/webhook-events`).
+pub fn order_of_event(bytes: &[u8]) -> Option<String> {
+    let event = decode(bytes).ok().filter(|event| event.event_type.starts_with("commerce.order."))?;
+    let ids = json::members(event.object.get(), &["orderId", "order_id", "id"]).ok()??;
+    let id = ids.into_iter().flatten().filter_map(json::string).find(|id| !id.is_empty())?;
+    Some(clip(&id, ORDER_ID_CHARS_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
@@ -258,5 +271,17 @@ mod tests {
         check(r#"{"object":"event","id":"evt_1-0","type":"t","data":{}}"#, Reason::MissingField, id);
         check(r#"{"object":"event","id":"evt_1-0","type":"t","data":5}"#, Reason::MissingField, id);
         check(r#"{"object":"event","id":"evt_1-0","type":"t","data":{"object":[]}}"#, Reason::MissingField, id);
+    }
+
+    #[test]
+    fn the_order_of_an_event() {
+        let event = |kind: &str, object: &str| {
+            let text = format!(r#"{{"id":"evt_1-0","object":"event","type":"{kind}","data":{{"object":{object}}}}}"#);
+            order_of_event(text.as_bytes())
+        };
+        assert_eq!(event("commerce.order.updated", r#"{"orderId":"a","id":"b"}"#).as_deref(), Some("a"));
+        assert_eq!(event("commerce.order.created", r#"{"id":"b"}"#).as_deref(), Some("b"));
+        assert_eq!(event("invoice.updated", r#"{"id":"b"}"#), None);
+        assert_eq!(order_of_event(b"{"), None);
     }
 }

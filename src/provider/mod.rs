@@ -11,7 +11,6 @@ mod event_id;
 pub mod frame;
 pub mod http_time;
 pub(crate) mod json;
-pub mod order_list;
 pub mod page;
 pub mod rest;
 pub mod signature;

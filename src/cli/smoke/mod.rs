@@ -20,7 +20,7 @@ use crate::exit::Exit;
 use crate::kafka::topics;
 use crate::labels::Topic;
 use crate::provider::Environment;
-use crate::provider::order_list::order_of_event;
+use crate::provider::event::order_of_event;
 use crate::provider::rest::{Customer, EventQuery, Rest};
 use crate::text::foreign;
 use futures::TryStreamExt;

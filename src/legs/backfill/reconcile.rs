@@ -7,7 +7,7 @@
 //!
 //! Pure: told what a walk or a page held, it says what to think and what to ask next.
 
-use crate::provider::order_list::{OrderList, OrderRow};
+use crate::provider::rest::{OrderRow, OrdersPage};
 use std::collections::HashSet;
 
 /// Orders asked for at once: the provider's documented maximum for lists (`api-spec/pagination`).
@@ -72,7 +72,7 @@ impl LogEnd {
 impl Period {
     /// Whether an order's row says that it last changed in this time, or may have.
     fn concerns(&self, row: &OrderRow) -> Place {
-        match (row.updated_ms, row.created_ms) {
+        match (row.updated_ms(), row.created_ms()) {
             // A time without a fraction stands for the whole second.
             (Some(ms), _) if ms.saturating_add(if ms % 1000 == 0 { 999 } else { 0 }) < self.from_ms => Place::Before,
             (Some(ms), _) if ms <= self.to_ms => Place::Inside,
@@ -148,21 +148,24 @@ impl Reconciliation {
     ///
     /// Orders that are made meanwhile move others to a later page: those come twice and count once. A page is the last
     /// one when it holds less than the provider says it could; where it does not say so, only an empty one is.
-    pub fn page(&mut self, list: OrderList, asked: usize) {
-        let rows = list.rows.len();
+    pub fn page(&mut self, list: OrdersPage, asked: usize) {
+        let rows = list.orders.len();
         let mut new = 0;
-        for row in list.rows {
+        for row in list.orders {
             if self.known.len() >= ORDERS_MAX {
                 break;
             }
-            if row.order_id.as_ref().is_none_or(|id| self.known.insert(id.clone())) {
+            let id = row.known_id();
+            let shown = id.as_ref().is_some_and(|id| self.shown.contains(id));
+            if id.is_none_or(|id| self.known.insert(id)) {
                 new += 1;
-                self.take(row);
+                self.take(row, shown);
             }
         }
         self.offset = self.offset.saturating_add(rows);
         self.pages += 1;
-        let full = list.limit.unwrap_or(1).clamp(1, asked.max(1));
+        let limit = list.pagination.limit.map_or(1, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let full = limit.clamp(1, asked.max(1));
         self.complete = match () {
             () if rows < full => Some(true),
             // The provider does not go on, or not for long enough.
@@ -171,8 +174,7 @@ impl Reconciliation {
         };
     }
 
-    fn take(&mut self, row: OrderRow) {
-        let shown = row.order_id.as_ref().is_some_and(|id| self.shown.contains(id));
+    fn take(&mut self, row: OrderRow, shown: bool) {
         match self.period.concerns(&row) {
             Place::Before => {}
             Place::Inside if !shown => {
@@ -206,6 +208,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
+    use crate::provider::rest::{Moment, Pagination};
 
     const END: LogEnd = LogEnd {
         proven_ms: 10_000_500,
@@ -259,11 +262,12 @@ mod tests {
     }
 
     fn row(order_id: &str, created_ms: Option<i64>, updated_ms: Option<i64>) -> OrderRow {
-        OrderRow { order_id: Some(order_id.to_owned()), created_ms, updated_ms }
+        let [created_at, updated_at] = [created_ms, updated_ms].map(|ms| ms.and_then(Moment::from_ms));
+        OrderRow { order_id: Some(order_id.to_owned()), created_at, updated_at, ..OrderRow::default() }
     }
 
-    fn list(rows: Vec<OrderRow>, limit: Option<usize>) -> OrderList {
-        OrderList { rows, limit }
+    fn list(orders: Vec<OrderRow>, limit: Option<u64>) -> OrdersPage {
+        OrdersPage { orders, pagination: Pagination { limit } }
     }
 
     fn names(reconciliation: &Reconciliation) -> Vec<&str> {
@@ -284,7 +288,7 @@ mod tests {
             row("after", Some(1), Some(10_400_301)),
             row("undated", Some(1), None),
             row("made after", Some(10_400_301), None),
-            OrderRow { order_id: None, created_ms: None, updated_ms: None },
+            OrderRow::default(),
         ];
         reconciliation.page(list(rows.to_vec(), Some(100)), 100);
         assert_eq!(names(&reconciliation), ["that second", "first", "last", "undated", "?"]);

@@ -7,9 +7,9 @@
 use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation};
 use super::{Backfill, Interrupted, RETRY_MIN};
 use crate::clock::{millis, rfc3339};
-use crate::provider::order_list::{OrderList, decode_order_list, order_of_event};
+use crate::provider::event::order_of_event;
 use crate::provider::page::Page;
-use crate::provider::rest::{OrderFilter, RestError};
+use crate::provider::rest::{OrderFilter, OrdersPage, RestError};
 use crate::telemetry::Unproven;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -68,8 +68,8 @@ impl Backfill {
             }
         }
         for row in reconciliation.named() {
-            let order_id = row.order_id.as_deref().unwrap_or_default();
-            let updated_at = row.updated_ms.map(rfc3339);
+            let order_id = row.known_id().unwrap_or_default();
+            let updated_at = row.updated_ms().map(rfc3339);
             error!(order_id, updated_at, remedy = REMEDY, "order may be out of date");
         }
         let more = orders.saturating_sub(reconciliation.named().len() as u64);
@@ -84,10 +84,9 @@ impl Backfill {
         Ok(())
     }
 
-    async fn orders_page(&self, offset: usize, limit: usize) -> Result<OrderList, RestError> {
+    async fn orders_page(&self, offset: usize, limit: usize) -> Result<OrdersPage, RestError> {
         let (offset, limit) = (offset as u64, u32::try_from(limit).unwrap_or(u32::MAX));
-        let answer = self.rest.orders(&OrderFilter::default(), offset, limit).await?;
-        decode_order_list(answer.raw.get().as_bytes()).map_err(RestError::Malformed)
+        Ok(self.rest.orders(&OrderFilter::default(), offset, limit).await?.view)
     }
 
     /// Asks page by page; whether every order was seen.

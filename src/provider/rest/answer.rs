@@ -5,6 +5,8 @@
 
 use super::RestError;
 use crate::provider::json;
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -108,7 +110,8 @@ impl<'de> Deserialize<'de> for Spelled {
     }
 }
 
-/// A time inside an object: Unix seconds, or ISO 8601 in the older rendering of the provider's pages.
+/// A time inside an object: Unix seconds, or ISO 8601 in the older rendering of the provider's pages, in UTC where it
+/// names no offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub jiff::Timestamp);
 
@@ -123,7 +126,9 @@ impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let Spelled(text) = Spelled::deserialize(from)?;
         let seconds = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        seconds.or_else(|| text.parse().ok()).map(Self).ok_or_else(|| serde::de::Error::custom("no time"))
+        let utc = || Offset::UTC.to_timestamp(text.parse::<DateTime>().ok()?).ok();
+        let time = seconds.or_else(|| text.parse().ok()).or_else(utc);
+        time.map(Self).ok_or_else(|| serde::de::Error::custom("no time"))
     }
 }
 

@@ -11,6 +11,7 @@ mod checkout;
 mod error;
 mod events;
 mod order;
+mod order_list;
 mod orders;
 mod payments;
 mod retry;
@@ -26,9 +27,8 @@ pub use checkout::{
 pub use error::RestError;
 pub use events::{EventData, EventObject, EventQuery, EventView};
 pub use order::{Actions, Fulfillment, LineItem, Order, Payment, Refund, Settlement, Shipment, TimelineEntry};
-pub use orders::{
-    Cancellation, OrderByInvoice, OrderFilter, OrderRow, OrdersPage, Pagination, Simulated, Simulation, Tracking,
-};
+pub use order_list::{OrderRow, OrdersPage, Pagination};
+pub use orders::{Cancellation, OrderByInvoice, OrderFilter, Simulated, Simulation, Tracking};
 pub use payments::{BULK_MAX, BulkStatus, Invoice, InvoiceStatus, PaymentDetails, PaymentStatus};
 pub use service::{CommerceStatus, Offer, Product, WsToken};
 

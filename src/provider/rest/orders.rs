@@ -1,11 +1,12 @@
 //! Orders: list, get, by invoice, cancel (`api-spec/commerce/orders`), and the devnet simulation of their life.
 
-use super::answer::{Moment, Spelled, lenient, view};
+use super::answer::view;
 use super::call::{Call, IdempotencyKey};
-use super::order::{Actions, Order};
+use super::order::Order;
+use super::order_list::OrdersPage;
 use super::{Answer, Rest, RestError};
 use futures::Stream;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 /// Pages of a list at most; with 100 orders each a million, and a provider that never ends one is not believed.
@@ -28,53 +29,7 @@ pub struct OrderFilter {
     pub created_to: Option<i64>,
 }
 
-/// A page of the list.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct OrdersPage {
-    /// Its rows, in the order of the page.
-    pub orders: Vec<OrderRow>,
-    /// How the provider counted.
-    #[serde(deserialize_with = "lenient")]
-    pub pagination: Pagination,
-}
-
 view! {
-    /// The page's place. Whether its undocumented `count` is of the page or of all is open, so that nothing rests on it.
-    #[derive(Copy)]
-    pub struct Pagination {
-        /// Rows of a full page, which may be fewer than were asked for.
-        pub limit: Option<u64>,
-    }
-}
-
-impl OrdersPage {
-    /// Whether there may be more after a page for which `limit` rows were asked: a short page is the last.
-    pub fn is_full(&self, limit: u32) -> bool {
-        let full = self.pagination.limit.map_or(u64::from(limit), |limit_of_page| limit_of_page.min(limit.into()));
-        !self.orders.is_empty() && self.orders.len() as u64 >= full
-    }
-}
-
-view! {
-    /// A row of the list; smaller than the order.
-    #[serde(rename_all = "camelCase")]
-    pub struct OrderRow {
-        pub order_id: Option<String>,
-        pub invoice_id: Option<String>,
-        pub status: Option<String>,
-        pub substatus: Option<String>,
-        pub actions: Actions,
-        pub retailer: Option<String>,
-        pub customer_id: Option<String>,
-        pub wallet_address: Option<String>,
-        /// USD.
-        pub total: Option<Spelled>,
-        pub created_at: Option<Moment>,
-        pub updated_at: Option<Moment>,
-        pub item_count: Option<u64>,
-    }
-
     /// What became of a cancel request; its outcome comes later, as events.
     #[serde(rename_all = "camelCase")]
     pub struct Cancellation {
@@ -217,32 +172,6 @@ mod tests {
     fn fixture<T: DeserializeOwned>(name: &str) -> Answer<T> {
         let path = format!("{}/tests/fixtures/rest/{name}.json", env!("CARGO_MANIFEST_DIR"));
         Answer::object(&std::fs::read(path).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_short_page_is_the_last() {
-        let page = |rows: usize, limit: Option<u64>| OrdersPage {
-            orders: vec![OrderRow::default(); rows],
-            pagination: Pagination { limit },
-        };
-        assert!(page(20, Some(20)).is_full(20) && page(20, None).is_full(20));
-        assert!(page(50, Some(50)).is_full(100), "the provider gives fewer than were asked for");
-        assert!(!page(19, Some(20)).is_full(20) && !page(19, None).is_full(20));
-        assert!(!page(0, Some(0)).is_full(0) && !page(0, None).is_full(20));
-        assert!(page(20, Some(100)).is_full(20), "a limit that nobody asked for is not believed");
-    }
-
-    #[test]
-    fn the_lists_of_the_examples_are_read_in_both_forms_of_time() {
-        assert!(fixture::<OrdersPage>("orders-list.empty").view.orders.is_empty());
-        let [seconds, iso] = ["orders-list", "orders-list.iso-variant"].map(|name| {
-            let mut page = fixture::<OrdersPage>(name).view;
-            assert_eq!((page.orders.len(), page.pagination.limit), (1, Some(20)));
-            page.orders.remove(0)
-        });
-        assert_eq!(seconds.created_at, iso.created_at);
-        assert_eq!(seconds.created_at.unwrap().0.as_second(), 1_768_471_200);
-        assert_eq!((seconds.total.unwrap().0.as_str(), seconds.actions.can_cancel), ("28.97", Some(false)));
     }
 
     #[test]
