@@ -109,7 +109,7 @@ impl Report {
 
     async fn provider(&mut self, settings: &Settings) -> Result<(), Exit> {
         let Settings { config, secrets, .. } = settings;
-        let reach = daemon::Reach::new(config, secrets)?;
+        let reach = daemon::Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
         let availability = match reach.rest.commerce_status().await {
             Ok(answer) if answer.view.status == "available" => Finding::ok("availability", &config.provider.api_url),
             Ok(answer) => Finding::warning(

@@ -121,17 +121,22 @@ pub struct Reach {
 
 impl Reach {
     /// Sets up REST and TLS; reaches nothing yet.
-    pub fn new(config: &Config, secrets: &Secrets) -> Result<Self, Exit> {
-        let clock = Arc::new(Clock::default());
-        let api_key = watch::Sender::new(secrets.api_key.clone());
-        let tls = tls::client_config_with(config.provider.ca_file.as_deref());
-        let tls = tls.map_err(|error| Exit::settings(error.to_string()))?;
-        let proxies = watch::Sender::new(secrets.proxies.clone());
-        let connector = Connector::new(tls, proxies.subscribe());
+    ///
+    /// # Errors
+    ///
+    /// Status 78 when the address is none, or would carry the key in clear to another machine, and when the
+    /// certificates cannot be read.
+    pub fn new(config: &Config, api_key: SecretString, proxies: Proxies) -> Result<Self, Exit> {
         let provider = &config.provider;
+        let clock = Arc::new(Clock::default());
+        let api_key = watch::Sender::new(api_key);
+        let proxies = watch::Sender::new(proxies);
+        let tls = tls::client_config_with(provider.ca_file.as_deref());
+        let tls = tls.map_err(|error| Exit::settings(error.to_string()))?;
+        let connector = Connector::new(tls, proxies.subscribe());
         let key = api_key.subscribe();
         let rest = Rest::new(&provider.api_url, provider.timeout, key, connector.clone(), Arc::clone(&clock))
-            .map_err(|error| Exit::settings(error.to_string()))?
+            .map_err(|error| Exit::settings(format!("{error}; {}", error.remedy())))?
             // An event whose frame was too large for the socket must fit a page of the log.
             .with_body_bytes_max(config.websocket.frame_bytes_max.saturating_mul(2));
         Ok(Self { rest: Arc::new(rest), clock, connector, api_key, proxies })
@@ -161,7 +166,7 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let health = Arc::new(Health::default());
         let stop = CancellationToken::new();
-        let reach = Reach::new(config, &setup.secrets)?;
+        let reach = Reach::new(config, setup.secrets.api_key.clone(), setup.secrets.proxies.clone())?;
         let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
         let kafka = watch::Sender::new(setup.secrets.clone());
         let kafka_secrets = kafka.subscribe();

@@ -9,10 +9,11 @@ mod select;
 mod tally;
 
 use super::args::Replay as Arguments;
-use super::client::{failed, rest};
+use super::client::{failed, patient};
 use super::output::Output;
 use super::{Settings, interrupted};
 use crate::clock::now_ms;
+use crate::daemon::Reach;
 use crate::daemon::planner_settings;
 use crate::exit::Exit;
 use crate::kafka::Batch;
@@ -39,7 +40,7 @@ use uuid::Uuid;
 /// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
 pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let rest = rest(config, secrets.api_key.clone(), secrets.proxies.clone())?;
+    let rest = patient(&Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
     let replay = Replay::new(planner_settings(config), id.clone());
     let aside = match arguments.yes {

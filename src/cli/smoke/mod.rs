@@ -101,7 +101,8 @@ async fn walk(
     stage: &mut Stage,
 ) -> Result<(), Exit> {
     let Settings { config, secrets, warnings, .. } = settings;
-    let rest = super::client::rest(config, secrets.api_key.clone(), secrets.proxies.clone())?;
+    let reach = Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
+    let rest = super::client::patient(&reach);
     report.tell("key", key(warnings.iter().map(ToString::to_string)))?;
     report.tell("availability", availability(&rest).await)?;
     let named = arguments.customer_id.as_ref().or(config.commerce.customer_id.as_ref());
@@ -111,7 +112,7 @@ async fn walk(
     }
     match config.websocket.enabled {
         true => {
-            let probed = Reach::new(config, secrets)?.dialer(config).probe().await;
+            let probed = reach.dialer(config).probe().await;
             let url = config.provider.websocket_url.clone();
             let wrong = |error: String| Wrong::new(error.as_str(), stream_remedy(&error));
             report.tell("stream", probed.map(|()| url).map_err(wrong))?;

@@ -61,8 +61,8 @@ pub fn key_header(key: &str) -> &'static str {
     if key.starts_with("pk_") || key.starts_with("sk_") { MERCHANT_KEY } else { API_KEY }
 }
 
-/// The provider's REST interface.
-#[derive(Debug)]
+/// The provider's REST interface. Its clones share their connections.
+#[derive(Clone, Debug)]
 pub struct Rest {
     http: Client<Connector, Full<Bytes>>,
     base: Url,
