@@ -34,7 +34,8 @@ fn rows(status: &CommerceStatus, colour: bool) -> Vec<(&'static str, String)> {
     let number = |raw: Option<&serde_json::value::RawValue>| text(raw.map(serde_json::value::RawValue::get));
     let mut rows = vec![("commerce", format!("{} {}", verdict(status.status == "available"), foreign(&status.status)))];
     if status.escrow_balance.is_some() {
-        let (balance, minimum) = (number(status.escrow_balance.as_deref()), number(status.minimum_required.as_deref()));
+        let balance = number(status.escrow_balance.as_deref());
+        let minimum = number(status.minimum_required.as_deref());
         rows.push(("escrow", format!("{balance}, of which {minimum} must be there")));
     }
     let features = status.features.iter().map(|(name, on)| format!("{} {}", verdict(*on), foreign(name)));

@@ -27,7 +27,9 @@ pub(super) async fn run(arguments: &Events, client: &Client) -> Result<(), Exit>
 }
 
 async fn list(arguments: &EventsList, client: &Client) -> Result<(), Exit> {
-    let (rest, output, zone) = (&client.rest, client.output, Zone::new(arguments.times.utc));
+    let rest = &client.rest;
+    let output = client.output;
+    let zone = Zone::new(arguments.times.utc);
     let now_ms = now_ms();
     let seconds = |moment: &Option<args::Moment>| moment.map(|moment| moment.unix_ms(now_ms).div_euclid(1000));
     let query = EventQuery {

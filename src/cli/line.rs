@@ -112,7 +112,8 @@ fn standing(input: &LineInput, colour: bool) -> String {
             (note.clone(), paint(&note, note_style(input), colour))
         }
         (None, Some(status), Some(previous)) if status != previous => {
-            let (status, previous) = (clean(status), clean(previous));
+            let status = clean(status);
+            let previous = clean(previous);
             let painted = format!(
                 "{} → {}",
                 paint(&previous, Style::new().dimmed(), colour),

@@ -36,7 +36,8 @@ fn rows(payment: &PaymentStatus, zone: &Zone) -> Vec<(&'static str, String)> {
         ("amount", format!("{} USD", usd(payment.amount.as_ref()))),
     ];
     if let Some(paid_at) = payment.paid_at {
-        let (token, network) = (text(details.token.as_deref()), text(details.network.as_deref()));
+        let token = text(details.token.as_deref());
+        let network = text(details.network.as_deref());
         rows.extend([
             ("paid", format!("{}, {} {token} on {network}", zone.time(Some(paid_at)), usd(details.amount.as_ref()))),
             ("wallet", details.wallet_address.as_deref().map_or_else(|| NOTHING.to_owned(), link)),

@@ -24,7 +24,8 @@ async fn search(arguments: &Search, client: &Client) -> Result<(), Exit> {
     } else if !found.view.is_empty() {
         let mut table = table(["product", "title", "USD"]);
         for product in &found.view {
-            let (id, title) = (product.product_id.as_deref(), product.title.as_deref());
+            let id = product.product_id.as_deref();
+            let title = product.title.as_deref();
             table.add_row([text(id), text(title), usd(product.price.as_ref())]);
         }
         align_right(&mut table, &[2]);

@@ -79,7 +79,8 @@ async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result
     if let Some(watchdog) = &mut watchdog {
         watchdog.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-    let (mut ready, mut stopping) = (false, false);
+    let mut ready = false;
+    let mut stopping = false;
     loop {
         tokio::select! {
             ended = daemon.ended() => return ended,

@@ -36,7 +36,8 @@ pub(super) async fn run(arguments: &args::Simulator, output: Output) -> Result<(
 
 /// The settings of a relay that is to use this simulator, ready to be pasted.
 fn announce(simulator: &Simulator, environment: &str, output: Output) -> Result<(), Exit> {
-    let (api_url, websocket_url) = (simulator.api_url(), simulator.websocket_url());
+    let api_url = simulator.api_url();
+    let websocket_url = simulator.websocket_url();
     if output.is_json() {
         output.json(&json!({
             "api_url": api_url,

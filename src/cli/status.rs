@@ -108,7 +108,8 @@ fn summary(status: &Value, zone: &Zone) -> [(&'static str, String); 5] {
         (false, _) => "not ready".to_owned(),
     };
     let uptime = Duration::from_secs(status["uptime_seconds"].as_u64().unwrap_or_default());
-    let (kafka, dedup) = (&status["kafka"], &status["dedup"]);
+    let kafka = &status["kafka"];
+    let dedup = &status["dedup"];
     let age = dedup["oldest_age_seconds"].as_u64().map(Duration::from_secs);
     let age = age.map_or_else(String::new, |age| format!(", the oldest {}", humantime::format_duration(age)));
     let early = text(&dedup["evicted_early"]);

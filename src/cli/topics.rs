@@ -166,7 +166,8 @@ pub(super) mod tests {
 
     #[test]
     fn the_worst_finding_decides() {
-        let (mistake, warning) = (Finding::Mistake("gone".into()), Finding::Warning("thin".into()));
+        let mistake = Finding::Mistake("gone".into());
+        let warning = Finding::Warning("thin".into());
         assert_eq!(verdict(&report(&[])), Mark::Ok);
         assert_eq!(verdict(&report(&[warning.clone(), mistake])), Mark::Wrong);
         assert_eq!(verdict(&report(&[warning])), Mark::Warning);

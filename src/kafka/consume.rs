@@ -67,7 +67,10 @@ pub async fn newest_of(
     topic: &str,
     key: &str,
 ) -> Result<Option<Consumed>, StartError> {
-    let (config, secrets, topic, key) = (config.clone(), secrets.clone(), topic.to_owned(), key.to_owned());
+    let config = config.clone();
+    let secrets = secrets.clone();
+    let topic = topic.to_owned();
+    let key = key.to_owned();
     super::blocking::blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
         let stretches = since(&reader, cancel, &topic, 0)?;
@@ -94,7 +97,9 @@ impl Follow {
     /// Follows the topic of this name. Returns once the starting point is fixed, so that nothing published after
     /// this call is missed.
     pub async fn start(config: &Config, secrets: &Secrets, topic: &str, from: StartAt) -> Result<Self, StartError> {
-        let (config, secrets, topic) = (config.clone(), secrets.clone(), topic.to_owned());
+        let config = config.clone();
+        let secrets = secrets.clone();
+        let topic = topic.to_owned();
         let opened = super::blocking::blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
             let Some((partitions, _)) = reader.shape(&topic, cancel)? else {

@@ -81,8 +81,10 @@ pub(crate) fn too_deep(text: &str) -> bool {
 }
 
 fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    let (mut quoted, mut escaped) = (false, false);
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    let mut quoted = false;
+    let mut escaped = false;
     for byte in text {
         match byte {
             _ if escaped => escaped = false,
@@ -143,7 +145,8 @@ impl<'de, const N: usize, const M: usize> Visitor<'de> for PickInside<'_, N, M> 
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let (mut found, mut inner) = ([None; N], [None; M]);
+        let mut found = [None; N];
+        let mut inner = [None; M];
         while let Some(name) = object.next_key_seed(Position(self.names, Some(self.inside)))? {
             match name {
                 Some(at) if at < N => found[at] = Some(object.next_value()?),

@@ -104,7 +104,8 @@ fn flag_of(value: &[u8]) -> Option<bool> {
 /// `None` where no event's id is in it: then it is no page of the log, but for example a page for people.
 pub fn page_of_one(body: &Bytes) -> Option<Page> {
     let id = slices::event_ids(body).next()?;
-    let (first, last) = (body.iter().position(|byte| *byte == b'['), body.iter().rposition(|byte| *byte == b']'));
+    let first = body.iter().position(|byte| *byte == b'[');
+    let last = body.iter().rposition(|byte| *byte == b']');
     let inside = first.zip(last).and_then(|(first, last)| body.get(first + 1..last)).unwrap_or(body).trim_ascii();
     let bytes = if slices::event_ids(inside).next().is_some() { body.slice_ref(inside) } else { body.clone() };
     Some(Page { events: vec![undecoded(bytes, Some(id))], has_more: None })

@@ -135,7 +135,8 @@ impl Simulator {
             .map_err(io::Error::other)?;
         let listener = TcpListener::bind(options.listen).await?;
         let addr = listener.local_addr()?;
-        let (pace, urls) = (options.pace, options.webhook_urls.clone());
+        let pace = options.pace;
+        let urls = options.webhook_urls.clone();
         let hub = Arc::new(Hub::new(options));
         hub.tasks.spawn(accept(Arc::clone(&hub), listener));
         hub.tasks.spawn(push::webhooks::run(Arc::clone(&hub), client));
@@ -386,7 +387,8 @@ async fn accept(hub: Arc<Hub>, listener: TcpListener) {
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         // Without it small frames wait for the peer's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
-        let (service, stop) = (TowerToHyperService::new(router.clone()), hub.stop.clone());
+        let service = TowerToHyperService::new(router.clone());
+        let stop = hub.stop.clone();
         hub.tasks.spawn(async move {
             let _slot = slot;
             let mut http = hyper::server::conn::http1::Builder::new();

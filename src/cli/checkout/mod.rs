@@ -52,7 +52,8 @@ async fn create(arguments: &Create, client: &Client) -> Result<(), Exit> {
     let zone = Zone::new(arguments.times.utc);
     heading("1. Estimate", client)?;
     let estimate = priced(&arguments.cart, &customer, &zone, client).await?.view;
-    let (valid, invalid) = (estimate.valid_items.len(), estimate.invalid_items.len());
+    let valid = estimate.valid_items.len();
+    let invalid = estimate.invalid_items.len();
     if valid == 0 {
         return Err(Exit::failed("nothing is ordered: none of it can be bought; see `products search`"));
     }

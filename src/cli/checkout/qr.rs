@@ -58,7 +58,8 @@ mod tests {
             })
             .collect();
         let scale = 4;
-        let (width, height) = (rows[0].len() * scale, rows.len() * 2 * scale);
+        let width = rows[0].len() * scale;
+        let height = rows.len() * 2 * scale;
         let mut image = rqrr::PreparedImage::prepare_from_greyscale(width, height, |x, y| {
             let (upper, lower) = rows[y / scale / 2][x / scale];
             let inked = if (y / scale) % 2 == 0 { upper } else { lower };
@@ -73,7 +74,8 @@ mod tests {
     fn a_scanner_reads_the_link() {
         assert_eq!(scanned(&lines(LINK, false, None).unwrap(), false), LINK);
         let coloured = lines(LINK, true, Some(200)).unwrap();
-        let (begin, end) = ("\u{1b}[38;5;16;48;5;231m", "\u{1b}[0m");
+        let begin = "\u{1b}[38;5;16;48;5;231m";
+        let end = "\u{1b}[0m";
         let plain: Vec<String> = coloured
             .iter()
             .map(|line| line.strip_prefix(begin).and_then(|line| line.strip_suffix(end)).unwrap().to_owned())

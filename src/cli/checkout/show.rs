@@ -57,7 +57,8 @@ pub(super) fn estimate(estimate: &Estimate, zone: &Zone, output: Output) -> Resu
         output.title("Cannot be bought")?;
     }
     estimate.invalid_items.iter().try_for_each(|item| {
-        let (product, retailer) = (text(item.product_id.as_deref()), text(item.retailer.as_deref()));
+        let product = text(item.product_id.as_deref());
+        let retailer = text(item.retailer.as_deref());
         let mark = Mark::Wrong.mark(output.colour());
         output.line(format!("{mark} {product} of {retailer}: {}", text(item.error.as_deref())))
     })?;

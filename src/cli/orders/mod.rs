@@ -29,10 +29,13 @@ pub(super) async fn run(arguments: &Orders, client: &Client) -> Result<(), Exit>
 
 /// One page, or all of them up to the first short one; as JSON one page a line, as it came.
 async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
-    let (filter, limit, output) = (filter(arguments, now_ms()), arguments.limit, client.output);
+    let filter = filter(arguments, now_ms());
+    let limit = arguments.limit;
+    let output = client.output;
     let pages_max = if arguments.all { usize::MAX } else { 1 };
     let mut pages = pin!(client.rest.order_pages(&filter, arguments.offset, limit).take(pages_max));
-    let (mut rows, mut is_full) = (Vec::new(), false);
+    let mut rows = Vec::new();
+    let mut is_full = false;
     while let Some(page) = pages.try_next().await.map_err(failed)? {
         is_full = page.view.is_full(limit);
         if output.is_json() {

@@ -39,7 +39,8 @@ pub(super) fn standing(status: Option<&str>, substatus: Option<&str>) -> String 
 
 /// `paid, settlement settled on bsc`
 pub(in crate::cli) fn payment(order: &Order) -> String {
-    let (payment, settlement) = (&order.payment, &order.payment.settlement);
+    let payment = &order.payment;
+    let settlement = &order.payment.settlement;
     let mut line = text(payment.status.as_deref());
     if let Some(status) = &settlement.status {
         line.push_str(&format!(", settlement {}", text(Some(status))));
@@ -57,7 +58,8 @@ pub(super) fn refund(order: &Order) -> Option<String> {
     let status = status.filter(|status| !status.eq_ignore_ascii_case("none"))?;
     let mut line = text(Some(status));
     if refund.amount_usd.is_some() {
-        let (amount, fee) = (usd(refund.amount_usd.as_ref()), usd(refund.fee_usd.as_ref()));
+        let amount = usd(refund.amount_usd.as_ref());
+        let fee = usd(refund.fee_usd.as_ref());
         line.push_str(&format!(", {amount} USD after {fee} fee"));
     }
     if let Some(address) = &refund.destination_wallet_address_bsc {
@@ -151,7 +153,8 @@ fn took(Moment(before): Moment, Moment(at): Moment) -> Option<String> {
 
 /// Who brings it, how far it is, and where it can be followed.
 pub(super) fn shipment(shipment: &Shipment, zone: &Zone) -> Vec<String> {
-    let (carrier, number) = (text(shipment.carrier.as_deref()), text(shipment.tracking_number.as_deref()));
+    let carrier = text(shipment.carrier.as_deref());
+    let number = text(shipment.tracking_number.as_deref());
     let mut lines = vec![format!("{carrier} {number}  {}", text(shipment.delivery_status.as_deref()))];
     if shipment.obtained_at.is_some() {
         lines.push(format!("  known since {}", zone.time(shipment.obtained_at)));
@@ -180,7 +183,8 @@ pub(super) mod tests {
 
     #[test]
     fn steps_say_how_long_they_took_and_parcels_where_they_are() {
-        let (order, zone) = (read("shipped"), Zone::new(true));
+        let order = read("shipped");
+        let zone = Zone::new(true);
         let lines = timeline(&order.timeline, &zone, false).join("\n");
         insta::assert_snapshot!(lines, @"
         │ 2026-01-15 10:04:00 UTC  processing  Payment confirmed
@@ -217,7 +221,8 @@ pub(super) mod tests {
     #[test]
     fn times_that_go_back_take_nothing() {
         let at = |text: &str| Moment(text.parse().unwrap());
-        let (noon, later) = (at("2026-01-15T12:00:00Z"), at("2026-01-15T14:05:59Z"));
+        let noon = at("2026-01-15T12:00:00Z");
+        let later = at("2026-01-15T14:05:59Z");
         assert_eq!((took(noon, later).as_deref(), took(later, noon), took(noon, noon)), (Some("2h 5m"), None, None));
     }
 }

@@ -98,7 +98,9 @@ mod tests {
 
     #[test]
     fn what_changed_is_told_and_nothing_else() {
-        let (placed, shipped, zone) = (read("placed"), read("shipped"), Zone::new(true));
+        let placed = read("placed");
+        let shipped = read("shipped");
+        let zone = Zone::new(true);
         insta::assert_snapshot!(changes(&placed, &shipped, &zone, false).join("\n"), @"
         ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 1h 15m
           status: placed (AWAITING_TRACKING) → shipped

@@ -184,7 +184,8 @@ fn progress(what: &str, share: Option<f64>, count: &str) -> String {
     let Some(share) = share else { return format!("{what}  {count}") };
     let share = share.clamp(0.0, 1.0);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and the width")]
-    let (full, percent) = ((share * BAR_WIDTH as f64) as usize, (share * 100.0) as u8);
+    let full = (share * BAR_WIDTH as f64) as usize;
+    let percent = (share * 100.0) as u8;
     format!("{what:10}  {}{}  {percent:>3} %  {count}", "█".repeat(full), "░".repeat(BAR_WIDTH - full))
 }
 
@@ -209,7 +210,8 @@ mod tests {
         after.count(Some("evt_4-0"), Again::Ignored);
         after.count(Some("evt_5-0"), Again::Unpublishable(Reason::UnknownType));
         tally.add(after);
-        (tally.too_large, tally.reaches_back) = (1, Some(false));
+        tally.too_large = 1;
+        tally.reaches_back = Some(false);
         insta::assert_snapshot!(tally.lines(Some("4b86"), &config).join("\n"), @"
         published 1 event to pepay.orders
         published 2 events to pepay.invoices

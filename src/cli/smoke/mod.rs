@@ -195,7 +195,8 @@ async fn availability(rest: &Rest) -> Result<String, Wrong> {
 
 /// A genuine webhook is taken, and the same with a signature of nobody's is not.
 async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Result<String, Wrong> {
-    let (url, environment) = (address(url)?, Some(config.provider.environment));
+    let url = address(url)?;
+    let environment = Some(config.provider.environment);
     let now_ms = now_ms();
     let event = serde_json::json!({
         "id": format!("evt_{now_ms}-0"), "object": "event", "type": "test.ping", "created": now_ms.div_euclid(1000),
@@ -255,10 +256,12 @@ async fn purchases(rest: &Rest, customer: &Customer, words: &str) -> Result<Vec<
 }
 
 async fn lives(rest: &Rest, bought: &[About]) -> Result<String, Wrong> {
-    let (mut taken, mut refused) = (0, 0);
+    let mut taken = 0;
+    let mut refused = 0;
     for (about, life) in bought.iter().zip(LIVES) {
         let steps = live(rest, about, life).await?;
-        (taken, refused) = (taken + steps.0, refused + steps.1);
+        taken += steps.0;
+        refused += steps.1;
     }
     Ok(format!("all eight transitions, {taken} steps taken and {refused} refused as documented"))
 }

@@ -129,7 +129,8 @@ pub(super) async fn views(rest: &Rest, customer: &Customer, about: &About) -> Re
 
 /// Takes an order through its life; how many steps were taken, and how many refused.
 pub(super) async fn live(rest: &Rest, about: &About, (life, end): (Life, &str)) -> Result<(u32, u32), Wrong> {
-    let (mut taken, mut refused) = (0, 0);
+    let mut taken = 0;
+    let mut refused = 0;
     for (transition, allowed) in life {
         let mut simulation = Simulation { transition_to: (*transition).to_owned(), ..Simulation::default() };
         if *transition == "payment_confirmed" {

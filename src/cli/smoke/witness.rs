@@ -52,12 +52,14 @@ impl Witness {
         };
         if running {
             let (orders, invoices) = follow(config, secrets, StartAt::End).await?;
-            let (config, secrets) = (config.clone(), secrets.clone());
+            let config = config.clone();
+            let secrets = secrets.clone();
             return Ok(Self { config, secrets, own: None, orders, invoices, seen: BTreeMap::new() });
         }
         // A relay waits for its Kafka; a person who reads a checklist is told at once.
         topics::inspect(config, secrets).await?;
-        let (config, secrets) = (occasional.clone(), secrets.clone());
+        let config = occasional.clone();
+        let secrets = secrets.clone();
         match Self::start(config.clone(), secrets.clone()).await {
             Ok(witness) => Ok(witness),
             Err(exit) => {
@@ -69,7 +71,8 @@ impl Witness {
     }
 
     async fn start(config: Config, secrets: Secrets) -> Result<Self, Exit> {
-        let (broker, tuning) = (Broker::Configured, Tuning::default());
+        let broker = Broker::Configured;
+        let tuning = Tuning::default();
         let setup = Setup { config: config.clone(), secrets: secrets.clone(), broker, tuning, from_ms: None };
         let mut daemon = Daemon::start(setup).await?;
         let mut health = daemon.health.subscribe();
@@ -208,8 +211,10 @@ pub(super) fn occasional(config: &Config) -> Config {
     }
     own.kafka.create_topics = true;
     let loopback = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    (own.webhook.listen, own.admin.listen) = (loopback, loopback);
-    (own.webhook.tls_cert_file, own.webhook.tls_key_file) = (None, None);
+    own.webhook.listen = loopback;
+    own.admin.listen = loopback;
+    own.webhook.tls_cert_file = None;
+    own.webhook.tls_key_file = None;
     own.backfill.first_start = Duration::ZERO;
     own
 }

@@ -76,7 +76,8 @@ pub(super) fn bare(host: &str) -> &str {
 
 /// The first addresses of each family, in their order.
 fn fewer(all: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let (mut four, mut six) = (0, 0);
+    let mut four = 0;
+    let mut six = 0;
     let fits = |address: &SocketAddr| {
         let count = if address.is_ipv4() { &mut four } else { &mut six };
         *count += 1;

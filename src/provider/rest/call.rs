@@ -78,8 +78,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// A read, which may be repeated. Each part of `path` is one segment, whatever it holds.
     pub(super) fn get(path: &[&'a str]) -> Self {
-        let (query, json, key) = (Vec::new(), None, None);
-        Self { method: Method::GET, path: path.to_vec(), query, json, key, repeatable: true }
+        Self { method: Method::GET, path: path.to_vec(), query: Vec::new(), json: None, key: None, repeatable: true }
     }
 
     /// A write, which is made once.
@@ -158,7 +157,8 @@ impl Rest {
         if let Some(uses) = head.extensions.get::<Uses>() {
             uses.add();
         }
-        let (status, headers) = (head.status, head.headers);
+        let status = head.status;
+        let headers = head.headers;
         let request_id = text_of(&headers, "x-request-id").or_else(|| text_of(&headers, "request-id"));
         tracing::debug!(
             method = %call.method,

@@ -127,7 +127,8 @@ mod tests {
 
     #[test]
     fn both_forms_of_time_are_one_time() {
-        let (iso, seconds) = (order("shipped"), order("shipped.unix-seconds"));
+        let iso = order("shipped");
+        let seconds = order("shipped.unix-seconds");
         assert_eq!((iso.created_at, iso.updated_at), (seconds.created_at, seconds.updated_at));
         let obtained = |order: &Order| order.fulfillment.shipments[0].obtained_at.unwrap();
         assert_eq!(obtained(&iso), obtained(&seconds));

@@ -213,7 +213,8 @@ pub(super) async fn invoice(State(hub): State<Arc<Hub>>, headers: HeaderMap, byt
                 chance,
             )?;
             let order = model.order(&placed.order_id).ok_or(Refused::NotFound("Order"))?;
-            let (snapshot, session) = (&order.snapshot, &placed.session);
+            let snapshot = &order.snapshot;
+            let session = &placed.session;
             let signature = format!("sig_{}", placed.order_id);
             let path = format!("/api/commerce/merchant/orders/{}", placed.order_id);
             Ok(json!({

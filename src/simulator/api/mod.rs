@@ -69,7 +69,8 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
 /// 400 for both headers at once, which the provider's SDK never sends; 401 for no key or an unknown one, 403 for the
 /// merchant's key, which has another scope.
 fn check_key(hub: &Hub, headers: &HeaderMap) -> Result<(), Error> {
-    let (commerce, newer) = (headers.get("x-commerce-api-key"), headers.get("x-api-key"));
+    let commerce = headers.get("x-commerce-api-key");
+    let newer = headers.get("x-api-key");
     if commerce.is_some() && newer.is_some() {
         return Err(Error::invalid("x-commerce-api-key and x-api-key exclude each other"));
     }

@@ -48,7 +48,8 @@ async fn page() -> Response {
 /// The newest orders, each with every transition and why it is refused now, if it is.
 async fn orders(State(hub): State<Arc<Hub>>) -> Response {
     let world = hub.world();
-    let (now, model) = (now_ms(), &world.model);
+    let now = now_ms();
+    let model = &world.model;
     let rows = model.orders().take(ORDERS_MAX).map(|order| {
         let choices = model
             .choices(order, now)

@@ -21,7 +21,8 @@ const TOKEN: &str = "USDC";
 pub(super) async fn status(State(hub): State<Arc<Hub>>, Path(order_id): Path<String>) -> Result<Response, Error> {
     let world = hub.world();
     let order = world.model.order(&order_id).ok_or(Refused::NotFound("Order"))?;
-    let (snapshot, invoice) = (&order.snapshot, &order.invoice);
+    let snapshot = &order.snapshot;
+    let invoice = &order.invoice;
     Ok(success(json!({
         "orderId": snapshot.order_id, "invoiceId": snapshot.invoice_id, "status": invoice.status,
         "orderStatus": snapshot.status, "customerId": snapshot.customer_id,

@@ -84,7 +84,8 @@ impl Model {
         if items.is_empty() || items.len() > ITEMS_MAX || !items.iter().all(pieces) {
             return Err(Refused::Invalid("items must hold 1 to 100 items of quantity 1 to 100".into()));
         }
-        let (mut valid, mut invalid) = (Vec::new(), Vec::new());
+        let mut valid = Vec::new();
+        let mut invalid = Vec::new();
         for item in items {
             match offered(&item) {
                 Ok(product) => valid.push(Line {

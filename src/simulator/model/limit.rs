@@ -26,7 +26,8 @@ impl Limit {
         let age_ms = now_ms.saturating_sub(self.began_ms);
         // A clock that went back begins a window as well: nobody is kept out until it has caught up.
         if !(0..WINDOW_MS).contains(&age_ms) {
-            (self.began_ms, self.taken) = (now_ms, 0);
+            self.began_ms = now_ms;
+            self.taken = 0;
         }
         if self.taken < most {
             self.taken += 1;

@@ -43,7 +43,8 @@ impl Model {
     /// The order with fresh ids; not yet anybody's.
     pub(super) fn build_order(&self, new: NewOrder, now_ms: i64, chance: &mut dyn Chance) -> Order {
         let now = Stamp::at(now_ms, self.settings.times);
-        let (order_id, invoice_id) = (chance.uuid(), chance.uuid());
+        let order_id = chance.uuid();
+        let invoice_id = chance.uuid();
         let subtotal: u64 = new.items.iter().map(|item| item.price.times(item.quantity).0).sum();
         let total = Cents(subtotal + new.shipping.0 + new.fee.0);
         let line_items = new.items.into_iter().map(|item| LineItem {

@@ -212,7 +212,8 @@ fn every_step_is_refused_outside_its_state_and_changes_nothing() {
             for step in path {
                 story.take(step, 1_768_472_000_000);
             }
-            let (before, count) = (story.snapshot(), story.model.take_issued().len());
+            let before = story.snapshot();
+            let count = story.model.take_issued().len();
             assert!(count > 0);
             let details = Details::default();
             let order_id = story.order_id.clone();

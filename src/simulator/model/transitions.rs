@@ -328,7 +328,8 @@ impl Order {
             return Err("refunded needs a valid BSC refund destination".into());
         };
         let previous = [("refundStatus", self.snapshot.refund_status.into())];
-        let (total, fee) = (self.snapshot.total_amount_usd, self.snapshot.commerce_fee_usd);
+        let total = self.snapshot.total_amount_usd;
+        let fee = self.snapshot.commerce_fee_usd;
         self.snapshot.refund_status = "REFUNDED";
         self.snapshot.refund = Refund {
             status: "REFUNDED",

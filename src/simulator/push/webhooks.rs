@@ -55,7 +55,8 @@ fn settle(hub: &Hub, job: Job, delivered: bool) {
 /// The signed request; `None` when the endpoint is gone.
 fn request(world: &World, client: &reqwest::Client, job: &Job) -> Option<reqwest::RequestBuilder> {
     let endpoint = world.model.endpoint(&job.endpoint)?;
-    let (event, timestamp) = (&job.event, now_ms().to_string());
+    let event = &job.event;
+    let timestamp = now_ms().to_string();
     let sign = |secret: &str| signature::sign(secret.as_bytes(), &timestamp, &event.bytes);
     let mut request = client
         .post(&endpoint.url)
