@@ -15,7 +15,10 @@ use pepay_relay::labels::Topic;
 use pepay_relay::relay::Version;
 use pepay_relay::relay::journal::{self, Entries, Entry};
 use pepay_relay::telemetry::{Health, Phase};
-use rdkafka::producer::Producer;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, Producer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -320,4 +323,29 @@ async fn an_empty_memory_alongside_full_topics_is_a_persons_to_decide() {
     assert!(text.contains("holds records") && text.contains("run --from"), "{text}");
     let (_again, predecessor) = Publisher::start(PublisherSetup { starts_afresh: true, ..setup() }).await.unwrap();
     assert_eq!(predecessor, None);
+}
+
+/// Whatever became of the control topic: without another relay's checkpoint in it nobody took over.
+#[tokio::test]
+async fn lost_control_records_are_no_takeover() {
+    let config = config(TestBroker::shared().bootstrap(), &unique("lost"));
+    let (mut first, _) = start(&config).await;
+    commit(&mut first, batch(&config, ["evt_1-1".into()], b"{}")).await.unwrap();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &config.kafka.bootstrap_servers).create().unwrap();
+    let control = config.kafka.topics.control.as_str();
+    admin.delete_topics(&[control], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+    topics::ensure(&config, &secrets(None)).await.unwrap();
+    // What makes the relay look: somebody took the next epoch of its name, and went.
+    let name = config.name.clone();
+    let bootstrap = config.kafka.bootstrap_servers.clone();
+    let fence = move || {
+        let producer: BaseProducer =
+            ClientConfig::new().set("bootstrap.servers", &bootstrap).set("transactional.id", &name).create().unwrap();
+        producer.init_transactions(Duration::from_secs(30)).unwrap();
+    };
+    tokio::task::spawn_blocking(fence).await.unwrap();
+    let stopped = commit(&mut first, batch(&config, ["evt_2-1".into()], b"{}")).await;
+    let Err(Stop::Fatal(text)) = stopped else { panic!("{stopped:?}") };
+    assert!(text.contains("Kafka lost the newest checkpoint"), "{text}");
 }
