@@ -70,10 +70,7 @@ impl Reading {
         self.reported = Some(Instant::now());
         self.waiting_for = waiting_for.map(str::to_owned);
         info!(done, total, waiting_for, "reading the window back");
-        let minutes = recover::OPEN_TRANSACTION_MAX.as_secs() / 60;
-        let waiting_for = waiting_for.map(|place| {
-            format!("another writer's transaction on {place} (its transaction.timeout.ms, at most {minutes} minutes)")
-        });
+        let waiting_for = waiting_for.map(recover::foreign_transaction);
         self.health.set_reading_back(Some(ReadingBack { done, total, waiting_for }));
     }
 }

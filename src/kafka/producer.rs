@@ -20,7 +20,7 @@ use super::verdict::{Broker, Stop, Verdict};
 use crate::clock::{now_ms, rfc3339};
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
-use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
+use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase, ReadingBack};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -440,20 +440,24 @@ impl Writer {
 
     /// What a claim has to know of the control topic and of the others.
     fn survey(&mut self) -> Result<Survey, AskError> {
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, .. } = &self.setup;
+        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, .. } = &self.setup;
         if *broker == Broker::Embedded {
             return Ok(Survey::default());
         }
         let secrets = secrets.borrow().clone();
         let reader = Reader::open(config, &secrets)?;
         let control = &config.kafka.topics.control;
-        let predecessor = recover::predecessor(&reader, control, &config.name, cancel)?;
-        let others =
-            recover::others(&reader, control, &config.name, now_ms().saturating_sub(OTHERS_WITHIN_MS), cancel)?;
+        let mut waiting = |place: &str| {
+            let waiting_for = Some(recover::foreign_transaction(place));
+            health.set_reading_back(Some(ReadingBack { done: 0, total: 0, waiting_for }));
+        };
+        let predecessor = recover::predecessor(&reader, control, &config.name, cancel, &mut waiting)?;
+        let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
+        let others = recover::others(&reader, control, &config.name, since_ms, cancel)?;
         let holds = if predecessor.is_none() && !starts_afresh {
             let outputs = topics.reports.iter().filter(|report| report.topic != Topic::Control);
             let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
-            recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel)?.map(str::to_owned)
+            recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel, &mut waiting)?.map(str::to_owned)
         } else {
             None
         };

@@ -52,6 +52,12 @@ pub struct Summary {
 /// How long another writer's open transaction is waited for; then the start fails and names the command that finds it.
 pub const OPEN_TRANSACTION_MAX: std::time::Duration = scan::OPEN_TRANSACTION_MAX;
 
+/// What an operator sees while another writer's open transaction on `place` (`TOPIC[PARTITION]`) is waited for.
+pub fn foreign_transaction(place: &str) -> String {
+    let minutes = OPEN_TRANSACTION_MAX.as_secs() / 60;
+    format!("another writer's transaction on {place} (its transaction.timeout.ms, at most {minutes} minutes)")
+}
+
 /// Gives the relay's journal and checkpoints since `from_ms` (Unix milliseconds) to `sink`, in order, each with the
 /// timestamp of its record.
 ///
@@ -112,19 +118,20 @@ pub(super) fn newest(
     name: &str,
     cancel: &Cancel,
 ) -> Result<Option<Newest>, AskError> {
-    Ok(search(reader, control, name, cancel, |found| found.newest.is_some())?.newest)
+    Ok(search(reader, control, name, cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
 }
 
-/// The newest checkpoint of the relay `name`, and its newest marks.
+/// The newest checkpoint of the relay `name`, and its newest marks. `waiting` hears what it waits for.
 pub(super) fn predecessor(
     reader: &Reader<'_>,
     control: &str,
     name: &str,
     cancel: &Cancel,
+    waiting: &mut dyn FnMut(&str),
 ) -> Result<Option<Predecessor>, AskError> {
     // Each claim writes the marks of all accounts, so that there is a record of them wherever there is a checkpoint.
     let all = |found: &Found| found.newest.is_some() && !found.marks.is_empty();
-    let Found { newest, marks } = search(reader, control, name, cancel, all)?;
+    let Found { newest, marks } = search(reader, control, name, cancel, all, waiting)?;
     Ok(newest.map(|Newest { checkpoint, .. }| Predecessor { checkpoint, marks }))
 }
 
@@ -159,6 +166,7 @@ pub(super) fn holds_records<'t>(
     reader: &Reader<'_>,
     topics: &[(&'t str, i32)],
     cancel: &Cancel,
+    waiting: &mut dyn FnMut(&str),
 ) -> Result<Option<&'t str>, AskError> {
     for (topic, partitions) in topics {
         let starts = reader.offsets(topic, *partitions, Offset::Beginning)?;
@@ -170,7 +178,8 @@ pub(super) fn holds_records<'t>(
             _ => None,
         });
         let mut found = false;
-        reader.read(&tails.collect::<Vec<_>>(), cancel, |_| found = true, |_, _| ())?;
+        let tails: Vec<_> = tails.collect();
+        reader.read(&tails, cancel, |_| found = true, |_, place| place.into_iter().for_each(&mut *waiting))?;
         if found {
             return Ok(Some(topic));
         }
@@ -193,6 +202,7 @@ fn search(
     name: &str,
     cancel: &Cancel,
     enough: impl Fn(&Found) -> bool,
+    waiting: &mut dyn FnMut(&str),
 ) -> Result<Found, AskError> {
     let ends = [reader.offsets(control, 1, Offset::Beginning)?, reader.offsets(control, 1, Offset::End)?].concat();
     let [Offset::Offset(low), Offset::Offset(high)] = ends[..] else {
@@ -219,7 +229,7 @@ fn search(
                 marks.insert(account.to_owned(), value.to_owned());
             }
         };
-        reader.read(&[stretch], cancel, each, |_, _| ())?;
+        reader.read(&[stretch], cancel, each, |_, place| place.into_iter().for_each(&mut *waiting))?;
         match newest.filter(|_| found.newest.is_none()) {
             Some((Ok(checkpoint), written_at_ms)) => found.newest = Some(Newest { checkpoint, written_at_ms }),
             Some((Err(error), _)) => return Err(unreadable(control, &checkpoint_key, &error.to_string()).into()),

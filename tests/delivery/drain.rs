@@ -98,6 +98,8 @@ async fn while_predecessors_are_fenced() {
 async fn while_a_question_of_the_start_is_not_answered_and_a_second_signal_leaves_at_once() {
     const AT_ONCE: Duration = Duration::from_secs(4);
     let (_broker, proxy, rig) = behind_a_proxy("unanswered-start").await;
+    // So that there is something to read back.
+    Process::ready(&rig).await.stop().await;
     for second in [false, true] {
         proxy.set(&[Fault::HoldRequests(END_TXN)], None);
         let mut relay = Process::start(&rig);
@@ -124,7 +126,7 @@ async fn while_the_window_is_read_back() {
     let rig = Rig::new(Broker::shared().bootstrap(), "reading").await;
     Process::ready(&rig).await.stop().await;
     live(&rig);
-    let (bootstrap, topic) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.kafka.topics.orders.clone());
+    let (bootstrap, topic) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.kafka.topics.control.clone());
     let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
     let mut relay = Process::start(&rig);
     says(&rig, "/readyz", "another writer's transaction").await;

@@ -6,6 +6,7 @@ use crate::support::process::Process;
 use crate::support::records::{Record, committed, control_until};
 use crate::support::relay::{Rig, get, until};
 use pepay_relay::clock::now_ms;
+use pepay_relay::kafka::Keys;
 use pepay_relay::labels::Topic;
 use pepay_relay::simulator::{Simulator, Transition};
 use serde_json::Value;
@@ -51,7 +52,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
     rig.until_delivered().await;
     let changed_ms = now_ms();
     // Until a walk has proven the second in which they changed: the list of orders tells whole seconds.
-    let key = format!("{}/checkpoint", rig.config.name);
+    let key = Keys::new(&rig.config.name).marks(&rig.config.name);
     let proven = move |records: &[Record]| {
         let newest = records.iter().rev().find(|record| record.key == key)?.json();
         (unix_ms(&newest["verified"]) > changed_ms + 1_000).then_some(())
