@@ -97,6 +97,9 @@ async fn few_file_descriptors_are_told_and_strangers_pay_for_them() {
     let mut relay = Process::start_limited(&rig, FILES);
     relay.line_of("webhook.connections_max: 1024 connections do not fit under the limit of 256 open files").await;
     relay.line("relay ready").await;
+    relay.line("stream connected").await;
+    let descriptors = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let usual = descriptors(relay.pid());
     let address = rig.config.webhook.listen;
     let mut crowd = JoinSet::new();
     (0..2 * FILES).for_each(|_| drop(crowd.spawn(slow(address))));
@@ -115,9 +118,9 @@ async fn few_file_descriptors_are_told_and_strangers_pay_for_them() {
 
     // Now somebody takes them away: the process has a few more than it uses.
     crowd.shutdown().await;
-    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", relay.pid())).unwrap().count();
-    until("their places are free again", || descriptors() < 100).await;
-    let (limit, pid) = (descriptors() + 12, relay.pid().to_string());
+    until("their places are free again", || descriptors(relay.pid()) <= usual + 8).await;
+    let limit = descriptors(relay.pid()) + 12;
+    let pid = relay.pid().to_string();
     let lowered =
         std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:{FILES}")]).status();
     assert!(lowered.unwrap().success());
