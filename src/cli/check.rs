@@ -8,6 +8,8 @@ use crate::config;
 use crate::daemon;
 use crate::exit::Exit;
 use crate::kafka;
+use crate::kafka::diagnosis::explained;
+use crate::kafka::errors::StartError;
 use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::listener::descriptors;
 use crate::provider::page::decode_page;
@@ -147,8 +149,7 @@ impl Report {
         let Settings { config, secrets, .. } = settings;
         let reports = match inspect(config, secrets).await {
             Ok(topics) => topics.reports,
-            // Its sentence names the remedy: the setting, or the permission and how to give it.
-            Err(error) => return self.tell(&Finding::wrong("kafka", error, "")),
+            Err(error) => return self.tell(&Finding::wrong("kafka", explained(config, secrets, &error).await, "")),
         };
         self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
         reports.iter().try_for_each(|report| {
@@ -162,6 +163,9 @@ impl Report {
         let existing = reports.iter().filter(|report| report.actual.is_some()).map(|report| report.name.clone());
         let permissions = match kafka::probe::permissions(config, secrets, existing.collect()).await {
             Ok(()) => Finding::ok("permissions", "every topic that exists may be written to in transactions"),
+            Err(error @ StartError::Failed(_)) => {
+                Finding::wrong("transactions", explained(config, secrets, &error).await, "")
+            }
             Err(error) => Finding::wrong("permissions", error, ""),
         };
         self.tell(&permissions)

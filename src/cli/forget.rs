@@ -42,28 +42,31 @@ async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Resu
     if topics.reports.iter().any(|report| report.topic == Topic::OrdersLatest && report.actual.is_none()) {
         return Err(Exit::settings(format!("{topic} does not exist; nothing is there to forget")));
     }
-    let newest = newest_of(config, secrets, topic, order).await?;
-    let held = newest.filter(|record| record.value.is_some());
+    let mut holding = newest_of(config, secrets, topic, order).await?;
+    holding.retain(|record| record.value.is_some());
+    let held = holding.iter().max_by_key(|record| record.published_at_ms);
     let forgets = held.is_some() && arguments.yes;
     if forgets {
         // Of the names that are not the relay's own, this one is for what is written beside it.
         let aside = SideWriter::open(config, secrets, &format!("{}.replay.{}", config.name, Uuid::new_v4())).await?;
         let mut batch = Batch::default();
-        batch.tombstone(Topic::OrdersLatest, order.as_bytes());
+        // Where the topic got more partitions, one of them may still hold what was published before.
+        for record in &holding {
+            batch.tombstone(Topic::OrdersLatest, order.as_bytes(), record.partition);
+        }
         if aside.commit(batch).await?.1 == Written::Refused {
             return Err(Exit::failed(format!("Kafka refuses the tombstone; see the settings of {topic}")));
         }
     }
     if output.is_json() {
-        let held =
-            held.as_ref().map(|record| json!({ "status": status(record), "published_ms": record.published_at_ms }));
+        let held = held.map(|record| json!({ "status": status(record), "published_ms": record.published_at_ms }));
         return Ok(output.json(&json!({ "order": order, "topic": topic, "held": held, "forgotten": forgets }))?);
     }
     let order = foreign(order);
     let Some(record) = held else {
         return Ok(output.line(format!("{topic} holds nothing of order {order}"))?);
     };
-    let status = status(&record).map_or_else(String::new, |status| format!("`{}`, ", foreign(&status)));
+    let status = status(record).map_or_else(String::new, |status| format!("`{}`, ", foreign(&status)));
     let published = Zone::new(arguments.times.utc).time(Moment::from_ms(record.published_at_ms));
     output.line(format!("{topic} holds order {order}: {status}published {published}"))?;
     let line = if forgets {

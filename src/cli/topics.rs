@@ -1,6 +1,6 @@
 //! `topics`: wanted and actual topics side by side.
 
-use super::output::{Mark, Output, table};
+use super::output::{Mark, Output, notice, table};
 use super::{Settings, args};
 use crate::exit::Exit;
 use crate::kafka::topics::{Actual, Finding, TopicReport, TopicSpec, create, inspect};
@@ -26,11 +26,9 @@ struct Row {
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
 pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
-    let mut topics = inspect(config, secrets).await?;
-    if arguments.create && topics.reports.iter().any(|report| report.actual.is_none()) {
-        create(config, secrets, &topics).await?;
-        topics = inspect(config, secrets).await?;
-    }
+    let topics = if arguments.create { create(config, secrets).await? } else { inspect(config, secrets).await? };
+    // Beside the results, which a script reads.
+    topics.left_out().try_for_each(notice)?;
     let rows: Vec<Row> = topics.reports.iter().map(row).collect();
     show(&rows, output)?;
     match rows.iter().filter(|row| row.verdict == Mark::Wrong).count() {
@@ -150,8 +148,9 @@ pub(super) mod tests {
                 replication_factor: None,
                 cleanup_policy: "delete",
                 retention_ms_min: Some(259_200_000),
+                compaction_lag_ms_min: None,
             },
-            actual: Some(Actual { partitions: 6, replicas: 1, settings: Some(settings) }),
+            actual: Some(Actual { partitions: 6, replicas: 1, offline: Vec::new(), settings: Some(settings) }),
             findings: findings.to_vec(),
         }
     }
@@ -175,7 +174,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_topic_whose_settings_may_not_be_read_says_so() {
-        let unread = Actual { partitions: 1, replicas: 3, settings: None };
+        let unread = Actual { partitions: 1, replicas: 3, offline: Vec::new(), settings: None };
         assert_eq!(actual(&unread), "1 partition, policy unknown, 3 replicas");
         assert_eq!(span(-1), "for ever");
     }

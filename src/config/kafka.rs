@@ -53,7 +53,7 @@ const REFUSED: &[(&str, Refused)] = &[
     ("isolation.level", Refused::Owned), ("enable.auto.commit", Refused::Owned), ("auto.commit.enable", Refused::Owned),
     ("auto.commit.interval.ms", Refused::Owned), ("enable.auto.offset.store", Refused::Owned),
     ("auto.offset.reset", Refused::Owned), ("enable.partition.eof", Refused::Owned), ("check.crcs", Refused::Owned),
-    ("fetch.queue.backoff.ms", Refused::Owned), ("allow.auto.create.topics", Refused::Owned),
+    ("fetch.queue.backoff.ms", Refused::Owned), ("client.rack", Refused::Owned), ("allow.auto.create.topics", Refused::Owned),
     ("topic.blacklist", Refused::Owned), ("enabled_events", Refused::Owned), ("log.queue", Refused::Owned),
     ("log_level", Refused::Setting("log.level")), ("enable.random.seed", Refused::Owned),
     ("builtin.features", Refused::Owned), ("produce.offset.report", Refused::Owned),

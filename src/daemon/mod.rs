@@ -336,7 +336,10 @@ impl Shared {
         let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
         let began = Instant::now();
         let topics = match broker {
-            Broker::Configured => topics::ensure(config, secrets).await?,
+            Broker::Configured => {
+                let health = Arc::clone(&self.health);
+                topics::ensure_telling(config, secrets, move |what| health.set_waiting_for(what)).await?
+            }
             Broker::Embedded => Topics::default(),
         };
         topics.warnings().for_each(|warning| warn!("{warning}"));

@@ -22,6 +22,8 @@ struct Slot {
     /// `None` is a tombstone.
     value: Option<Range<usize>>,
     headers: Range<usize>,
+    /// `None` is the key's own, by the partitioner.
+    partition: Option<i32>,
 }
 
 /// What matters of a batch when it is settled.
@@ -61,7 +63,7 @@ impl Batch {
         let value = start..self.arena.len();
         let key = self.keep(key(&made));
         let headers = self.headers.len()..self.headers.len();
-        self.records.push(Slot { topic, key, value: Some(value), headers });
+        self.records.push(Slot { topic, key, value: Some(value), headers, partition: None });
         Ok(made)
     }
 
@@ -70,14 +72,15 @@ impl Batch {
         let value = Some(self.keep(value));
         let key = self.keep(key);
         let headers = self.headers.len()..self.headers.len();
-        self.records.push(Slot { topic, key, value, headers });
+        self.records.push(Slot { topic, key, value, headers, partition: None });
     }
 
-    /// Appends a record without a value: compaction forgets its key.
-    pub fn tombstone(&mut self, topic: Topic, key: &[u8]) {
+    /// Appends a record without a value to this partition: compaction forgets its key there. Before a topic got more
+    /// partitions a key may have had another one.
+    pub fn tombstone(&mut self, topic: Topic, key: &[u8], partition: i32) {
         let key = self.keep(key);
         let headers = self.headers.len()..self.headers.len();
-        self.records.push(Slot { topic, key, value: None, headers });
+        self.records.push(Slot { topic, key, value: None, headers, partition: Some(partition) });
     }
 
     /// Adds a header to the record appended last.
@@ -171,6 +174,11 @@ impl<'b> Record<'b> {
     /// The topic it goes to.
     pub fn topic(self) -> Topic {
         self.slot.topic
+    }
+
+    /// The partition it goes to; `None` is the key's own, by the partitioner.
+    pub fn partition(self) -> Option<i32> {
+        self.slot.partition
     }
 
     /// Its key.

@@ -1,5 +1,6 @@
 //! Blocking work beside the async runtime, which ends soon after nobody waits for it any more.
 
+use super::cause::Cause;
 use super::errors::StartError;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,9 +28,11 @@ impl From<StartError> for AskError {
 impl From<AskError> for StartError {
     fn from(trouble: AskError) -> Self {
         match trouble {
-            AskError::Away(detail) => Self::Failed(format!(
-                "Kafka does not answer: {detail}; see that kafka.bootstrap_servers is right, and can be reached from here"
-            )),
+            AskError::Away(detail) => {
+                let general = "see that kafka.bootstrap_servers is right, and can be reached from here";
+                let remedy = Cause::of(&detail).map_or(general, Cause::remedy);
+                Self::Failed(format!("Kafka does not answer: {detail}; {remedy}"))
+            }
             AskError::Start(error) => error,
             AskError::Cancelled => Self::Failed("stopped while waiting for Kafka".to_owned()),
         }

@@ -4,18 +4,23 @@ use super::blocking::{AskError, Cancel, CancelOnDrop};
 use super::client::{self, Context};
 use super::errors::{self, Class, StartError};
 use super::recover::{headers_of, since};
-use super::scan::{self, Reader};
+use super::scan::{self, Reader, Shape};
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Records read ahead of the caller. With librdkafka's own queue (4 MiB a partition) the bound on memory.
 const AHEAD: usize = 64;
+/// How often it is looked whether the topic has got more partitions.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(5);
+/// Bound on that question; it is asked again.
+const PARTITIONS_WITHIN: Duration = Duration::from_secs(1);
 /// How soon the reading thread notices that nobody listens any more.
 const NOTICE: Duration = Duration::from_millis(100);
 
@@ -56,7 +61,8 @@ impl Consumed {
     }
 }
 
-/// The newest record of `key` that is committed in `topic`, a tombstone as well; the whole topic is read.
+/// The newest record of `key` that is committed in each partition of `topic`, a tombstone as well; the whole topic is read.
+/// More than one partition has the key where the topic got more of them.
 ///
 /// # Errors
 ///
@@ -66,7 +72,7 @@ pub async fn newest_of(
     secrets: &Secrets,
     topic: &str,
     key: &str,
-) -> Result<Option<Consumed>, StartError> {
+) -> Result<Vec<Consumed>, StartError> {
     let config = config.clone();
     let secrets = secrets.clone();
     let topic = topic.to_owned();
@@ -74,14 +80,14 @@ pub async fn newest_of(
     super::blocking::blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
         let stretches = since(&reader, cancel, &topic, 0)?;
-        let mut found = None;
+        let mut found = BTreeMap::new();
         let each = |message: &BorrowedMessage<'_>| {
             if message.key() == Some(key.as_bytes()) {
-                found = Some(owned(message));
+                found.insert(message.partition(), owned(message));
             }
         };
         reader.read(&stretches, cancel, each, |_, _| ())?;
-        Ok(found)
+        Ok(found.into_values().collect())
     })
     .await
 }
@@ -102,7 +108,7 @@ impl Follow {
         let topic = topic.to_owned();
         let opened = super::blocking::blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
-            let Some((partitions, _)) = reader.shape(&topic, cancel)? else {
+            let Some(Shape { partitions, .. }) = reader.shape(&topic, cancel)? else {
                 let text = format!("{topic} does not exist; create it: pepay-relay topics --create");
                 return Err(StartError::Settings(text).into());
             };
@@ -122,14 +128,14 @@ impl Follow {
                 }
             }
             let consumer = open(&config, &secrets, &topic, &starts)?;
-            Ok((config, topic, consumer))
+            Ok((config, topic, consumer, partitions))
         });
-        let (config, topic, consumer) = opened.await?;
+        let (config, topic, consumer, partitions) = opened.await?;
         let cancel = Cancel::default();
         let guard = CancelOnDrop(cancel.clone());
         let (sender, records) = mpsc::channel(AHEAD);
         // Nobody asks how it ended, but the runtime waits for it when it is shut down: it must not outlive OpenSSL.
-        drop(tokio::task::spawn_blocking(move || follow(&config, &topic, &consumer, &cancel, &sender)));
+        drop(tokio::task::spawn_blocking(move || follow(&config, &topic, (&consumer, partitions), &cancel, &sender)));
         Ok(Self { records, _cancel: guard })
     }
 
@@ -156,11 +162,16 @@ fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> R
 fn follow(
     config: &Config,
     topic: &str,
-    consumer: &BaseConsumer<Context>,
+    (consumer, mut partitions): (&BaseConsumer<Context>, i32),
     cancel: &Cancel,
     sender: &mpsc::Sender<Result<Consumed, StartError>>,
 ) {
+    let mut looked = Instant::now();
     while !cancel.is_set() {
+        if looked.elapsed() >= PARTITIONS_EVERY {
+            looked = Instant::now();
+            partitions = with_added(consumer, topic, partitions);
+        }
         let item = match consumer.poll(NOTICE) {
             None | Some(Err(KafkaError::PartitionEOF(_))) => continue,
             Some(Ok(message)) => Ok(owned(&message)),
@@ -175,6 +186,21 @@ fn follow(
             return;
         }
     }
+}
+
+/// Follows the partitions beyond `known` as well, from their beginning: nothing was published there before. How many are
+/// followed then; a topic whose partitions cannot be had now is asked for again.
+fn with_added(consumer: &BaseConsumer<Context>, topic: &str, known: i32) -> i32 {
+    let Ok(metadata) = consumer.fetch_metadata(Some(topic), PARTITIONS_WITHIN) else { return known };
+    let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let found = i32::try_from(found).unwrap_or(i32::MAX);
+    let mut added = TopicPartitionList::new();
+    let listed = (known..found).try_for_each(|number| added.add_partition_offset(topic, number, Offset::Beginning));
+    if found <= known || listed.and_then(|()| consumer.incremental_assign(&added)).is_err() {
+        return known;
+    }
+    tracing::info!(topic, from = known, to = found, "following added partitions");
+    found
 }
 
 fn owned(message: &BorrowedMessage<'_>) -> Consumed {

@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod client;
 pub mod consume;
+pub mod diagnosis;
 #[doc(hidden)] // for the least program of the bench
 pub mod drain_pace;
 pub mod embedded;
@@ -19,11 +20,11 @@ pub mod verdict;
 
 mod batch;
 mod blocking;
+mod cause;
 mod outage;
 mod owner;
 mod producer;
 mod scan;
-mod topic_spec;
 mod transaction;
 mod transactional;
 

@@ -57,7 +57,11 @@ pub(super) struct Writer {
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
 pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
-    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
+    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics)).asking(
+        &setup.config,
+        &setup.secrets,
+        &setup.topics,
+    );
     let run = uuid::Uuid::new_v4().to_string();
     let mut claim = Claim::new(run.clone());
     let (producer, carried, marks) = (None, Carried::default(), Marks::default());
@@ -400,13 +404,13 @@ impl Writer {
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
         let secrets = self.setup.secrets.borrow_and_update().clone();
-        let WriterSetup { config, topics, tuning, cancel, .. } = &self.setup;
+        let WriterSetup { config, topics, tuning, cancel, .. } = &mut self.setup;
         let opening = Opening {
             config,
             secrets: &secrets,
             transactional_id: &config.name,
             topic: &config.kafka.topics.control,
-            sizes: topics.sizes(),
+            sizes: topics.sizes_now(config, &secrets, cancel),
             tuning,
             answer_within: None,
         };

@@ -113,7 +113,7 @@ pub async fn read_back(
 
 /// The newest checkpoint of the relay `name`; no relay is fenced by asking.
 pub(super) fn newest(
-    reader: &Reader<'_>,
+    reader: &Reader,
     control: &str,
     name: &str,
     cancel: &Cancel,
@@ -123,7 +123,7 @@ pub(super) fn newest(
 
 /// The newest checkpoint of the relay `name`, and its newest marks. `waiting` hears what it waits for.
 pub(super) fn predecessor(
-    reader: &Reader<'_>,
+    reader: &Reader,
     control: &str,
     name: &str,
     cancel: &Cancel,
@@ -138,7 +138,7 @@ pub(super) fn predecessor(
 /// The newest checkpoint of each other relay that wrote to the control topic since `from_ms`, by its name (for a shard of a
 /// cluster `NAME/SHARD`). What cannot be read is not another relay's.
 pub(super) fn others(
-    reader: &Reader<'_>,
+    reader: &Reader,
     control: &str,
     name: &str,
     from_ms: i64,
@@ -163,7 +163,7 @@ const TAIL: i64 = 1000;
 
 /// The first of these topics, each with its partitions, that holds a committed record at its end.
 pub(super) fn holds_records<'t>(
-    reader: &Reader<'_>,
+    reader: &Reader,
     topics: &[(&'t str, i32)],
     cancel: &Cancel,
     waiting: &mut dyn FnMut(&str),
@@ -197,7 +197,7 @@ struct Found {
 /// Reads back from the end of the control topic until `enough`. Compaction keeps the newest record of a key, so what there
 /// ever was is found.
 fn search(
-    reader: &Reader<'_>,
+    reader: &Reader,
     control: &str,
     name: &str,
     cancel: &Cancel,
@@ -252,7 +252,7 @@ fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
 }
 
 /// The stretch of the control topic that was written since `from_ms`.
-fn control_since(reader: &Reader<'_>, control: &str, from_ms: i64) -> Result<Stretch, AskError> {
+fn control_since(reader: &Reader, control: &str, from_ms: i64) -> Result<Stretch, AskError> {
     let ends = reader.offsets(control, 1, Offset::End)?;
     let [Offset::Offset(end)] = ends[..] else {
         return Err(AskError::Away(format!("the end of {control} is not known")));
@@ -265,9 +265,9 @@ fn control_since(reader: &Reader<'_>, control: &str, from_ms: i64) -> Result<Str
     Ok(Stretch { topic: control.to_owned(), partition: PARTITION, start, end })
 }
 
-/// The stretches of a topic that were written since `from_ms`; none where it does not exist.
-pub(super) fn since(reader: &Reader<'_>, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, AskError> {
-    let Some((partitions, _)) = reader.shape(topic, cancel)? else { return Ok(Vec::new()) };
+/// The stretches of a topic that were written since `from_ms`. One that the broker does not know is trouble that passes.
+pub(super) fn since(reader: &Reader, cancel: &Cancel, topic: &str, from_ms: i64) -> Result<Vec<Stretch>, AskError> {
+    let partitions = reader.shape_of_known(topic, cancel)?.partitions;
     let starts = reader.offsets(topic, partitions, Offset::Offset(from_ms))?;
     let ends = reader.offsets(topic, partitions, Offset::End)?;
     let stretch = |(partition, (start, end))| match (start, end) {

@@ -33,6 +33,9 @@ const QUEUED_EVENTS: usize = 64;
 /// open longer hangs, and only an operator can end it.
 pub(super) const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(16 * 60);
 
+/// Between the names of several topics: no name has it.
+const TOPICS_BETWEEN: &str = ", ";
+
 /// A stretch of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -44,32 +47,49 @@ pub(super) struct Stretch {
     pub(super) end: i64,
 }
 
+/// What the brokers say about a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// How many partitions it has.
+    pub(super) partitions: i32,
+    /// Replicas of the partition that has the fewest.
+    pub(super) replicas: i32,
+    /// Partitions that have no leader.
+    pub(super) offline: Vec<i32>,
+}
+
 /// Two clients: one sees everything and knows where logs end, the other reads what is committed.
-pub(super) struct Reader<'c> {
-    config: &'c Config,
+pub(super) struct Reader {
+    config: Config,
     all: BaseConsumer<Context>,
     committed: BaseConsumer<Context>,
 }
 
-impl<'c> Reader<'c> {
+impl Reader {
     /// Creates both clients; nothing is asked yet.
-    pub(super) fn open(config: &'c Config, secrets: &Secrets) -> Result<Self, AskError> {
+    pub(super) fn open(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
         let open = |isolation| {
             let settings = client::consumer(config, secrets, isolation);
             BaseConsumer::from_config_and_context(&settings, Context::default())
                 .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
         };
-        Ok(Self { config, all: open("read_uncommitted")?, committed: open("read_committed")? })
+        Ok(Self { config: config.clone(), all: open("read_uncommitted")?, committed: open("read_committed")? })
     }
 
-    /// How many partitions `topic` has, and the replicas of the one that has the fewest; `None` if it does not exist.
-    pub(super) fn shape(&self, topic: &str, cancel: &Cancel) -> Result<Option<(i32, i32)>, AskError> {
+    /// The shape of a topic that was there before: one that the broker does not know is trouble that passes.
+    pub(super) fn shape_of_known(&self, topic: &str, cancel: &Cancel) -> Result<Shape, AskError> {
+        let shape = self.shape(topic, cancel)?;
+        shape.ok_or_else(|| AskError::Away(format!("{topic} is not known to the broker, or was deleted")))
+    }
+
+    /// The shape of `topic`; `None` if the broker that was asked does not know it.
+    pub(super) fn shape(&self, topic: &str, cancel: &Cancel) -> Result<Option<Shape>, AskError> {
         let began = Instant::now();
         let metadata = loop {
             cancel.check()?;
             match self.all.fetch_metadata(Some(topic), ASK_SLICE) {
                 Ok(metadata) => break metadata,
-                Err(error) => match trouble(self.config, &self.all, &error, topic) {
+                Err(error) => match trouble(&self.config, &self.all, &error, topic) {
                     AskError::Away(_) if began.elapsed() < ASK_TIMEOUT => {}
                     trouble => return Err(trouble),
                 },
@@ -78,9 +98,12 @@ impl<'c> Reader<'c> {
         let Some(found) = metadata.topics().first() else { return Ok(None) };
         match found.error().map(Code::from) {
             None => {
-                let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min();
+                let partitions = found.partitions();
+                let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+                let offline = partitions.iter().filter(|partition| partition.leader() < 0);
+                let offline = offline.map(|partition| partition.id()).collect();
                 let count = |count| i32::try_from(count).unwrap_or(i32::MAX);
-                Ok(Some((count(found.partitions().len()), count(replicas.unwrap_or(0)))))
+                Ok(Some(Shape { partitions: count(partitions.len()), replicas: count(replicas.unwrap_or(0)), offline }))
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(None),
             Some(code) => Err(self.trouble(&self.all, &KafkaError::MetadataFetch(code), topic)),
@@ -121,7 +144,7 @@ impl<'c> Reader<'c> {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => remaining.reached_end(),
                 Some(Err(error)) => {
-                    self.tolerate(&error)?;
+                    self.tolerate(&error, &remaining)?;
                     false
                 }
                 None => false,
@@ -141,7 +164,7 @@ impl<'c> Reader<'c> {
                 if let Some(place) = waiting_for {
                     let since = *waiting_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > OPEN_TRANSACTION_MAX {
-                        return Err(hanging(&place, self.config).into());
+                        return Err(hanging(&place, &self.config).into());
                     }
                 }
                 (quiet_since, stall) = (Instant::now(), (stall * 2).min(STALL_MAX));
@@ -151,13 +174,14 @@ impl<'c> Reader<'c> {
     }
 
     fn assign(&self, remaining: &Remaining) -> Result<(), AskError> {
-        let list = remaining.positions().map_err(|error| self.trouble(&self.committed, &error, ""))?;
-        self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, ""))
+        let list = remaining.positions().map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))?;
+        self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))
     }
 
     /// Positions pass markers and aborted records, which no message tells of. Looked at only when records pause.
     fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, AskError> {
-        let list = self.committed.position().map_err(|error| self.trouble(&self.committed, &error, ""))?;
+        let list =
+            self.committed.position().map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))?;
         let mut progressed = false;
         for element in list.elements() {
             if let Offset::Offset(position) = element.offset() {
@@ -187,22 +211,24 @@ impl<'c> Reader<'c> {
     }
 
     /// Passing faults are librdkafka's to repeat; refusals are not.
-    fn tolerate(&self, error: &KafkaError) -> Result<(), AskError> {
+    fn tolerate(&self, error: &KafkaError, remaining: &Remaining) -> Result<(), AskError> {
+        // librdkafka names no topic here.
+        let topics = remaining.topics();
         match error.rdkafka_error_code() {
             // The coordinator of a group that we never use.
             Some(Code::GroupAuthorizationFailed) => Ok(()),
-            Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, "")),
-            _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, "")),
+            Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, &topics)),
+            _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, &topics)),
             _ => Ok(()),
         }
     }
 
     fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
-        trouble(self.config, consumer, error, topic)
+        trouble(&self.config, consumer, error, topic)
     }
 }
 
-/// What an error of a reading client means.
+/// What an error of a reading client means, which was about one topic or several.
 pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
     // The client's own queue holds what it heard meanwhile, such as refused credentials.
     for _ in 0..QUEUED_EVENTS {
@@ -213,9 +239,10 @@ pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: 
     }
     match error.rdkafka_error_code() {
         Some(Code::TopicAuthorizationFailed) => {
-            let topic = if topic.is_empty() { "TOPIC" } else { topic };
-            let acl = format!("--operation Read --operation Describe --topic {topic}");
-            client::permission_lacking(config, &format!("read the topic `{topic}`"), &acl).into()
+            let named = topic.replace(TOPICS_BETWEEN, "` or `");
+            let listed = topic.replace(TOPICS_BETWEEN, " --topic ");
+            let acl = format!("--operation Read --operation Describe --topic {listed}");
+            client::permission_lacking(config, &format!("read the topic `{named}`"), &acl).into()
         }
         Some(code) if errors::is_denied(code) => client::credentials_refused(config, &error.to_string()).into(),
         _ if errors::sort(error) == Class::Stop => StartError::Failed(format!("reading {topic}: {error}")).into(),
@@ -270,6 +297,11 @@ impl Remaining {
             remaining.places.entry(stretch.topic.clone()).or_default().insert(stretch.partition, place);
         }
         remaining
+    }
+
+    /// The topics that are still to be read.
+    fn topics(&self) -> String {
+        self.places.keys().map(String::as_str).collect::<Vec<_>>().join(TOPICS_BETWEEN)
     }
 
     fn is_done(&self) -> bool {

@@ -142,7 +142,7 @@ impl Work<'_> {
     ) -> Result<(), Failure> {
         let opened_at = self.open()?;
         for topic in topics {
-            self.send(topic, key.as_bytes(), Some(b"{}"), None, waiting)?;
+            self.send(new(topic, key.as_bytes(), Some(b"{}")), waiting)?;
         }
         self.drain(topics.len(), opened_at, waiting)?;
         self.abort(waiting)
@@ -163,7 +163,12 @@ impl Work<'_> {
         for record in batch.records().filter(|record| (record.topic() == Topic::Control) == control) {
             // The relay plans no record for a topic that is turned off.
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
-            self.send(topic, record.key(), record.value(), headers(record), waiting)?;
+            let new = BaseRecord {
+                partition: record.partition(),
+                headers: headers(record),
+                ..new(topic, record.key(), record.value())
+            };
+            self.send(new, waiting)?;
         }
         Ok(())
     }
@@ -173,21 +178,11 @@ impl Work<'_> {
         let Some(control) = (self.name_of)(Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
         };
-        self.send(control, key.as_bytes(), Some(checkpoint), None, waiting)
+        self.send(new(control, key.as_bytes(), Some(checkpoint)), waiting)
     }
 
     /// Hands a record to librdkafka, which copies it. No timestamp: it is the time of publishing.
-    fn send(
-        &self,
-        topic: &str,
-        key: &[u8],
-        value: Option<&[u8]>,
-        headers: Option<OwnedHeaders>,
-        waiting: &mut dyn FnMut(&str),
-    ) -> Result<(), Failure> {
-        let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key);
-        record.payload = value;
-        record.headers = headers;
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
         loop {
             match self.producer.send(record) {
@@ -337,6 +332,13 @@ fn is_over(error: &KafkaError) -> bool {
         KafkaError::Flush(code) => *code != Code::OperationTimedOut,
         _ => true,
     }
+}
+
+/// A record without headers, for the partition of its key.
+fn new<'r>(topic: &'r str, key: &'r [u8], value: Option<&'r [u8]>) -> BaseRecord<'r, [u8], [u8]> {
+    let mut record = BaseRecord::to(topic).key(key);
+    record.payload = value;
+    record
 }
 
 fn headers(record: Record<'_>) -> Option<OwnedHeaders> {

@@ -6,7 +6,7 @@ use super::errors::{self, Class, StartError};
 use super::transaction::SLICE;
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,14 @@ impl Opening<'_> {
         if let Some(code) = error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
             let error = error.to_string();
             return Err(client::denied(self.config, code, &error, self.transactional_id, self.topic).into());
+        }
+        if error.rdkafka_error_code() == Some(Code::InvalidTransactionTimeout) {
+            let text = format!(
+                "transaction.max.timeout.ms of the broker is shorter than the {} ms of the relay's transactions ({error}); set \
+                 it to at least that in the brokers' settings and restart them",
+                self.tuning.transaction_timeout.as_millis()
+            );
+            return Err(StartError::Settings(text).into());
         }
         match errors::sort(error) {
             Class::Retry => Ok(()),

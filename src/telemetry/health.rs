@@ -64,6 +64,8 @@ pub struct Snapshot {
     pub unproven: Option<Unproven>,
     /// While the window is read back at start: how far it is.
     pub reading_back: Option<ReadingBack>,
+    /// What a start waits for in Kafka, as a sentence's end: `a leader of TOPIC[PARTITION], …`.
+    pub waiting_for: Option<String>,
 }
 
 /// A time over which the provider's log no longer reached back, in Unix milliseconds.
@@ -104,7 +106,13 @@ impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
         Self {
-            snapshot: watch::Sender::new(Snapshot { phase: Phase::Starting, legs, unproven: None, reading_back: None }),
+            snapshot: watch::Sender::new(Snapshot {
+                phase: Phase::Starting,
+                legs,
+                unproven: None,
+                reading_back: None,
+                waiting_for: None,
+            }),
             turned_ms: AtomicI64::new(0),
             began: (Instant::now(), now_ms()),
             events_ms: Default::default(),
@@ -145,6 +153,11 @@ impl Health {
     /// The start reads back, or (`None`) has done so. Every call wakes the readers: the caller bounds how often.
     pub fn set_reading_back(&self, reading_back: Option<ReadingBack>) {
         self.snapshot.send_modify(|snapshot| snapshot.reading_back = reading_back);
+    }
+
+    /// The start waits for this in Kafka, or (`None`) no longer does.
+    pub fn set_waiting_for(&self, what: Option<&str>) {
+        self.snapshot.send_modify(|snapshot| snapshot.waiting_for = what.map(str::to_owned));
     }
 
     /// The state now, and each later one.

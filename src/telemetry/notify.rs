@@ -104,6 +104,9 @@ fn status_line(snapshot: &Snapshot) -> String {
         let waiting = waiting_for.as_ref().map_or_else(String::new, |what| format!("; waiting for {what}"));
         return format!("reading back: {done} of {total} records{waiting}");
     }
+    if let (Phase::Starting, Some(what)) = (snapshot.phase, &snapshot.waiting_for) {
+        return format!("starting: waiting for {what}");
+    }
     let phase = match snapshot.phase {
         Phase::Starting => "starting",
         Phase::Ready => "ready",
@@ -196,6 +199,9 @@ mod tests {
         let line = |health: &Health| status_line(&health.subscribe().borrow());
         assert_eq!(line(&health), "starting");
         let reading = |done, waiting_for| Some(ReadingBack { done, total: 1_000_000, waiting_for });
+        health.set_waiting_for(Some("a leader of t[0]"));
+        assert_eq!(status_line(&health.subscribe().borrow()), "starting: waiting for a leader of t[0]");
+        health.set_waiting_for(None);
         health.set_reading_back(reading(340_000, None));
         assert_eq!(line(&health), "reading back: 340000 of 1000000 records");
         health.set_reading_back(reading(5, Some("another writer".to_owned())));

@@ -33,6 +33,7 @@ mod security;
 mod sell;
 mod smoke;
 mod topics;
+mod trouble;
 mod unknown;
 mod warm;
 mod writers;

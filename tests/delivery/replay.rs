@@ -3,13 +3,17 @@
 use crate::support::kafka::Broker;
 use crate::support::process::run;
 use crate::support::records::{Record, committed};
-use crate::support::relay::{Rig, drain};
+use crate::support::relay::{PATIENCE, Rig, drain, until};
+use pepay_relay::kafka::consume::{Follow, From};
 use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Transition;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 async fn json(rig: &Rig, arguments: &[&str]) -> Value {
@@ -158,6 +162,49 @@ async fn a_replay_of_what_is_not_there_says_so() {
     let (status, stdout, _) = run(&rig, &["replay", "--from", "1h"]).await;
     assert_eq!(status, Some(0));
     assert!(stdout.starts_with("no event of the provider's log to publish\n"), "{stdout}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_forgotten_in_every_partition_that_holds_it() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "forget-all").await;
+    drain(rig.daemon().await).await;
+    let (topic, key) = (&rig.config.kafka.topics.orders_latest, "order-1");
+    // As after the topic got more partitions: an old value in one, a newer one in another.
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", Broker::shared().bootstrap()).create().unwrap();
+    for partition in [1, 4] {
+        let value = format!(r#"{{"status":"of {partition}"}}"#);
+        producer.send(BaseRecord::to(topic).partition(partition).key(key).payload(&value)).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+    let told = json(&rig, &["forget", "--order", key, "--yes"]).await;
+    assert_eq!((&told["held"]["status"], &told["forgotten"]), (&"of 4".into(), &true.into()));
+    let newest: BTreeMap<i32, bool> = committed(&rig.config, Topic::OrdersLatest)
+        .await
+        .into_iter()
+        .filter(|record| record.key == key)
+        .map(|record| (record.partition, record.value.is_none()))
+        .collect();
+    assert_eq!(newest, BTreeMap::from([(1, true), (4, true)]), "a tombstone in each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_are_followed() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "added").await;
+    drain(rig.daemon().await).await;
+    let topic = &rig.config.kafka.topics.orders;
+    let mut follow = Follow::start(&rig.config, &rig.secrets, topic, From::End).await.unwrap();
+    let settings = ClientConfig::new().set("bootstrap.servers", Broker::shared().bootstrap()).clone();
+    let admin: AdminClient<DefaultClientContext> = settings.create().unwrap();
+    let added = admin.create_partitions([&NewPartitions::new(topic, 7)], &AdminOptions::new()).await.unwrap();
+    added[0].as_ref().unwrap();
+    let producer: BaseProducer = settings.create().unwrap();
+    // A client that has not heard of the partition yet refuses it.
+    let send = || producer.send(BaseRecord::<str, str>::to(topic).partition(6).key("k").payload("{}")).is_ok();
+    until("the producer knows of the partition", send).await;
+    producer.flush(PATIENCE).unwrap();
+    let record = tokio::time::timeout(PATIENCE, follow.next()).await.expect("in time").unwrap().unwrap();
+    assert_eq!(record.partition, 6);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -57,7 +57,7 @@ const PURE: [&str; 44] = [
     "src/kafka/drain_pace.rs",
     "src/kafka/owner.rs",
     "src/kafka/settlement.rs",
-    "src/kafka/topic_spec.rs",
+    "src/kafka/topics/spec.rs",
     "src/legs/backfill/reconcile.rs",
     "src/legs/backfill/walk/",
     "src/legs/trace.rs",

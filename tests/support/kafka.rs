@@ -45,7 +45,7 @@ pub const STRANGER: (&str, &str) = ("stranger", "stranger-password");
 pub struct Broker {
     bootstrap: String,
     /// Flags of its virtual machine.
-    flags: &'static [&'static str],
+    flags: Vec<String>,
     secured: Option<Secured>,
     dir: Option<TempDir>,
     process: Option<Process>,
@@ -77,29 +77,41 @@ impl Broker {
 
     /// A broker to measure with.
     pub fn measured() -> Self {
-        Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING))
+        Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING, "", &[]))
     }
 
     /// A broker of its own, for a test that stops it.
     pub fn start() -> Self {
-        Self::launch(false, None, BRIEF)
+        Self::launch(false, None, BRIEF, "", &[])
+    }
+
+    /// One with these settings, which win over the usual ones; `{plain}` is the port of its listener.
+    pub fn start_with(properties: &str) -> Self {
+        Self::launch(false, None, BRIEF, properties, &[])
+    }
+
+    /// One that refuses settings of new topics: `mode` is one of `tests/kafka/TestPolicy.java`.
+    pub fn start_with_policy(mode: &str) -> Self {
+        let classes = format!("-Dtest.classes={}", policy().display());
+        let mode = format!("-Dtest.policy={mode}");
+        Self::launch(false, None, BRIEF, "create.topic.policy.class.name=TestPolicy\n", &[&classes, &mode])
     }
 
     /// A broker of its own with a second listener that wants TLS, credentials and permissions.
     pub fn start_secured() -> Self {
-        Self::launch(true, None, BRIEF)
+        Self::launch(true, None, BRIEF, "", &[])
     }
 
     /// A broker of its own that clients reach through `proxy` alone; [`Broker::bootstrap`] is the way around it.
     pub fn start_behind(proxy: &Proxy) -> Self {
-        Self::launch(false, Some(proxy), BRIEF)
+        Self::launch(false, Some(proxy), BRIEF, "", &[])
     }
 
     /// The one that the environment names.
     fn given() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
         let bootstrap = std::env::var("PEPAY_RELAY_TEST_KAFKA").ok()?;
-        Some(Self { bootstrap, flags: BRIEF, secured: None, dir: None, process: None })
+        Some(Self { bootstrap, flags: Vec::new(), secured: None, dir: None, process: None })
     }
 
     /// Address of the listener without TLS and credentials.
@@ -115,6 +127,16 @@ impl Broker {
     /// Its process, where it is ours.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(|process| process.pid)
+    }
+
+    /// Gives a user of `SCRAM-SHA-512` another password, as an administrator does.
+    pub fn rotate(&self, user: &str, password: &str) {
+        let credentials = format!("SCRAM-SHA-512=[password={password}]");
+        let mut command = java(BRIEF);
+        command.arg("kafka.admin.ConfigCommand").args(["--bootstrap-server", &self.bootstrap, "--alter"]);
+        command.args(["--add-config", &credentials, "--entity-type", "users", "--entity-name", user]);
+        let done = command.output().expect(JAVA);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// Kills it, as a power cut does.
@@ -140,7 +162,7 @@ impl Broker {
     /// Starts it again, on the same data and ports; returns when it answers.
     pub fn restart(&mut self) {
         let dir = self.dir.as_ref().expect("a broker of its own").path().to_owned();
-        self.process = Some(run(&dir, self.flags));
+        self.process = Some(run(&dir, &self.flags));
         wait_ready(&self.bootstrap);
     }
 
@@ -158,7 +180,8 @@ impl Broker {
         process.guard.wait().expect("guard");
     }
 
-    fn launch(secured: bool, proxy: Option<&Proxy>, flags: &'static [&'static str]) -> Self {
+    fn launch(secured: bool, proxy: Option<&Proxy>, flags: &[&str], properties: &str, further: &[&str]) -> Self {
+        let flags: Vec<String> = flags.iter().chain(further).map(|flag| (*flag).to_owned()).collect();
         let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
         let [plain, controller, sasl] = [(); 3].map(|()| free_address().port());
         let mut settings = settings(dir.path(), plain, controller);
@@ -169,10 +192,11 @@ impl Broker {
             settings.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", proxy.address()));
             proxy.towards(([127, 0, 0, 1], plain).into());
         }
+        settings.push_str(&properties.replace("{plain}", &plain.to_string()));
         fs::write(dir.path().join("server.properties"), settings).expect("settings");
         format(dir.path(), secured);
         let bootstrap = format!("127.0.0.1:{plain}");
-        let process = run(dir.path(), flags);
+        let process = run(dir.path(), &flags);
         wait_ready(&bootstrap);
         let secured =
             secured.then(|| Secured { bootstrap: format!("127.0.0.1:{sasl}"), ca_file: dir.path().join("ca.pem") });
@@ -256,7 +280,7 @@ fn format(dir: &Path, secured: bool) {
     assert!(done.status.success(), "formatting Kafka's storage: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-fn run(dir: &Path, flags: &[&str]) -> Process {
+fn run(dir: &Path, flags: &[String]) -> Process {
     let broker = java(flags);
     let mut guard = Command::new("sh");
     guard.args(["-c", GUARD, "sh"]).arg(broker.get_program()).args(broker.get_args());
@@ -267,11 +291,32 @@ fn run(dir: &Path, flags: &[&str]) -> Process {
     Process { pid: line.trim().parse().expect("a pid"), guard }
 }
 
-fn java(flags: &[&str]) -> Command {
+fn java<S: AsRef<str>>(flags: &[S]) -> Command {
     let mut command = Command::new("java");
+    let flags = flags.iter().map(AsRef::as_ref);
+    let classes: String =
+        flags.clone().filter_map(|flag| flag.strip_prefix("-Dtest.classes=")).map(|dir| format!(":{dir}")).collect();
     command.args(flags).args(["-Xshare:auto", "-cp"]);
-    command.arg(format!("{}/*", jars().display()));
+    command.arg(format!("{}/*{classes}", jars().display()));
     command
+}
+
+/// The directory of the policy's class, compiled once a process.
+fn policy() -> &'static Path {
+    static CLASSES: OnceLock<TempDir> = OnceLock::new();
+    let compiled = CLASSES.get_or_init(|| {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/TestPolicy.java");
+        let done = Command::new("javac")
+            .args(["-cp", &format!("{}/*", jars().display()), "-d"])
+            .arg(dir.path())
+            .arg(source)
+            .output()
+            .expect("a compiler of Java: apt install openjdk-17-jdk-headless");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        dir
+    });
+    compiled.path()
 }
 
 /// The directory of Kafka's jars, fetched once a version of the POM.

@@ -115,6 +115,15 @@ impl Process {
         self.line_that(message, |said| said.starts_with(message)).await
     }
 
+    /// The first log line with this message in which `field` contains `words`, waited for.
+    pub async fn line_with(&mut self, message: &str, field: &str, words: &str) -> Value {
+        let found =
+            |line: &Value| line["message"] == message && line[field].as_str().is_some_and(|text| text.contains(words));
+        let waited = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| lines.iter().any(found))).await;
+        let line = waited.ok().and_then(Result::ok).and_then(|lines| lines.iter().find(|line| found(line)).cloned());
+        line.unwrap_or_else(|| panic!("never said {message:?} with {words:?}:\n{}", self.said()))
+    }
+
     async fn line_that(&mut self, message: &str, is_it: impl Fn(&str) -> bool) -> Value {
         let said = |lines: &Vec<Value>| lines.iter().find(|line| line["message"].as_str().is_some_and(&is_it)).cloned();
         let waited = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| said(lines).is_some())).await;
@@ -248,6 +257,7 @@ fn settings(config: &Config) -> String {
         ms(&shutdown.deadline),
         kafka.bootstrap_servers,
     );
+    text += &file("password_file", &config.secret_files.kafka_password);
     let options: Vec<_> = kafka.options.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"")).collect();
     text += &format!("options = {{ {} }}\n", options.join(", "));
     if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {

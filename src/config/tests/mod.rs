@@ -279,7 +279,7 @@ fn the_environment_overrides_every_kind_of_key() {
         ("PEPAY_RELAY__DEDUP__IDS_MAX", "5000"),
         ("PEPAY_RELAY__DEDUP__WINDOW", "1h"),
         ("PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS", "a:1,b:2"),
-        ("PEPAY_RELAY__KAFKA__OPTIONS", "linger.ms=5,client.rack=a"),
+        ("PEPAY_RELAY__KAFKA__OPTIONS", "linger.ms=5,client.dns.lookup=use_all_dns_ips"),
         ("PEPAY_RELAY__KAFKA__TOPICS__INVOICES", ""),
         ("PEPAY_RELAY__INTAKE__BYTES_MAX", "128MiB"),
         ("PEPAY_RELAY__PROVIDER__API_URL", "http://localhost:1"),
@@ -292,7 +292,10 @@ fn the_environment_overrides_every_kind_of_key() {
     assert_eq!(config.websocket.types, ["a.*", "b.*"]);
     assert_eq!(config.normalize.drop, ["total", "items"]);
     assert_eq!(config.kafka.bootstrap_servers, "a:1,b:2");
-    assert_eq!(config.kafka.options, [("linger.ms".into(), "5".into()), ("client.rack".into(), "a".into())]);
+    assert_eq!(
+        config.kafka.options,
+        [("linger.ms".into(), "5".into()), ("client.dns.lookup".into(), "use_all_dns_ips".into())]
+    );
     assert_eq!(config.kafka.topics.invoices, "");
     assert_eq!(config.intake.bytes_max, 128 << 20);
     assert_eq!(config.provider.websocket_url, "ws://localhost:1/ws/commerce/events");

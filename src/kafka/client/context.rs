@@ -1,5 +1,6 @@
 //! What Kafka said last to one client: librdkafka's log lines, errors and delivery reports.
 
+use crate::kafka::cause;
 use crate::kafka::errors::{self, Class};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -51,9 +52,28 @@ impl Context {
         }
     }
 
-    /// The last trouble with connections, or `otherwise`.
+    /// The last trouble with connections, or `otherwise`, whichever says more.
     pub(in crate::kafka) fn away(&self, otherwise: &str) -> String {
-        self.said().away.clone().unwrap_or_else(|| otherwise.to_owned())
+        match self.reason() {
+            Some(said) if cause::weight(&said) >= cause::weight(otherwise) => said,
+            _ => otherwise.to_owned(),
+        }
+    }
+
+    /// That the credentials were refused, or the last trouble with connections.
+    pub(in crate::kafka) fn reason(&self) -> Option<String> {
+        let said = self.said();
+        let denied = said.denied.as_ref().map(|reason| format!("the credentials were refused: {reason}"));
+        denied.or_else(|| said.away.clone())
+    }
+
+    /// What tells the cause is not overwritten by what only tells that there is trouble.
+    fn hear(&self, reason: &str) {
+        let mut said = self.said();
+        let before = said.away.as_deref().map_or(0, cause::weight);
+        if cause::weight(reason) >= before {
+            said.away = Some(reason.to_owned());
+        }
     }
 }
 
@@ -64,10 +84,9 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        let mut said = self.said();
         match code {
-            Code::Authentication | Code::SaslAuthenticationFailed => said.denied = Some(reason.to_owned()),
-            _ => said.away = Some(reason.to_owned()),
+            Code::Authentication | Code::SaslAuthenticationFailed => self.said().denied = Some(reason.to_owned()),
+            _ => self.hear(reason),
         }
     }
 
@@ -89,6 +108,17 @@ impl ProducerContext for Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cause_is_kept_when_all_brokers_are_down() {
+        let context = Context::default();
+        let transport = KafkaError::Global(Code::BrokerTransportFailure);
+        context.error(transport.clone(), "Connect to [::1]:1 failed: Connection refused");
+        context.error(KafkaError::Global(Code::AllBrokersDown), "1/1 brokers are down");
+        assert!(context.away("the broker does not acknowledge").contains("Connection refused"));
+        context.error(transport, "Failed to resolve 'a'");
+        assert_eq!(context.reason().as_deref(), Some("Failed to resolve 'a'"), "the last cause counts");
+    }
 
     #[test]
     fn a_refused_record_wins_over_other_failures_and_consequences_never_do() {

@@ -46,8 +46,8 @@ impl Default for Sizes {
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// librdkafka's least `message.max.bytes`.
 const MESSAGE_BYTES_MIN: usize = 1_000;
-/// librdkafka's largest `batch.size` and a sane `message.max.bytes`; brokers allow more than anyone sends.
-const MESSAGE_BYTES_MAX: usize = 100_000_000;
+/// A sane `message.max.bytes`: librdkafka allows ten times as much, and brokers allow more than anyone sends.
+pub(in crate::kafka) const MESSAGE_BYTES_MAX: usize = 100_000_000;
 
 /// Properties that librdkafka heeds in producers alone: those with a `P` in its CONFIGURATION.md that are not the
 /// relay's own.
@@ -216,6 +216,8 @@ pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: 
     client.set("enable.auto.offset.store", "false");
     client.set("allow.auto.create.topics", "false");
     client.set("isolation.level", isolation);
+    // The leader alone: a follower that lags behind would say that a commit does not stand (KIP-392).
+    client.set("client.rack", "");
     // Records deleted while we read are no loss: they are older than the window.
     client.set("auto.offset.reset", "earliest");
     client.set("enable.partition.eof", "true");
@@ -254,6 +256,7 @@ mod tests {
         let (producer, consumer) = made(&[]);
         assert_eq!((producer.get("linger.ms"), producer.get("socket.timeout.ms")), (Some("0"), Some("10000")));
         assert_eq!(consumer.get("fetch.wait.max.ms"), Some("100"));
+        assert_eq!(consumer.get("client.rack"), Some(""), "the leader answers, never a follower that lags behind");
         let (producer, consumer) = made(&[
             ("linger.ms", "5"),
             ("socket.timeout.ms", "20000"),
@@ -329,7 +332,9 @@ mod tests {
             };
             names.iter().map(|name| (*name, value(name))).collect()
         };
-        for (name, value) in [of(&OF_PRODUCERS), of(&OF_CONSUMERS), vec![("client.rack", "a")]].concat() {
+        for (name, value) in
+            [of(&OF_PRODUCERS), of(&OF_CONSUMERS), vec![("client.dns.lookup", "use_all_dns_ips")]].concat()
+        {
             let mut config = Config::minimal(Environment::Devnet, "127.0.0.1:1");
             config.kafka.options = vec![(name.to_owned(), value.to_owned())];
             let producer = producer(&config, &secrets, "t", Sizes::default(), &Tuning::default());

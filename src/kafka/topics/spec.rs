@@ -8,6 +8,8 @@ use crate::labels::Topic;
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 /// Dead letters wait for a person, who may be on holiday.
 const RETENTION_DEAD_LETTER_MS: i64 = 30 * 24 * 3_600_000;
+/// Least `min.compaction.lag.ms` of the control topic: what a relay needs of its own records after an absence of a week.
+const COMPACTION_LAG_MS: i64 = 7 * 24 * 3_600_000;
 /// Beyond the window, so that reading back (an hour before it) and deletion by whole segments never meet.
 const RETENTION_SPARE_MS: i64 = 24 * 3_600_000;
 
@@ -23,6 +25,8 @@ pub struct TopicSpec {
     pub cleanup_policy: &'static str,
     /// Least `retention.ms`, where records are deleted by age and the window is read back from the topic.
     pub retention_ms_min: Option<i64>,
+    /// Least `min.compaction.lag.ms` of the control topic, whose younger records must all be there at a start.
+    pub compaction_lag_ms_min: Option<i64>,
 }
 
 /// What a topic is like.
@@ -32,6 +36,8 @@ pub struct Actual {
     pub partitions: i32,
     /// Replicas of the partition that has the fewest.
     pub replicas: i32,
+    /// Partitions that have no leader.
+    pub offline: Vec<i32>,
     /// Its settings; `None` where we may not read them.
     pub settings: Option<TopicSettings>,
 }
@@ -49,6 +55,8 @@ pub struct TopicSettings {
     pub min_insync_replicas: Option<i32>,
     /// `max.message.bytes`
     pub max_message_bytes: Option<usize>,
+    /// `min.compaction.lag.ms`
+    pub min_compaction_lag_ms: Option<i64>,
 }
 
 /// Something about a topic that is not as it should be, with its remedy.
@@ -70,7 +78,29 @@ impl TopicSpec {
         };
         let partitions = if topic == Topic::Control { 1 } else { config.kafka.partitions };
         let replication_factor = config.kafka.replication_factor;
-        Self { partitions, replication_factor, cleanup_policy, retention_ms_min }
+        let lag_ms = COMPACTION_LAG_MS.max(window_ms.saturating_add(RETENTION_SPARE_MS));
+        let compaction_lag_ms_min = (topic == Topic::Control).then_some(lag_ms);
+        Self { partitions, replication_factor, cleanup_policy, retention_ms_min, compaction_lag_ms_min }
+    }
+
+    /// Whether the topic is of no use without this setting of [`TopicSpec::creation`]. The others are preferred, or are the
+    /// broker's default in most places; the look after the creation finds where they are not.
+    pub(super) fn requires(&self, key: &str) -> bool {
+        key == "min.compaction.lag.ms" || key == "cleanup.policy" && self.cleanup_policy != "delete"
+    }
+
+    /// The command that creates the topic as the relay would.
+    pub(super) fn command(&self, topic: Topic, name: &str, bootstrap: &str) -> String {
+        let partitions = self.partitions;
+        let mut command =
+            format!("kafka-topics --bootstrap-server {bootstrap} --create --topic {name} --partitions {partitions}");
+        if let Some(factor) = self.replication_factor {
+            command.push_str(&format!(" --replication-factor {factor}"));
+        }
+        for (key, value) in self.creation(topic) {
+            command.push_str(&format!(" --config {key}={value}"));
+        }
+        command
     }
 
     /// The settings of a topic that the relay creates.
@@ -79,6 +109,9 @@ impl TopicSpec {
         if let Some(window_ms) = self.retention_ms_min {
             let usual = if topic == Topic::DeadLetter { RETENTION_DEAD_LETTER_MS } else { RETENTION_MS };
             settings.push(("retention.ms", usual.max(window_ms.saturating_add(RETENTION_SPARE_MS)).to_string()));
+        }
+        if let Some(lag_ms) = self.compaction_lag_ms_min {
+            settings.push(("min.compaction.lag.ms", lag_ms.to_string()));
         }
         if topic == Topic::Control {
             // Small segments, cleaned early: start reads back from the end, and an idle relay writes every 10 s.
@@ -123,6 +156,7 @@ impl TopicSpec {
             return findings;
         };
         self.judge_cleanup(topic, name, &configs, settings, &mut findings);
+        findings.extend(self.judge_lag(name, &configs, settings).map(Finding::Mistake));
         if let Some(min) = settings.min_insync_replicas {
             if min > actual.replicas {
                 findings.push(Finding::Mistake(format!(
@@ -138,6 +172,21 @@ impl TopicSpec {
             }
         }
         findings
+    }
+
+    fn judge_lag(&self, name: &str, configs: &str, settings: &TopicSettings) -> Option<String> {
+        let least = self.compaction_lag_ms_min?;
+        match settings.min_compaction_lag_ms {
+            Some(lag_ms) if lag_ms >= least => None,
+            Some(lag_ms) => Some(format!(
+                "{name} has min.compaction.lag.ms={lag_ms}, wanted at least {least}: compaction would remove records that a \
+                 start needs; run: {configs} min.compaction.lag.ms={least}"
+            )),
+            None => Some(format!(
+                "{name} cannot be kept from compaction for {least} ms: the broker knows no min.compaction.lag.ms; the relay \
+                 needs a Kafka that keeps it (Apache Kafka does)"
+            )),
+        }
     }
 
     fn judge_cleanup(
@@ -195,7 +244,13 @@ mod tests {
 
     fn wanted(cleanup_policy: &'static str) -> TopicSpec {
         let retention_ms_min = (cleanup_policy == "delete").then_some(1_000);
-        TopicSpec { partitions: 6, replication_factor: None, cleanup_policy, retention_ms_min }
+        TopicSpec {
+            partitions: 6,
+            replication_factor: None,
+            cleanup_policy,
+            retention_ms_min,
+            compaction_lag_ms_min: None,
+        }
     }
 
     fn actual(change: impl FnOnce(&mut Actual, &mut TopicSettings)) -> Actual {
@@ -205,8 +260,9 @@ mod tests {
             retention_bytes: Some(-1),
             min_insync_replicas: Some(2),
             max_message_bytes: Some(1_048_588),
+            min_compaction_lag_ms: Some(0),
         };
-        let mut actual = Actual { partitions: 6, replicas: 3, settings: None };
+        let mut actual = Actual { partitions: 6, replicas: 3, offline: Vec::new(), settings: None };
         change(&mut actual, &mut settings);
         Actual { settings: Some(settings), ..actual }
     }
@@ -266,10 +322,53 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_is_a_warning_and_what_is_missing_a_mistake() {
-        let unknown = Actual { partitions: 6, replicas: 3, settings: None };
+        let unknown = Actual { partitions: 6, replicas: 3, offline: Vec::new(), settings: None };
         check(Topic::Orders, &wanted("delete"), &unknown, &["warning: DescribeConfigs"]);
         let missing = wanted("delete").findings(Topic::Orders, "t", "k", None);
         assert!(matches!(&missing[..], [Finding::Mistake(text)] if text.contains("topics --create")), "{missing:?}");
+    }
+
+    #[test]
+    fn the_control_topic_keeps_what_a_start_needs() {
+        let lagging = TopicSpec { partitions: 1, compaction_lag_ms_min: Some(9_000), ..wanted("compact") };
+        let with = |lag| {
+            actual(|a, s| {
+                a.partitions = 1;
+                s.cleanup_policy = Some("compact".to_owned());
+                s.min_compaction_lag_ms = lag;
+            })
+        };
+        check(Topic::Control, &lagging, &with(Some(9_000)), &[]);
+        check(Topic::Control, &lagging, &with(Some(0)), &["mistake: --add-config min.compaction.lag.ms=9000"]);
+        check(Topic::Control, &lagging, &with(None), &["mistake: knows no min.compaction.lag.ms"]);
+        let day = 24 * 3_600_000;
+        let of = |days: u64| {
+            let mut config = Config::minimal(crate::provider::Environment::Devnet, "k:9092");
+            config.dedup.window = std::time::Duration::from_secs(days * 86_400);
+            TopicSpec::of(&config, Topic::Control).compaction_lag_ms_min
+        };
+        assert_eq!([of(3), of(6), of(9)], [Some(7 * day), Some(7 * day), Some(10 * day)]);
+    }
+
+    #[test]
+    fn a_topic_that_may_not_be_created_has_a_command() {
+        let command =
+            TopicSpec { replication_factor: Some(3), ..wanted("delete") }.command(Topic::Orders, "t", "k:9092");
+        let expected = "kafka-topics --bootstrap-server k:9092 --create --topic t --partitions 6 --replication-factor 3 \
+                        --config cleanup.policy=delete --config retention.ms=604800000";
+        assert_eq!(command, expected);
+    }
+
+    #[test]
+    fn what_a_topic_cannot_do_without() {
+        let required = |policy, topic| {
+            let spec = TopicSpec { compaction_lag_ms_min: (topic == Topic::Control).then_some(1), ..wanted(policy) };
+            let entries = spec.creation(topic).into_iter().map(|(key, _)| key);
+            entries.filter(|key| spec.requires(key)).collect::<Vec<_>>()
+        };
+        assert_eq!(required("delete", Topic::Orders), [""; 0]);
+        assert_eq!(required("compact", Topic::OrdersLatest), ["cleanup.policy"]);
+        assert_eq!(required("compact", Topic::Control), ["cleanup.policy", "min.compaction.lag.ms"]);
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! One look at the topics: their partitions from the brokers' metadata, their settings by DescribeConfigs.
+
+use super::create::create;
+use super::{Actual, CREATION_LOOK, TopicReport, TopicSettings, TopicSpec, Topics, admin};
+use crate::config::{Config, Secrets};
+use crate::kafka::blocking::{blocking, patiently};
+use crate::kafka::client::Context;
+use crate::kafka::errors::{self, StartError};
+use crate::kafka::scan::{ASK_TIMEOUT, Reader, Shape};
+use crate::labels::Topic;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::error::KafkaError;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The clients of a look, connected as soon as they are made, so that each is there when it is asked.
+pub(super) struct Look {
+    reader: Arc<Reader>,
+    admin: AdminClient<Context>,
+}
+
+type Survey = Vec<(Topic, String, Option<Shape>)>;
+
+/// A created topic is known to every broker within this time, or its creation failed.
+const CREATION_MAX: Duration = Duration::from_secs(30);
+
+impl Look {
+    pub(super) fn begin(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
+        Ok(Self { admin: admin(config, secrets)?, reader: Arc::new(Reader::open(config, secrets)?) })
+    }
+
+    /// Looks once; a `patient` one waits for a Kafka that does not answer.
+    pub(super) async fn once(&self, config: &Config, patient: bool) -> Result<Topics, StartError> {
+        let found = survey(&self.reader, config, patient).await?;
+        let existing = found.iter().filter(|(_, _, shape)| shape.is_some());
+        let names: Vec<&str> = existing.map(|(_, name, _)| name.as_str()).collect();
+        let mut settings = settings(&self.admin, &names).await?.into_iter();
+        let report = |(topic, name, shape): (Topic, String, Option<Shape>)| {
+            let wanted = TopicSpec::of(config, topic);
+            let actual = shape.map(|Shape { partitions, replicas, offline }| {
+                // In the order of the questions.
+                let settings = settings.next().flatten();
+                Actual { partitions, replicas, offline, settings }
+            });
+            let findings = wanted.findings(topic, &name, &config.kafka.bootstrap_servers, actual.as_ref());
+            TopicReport { topic, name, wanted, actual, findings }
+        };
+        Ok(Topics { reports: found.into_iter().map(report).collect(), ..Topics::default() })
+    }
+
+    /// Creates the topics that `topics` lacks, and looks until they are known; gives a warning for each that lacks a setting.
+    pub(super) async fn complete(
+        &self,
+        config: &Config,
+        topics: &mut Topics,
+        patient: bool,
+    ) -> Result<Vec<String>, StartError> {
+        if topics.missing().next().is_none() {
+            return Ok(Vec::new());
+        }
+        let left_out = create(&self.admin, config, topics).await?;
+        let began = Instant::now();
+        loop {
+            *topics = self.once(config, patient).await?;
+            let Some(report) = topics.missing().next() else { return Ok(left_out) };
+            if began.elapsed() > CREATION_MAX {
+                let (name, seconds) = (&report.name, CREATION_MAX.as_secs());
+                return Err(StartError::Failed(format!(
+                    "creating {name}: not known to the brokers after {seconds} s; see their logs"
+                )));
+            }
+            tokio::time::sleep(CREATION_LOOK).await;
+        }
+    }
+}
+
+/// Each topic's shape; `None` if it does not exist.
+async fn survey(reader: &Arc<Reader>, config: &Config, patient: bool) -> Result<Survey, StartError> {
+    let (reader, topics) = (Arc::clone(reader), config.kafka.topics.clone());
+    blocking(move |cancel| {
+        let mut told = false;
+        let mut found = Vec::new();
+        for topic in Topic::ALL {
+            let Some(name) = topics.name(topic) else { continue };
+            let ask = |_: &mut bool| reader.shape(name, cancel);
+            let waiting = |told: &mut bool, detail: &str| {
+                if !std::mem::replace(told, true) {
+                    tracing::warn!(detail, "kafka unavailable");
+                }
+            };
+            let shape =
+                if patient { patiently(cancel, &mut told, ask, waiting)? } else { reader.shape(name, cancel)? };
+            found.push((topic, name.to_owned(), shape));
+        }
+        if told {
+            tracing::info!("kafka recovered");
+        }
+        Ok(found)
+    })
+    .await
+}
+
+/// The settings of existing topics, in the order of `names`; `None` where we may not read them.
+pub(super) async fn settings(
+    admin: &AdminClient<Context>,
+    names: &[&str],
+) -> Result<Vec<Option<TopicSettings>>, StartError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT));
+    let answers = match admin.describe_configs(&resources, &options).await {
+        Ok(answers) => answers,
+        Err(KafkaError::AdminOp(code)) if errors::is_denied(code) => Vec::new(),
+        Err(error) => return Err(StartError::Failed(format!("reading the topics' settings: {error}"))),
+    };
+    // Answers come in the order of the questions.
+    let mut answers = answers.into_iter();
+    Ok(names.iter().map(|_| answers.next().and_then(Result::ok).map(|answer| read(&answer))).collect())
+}
+
+fn read(resource: &ConfigResource) -> TopicSettings {
+    let value = |name| resource.get(name).and_then(|entry| entry.value.clone());
+    TopicSettings {
+        cleanup_policy: value("cleanup.policy"),
+        retention_ms: value("retention.ms").and_then(|value| value.parse().ok()),
+        retention_bytes: value("retention.bytes").and_then(|value| value.parse().ok()),
+        min_insync_replicas: value("min.insync.replicas").and_then(|value| value.parse().ok()),
+        max_message_bytes: value("max.message.bytes").and_then(|value| value.parse().ok()),
+        min_compaction_lag_ms: value("min.compaction.lag.ms").and_then(|value| value.parse().ok()),
+    }
+}

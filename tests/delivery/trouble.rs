@@ -1,0 +1,120 @@
+//! What the log and `check` say about a Kafka that does not do what it should: the cause, and the remedy.
+
+use crate::support::kafka::{Broker, USER};
+use crate::support::process::{Process, check};
+use crate::support::relay::Rig;
+use crate::support::settings::{config, publisher, secrets};
+use pepay_relay::config::Config;
+use pepay_relay::kafka::diagnosis::why;
+use pepay_relay::kafka::errors::StartError;
+use pepay_relay::kafka::topics::{self, Topics};
+use pepay_relay::kafka::{Publisher, PublisherSetup};
+use std::path::Path;
+
+fn tls(mut config: Config, bootstrap: &str, ca_file: &Path) -> Config {
+    config.kafka.bootstrap_servers = bootstrap.to_owned();
+    config.kafka.tls = true;
+    config.kafka.ca_file = Some(ca_file.to_owned());
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_that_does_not_fit_is_named() {
+    let broker = Broker::start_secured();
+    let plain = config(broker.bootstrap(), "tls");
+    let secured = broker.secured();
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls/localhost.cert.pem");
+    let mut to_tls = plain.clone();
+    to_tls.kafka.bootstrap_servers = secured.bootstrap.clone();
+    for (config, remedy) in [
+        (to_tls, "set kafka.tls = true"),
+        (tls(plain.clone(), broker.bootstrap(), &secured.ca_file), "set kafka.tls = false"),
+        (tls(plain.clone(), &secured.bootstrap, &foreign), "name its authority in kafka.ca_file"),
+    ] {
+        let said = why(&config, &secrets(Some(USER.1))).await.unwrap_or_default();
+        assert!(said.contains(remedy), "wanted {remedy}: {said}");
+        assert!(!said.contains("brokers are down"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_broker_that_wants_three_replicas_of_its_transactions_is_named() {
+    let broker = Broker::start_with("transaction.state.log.replication.factor=3\n");
+    let rig = Rig::new(broker.bootstrap(), "replicas").await;
+    let mut relay = Process::start(&rig);
+    let line =
+        relay.line_with("cause of the outage of Kafka", "cause", "transaction.state.log.replication.factor").await;
+    assert!(line["cause"].as_str().unwrap().contains("(1 brokers)"), "{line}");
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1));
+    assert!(findings.contains("transactions") && findings.contains("replication.factor (3 unless set)"), "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_advertised_name_without_an_address_is_named() {
+    let broker = Broker::start_with("advertised.listeners=PLAINTEXT://nowhere.invalid:{plain}\n");
+    let rig = Rig::new(broker.bootstrap(), "advertised").await;
+    let mut relay = Process::start(&rig);
+    let line = relay.line_with("kafka unavailable", "detail", "nowhere.invalid").await;
+    assert!(line["remedy"].as_str().unwrap().contains("advertised.listeners"), "{line}");
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1));
+    assert!(findings.contains("nowhere.invalid") && findings.contains("advertised.listeners"), "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_that_may_not_be_that_long_are_named() {
+    let broker = Broker::start_with("transaction.max.timeout.ms=30000\n");
+    let config = config(broker.bootstrap(), "timeout");
+    let found = topics::ensure(&config, &secrets(None)).await.unwrap();
+    let refused = Publisher::start(PublisherSetup { ..publisher(&config, &secrets(None), found) }).await;
+    let Err(StartError::Settings(text)) = refused else { panic!("{refused:?}") };
+    assert!(text.contains("transaction.max.timeout.ms") && text.contains("60000 ms"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_created_with_what_a_policy_allows() {
+    let made = async |mode: &str| {
+        let broker = Broker::start_with_policy(mode);
+        let config = config(broker.bootstrap(), "policy");
+        let made = topics::ensure(&config, &secrets(None)).await;
+        made.map(|made: Topics| made.left_out().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let segments = made("segments").await.unwrap();
+    assert_eq!(segments.len(), 1, "the control topic alone asks for small segments: {segments:?}");
+    assert!(segments[0].starts_with("policy.relay was created without segment.bytes=16777216: "), "{segments:?}");
+    let handful = made("handful").await.unwrap();
+    assert_eq!(handful.len(), 1, "{handful:?}");
+    assert!(handful[0].contains("segment.bytes=16777216, segment.ms=3600000, min.cleanable.dirty.ratio=0.1"));
+    let Err(StartError::Settings(text)) = made("everything").await else { panic!("a policy that allows nothing") };
+    let commands: Vec<&str> = text.lines().skip(1).collect();
+    assert_eq!(commands.len(), 5, "each topic with its settings: {text}");
+    assert!(commands.iter().all(|command| command.starts_with("kafka-topics --bootstrap-server 127.0.0.1:")), "{text}");
+    assert!(commands[4].contains("--topic policy.relay --partitions 1 --config cleanup.policy=compact"), "{text}");
+    assert!(commands[4].contains("--config min.compaction.lag.ms=604800000"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotated_password_is_read_again_on_sighup() {
+    let mut broker = Broker::start_secured();
+    let mut rig = Rig::new(&broker.secured().bootstrap, "rotated").await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("kafka-password");
+    std::fs::write(&file, USER.1).unwrap();
+    rig.config.kafka.tls = true;
+    rig.config.kafka.ca_file = Some(broker.secured().ca_file.clone());
+    rig.config.kafka.username = Some(USER.0.to_owned());
+    rig.config.kafka.sasl_mechanism = Some("SCRAM-SHA-512".to_owned());
+    rig.config.secret_files.kafka_password = Some(file.clone());
+    let mut relay = Process::ready(&rig).await;
+    broker.rotate(USER.0, "another-password");
+    broker.stop();
+    broker.restart();
+    let line = relay.line_with("kafka unavailable", "remedy", "the Kafka password").await;
+    assert!(line["detail"].as_str().unwrap().contains("credentials"), "{line}");
+    std::fs::write(&file, "another-password").unwrap();
+    relay.signal("HUP");
+    relay.line("reloaded").await;
+    relay.line("kafka recovered").await;
+    relay.stop().await;
+}
