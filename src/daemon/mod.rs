@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::kafka::client::Tuning;
 use crate::kafka::errors::StartError;
 use crate::kafka::topics::{self, Topics};
-use crate::kafka::{Broker, Publisher, PublisherSetup, Stop};
+use crate::kafka::{Broker, Early, Publisher, PublisherSetup, Stop};
 use crate::labels::{Leg, Outcome};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
@@ -335,6 +335,7 @@ impl Shared {
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
         let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
         let began = Instant::now();
+        let early = Early::connect(config, &self.kafka_secrets.borrow(), tuning);
         let topics = match broker {
             Broker::Configured => {
                 let health = Arc::clone(&self.health);
@@ -351,6 +352,7 @@ impl Shared {
             broker: *broker,
             tuning: *tuning,
             topics,
+            early,
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
         };

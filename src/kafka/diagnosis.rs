@@ -6,7 +6,6 @@
 use super::cause::Cause;
 use super::client::{self, Context};
 use super::errors::StartError;
-use super::topics::Topics;
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -28,10 +27,13 @@ const TLS_WITHIN: Duration = Duration::from_secs(3);
 /// Where the brokers keep their transactions (KIP-98); its partitions' leaders are the coordinators.
 const TRANSACTIONS: &str = "__transaction_state";
 
+/// A topic's name, and its `min.insync.replicas` where that can be read.
+pub(super) type Known = (String, Option<i32>);
+
 /// A sentence with the cause and its remedy, as far as one can be found within some seconds.
 pub async fn why(config: &Config, secrets: &Secrets) -> Option<String> {
     let (config, secrets) = (config.clone(), secrets.clone());
-    tokio::task::spawn_blocking(move || ask(&config, &secrets, &Topics::default())).await.ok()?
+    tokio::task::spawn_blocking(move || ask(&config, &secrets, &[])).await.ok()?
 }
 
 /// The sentence of an error, or a better one where it only says that Kafka does not answer.
@@ -42,16 +44,16 @@ pub async fn explained(config: &Config, secrets: &Secrets, error: &StartError) -
     if is_told { words } else { why(config, secrets).await.unwrap_or(words) }
 }
 
-/// The same, blocking; `topics` as they were at start.
-pub(super) fn ask(config: &Config, secrets: &Secrets, topics: &Topics) -> Option<String> {
+/// The same, blocking; `known` are topics that were there.
+pub(super) fn ask(config: &Config, secrets: &Secrets, known: &[Known]) -> Option<String> {
     let settings = client::consumer(config, secrets, "read_uncommitted");
     let consumer: BaseConsumer<Context> = BaseConsumer::from_config_and_context(&settings, Context::default()).ok()?;
     if metadata(&consumer, &config.kafka.topics.control).is_err() {
         return silent(config, &consumer);
     }
-    for report in &topics.reports {
-        let metadata = metadata(&consumer, &report.name).ok()?;
-        if let Some(words) = trouble(&report.name, metadata.topics().first()?, report.min_insync_replicas()) {
+    for (name, min_insync_replicas) in known {
+        let metadata = metadata(&consumer, name).ok()?;
+        if let Some(words) = trouble(name, metadata.topics().first()?, *min_insync_replicas) {
             return Some(Cause::explained(&words));
         }
     }
@@ -89,14 +91,16 @@ fn trouble(name: &str, found: &MetadataTopic, min_insync_replicas: Option<i32>) 
     })
 }
 
+/// These words of librdkafka's, or better ones: why a certificate is refused, which it does not say.
+pub(super) fn bettered(config: &Config, words: &str) -> String {
+    let better = (Cause::of(words) == Some(Cause::Certificate)).then(|| certificate(config));
+    better.flatten().unwrap_or_else(|| words.to_owned())
+}
+
 /// Nobody answered: what librdkafka said about it.
 fn silent(config: &Config, consumer: &BaseConsumer<Context>) -> Option<String> {
     let words = consumer.context().reason()?;
-    let words = match Cause::of(&words)? {
-        Cause::Certificate => certificate(config).unwrap_or(words),
-        _ => words,
-    };
-    Some(Cause::explained(&words))
+    Cause::of(&words).map(|_| Cause::explained(&bettered(config, &words)))
 }
 
 /// Why the certificate of a broker is refused, by a look at it.

@@ -32,4 +32,5 @@ pub use batch::{Batch, Record, Shape};
 pub use checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
 pub use publisher::{Publisher, PublisherSetup};
 pub use settlement::Refusal;
+pub use transactional::Early;
 pub use verdict::{Broker, Stop, Verdict};

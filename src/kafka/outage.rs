@@ -1,8 +1,7 @@
 //! Whether Kafka answers, as the log and the relay's health are told.
 
 use super::cause::Cause;
-use super::diagnosis;
-use super::topics::Topics;
+use super::diagnosis::{self, Known};
 use crate::clock::millis;
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
@@ -29,7 +28,7 @@ pub(super) struct Outage {
 struct Asking {
     config: Config,
     secrets: watch::Receiver<Secrets>,
-    topics: Topics,
+    known: Vec<Known>,
 }
 
 impl Outage {
@@ -38,8 +37,8 @@ impl Outage {
     }
 
     /// Looks for the cause beside the producer, where its client does not tell it.
-    pub(super) fn asking(self, config: &Config, secrets: &watch::Receiver<Secrets>, topics: &Topics) -> Self {
-        let asking = Asking { config: config.clone(), secrets: secrets.clone(), topics: topics.clone() };
+    pub(super) fn asking(self, config: &Config, secrets: &watch::Receiver<Secrets>, known: Vec<Known>) -> Self {
+        let asking = Asking { config: config.clone(), secrets: secrets.clone(), known };
         Self { asking: Some(asking), ..self }
     }
 
@@ -75,12 +74,12 @@ impl Outage {
 
     /// On a thread of its own, so that nothing that is waited for waits longer.
     fn ask(&self) {
-        let (Some(Asking { config, secrets, topics }), Ok(runtime)) = (&self.asking, Handle::try_current()) else {
+        let (Some(Asking { config, secrets, known }), Ok(runtime)) = (&self.asking, Handle::try_current()) else {
             return;
         };
-        let (config, secrets, topics) = (config.clone(), secrets.borrow().clone(), topics.clone());
+        let (config, secrets, known) = (config.clone(), secrets.borrow().clone(), known.clone());
         drop(runtime.spawn_blocking(move || {
-            if let Some(cause) = diagnosis::ask(&config, &secrets, &topics) {
+            if let Some(cause) = diagnosis::ask(&config, &secrets, &known) {
                 tracing::warn!(cause, "cause of the outage of Kafka");
             }
         }));

@@ -42,7 +42,7 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
         tuning: &Tuning::default(),
         answer_within: Some(ANSWER_WITHIN),
     };
-    let producer = opening.open(cancel, &mut |_, _| ())?;
+    let producer = opening.open(None, cancel, &mut |_, _| ())?;
     let mut work = Work {
         producer: &producer,
         carried: &mut Carried::default(),
@@ -72,7 +72,10 @@ pub(super) fn refused(
         return client::credentials_refused(config, &reason);
     }
     match code.filter(|code| errors::is_denied(*code)) {
-        Some(code) => client::denied(config, code, detail, name, topic),
+        Some(code) => {
+            let refused = producer.context().said().refused_topic.clone();
+            client::denied(config, code, detail, name, refused.as_deref().unwrap_or(topic))
+        }
         None => StartError::Failed(producer.context().away(detail)),
     }
 }

@@ -15,7 +15,7 @@ use super::scan::Reader;
 use super::settlement::{Attempted, Claim, End, Next, Settlement, Wait};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
-use super::transactional::Opening;
+use super::transactional::{Early, Opening};
 use super::verdict::{Broker, Stop, Verdict};
 use crate::clock::{now_ms, rfc3339};
 use crate::config::{Config, Secrets};
@@ -36,6 +36,8 @@ pub(super) struct WriterSetup {
     pub(super) topics: Topics,
     /// A person said from when on events are to be fetched again (`run --from`).
     pub(super) starts_afresh: bool,
+    /// Used up by the first claim.
+    pub(super) early: Option<Early>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) cancel: Cancel,
@@ -53,6 +55,8 @@ pub(super) struct Writer {
     /// The marks of that transaction.
     marks: Marks,
     outage: Outage,
+    /// Made early, for the first question.
+    reader: Option<Reader>,
 }
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
@@ -60,12 +64,12 @@ pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>),
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics)).asking(
         &setup.config,
         &setup.secrets,
-        &setup.topics,
+        setup.topics.known(),
     );
     let run = uuid::Uuid::new_v4().to_string();
     let mut claim = Claim::new(run.clone());
     let (producer, carried, marks) = (None, Carried::default(), Marks::default());
-    let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage };
+    let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage, reader: None };
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
@@ -404,23 +408,28 @@ impl Writer {
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
         let secrets = self.setup.secrets.borrow_and_update().clone();
-        let WriterSetup { config, topics, tuning, cancel, .. } = &mut self.setup;
+        let WriterSetup { config, topics, tuning, cancel, early, .. } = &mut self.setup;
+        let sizes = topics.sizes_now(config, &secrets, cancel);
+        self.reader = early.as_mut().and_then(Early::reader);
+        let early = early.take().and_then(|early| early.producer(sizes));
         let opening = Opening {
             config,
             secrets: &secrets,
             transactional_id: &config.name,
             topic: &config.kafka.topics.control,
-            sizes: topics.sizes_now(config, &secrets, cancel),
+            sizes,
             tuning,
             answer_within: None,
         };
-        opening.open(cancel, &mut |began, detail| self.outage.silent_since(began, detail))
+        opening.open(early, cancel, &mut |began, detail| self.outage.silent_since(began, detail))
     }
 
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
         let WriterSetup { config, secrets, cancel, .. } = &self.setup;
-        let secrets = secrets.borrow().clone();
-        let reader = Reader::open(config, &secrets)?;
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => Reader::open(config, &secrets.borrow().clone())?,
+        };
         recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
     }
 

@@ -7,6 +7,7 @@ use super::client::Tuning;
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
 use super::topics::Topics;
+use super::transactional::Early;
 use super::verdict::{Broker, Stop, Verdict};
 use crate::config::{Config, Secrets};
 use crate::telemetry::{Health, Metrics};
@@ -22,7 +23,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const NOTICE: Duration = Duration::from_secs(1);
 
 /// What a publisher works with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct PublisherSetup {
     /// All settings.
     pub config: Config,
@@ -36,6 +37,8 @@ pub struct PublisherSetup {
     pub topics: Topics,
     /// Start although the relay's memory is gone: a person said from when on events are to be fetched again.
     pub starts_afresh: bool,
+    /// Clients that are connected already, for a start that is quick.
+    pub early: Option<Early>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where an outage is reported.
@@ -68,9 +71,9 @@ impl Publisher {
         let cancel = Cancel::default();
         // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
-        let PublisherSetup { config, secrets, broker, tuning, topics, starts_afresh, metrics, health } = setup;
+        let PublisherSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health } = setup;
         let cancel = guard.0.clone();
-        let setup = WriterSetup { config, secrets, broker, tuning, topics, starts_afresh, metrics, health, cancel };
+        let setup = WriterSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health, cancel };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();

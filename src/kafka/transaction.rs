@@ -295,13 +295,13 @@ impl Work<'_> {
         if !said.txn_requires_abort() && !said.is_fatal() {
             return None;
         }
-        self.producer.context().failed(said.code());
+        self.producer.context().failed(said.code(), None);
         Some(self.sorted(&error))
     }
 
     fn refusal(&self) -> Option<(Class, String)> {
-        let code = self.producer.context().said().refused?;
-        Some((errors::classify(code), code.to_string()))
+        let (code, words) = self.producer.context().refusal()?;
+        Some((errors::classify(code), words))
     }
 
     fn fatal(&self) -> Option<Failure> {

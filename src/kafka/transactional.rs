@@ -3,15 +3,51 @@
 use super::blocking::{AskError, Cancel};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, Class, StartError};
+use super::scan::Reader;
 use super::transaction::SLICE;
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::{BaseProducer, Producer};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A coordinator that has not answered a command by then is not there.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// Clients of a start that are made before they are needed, so that they are connected when they are: a producer without a
+/// connection asks for its coordinator again only after 500 ms (`rd_kafka_txn_coord_query`, rdkafka_txnmgr.c).
+pub struct Early {
+    producer: BaseProducer<Context>,
+    sizes: Sizes,
+    reader: Option<Reader>,
+}
+
+impl Early {
+    /// Makes them, for topics with the usual sizes; `None` where the settings do not allow it, which is said later.
+    pub fn connect(config: &Config, secrets: &Secrets, tuning: &Tuning) -> Option<Self> {
+        let sizes = Sizes::default();
+        let settings = client::producer(config, secrets, &config.name, sizes, tuning);
+        let producer = BaseProducer::from_config_and_context(&settings, Context::default()).ok()?;
+        Some(Self { producer, sizes, reader: Some(Reader::open(config, secrets).ok()?) })
+    }
+
+    /// The producer, where it was made for these sizes.
+    pub(super) fn producer(self, sizes: Sizes) -> Option<BaseProducer<Context>> {
+        (self.sizes == sizes).then_some(self.producer)
+    }
+
+    /// The reader, once.
+    pub(super) fn reader(&mut self) -> Option<Reader> {
+        self.reader.take()
+    }
+}
+
+impl fmt::Debug for Early {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Early").finish_non_exhaustive()
+    }
+}
 
 /// What a transactional producer is opened with.
 pub(super) struct Opening<'o> {
@@ -28,15 +64,18 @@ pub(super) struct Opening<'o> {
 
 impl Opening<'_> {
     /// `init_transactions`, which aborts what an earlier producer of the id left open and fences it (KIP-98). `waiting` is
-    /// called about twice a second while Kafka does not answer, with the beginning of the wait and the reason.
+    /// called about twice a second while Kafka does not answer, with the beginning of the wait and the reason. `early` is
+    /// used in place of a new producer.
     pub(super) fn open(
         &self,
+        early: Option<BaseProducer<Context>>,
         cancel: &Cancel,
         waiting: &mut dyn FnMut(Instant, &str),
     ) -> Result<BaseProducer<Context>, AskError> {
-        let settings = client::producer(self.config, self.secrets, self.transactional_id, self.sizes, self.tuning);
-        let producer = BaseProducer::from_config_and_context(&settings, Context::default())
-            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+        let producer = match early {
+            Some(producer) => producer,
+            None => self.made()?,
+        };
         let began = Instant::now();
         loop {
             cancel.check()?;
@@ -50,6 +89,12 @@ impl Opening<'_> {
             }
             waiting(began, &detail);
         }
+    }
+
+    fn made(&self) -> Result<BaseProducer<Context>, StartError> {
+        let settings = client::producer(self.config, self.secrets, self.transactional_id, self.sizes, self.tuning);
+        BaseProducer::from_config_and_context(&settings, Context::default())
+            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
     }
 
     /// Nothing where asking the same producer again is right.

@@ -49,15 +49,19 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 44] = [
+const PURE: [&str; 48] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
     "src/exit.rs",
+    "src/kafka/cause.rs",
+    "src/kafka/client/denied.rs",
     "src/kafka/drain_pace.rs",
     "src/kafka/owner.rs",
     "src/kafka/settlement.rs",
+    "src/kafka/topics/report.rs",
     "src/kafka/topics/spec.rs",
+    "src/kafka/verdict.rs",
     "src/legs/backfill/reconcile.rs",
     "src/legs/backfill/walk/",
     "src/legs/trace.rs",

@@ -194,7 +194,7 @@ impl Broker {
         }
         settings.push_str(&properties.replace("{plain}", &plain.to_string()));
         fs::write(dir.path().join("server.properties"), settings).expect("settings");
-        format(dir.path(), secured);
+        format(dir.path(), secured, &flags);
         let bootstrap = format!("127.0.0.1:{plain}");
         let process = run(dir.path(), &flags);
         wait_ready(&bootstrap);
@@ -267,8 +267,8 @@ fn secure(dir: &Path, plain: u16, controller: u16, sasl: u16) -> String {
     )
 }
 
-fn format(dir: &Path, secured: bool) {
-    let mut command = java(BRIEF);
+fn format(dir: &Path, secured: bool, flags: &[String]) {
+    let mut command = java(flags);
     command.arg("kafka.tools.StorageTool").args(["format", "-t", "pepayRelayTestKafka00A", "-c"]);
     command.arg(dir.join("server.properties"));
     if secured {

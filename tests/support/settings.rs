@@ -45,6 +45,7 @@ pub fn publisher(config: &Config, secrets: &Secrets, topics: topics::Topics) -> 
         broker: Broker::Configured,
         tuning: Tuning::default(),
         topics,
+        early: None,
         metrics: Arc::new(Metrics::new("test")),
         health: Arc::new(Health::default()),
     }

@@ -6,7 +6,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(in crate::kafka) struct Said {
     /// The first record that could not be delivered since [`Context::forget`], leaving aside consequences of others.
     pub(in crate::kafka) refused: Option<Code>,
+    /// The topic of that record.
+    pub(in crate::kafka) refused_topic: Option<String>,
     /// The credentials were refused.
     pub(in crate::kafka) denied: Option<String>,
     /// The last trouble with connections.
@@ -40,7 +42,7 @@ impl Context {
 
     /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
     /// consequence of another failure decides nothing; else the first failure does.
-    pub(in crate::kafka) fn failed(&self, code: Code) {
+    pub(in crate::kafka) fn failed(&self, code: Code, topic: Option<&str>) {
         let weight = |code| match errors::classify(code) {
             Class::Size | Class::Invalid => 2,
             Class::Abort => 0,
@@ -49,6 +51,7 @@ impl Context {
         let mut said = self.said();
         if said.refused.is_none_or(|first| weight(first) < weight(code)) {
             said.refused = Some(code);
+            said.refused_topic = topic.map(str::to_owned);
         }
     }
 
@@ -58,6 +61,14 @@ impl Context {
             Some(said) if cause::weight(&said) >= cause::weight(otherwise) => said,
             _ => otherwise.to_owned(),
         }
+    }
+
+    /// The code of the record that decides a batch's fate, and words that name its topic.
+    pub(in crate::kafka) fn refusal(&self) -> Option<(Code, String)> {
+        let said = self.said();
+        let code = said.refused?;
+        let words = said.refused_topic.as_ref().map_or_else(|| code.to_string(), |topic| format!("{topic}: {code}"));
+        Some((code, words))
     }
 
     /// That the credentials were refused, or the last trouble with connections.
@@ -99,8 +110,8 @@ impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {
-        if let Err((error, _)) = result {
-            self.failed(error.rdkafka_error_code().unwrap_or(Code::Unknown));
+        if let Err((error, message)) = result {
+            self.failed(error.rdkafka_error_code().unwrap_or(Code::Unknown), Some(message.topic()));
         }
     }
 }
@@ -125,7 +136,7 @@ mod tests {
         let decide = |codes: &[Code]| {
             let context = Context::default();
             for code in codes {
-                context.failed(*code);
+                context.failed(*code, None);
             }
             context.said().refused
         };

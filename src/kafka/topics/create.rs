@@ -4,7 +4,7 @@
 //! one. What the relay only prefers is then left out. Which settings are refused is found by asking with `validate_only`,
 //! since the broker's words are not to be relied on.
 
-use super::{TopicReport, Topics};
+use super::report::{TopicReport, Topics};
 use crate::config::Config;
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;

@@ -1,15 +1,20 @@
 //! One look at the topics: their partitions from the brokers' metadata, their settings by DescribeConfigs.
 
 use super::create::create;
-use super::{Actual, CREATION_LOOK, TopicReport, TopicSettings, TopicSpec, Topics, admin};
+use super::report::{TopicReport, Topics};
+use super::spec::{Actual, TopicSettings, TopicSpec};
 use crate::config::{Config, Secrets};
-use crate::kafka::blocking::{blocking, patiently};
-use crate::kafka::client::Context;
+use crate::kafka::blocking::{AskError, Cancel, blocking, patiently};
+use crate::kafka::cause::Cause;
+use crate::kafka::client::{self, Context, Sizes};
+use crate::kafka::diagnosis;
 use crate::kafka::errors::{self, StartError};
 use crate::kafka::scan::{ASK_TIMEOUT, Reader, Shape};
 use crate::labels::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +26,8 @@ pub(super) struct Look {
 
 type Survey = Vec<(Topic, String, Option<Shape>)>;
 
+/// Between two looks whether a topic is known.
+pub(super) const CREATION_LOOK: Duration = Duration::from_millis(100);
 /// A created topic is known to every broker within this time, or its creation failed.
 const CREATION_MAX: Duration = Duration::from_secs(30);
 
@@ -74,25 +81,73 @@ impl Look {
     }
 }
 
+impl Topics {
+    /// The same for a producer that is made: as the look found them the first time, and after that read again, since a
+    /// limit may have been raised. Where that fails they stay as they were.
+    ///
+    /// Blocking, on a thread of the runtime's.
+    pub(in crate::kafka) fn sizes_now(&mut self, config: &Config, secrets: &Secrets, cancel: &Cancel) -> Sizes {
+        if std::mem::replace(&mut self.used, true)
+            && !self.reports.is_empty()
+            && let Err(trouble) = self.read_sizes_again(config, secrets, cancel)
+        {
+            tracing::debug!(?trouble, "the topics' sizes could not be read again");
+        }
+        self.sizes()
+    }
+
+    /// Reads the topics' settings again, after a record was refused for its size. `true` when their sizes have changed, so
+    /// that a new producer may pass what this one did not.
+    ///
+    /// Blocking, on a thread of the runtime's.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka does not answer, or nobody waits any more; the sizes are then as they were.
+    pub(in crate::kafka) fn read_sizes_again(
+        &mut self,
+        config: &Config,
+        secrets: &Secrets,
+        cancel: &Cancel,
+    ) -> Result<bool, AskError> {
+        cancel.check()?;
+        let admin = admin(config, secrets)?;
+        let names: Vec<&str> = self.reports.iter().map(|report| report.name.as_str()).collect();
+        let read = tokio::runtime::Handle::current().block_on(settings(&admin, &names));
+        let read = read.map_err(|error| AskError::Away(error.to_string()))?;
+        let before = self.sizes();
+        for (report, settings) in self.reports.iter_mut().zip(read) {
+            if let Some(actual) = &mut report.actual {
+                actual.settings = settings.or(actual.settings.take());
+            }
+        }
+        Ok(self.sizes() != before)
+    }
+}
+
 /// Each topic's shape; `None` if it does not exist.
 async fn survey(reader: &Arc<Reader>, config: &Config, patient: bool) -> Result<Survey, StartError> {
-    let (reader, topics) = (Arc::clone(reader), config.kafka.topics.clone());
+    let (reader, config) = (Arc::clone(reader), config.clone());
     blocking(move |cancel| {
-        let mut told = false;
+        // Once, and once for each cause that is found meanwhile.
+        let mut told = BTreeSet::new();
         let mut found = Vec::new();
         for topic in Topic::ALL {
-            let Some(name) = topics.name(topic) else { continue };
-            let ask = |_: &mut bool| reader.shape(name, cancel);
-            let waiting = |told: &mut bool, detail: &str| {
-                if !std::mem::replace(told, true) {
-                    tracing::warn!(detail, "kafka unavailable");
+            let Some(name) = config.kafka.topics.name(topic) else { continue };
+            let ask = |_: &mut BTreeSet<_>| reader.shape(name, cancel);
+            let waiting = |told: &mut BTreeSet<_>, detail: &str| {
+                let cause = Cause::of(detail);
+                if (told.is_empty() || cause.is_some()) && told.insert(cause) {
+                    let detail = diagnosis::bettered(&config, detail);
+                    let remedy = Cause::of(&detail).map(Cause::remedy);
+                    tracing::warn!(detail, remedy, "kafka unavailable");
                 }
             };
             let shape =
                 if patient { patiently(cancel, &mut told, ask, waiting)? } else { reader.shape(name, cancel)? };
             found.push((topic, name.to_owned(), shape));
         }
-        if told {
+        if !told.is_empty() {
             tracing::info!("kafka recovered");
         }
         Ok(found)
@@ -130,4 +185,9 @@ fn read(resource: &ConfigResource) -> TopicSettings {
         max_message_bytes: value("max.message.bytes").and_then(|value| value.parse().ok()),
         min_compaction_lag_ms: value("min.compaction.lag.ms").and_then(|value| value.parse().ok()),
     }
+}
+
+pub(super) fn admin(config: &Config, secrets: &Secrets) -> Result<AdminClient<Context>, StartError> {
+    AdminClient::from_config_and_context(&client::base(config, secrets), Context::default())
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
 }

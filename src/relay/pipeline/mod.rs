@@ -29,7 +29,7 @@ pub const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Even the dead letter of one delivery was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Kafka refuses even the dead letter that replaces a refused record ({detail}): raise `max.message.bytes` of the dead letter topic above 2 KiB"
+    "Kafka refuses even the dead letter that replaces a refused record ({detail}): raise `max.message.bytes` of that topic above 2 KiB"
 )]
 pub struct NoWayOut {
     /// Kafka's words.
