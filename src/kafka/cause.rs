@@ -20,6 +20,8 @@ pub(super) enum Cause {
     TlsToPlain,
     /// No TLS to a listener with it.
     PlainToTls,
+    /// The first request was not understood.
+    NotUnderstood,
     /// Something else than Kafka listens there.
     NoKafka,
     /// A listener with SASL, and no credentials.
@@ -67,6 +69,8 @@ const SIGNS: &[(&str, Cause)] = &[
     ("packet length too long", Cause::TlsToPlain),
     ("record layer failure", Cause::TlsToPlain),
     ("connecting to a SSL listener", Cause::PlainToTls),
+    // Closed at the very first request: so does a TLS listener that sends no alert.
+    ("in state APIVERSION_QUERY", Cause::NotUnderstood),
     // A TLS alert (0x15, version 3.x) read as the length of an answer.
     ("Invalid response size 35251", Cause::PlainToTls),
     // `HTTP`, read alike.
@@ -124,6 +128,9 @@ impl Cause {
             }
             Self::PlainToTls => {
                 "the broker's listener speaks TLS: set kafka.tls = true, or name the port of its plain listener"
+            }
+            Self::NotUnderstood => {
+                "the listener does not understand the first request: it may speak TLS (set kafka.tls = true), or be no Kafka"
             }
             Self::NoKafka => "no Kafka listens there but another server: see kafka.bootstrap_servers",
             Self::SaslMissing => "the broker wants credentials: set kafka.username and kafka.sasl_mechanism",
@@ -215,6 +222,11 @@ mod tests {
             Some(Cause::PlainToTls),
         ),
         ("Receive failed: Invalid response size 1213486160 (0..100000000)", Some(Cause::NoKafka)),
+        (
+            "127.0.0.1:9093/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 5ms in state \
+             APIVERSION_QUERY)",
+            Some(Cause::NotUnderstood),
+        ),
         (
             "Disconnected: verify that security.protocol is correctly configured, broker might require SASL authentication",
             Some(Cause::SaslMissing),

@@ -91,6 +91,10 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         crate::telemetry::logs::librdkafka(level, facility, line);
+        // A connection that ends is told here alone: `[thrd:NAME]: NAME: Disconnected: …`.
+        if facility == "FAIL" {
+            self.hear(line.split_once("]: ").map_or(line, |(_, words)| words));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
