@@ -4,7 +4,7 @@ use crate::support::kafka::Broker;
 use crate::support::process::run;
 use crate::support::records::{Record, committed};
 use crate::support::relay::{PATIENCE, Rig, drain, until};
-use pepay_relay::kafka::consume::{Follow, From};
+use pepay_relay::kafka::consume::{Follow, StartAt};
 use pepay_relay::labels::Topic;
 use pepay_relay::simulator::Transition;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
@@ -193,7 +193,7 @@ async fn partitions_that_are_added_are_followed() {
     let rig = Rig::new(Broker::shared().bootstrap(), "added").await;
     drain(rig.daemon().await).await;
     let topic = &rig.config.kafka.topics.orders;
-    let mut follow = Follow::start(&rig.config, &rig.secrets, topic, From::End).await.unwrap();
+    let mut follow = Follow::start(&rig.config, &rig.secrets, topic, StartAt::End).await.unwrap();
     let settings = ClientConfig::new().set("bootstrap.servers", Broker::shared().bootstrap()).clone();
     let admin: AdminClient<DefaultClientContext> = settings.create().unwrap();
     let added = admin.create_partitions([&NewPartitions::new(topic, 7)], &AdminOptions::new()).await.unwrap();
