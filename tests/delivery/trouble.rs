@@ -51,18 +51,6 @@ async fn a_single_broker_that_wants_three_replicas_of_its_transactions_is_named(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_advertised_name_without_an_address_is_named() {
-    let broker = Broker::start_with("advertised.listeners=PLAINTEXT://nowhere.invalid:{plain}\n");
-    let rig = Rig::new(broker.bootstrap(), "advertised").await;
-    let mut relay = Process::start(&rig);
-    let line = relay.line_with("kafka unavailable", "detail", "nowhere.invalid").await;
-    assert!(line["remedy"].as_str().unwrap().contains("advertised.listeners"), "{line}");
-    let (status, findings) = check(&rig).await;
-    assert_eq!(status, Some(1));
-    assert!(findings.contains("nowhere.invalid") && findings.contains("advertised.listeners"), "{findings}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_that_may_not_be_that_long_are_named() {
     let broker = Broker::start_with("transaction.max.timeout.ms=30000\n");
     let config = config(broker.bootstrap(), "timeout");
@@ -92,29 +80,4 @@ async fn topics_are_created_with_what_a_policy_allows() {
     assert!(commands.iter().all(|command| command.starts_with("kafka-topics --bootstrap-server 127.0.0.1:")), "{text}");
     assert!(commands[4].contains("--topic policy.relay --partitions 1 --config cleanup.policy=compact"), "{text}");
     assert!(commands[4].contains("--config min.compaction.lag.ms=604800000"), "{text}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rotated_password_is_read_again_on_sighup() {
-    let mut broker = Broker::start_secured();
-    let mut rig = Rig::new(&broker.secured().bootstrap, "rotated").await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("kafka-password");
-    std::fs::write(&file, USER.1).unwrap();
-    rig.config.kafka.tls = true;
-    rig.config.kafka.ca_file = Some(broker.secured().ca_file.clone());
-    rig.config.kafka.username = Some(USER.0.to_owned());
-    rig.config.kafka.sasl_mechanism = Some("SCRAM-SHA-512".to_owned());
-    rig.config.secret_files.kafka_password = Some(file.clone());
-    let mut relay = Process::ready(&rig).await;
-    broker.rotate(USER.0, "another-password");
-    broker.stop();
-    broker.restart();
-    let line = relay.line_with("kafka unavailable", "remedy", "the Kafka password").await;
-    assert!(line["detail"].as_str().unwrap().contains("credentials"), "{line}");
-    std::fs::write(&file, "another-password").unwrap();
-    relay.signal("HUP");
-    relay.line("reloaded").await;
-    relay.line("kafka recovered").await;
-    relay.stop().await;
 }
