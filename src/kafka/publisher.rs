@@ -73,7 +73,8 @@ impl Publisher {
         let guard = CancelOnDrop(cancel);
         let PublisherSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health } = setup;
         let cancel = guard.0.clone();
-        let setup = WriterSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health, cancel };
+        let setup =
+            WriterSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health, cancel };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();
