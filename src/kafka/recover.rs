@@ -112,12 +112,7 @@ pub async fn read_back(
 }
 
 /// The newest checkpoint of the relay `name`; no relay is fenced by asking.
-pub(super) fn newest(
-    reader: &Reader,
-    control: &str,
-    name: &str,
-    cancel: &Cancel,
-) -> Result<Option<Newest>, AskError> {
+pub(super) fn newest(reader: &Reader, control: &str, name: &str, cancel: &Cancel) -> Result<Option<Newest>, AskError> {
     Ok(search(reader, control, name, cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
 }
 
