@@ -61,11 +61,8 @@ pub(super) struct Writer {
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
 pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
-    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics)).asking(
-        &setup.config,
-        &setup.secrets,
-        setup.topics.known(),
-    );
+    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
+    let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known());
     let run = uuid::Uuid::new_v4().to_string();
     let mut claim = Claim::new(run.clone());
     let (producer, carried, marks) = (None, Carried::default(), Marks::default());
