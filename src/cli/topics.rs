@@ -87,14 +87,11 @@ pub(super) fn verdict(report: &TopicReport) -> Mark {
     }
 }
 
-/// `6 partitions, delete, at least 3days`
+/// `6 partitions, delete`
 fn wanted(wanted: &TopicSpec) -> String {
     let mut text = format!("{}, {}", partitions(wanted.partitions), wanted.cleanup_policy);
     if let Some(replicas) = wanted.replication_factor {
         text.push_str(&format!(", {}", counted(replicas, "replica")));
-    }
-    if let Some(least) = wanted.retention_ms_min {
-        text.push_str(&format!(", at least {}", span(least)));
     }
     text
 }
@@ -147,7 +144,7 @@ pub(super) mod tests {
                 partitions: 6,
                 replication_factor: None,
                 cleanup_policy: "delete",
-                retention_ms_min: Some(259_200_000),
+                retention_ms: Some(604_800_000),
                 compaction_lag_ms_min: None,
             },
             actual: Some(Actual { partitions: 6, replicas: 1, offline: Vec::new(), settings: Some(settings) }),
@@ -158,7 +155,7 @@ pub(super) mod tests {
     #[test]
     fn wanted_and_actual_read_alike() {
         let row = row(&report(&[Finding::Warning("one replica".into())]));
-        assert_eq!(row.wanted, "6 partitions, delete, at least 3days");
+        assert_eq!(row.wanted, "6 partitions, delete");
         assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7days"));
         assert_eq!((row.verdict, row.exists), (Mark::Warning, true));
     }

@@ -180,7 +180,6 @@ fn read(resource: &ConfigResource) -> TopicSettings {
     TopicSettings {
         cleanup_policy: value("cleanup.policy"),
         retention_ms: value("retention.ms").and_then(|value| value.parse().ok()),
-        retention_bytes: value("retention.bytes").and_then(|value| value.parse().ok()),
         min_insync_replicas: value("min.insync.replicas").and_then(|value| value.parse().ok()),
         max_message_bytes: value("max.message.bytes").and_then(|value| value.parse().ok()),
         min_compaction_lag_ms: value("min.compaction.lag.ms").and_then(|value| value.parse().ok()),

@@ -4,14 +4,15 @@ use crate::clock::millis;
 use crate::config::Config;
 use crate::labels::Topic;
 
-/// Kept this long where the relay creates the topic, unless the dedup window is longer: Kafka's own default.
+/// Kept this long where the relay creates the topic: Kafka's own default. Nothing is read back from these topics, so any
+/// other retention is as good.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 /// Dead letters wait for a person, who may be on holiday.
 const RETENTION_DEAD_LETTER_MS: i64 = 30 * 24 * 3_600_000;
 /// Least `min.compaction.lag.ms` of the control topic: what a relay needs of its own records after an absence of a week.
 const COMPACTION_LAG_MS: i64 = 7 * 24 * 3_600_000;
-/// Beyond the window, so that reading back (an hour before it) and deletion by whole segments never meet.
-const RETENTION_SPARE_MS: i64 = 24 * 3_600_000;
+/// Beyond the window, so that reading back (an hour before it) and compaction never meet.
+const LAG_SPARE_MS: i64 = 24 * 3_600_000;
 
 /// What a topic has to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub struct TopicSpec {
     /// `cleanup.policy` of a topic that the relay creates. Of an existing one the same is asked, save that the latest
     /// orders may also be `compact,delete`: whoever wrote that wants old orders gone.
     pub cleanup_policy: &'static str,
-    /// Least `retention.ms`, where records are deleted by age and the window is read back from the topic.
-    pub retention_ms_min: Option<i64>,
+    /// `retention.ms` of a topic that the relay creates, where records are deleted by age.
+    pub retention_ms: Option<i64>,
     /// Least `min.compaction.lag.ms` of the control topic, whose younger records must all be there at a start.
     pub compaction_lag_ms_min: Option<i64>,
 }
@@ -49,8 +50,6 @@ pub struct TopicSettings {
     pub cleanup_policy: Option<String>,
     /// `retention.ms`; −1 is for ever.
     pub retention_ms: Option<i64>,
-    /// `retention.bytes`; −1 is no bound.
-    pub retention_bytes: Option<i64>,
     /// `min.insync.replicas`
     pub min_insync_replicas: Option<i32>,
     /// `max.message.bytes`
@@ -72,15 +71,16 @@ impl TopicSpec {
     /// What the settings ask of `topic`.
     pub fn of(config: &Config, topic: Topic) -> Self {
         let window_ms = millis(config.dedup.window);
-        let (cleanup_policy, retention_ms_min) = match topic {
-            Topic::Orders | Topic::Invoices | Topic::DeadLetter => ("delete", Some(window_ms)),
+        let (cleanup_policy, retention_ms) = match topic {
+            Topic::Orders | Topic::Invoices => ("delete", Some(RETENTION_MS)),
+            Topic::DeadLetter => ("delete", Some(RETENTION_DEAD_LETTER_MS)),
             Topic::OrdersLatest | Topic::Control => ("compact", None),
         };
         let partitions = if topic == Topic::Control { 1 } else { config.kafka.partitions };
         let replication_factor = config.kafka.replication_factor;
-        let lag_ms = COMPACTION_LAG_MS.max(window_ms.saturating_add(RETENTION_SPARE_MS));
+        let lag_ms = COMPACTION_LAG_MS.max(window_ms.saturating_add(LAG_SPARE_MS));
         let compaction_lag_ms_min = (topic == Topic::Control).then_some(lag_ms);
-        Self { partitions, replication_factor, cleanup_policy, retention_ms_min, compaction_lag_ms_min }
+        Self { partitions, replication_factor, cleanup_policy, retention_ms, compaction_lag_ms_min }
     }
 
     /// Whether the topic is of no use without this setting of [`TopicSpec::creation`]. The others are preferred, or are the
@@ -106,9 +106,8 @@ impl TopicSpec {
     /// The settings of a topic that the relay creates.
     pub(super) fn creation(&self, topic: Topic) -> Vec<(&'static str, String)> {
         let mut settings = vec![("cleanup.policy", self.cleanup_policy.to_owned())];
-        if let Some(window_ms) = self.retention_ms_min {
-            let usual = if topic == Topic::DeadLetter { RETENTION_DEAD_LETTER_MS } else { RETENTION_MS };
-            settings.push(("retention.ms", usual.max(window_ms.saturating_add(RETENTION_SPARE_MS)).to_string()));
+        if let Some(retention_ms) = self.retention_ms {
+            settings.push(("retention.ms", retention_ms.to_string()));
         }
         if let Some(lag_ms) = self.compaction_lag_ms_min {
             settings.push(("min.compaction.lag.ms", lag_ms.to_string()));
@@ -155,7 +154,7 @@ impl TopicSpec {
             )));
             return findings;
         };
-        self.judge_cleanup(topic, name, &configs, settings, &mut findings);
+        findings.extend(self.judge_cleanup(topic, name, &configs, settings).map(Finding::Mistake));
         findings.extend(self.judge_lag(name, &configs, settings).map(Finding::Mistake));
         if let Some(min) = settings.min_insync_replicas {
             if min > actual.replicas {
@@ -189,52 +188,27 @@ impl TopicSpec {
         }
     }
 
-    fn judge_cleanup(
-        &self,
-        topic: Topic,
-        name: &str,
-        configs: &str,
-        settings: &TopicSettings,
-        findings: &mut Vec<Finding>,
-    ) {
-        if let Some(actual) = &settings.cleanup_policy {
-            let mut policies: Vec<&str> = actual.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
-            policies.sort_unstable();
-            let fits = match topic {
-                Topic::OrdersLatest => policies.contains(&"compact"),
-                _ => policies == [self.cleanup_policy],
-            };
-            if !fits {
-                let why = match topic {
-                    Topic::Orders | Topic::Invoices => "compaction would drop all but the newest event of a key",
-                    Topic::DeadLetter => "dead letters are not replaced by newer ones",
-                    Topic::OrdersLatest => "orders would vanish with age",
-                    Topic::Control => "the cursor would vanish with age",
-                };
-                findings.push(Finding::Mistake(format!(
-                    "{name} has cleanup.policy={actual}, wanted {}: {why}; run: {configs} cleanup.policy={}",
-                    self.cleanup_policy, self.cleanup_policy
-                )));
-            }
+    fn judge_cleanup(&self, topic: Topic, name: &str, configs: &str, settings: &TopicSettings) -> Option<String> {
+        let actual = settings.cleanup_policy.as_ref()?;
+        let mut policies: Vec<&str> = actual.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        policies.sort_unstable();
+        let fits = match topic {
+            Topic::OrdersLatest => policies.contains(&"compact"),
+            _ => policies == [self.cleanup_policy],
+        };
+        if fits {
+            return None;
         }
-        let Some(window_ms) = self.retention_ms_min else { return };
-        if let Some(retention_ms) = settings.retention_ms
-            && (0..window_ms).contains(&retention_ms)
-        {
-            findings.push(Finding::Mistake(format!(
-                "{name} has retention.ms={retention_ms}, shorter than dedup.window ({window_ms} ms): what it forgets \
-                 could be published twice; run: {configs} retention.ms={}, or shorten dedup.window",
-                window_ms.saturating_add(RETENTION_SPARE_MS)
-            )));
-        }
-        if let Some(retention_bytes) = settings.retention_bytes
-            && retention_bytes >= 0
-        {
-            findings.push(Finding::Warning(format!(
-                "{name} has retention.bytes={retention_bytes}: records younger than dedup.window may be deleted, and \
-                 their events published twice; run: {configs} retention.bytes=-1"
-            )));
-        }
+        let why = match topic {
+            Topic::Orders | Topic::Invoices => "compaction would drop all but the newest event of a key",
+            Topic::DeadLetter => "dead letters are not replaced by newer ones",
+            Topic::OrdersLatest => "orders would vanish with age",
+            Topic::Control => "the cursor would vanish with age",
+        };
+        Some(format!(
+            "{name} has cleanup.policy={actual}, wanted {}: {why}; run: {configs} cleanup.policy={}",
+            self.cleanup_policy, self.cleanup_policy
+        ))
     }
 }
 
@@ -243,21 +217,14 @@ mod tests {
     use super::*;
 
     fn wanted(cleanup_policy: &'static str) -> TopicSpec {
-        let retention_ms_min = (cleanup_policy == "delete").then_some(1_000);
-        TopicSpec {
-            partitions: 6,
-            replication_factor: None,
-            cleanup_policy,
-            retention_ms_min,
-            compaction_lag_ms_min: None,
-        }
+        let retention_ms = (cleanup_policy == "delete").then_some(1_000);
+        TopicSpec { partitions: 6, replication_factor: None, cleanup_policy, retention_ms, compaction_lag_ms_min: None }
     }
 
     fn actual(change: impl FnOnce(&mut Actual, &mut TopicSettings)) -> Actual {
         let mut settings = TopicSettings {
             cleanup_policy: Some("delete".to_owned()),
             retention_ms: Some(1_000),
-            retention_bytes: Some(-1),
             min_insync_replicas: Some(2),
             max_message_bytes: Some(1_048_588),
             min_compaction_lag_ms: Some(0),
@@ -283,7 +250,9 @@ mod tests {
     #[test]
     fn a_topic_as_it_should_be() {
         check(Topic::Orders, &wanted("delete"), &actual(|_, _| ()), &[]);
-        check(Topic::Orders, &wanted("delete"), &actual(|_, s| s.retention_ms = Some(-1)), &[]);
+        for retention_ms in [-1, 1] {
+            check(Topic::Orders, &wanted("delete"), &actual(|_, s| s.retention_ms = Some(retention_ms)), &[]);
+        }
         for policy in ["compact", "compact,delete", "delete, compact"] {
             let actual = actual(|_, s| s.cleanup_policy = Some(policy.to_owned()));
             check(Topic::OrdersLatest, &wanted("compact"), &actual, &[]);
@@ -305,10 +274,6 @@ mod tests {
             &both,
             &["mistake: cleanup.policy=compact"],
         );
-        let short = actual(|_, s| s.retention_ms = Some(999));
-        check(Topic::Orders, &delete, &short, &["mistake: retention.ms=86401000"]);
-        let bytes = actual(|_, s| s.retention_bytes = Some(1));
-        check(Topic::Orders, &delete, &bytes, &["warning: retention.bytes=-1"]);
         check(Topic::Orders, &delete, &actual(|a, _| a.partitions = 3), &["warning: kafka.partitions is 6"]);
         let control = actual(|a, s| (a.partitions, s.cleanup_policy) = (2, Some("compact".to_owned())));
         check(Topic::Control, &compact, &control, &["mistake: exactly 1"]);
@@ -355,7 +320,7 @@ mod tests {
         let command =
             TopicSpec { replication_factor: Some(3), ..wanted("delete") }.command(Topic::Orders, "t", "k:9092");
         let expected = "kafka-topics --bootstrap-server k:9092 --create --topic t --partitions 6 --replication-factor 3 \
-                        --config cleanup.policy=delete --config retention.ms=604800000";
+                        --config cleanup.policy=delete --config retention.ms=1000";
         assert_eq!(command, expected);
     }
 
@@ -372,14 +337,13 @@ mod tests {
     }
 
     #[test]
-    fn created_topics_outlive_the_window() {
-        let created = |window, topic| {
-            let wanted = TopicSpec { retention_ms_min: Some(window), ..wanted("delete") };
-            wanted.creation(topic).into_iter().find(|(key, _)| *key == "retention.ms").map(|(_, value)| value)
-        };
-        assert_eq!(created(1_000, Topic::Orders).as_deref(), Some("604800000"));
-        assert_eq!(created(604_800_000, Topic::Orders).as_deref(), Some("691200000"));
-        assert_eq!(created(1_000, Topic::DeadLetter).as_deref(), Some("2592000000"));
-        assert!(wanted("compact").creation(Topic::Control).contains(&("segment.bytes", "16777216".to_owned())));
+    fn what_is_created_is_kept_as_long_as_people_need() {
+        let config = Config::minimal(crate::provider::Environment::Devnet, "k:9092");
+        let created = |topic| TopicSpec::of(&config, topic).creation(topic);
+        let kept = |topic| created(topic).into_iter().find(|(key, _)| *key == "retention.ms").map(|(_, value)| value);
+        assert_eq!(kept(Topic::Orders).as_deref(), Some("604800000"));
+        assert_eq!(kept(Topic::DeadLetter).as_deref(), Some("2592000000"));
+        assert_eq!(kept(Topic::OrdersLatest), None);
+        assert!(created(Topic::Control).contains(&("segment.bytes", "16777216".to_owned())));
     }
 }
