@@ -11,7 +11,7 @@ async fn a_kafka_that_does_not_answer_is_told_with_what_to_see_to() {
     let told = futures::future::join_all(commands.map(|command| relay(&simulator, command))).await;
     for (command, said) in commands.iter().zip(told) {
         assert_eq!((said.status, said.stdout.as_str()), (1, ""), "{command:?}: {}", said.stderr);
-        let sentence = "see that kafka.bootstrap_servers is right, and can be reached from here";
+        let sentence = "nobody listens there: see kafka.bootstrap_servers, and whether the broker runs";
         assert!(said.stderr.contains(sentence), "{command:?}: {}", said.stderr);
     }
 }

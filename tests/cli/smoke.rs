@@ -52,7 +52,7 @@ async fn each_cross_has_its_own_remedy() {
     has(&told, "checkout", "tick", "estimate, address and invoice made ");
     has(&told, "orders", "tick", "list, order, invoice and payment agree");
     has(&told, "lifecycle", "tick", "all eight transitions");
-    has(&told, "kafka", "cross", "see that kafka.bootstrap_servers is right");
+    has(&told, "kafka", "cross", "nobody listens there: see kafka.bootstrap_servers");
     has(&told, "mainnet", "not_checked", "a devnet key cannot tell");
     assert!(readable.stderr.ends_with("3 rows of the checklist are crossed\n"), "{}", readable.stderr);
 
