@@ -139,8 +139,7 @@ pub fn paint(text: &str, style: Style, colour: bool) -> String {
 /// Whether a stream may be coloured, `terminal` saying whether a person sees it.
 pub fn colour(terminal: bool) -> bool {
     #[expect(clippy::disallowed_methods, reason = "NO_COLOR and TERM belong to the terminal, not to the settings")]
-    let no_color = std::env::var_os("NO_COLOR");
-    let term = std::env::var_os("TERM");
+    let [no_color, term] = ["NO_COLOR", "TERM"].map(std::env::var_os);
     may_colour(terminal, no_color.as_deref(), term.as_deref())
 }
 

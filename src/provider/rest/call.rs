@@ -145,11 +145,11 @@ impl Rest {
 
     async fn exchange(&self, call: &Call<'_>, url: &Url) -> Result<Bytes, (Failure, RestError)> {
         let started = Instant::now();
-        let sent = match self.http.request(self.request(call, url)?).await {
+        let sent = match self.http.request(self.request(call, url).map_err(last)?).await {
             // The provider closed a connection that had idled, just as it was used again: nobody's fault.
             Err(error) if call.repeatable && was_used_before(&error) => {
                 tracing::debug!(path = url.path(), error = reasons(&error), "a connection had ended; asked again");
-                self.http.request(self.request(call, url)?).await
+                self.http.request(self.request(call, url).map_err(last)?).await
             }
             sent => sent,
         };
@@ -183,8 +183,7 @@ impl Rest {
         Err((Failure::Answered { status, retry_after }, RestError::Status { status, error, retry_after, request_id }))
     }
 
-    fn request(&self, call: &Call<'_>, url: &Url) -> Result<Request<Full<Bytes>>, (Failure, RestError)> {
-        let setup = |error: &dyn std::error::Error| (Failure::Final, RestError::Setup(reasons(error)));
+    fn request(&self, call: &Call<'_>, url: &Url) -> Result<Request<Full<Bytes>>, RestError> {
         let mut url = url.clone();
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
@@ -199,8 +198,7 @@ impl Rest {
         {
             let api_key = self.api_key.borrow();
             let api_key = api_key.expose_secret();
-            let value = HeaderValue::from_str(api_key).map_err(|_| (Failure::Final, RestError::KeyNotAHeader));
-            let mut value = value?;
+            let mut value = HeaderValue::from_str(api_key).map_err(|_| RestError::KeyNotAHeader)?;
             value.set_sensitive(true);
             request = request.header(key_header(api_key), value);
         }
@@ -214,7 +212,7 @@ impl Rest {
             }
             None => Bytes::new(),
         };
-        request.body(Full::new(body)).map_err(|error| setup(&error))
+        request.body(Full::new(body)).map_err(|error| RestError::Setup(reasons(&error)))
     }
 
     /// Takes the provider's time from the head of any of its answers.
@@ -223,6 +221,11 @@ impl Rest {
             self.clock.learn(theirs);
         }
     }
+}
+
+/// An error that another attempt would meet again.
+const fn last(error: RestError) -> (Failure, RestError) {
+    (Failure::Final, error)
 }
 
 /// What an answer that is no success says about itself: the reason, and how long to stay away.

@@ -65,8 +65,7 @@ async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
 
 /// What an upgrade is to be accepted with.
 fn accept_of(head: &str) -> String {
-    let key =
-        head.lines().find_map(|line| line.to_ascii_lowercase().starts_with("sec-websocket-key: ").then_some(line));
+    let key = head.lines().find(|line| line.to_ascii_lowercase().starts_with("sec-websocket-key: "));
     derive_accept_key(key.expect("a key")[19..].trim().as_bytes())
 }
 
