@@ -70,6 +70,7 @@ const REFUSED_ENDINGS: [(&str, Refused); 4] =
     [(".password", Refused::Secret), (".secret", Refused::Secret), ("_cb", Refused::Owned), ("_conf", Refused::Owned)];
 
 impl Rules<'_> {
+    /// Every rule of `[kafka]`.
     pub(super) fn kafka(&mut self) {
         self.servers();
         self.topics();
@@ -127,7 +128,7 @@ impl Rules<'_> {
         self.demand(used, &["kafka.ca_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
         self.readable("kafka.ca_file", kafka.ca_file.as_deref().map(Path::new));
         if mechanism == Some("PLAIN") && !kafka.tls {
-            self.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
+            self.findings.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
         }
     }
 
@@ -138,11 +139,12 @@ impl Rules<'_> {
             let Some((what, remedy)) = judge(name, value) else { continue };
             let own = self.written.origins.get(&key).cloned();
             let origin = own.unwrap_or_else(|| self.written.origin("kafka.options"));
-            self.mistakes.push(Mistake::new(origin, key, what, remedy));
+            self.findings.mistake(Mistake::new(origin, key, what, remedy));
         }
         let off = |name: &str, value: &str| config.kafka.options.iter().any(|(n, v)| n == name && v == value);
         if off("enable.ssl.certificate.verification", "false") || off("ssl.endpoint.identification.algorithm", "none") {
-            self.warn("kafka.options turn off the check of the brokers' certificates: anybody between can read along");
+            self.findings
+                .warn("kafka.options turn off the check of the brokers' certificates: anybody between can read along");
         }
     }
 }

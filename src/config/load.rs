@@ -1,11 +1,12 @@
 //! From sources to a [`Config`], at start and on reload.
 
-use super::mistakes::{Mistake, Mistakes, Origin, Warning};
+use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning};
 use super::rules::Rules;
 use super::secrets::{self, Secrets};
-use super::source::{self, Sources, Written};
+use super::sources::Sources;
 use super::table::{DefaultValue, SETTINGS};
 use super::types::{Config, blank};
+use super::written::{self, Written};
 use crate::provider::Environment;
 use crate::provider::connect::Proxies;
 use secrecy::SecretString;
@@ -27,7 +28,7 @@ pub struct Loaded {
 pub struct Reloaded {
     /// The running settings with the new `log.level`.
     pub config: Config,
-    /// Secrets, read anew from the files that the running settings name.
+    /// Secrets, read again from the files that the running settings name.
     pub secrets: Secrets,
     /// Keys that were changed and wait for a restart.
     pub waiting: Vec<&'static str>,
@@ -37,21 +38,16 @@ pub struct Reloaded {
 
 /// Settings and every secret that the daemon needs with them; all mistakes of both at once.
 pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut warnings = Vec::new();
-    let config = build(sources, Needed::All, &mut mistakes, &mut warnings);
-    let secrets = secrets::collect(&config, sources, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
+    let ((config, secrets), warnings) = read(sources, Needed::All, |config, _, findings| {
+        let secrets = secrets::collect(&config, sources, findings);
+        (config, secrets)
+    })?;
     Ok(Loaded { config, secrets, warnings })
 }
 
 /// Settings without secrets, for commands that need none or only one of them.
 pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut warnings = Vec::new();
-    let config = build(sources, Needed::All, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
-    Ok((config, warnings))
+    read(sources, Needed::All, |config, _, _| config)
 }
 
 /// Settings for a command that asks the running relay alone, which may have been started with other sources.
@@ -59,44 +55,38 @@ pub fn settings(sources: &Sources) -> Result<(Config, Vec<Warning>), Mistakes> {
 /// What has no default may be missing; what is set must be right. So `kafka` and `provider.environment` of the
 /// result are not to be relied on. The same holds for the next two.
 pub fn for_status(sources: &Sources) -> Result<Config, Mistakes> {
-    let mut mistakes = Vec::new();
-    let config = build(sources, Needed::Nothing, &mut mistakes, &mut Vec::new());
-    Mistakes::none_or(mistakes)?;
-    Ok(config)
+    read(sources, Needed::Nothing, |config, _, _| config).map(|(config, _)| config)
 }
 
 /// Settings, the API key and the proxy, for commands that talk to the provider's REST interface alone: these need neither Kafka
 /// nor webhook secrets, and the key decides the environment.
 pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString, Proxies), Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut warnings = Vec::new();
-    let config = build(sources, Needed::Nothing, &mut mistakes, &mut warnings);
-    let api_key = secrets::read_api_key(&config, sources, &mut mistakes, &mut warnings);
-    let proxies = secrets::read_proxies(&config, sources, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
-    Ok((config, api_key, proxies))
+    let all = read(sources, Needed::Nothing, |config, _, findings| {
+        let api_key = secrets::read_api_key(&config, sources, findings);
+        let proxies = secrets::read_proxies(&config, sources, findings);
+        (config, api_key, proxies)
+    });
+    all.map(|(all, _)| all)
 }
 
 /// Settings, the environment if it is set, and the webhook secrets, for commands that sign and verify by hand.
 pub fn for_webhooks(sources: &Sources) -> Result<(Config, Option<Environment>, Vec<SecretString>), Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut warnings = Vec::new();
-    let config = build(sources, Needed::Nothing, &mut mistakes, &mut warnings);
-    let webhook = secrets::read_webhook(&config, sources, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
-    let written = source::read(sources, &mut Vec::new(), &mut Vec::new());
-    let environment = written.origins.contains_key("provider.environment").then_some(config.provider.environment);
-    Ok((config, environment, webhook))
+    let all = read(sources, Needed::Nothing, |config, written, findings| {
+        let webhook = secrets::read_webhook(&config, sources, findings);
+        let is_set = written.origins.contains_key("provider.environment");
+        let environment = is_set.then_some(config.provider.environment);
+        (config, environment, webhook)
+    });
+    all.map(|(all, _)| all)
 }
 
-/// What SIGHUP does: secret files and `log.level` anew, everything else named. With any mistake nothing changes.
-/// (Certificates are read anew by the listener that uses them.)
+/// What SIGHUP does: secret files and `log.level` again, everything else named. With any mistake nothing changes.
+/// (Certificates are read again by the listener that uses them.)
 pub fn reload(running: &Config, sources: &Sources) -> Result<Reloaded, Mistakes> {
-    let mut mistakes = Vec::new();
-    let mut warnings = Vec::new();
-    let new = build(sources, Needed::All, &mut mistakes, &mut warnings);
-    let secrets = secrets::collect(running, sources, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
+    let ((new, secrets), warnings) = read(sources, Needed::All, |config, _, findings| {
+        let secrets = secrets::collect(running, sources, findings);
+        (config, secrets)
+    })?;
     let mut config = running.clone();
     config.log.level.clone_from(&new.log.level);
     let waiting = changed_keys(&config, &new);
@@ -137,7 +127,7 @@ fn defaults() -> Config {
     for setting in SETTINGS {
         if let DefaultValue::Is(text) = setting.default {
             // Every default is readable (test `every_default_is_readable`), so nothing is lost here.
-            let _readable = (setting.read)(&mut config, &source::raw_of_default(text));
+            let _readable = (setting.read)(&mut config, &written::raw_of_default(text));
         }
     }
     config
@@ -150,26 +140,41 @@ enum Needed {
     Nothing,
 }
 
+/// What every way to load is made of: the settings, with what `choose` makes of them and of the secrets that it reads; and
+/// the warnings. All mistakes at once.
+fn read<T>(
+    sources: &Sources,
+    needed: Needed,
+    choose: impl FnOnce(Config, &Written, &mut Findings) -> T,
+) -> Result<(T, Vec<Warning>), Mistakes> {
+    let mut findings = Findings::default();
+    let written = written::read(sources, &mut findings);
+    let config = build(sources, &written, needed, &mut findings);
+    let chosen = choose(config, &written, &mut findings);
+    Ok((chosen, findings.warnings()?))
+}
+
 /// Always a [`Config`], as good as the sources are, so that later checks find their mistakes too; it is only handed
 /// out when there are none.
-fn build(sources: &Sources, needed: Needed, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) -> Config {
-    let written = source::read(sources, mistakes, warnings);
+fn build(sources: &Sources, written: &Written, needed: Needed, findings: &mut Findings) -> Config {
     let mut config = defaults();
     let mut wrong = BTreeSet::new();
     for (setting, raw, origin) in &written.values {
-        if source::holds_secret(raw) {
+        if written::holds_secret(raw) {
             wrong.insert(setting.key);
             let remedy = "take it out, change it at its issuer, and give it as the README's table of secrets says";
             let what = "holds something that looks like a secret, and secrets are never in the settings";
-            mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
+            findings.mistake(Mistake::new(origin.clone(), setting.key, what, remedy));
         } else if let Err((what, remedy)) = (setting.read)(&mut config, raw) {
             wrong.insert(setting.key);
-            mistakes.push(Mistake::new(origin.clone(), setting.key, what, remedy));
+            findings.mistake(Mistake::new(origin.clone(), setting.key, what, remedy));
         }
     }
-    require(sources, needed, &written, &mut wrong, mistakes);
+    require(sources, needed, written, &mut wrong, findings);
     config.follow(|key| !written.origins.contains_key(key));
-    Rules { config: &config, written: &written, wrong: &wrong, mistakes, warnings }.check();
+    let mut rules = Rules { config: &config, written, wrong: &wrong, findings };
+    rules.check();
+    rules.kafka();
     config.provider.api_url.truncate(config.provider.api_url.trim_end_matches('/').len());
     config
 }
@@ -179,19 +184,19 @@ fn require(
     needed: Needed,
     written: &Written,
     wrong: &mut BTreeSet<&'static str>,
-    mistakes: &mut Vec<Mistake>,
+    findings: &mut Findings,
 ) {
     for setting in SETTINGS {
         if !matches!(setting.default, DefaultValue::Required) || written.origins.contains_key(setting.key) {
             continue;
         }
-        // Rules about a value that is not there have nothing to judge.
+        // Rules about a value that is not there have nothing to look at.
         wrong.insert(setting.key);
         if written.broken || needed == Needed::Nothing {
             continue;
         }
         let origin = if sources.file.is_some() { sources.origin(0) } else { Origin::Default };
         let remedy = format!("set it in the file or as {} to {}", setting.variable(), setting.how);
-        mistakes.push(Mistake::new(origin, setting.key, "is missing", remedy));
+        findings.mistake(Mistake::new(origin, setting.key, "is missing", remedy));
     }
 }

@@ -71,7 +71,7 @@ pub struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     /// `Ok` when there is none.
-    pub(super) fn none_or(mut mistakes: Vec<Mistake>) -> Result<(), Self> {
+    fn none_or(mut mistakes: Vec<Mistake>) -> Result<(), Self> {
         if mistakes.is_empty() {
             return Ok(());
         }
@@ -105,12 +105,51 @@ impl fmt::Display for Mistakes {
 
 /// Something that works, and that the operator should know of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Warning(pub(super) String);
+pub struct Warning(String);
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// What was found while settings and secrets were read.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    mistakes: Vec<Mistake>,
+    warnings: Vec<Warning>,
+}
+
+impl Findings {
+    pub(super) fn mistake(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        self.warnings.push(Warning(text.into()));
+    }
+
+    /// The warnings, unless there is a mistake.
+    pub(super) fn warnings(self) -> Result<Vec<Warning>, Mistakes> {
+        Mistakes::none_or(self.mistakes)?;
+        Ok(self.warnings)
+    }
+}
+
+/// The known name that a slip of the pen away from `name`, if one is near.
+pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    /// Of 1: below it two names are different words rather than two spellings of one.
+    const LIKENESS_MIN: f64 = 0.75;
+    /// The comparison is quadratic; no known name is half as long.
+    const CHARS_MAX: usize = 120;
+    if name.len() > CHARS_MAX {
+        return None;
+    }
+    known
+        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
+        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, known)| known)
 }
 
 /// A name that somebody typed, fit for a terminal and a log: nothing but visible characters, and no secret that was

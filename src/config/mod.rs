@@ -6,22 +6,24 @@
 //! could be a secret is ever shown.
 
 mod field;
+mod follows;
 mod kafka;
 mod load;
 mod mistakes;
 mod rules;
 mod secrets;
-mod source;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod written;
 
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};
 pub use mistakes::{Mistake, Mistakes, Warning};
 pub(crate) use rules::is_log_level;
 pub use secrets::{Secrets, secrets};
-pub use source::{DEFAULT_FILE, Sources};
+pub use sources::{DEFAULT_FILE, Sources};
 pub use table::{DefaultValue, SETTINGS, Setting};
 pub use types::{
     Admin, Backfill, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider, SecretFiles,

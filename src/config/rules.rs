@@ -1,8 +1,9 @@
 //! What must hold of the settings beyond the type of each: forms of texts, and several keys together.
 
-use super::mistakes::{Mistake, Warning};
-use super::source::{Written, nearest, reason};
+use super::mistakes::{Findings, Mistake, nearest};
+use super::sources::reason;
 use super::types::Config;
+use super::written::Written;
 use crate::loopback::is_loopback;
 use crate::normalize;
 use reqwest::Url;
@@ -22,19 +23,17 @@ pub(super) struct Rules<'a> {
     pub(super) written: &'a Written,
     /// Keys whose value could not be read: a rule over one of them would judge a default.
     pub(super) wrong: &'a BTreeSet<&'static str>,
-    pub(super) mistakes: &'a mut Vec<Mistake>,
-    pub(super) warnings: &'a mut Vec<Warning>,
+    pub(super) findings: &'a mut Findings,
 }
 
 impl Rules<'_> {
-    /// Every rule, in the order of the table.
+    /// Every rule but those of `[kafka]`, in the order of the table.
     pub(super) fn check(&mut self) {
         self.instance();
         self.addresses();
         self.websocket();
         self.webhook();
         self.intake();
-        self.kafka();
         self.normalize();
         self.log();
     }
@@ -48,12 +47,8 @@ impl Rules<'_> {
         // Where two keys disagree, the one that somebody wrote is the one to look at.
         let set = keys.iter().find(|key| self.written.origins.contains_key(**key));
         if let Some(key) = set.or(keys.first()) {
-            self.mistakes.push(Mistake::new(self.written.origin(key), *key, what, remedy));
+            self.findings.mistake(Mistake::new(self.written.origin(key), *key, what, remedy));
         }
-    }
-
-    pub(super) fn warn(&mut self, text: &str) {
-        self.warnings.push(Warning(text.to_owned()));
     }
 
     fn instance(&mut self) {
@@ -242,19 +237,4 @@ pub(crate) fn is_log_level(text: &str) -> bool {
 /// Characters that Kafka takes in a topic name; the relay takes no others in any name.
 pub(super) fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"._-".contains(&byte)
-}
-
-/// The commerce stream beside the REST API (`api-spec/realtime/websockets`): the same host, encrypted as it is.
-pub(super) fn follow_websocket_url(config: &mut Config) {
-    // Nothing follows from what is no address, and its own rule refuses it.
-    config.provider.websocket_url = websocket_beside(&config.provider.api_url).map(String::from).unwrap_or_default();
-}
-
-/// Made of the address as it was understood, not of its text: `HTTPS:x.io` is one too, as are spaces around it.
-fn websocket_beside(api_url: &str) -> Option<Url> {
-    let mut url = Url::parse(api_url).ok()?;
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    url.set_scheme(scheme).ok()?;
-    url.set_path(&format!("{}/ws/commerce/events", url.path().trim_end_matches('/')));
-    Some(url)
 }

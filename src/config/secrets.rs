@@ -1,8 +1,8 @@
 //! Secrets: each from the first of environment, file, systemd credential that has it. None is ever shown, not even
 //! its length.
 
-use super::mistakes::{Mistake, Mistakes, Origin, Warning, looks_secret, printable};
-use super::source::{Sources, read_bounded, variable};
+use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning, looks_secret, printable};
+use super::sources::{Sources, read_bounded, variable};
 use super::types::Config;
 use crate::provider::connect::Proxies;
 use reqwest::Url;
@@ -89,10 +89,9 @@ impl Place {
 
 /// Every secret that the daemon needs with these settings.
 pub fn secrets(config: &Config, sources: &Sources) -> Result<(Secrets, Vec<Warning>), Mistakes> {
-    let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
-    let secrets = collect(config, sources, &mut mistakes, &mut warnings);
-    Mistakes::none_or(mistakes)?;
-    Ok((secrets, warnings))
+    let mut findings = Findings::default();
+    let secrets = collect(config, sources, &mut findings);
+    Ok((secrets, findings.warnings()?))
 }
 
 /// For a key that is a secret in a place for settings: how to give it instead.
@@ -109,80 +108,53 @@ pub(super) fn remedy_for_key(key: &str) -> Option<String> {
     Some(place.remedy())
 }
 
-pub(super) fn collect(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) -> Secrets {
-    let api_key = read_api_key(config, sources, mistakes, warnings);
-    let webhook = if config.webhook.enabled { read_webhook(config, sources, mistakes, warnings) } else { Vec::new() };
-    let kafka_password = read_kafka_password(config, sources, mistakes, warnings);
-    let proxies = read_proxies(config, sources, mistakes, warnings);
+pub(super) fn collect(config: &Config, sources: &Sources, findings: &mut Findings) -> Secrets {
+    let api_key = read_api_key(config, sources, findings);
+    let webhook = if config.webhook.enabled { read_webhook(config, sources, findings) } else { Vec::new() };
+    let kafka_password = read_kafka_password(config, sources, findings);
+    let proxies = read_proxies(config, sources, findings);
     Secrets { api_key, webhook, kafka_password, proxies }
 }
 
-pub(super) fn read_api_key(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) -> SecretString {
-    let Some((text, origin)) = find(&API_KEY, config.secret_files.api_key.as_deref(), sources, mistakes, warnings)
-    else {
+pub(super) fn read_api_key(config: &Config, sources: &Sources, findings: &mut Findings) -> SecretString {
+    let Some((text, origin)) = find(&API_KEY, config.secret_files.api_key.as_deref(), sources, findings) else {
         return SecretString::default();
     };
     // It travels in a header (`x-api-key`).
     if !text.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        mistakes.push(API_KEY.mistake(origin, "holds the API key with a character that no header can carry"));
+        findings.mistake(API_KEY.mistake(origin, "holds the API key with a character that no header can carry"));
     }
     text
 }
 
-pub(super) fn read_webhook(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) -> Vec<SecretString> {
-    let Some((text, origin)) = find(&WEBHOOK, config.secret_files.webhook.as_deref(), sources, mistakes, warnings)
-    else {
+pub(super) fn read_webhook(config: &Config, sources: &Sources, findings: &mut Findings) -> Vec<SecretString> {
+    let Some((text, origin)) = find(&WEBHOOK, config.secret_files.webhook.as_deref(), sources, findings) else {
         return Vec::new();
     };
     let parts = text.expose_secret().split([',', '\n']).map(str::trim).filter(|part| !part.is_empty());
     let secrets: Vec<SecretString> = parts.map(SecretString::from).collect();
     // An empty secret would make a signature that anybody can make.
     if secrets.is_empty() {
-        mistakes.push(WEBHOOK.mistake(origin, "holds only separators and no webhook secret"));
+        findings.mistake(WEBHOOK.mistake(origin, "holds only separators and no webhook secret"));
     } else if secrets.len() > WEBHOOK_SECRETS_MAX {
         let what = format!("holds more than {WEBHOOK_SECRETS_MAX} webhook secrets");
-        mistakes.push(Mistake::new(origin, WEBHOOK.key, what, "keep the newest, and those still in use"));
+        findings.mistake(Mistake::new(origin, WEBHOOK.key, what, "keep the newest, and those still in use"));
     }
     secrets
 }
 
-fn read_kafka_password(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) -> Option<SecretString> {
+fn read_kafka_password(config: &Config, sources: &Sources, findings: &mut Findings) -> Option<SecretString> {
     config.kafka.username.as_ref()?;
     let file = config.secret_files.kafka_password.as_deref();
-    find(&KAFKA_PASSWORD, file, sources, mistakes, warnings).map(|(text, _)| text)
+    find(&KAFKA_PASSWORD, file, sources, findings).map(|(text, _)| text)
 }
 
 /// The settings' proxy with the password of its user, else that of the environment.
-pub(super) fn read_proxies(
-    config: &Config,
-    sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
-) -> Proxies {
+pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Findings) -> Proxies {
     if let Some(proxy) = &config.provider.proxy {
         let has_user = Url::parse(proxy).is_ok_and(|url| !url.username().is_empty());
         let file = config.secret_files.proxy_password.as_deref();
-        let password = has_user.then(|| find(&PROXY_PASSWORD, file, sources, mistakes, warnings)).flatten();
+        let password = has_user.then(|| find(&PROXY_PASSWORD, file, sources, findings)).flatten();
         // What is no address is told by its rule.
         return Proxies::chosen(proxy, password.map(|(text, _)| text).as_ref()).unwrap_or_default();
     }
@@ -193,9 +165,9 @@ pub(super) fn read_proxies(
     let Some((name, https_proxy)) = named(["HTTPS_PROXY", "https_proxy"]) else { return Proxies::default() };
     let no_proxy = named(["NO_PROXY", "no_proxy"]).map_or("", |(_, text)| text);
     Proxies::of_environment(&SecretString::from(https_proxy), no_proxy).unwrap_or_else(|| {
-        warnings.push(Warning(format!(
+        findings.warn(format!(
             "{name} is no http://HOST:PORT, and nothing else is spoken to a proxy; the provider is reached without one"
-        )));
+        ));
         Proxies::default()
     })
 }
@@ -205,8 +177,7 @@ fn find(
     place: &Place,
     file: Option<&Path>,
     sources: &Sources,
-    mistakes: &mut Vec<Mistake>,
-    warnings: &mut Vec<Warning>,
+    findings: &mut Findings,
 ) -> Option<(SecretString, Origin)> {
     let credential = || sources.credentials.as_deref().map(|directory| directory.join(place.credential));
     let (text, origin) = if let Some(value) = variable(sources, place.variable) {
@@ -215,30 +186,30 @@ fn find(
             Origin::Variable(place.variable.into()),
         )
     } else if let Some(file) = file.map(PathBuf::from).or_else(|| credential().filter(|file| file.exists())) {
-        warn_of_readers(place, &file, warnings);
+        warn_of_readers(place, &file, findings);
         (read_bounded(&file, FILE_BYTES_MAX), Origin::File { name: printable(&file.to_string_lossy()), line: 0 })
     } else {
         let what = format!("{} is missing", place.what);
-        mistakes.push(Mistake::new(Origin::Default, "", what, place.remedy()));
+        findings.mistake(Mistake::new(Origin::Default, "", what, place.remedy()));
         return None;
     };
     match text {
         Ok(text) if text.trim().is_empty() => {
-            mistakes.push(place.mistake(origin, format!("is empty and should hold {}", place.what)));
+            findings.mistake(place.mistake(origin, format!("is empty and should hold {}", place.what)));
             None
         }
         Ok(text) => Some((SecretString::from(text.trim_end_matches(['\r', '\n'])), origin)),
         Err(reason) => {
-            mistakes.push(place.mistake(origin, format!("cannot be read for {} ({reason})", place.what)));
+            findings.mistake(place.mistake(origin, format!("cannot be read for {} ({reason})", place.what)));
             None
         }
     }
 }
 
-fn warn_of_readers(place: &Place, file: &Path, warnings: &mut Vec<Warning>) {
+fn warn_of_readers(place: &Place, file: &Path, findings: &mut Findings) {
     const OTHERS_READ: u32 = 0o004;
     if std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
         let name = printable(&file.to_string_lossy());
-        warnings.push(Warning(format!("{name} holds {} and every user can read it; chmod o-r {name}", place.what)));
+        findings.warn(format!("{name} holds {} and every user can read it; chmod o-r {name}", place.what));
     }
 }

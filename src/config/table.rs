@@ -3,8 +3,12 @@
 //! The order is that of `config/pepay-relay.toml` and of the README, which a test compares with this table.
 
 use super::field::{Bytes, Field, Form, Raw};
+use super::follows;
 use super::types::Config;
 use std::time::Duration;
+
+/// What the variables that override a key begin with.
+pub(super) const PREFIX: &str = "PEPAY_RELAY__";
 
 /// What holds when nobody sets a key.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +49,7 @@ pub struct Setting {
 impl Setting {
     /// The environment variable that overrides the key: `PEPAY_RELAY__WEBSOCKET__IDLE_TIMEOUT`.
     pub fn variable(&self) -> String {
-        format!("{}{}", super::source::PREFIX, self.key.replace('.', "__").to_uppercase())
+        format!("{}{}", PREFIX, self.key.replace('.', "__").to_uppercase())
     }
 
     /// The value in `config` as TOML; an empty text when it has none.
@@ -138,7 +142,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("name", name, Is(r#""pepay-relay""#), "Name of this instance: Kafka transactional id and client id. Two relays of one name fence each other."),
 
         setting!("provider.api_url", provider.api_url, Is(r#""https://api-beta.pepay.io""#), "Base address of the provider's REST API. Plain http only to loopback."),
-        setting!("provider.websocket_url", provider.websocket_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: super::rules::follow_websocket_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
+        setting!("provider.websocket_url", provider.websocket_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: follows::websocket_url }, "Address of the provider's commerce WebSocket; follows provider.api_url. Plain ws only to loopback."),
         setting!("provider.environment", provider.environment, Required, "Environment that the key belongs to; events that name the other one go to the dead letters."),
         setting!("provider.timeout", provider.timeout, Is(r#""30s""#), SECOND, 10 * MINUTE, "Longest wait for one REST call, body included."),
         setting!("provider.proxy", provider.proxy, Nothing, "Proxy, as http://[user@]host:port, that REST and WebSocket go through (CONNECT); without it HTTPS_PROXY and NO_PROXY of the environment count, never for loopback."),

@@ -69,7 +69,7 @@ pub struct Provider {
 }
 
 /// `[websocket]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Websocket {
     /// Whether the WebSocket leg runs.
     pub enabled: bool,
@@ -90,10 +90,11 @@ pub struct Websocket {
 }
 
 /// How the socket authenticates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WebsocketAuth {
     /// The commerce key in a header.
+    #[default]
     Key,
     /// A fresh `ws_token` in the query of each connection.
     Token,
@@ -135,7 +136,7 @@ pub struct Webhook {
 }
 
 /// `[backfill]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backfill {
     /// Pause between walks.
     pub every: Duration,
@@ -148,7 +149,7 @@ pub struct Backfill {
 }
 
 /// `[dedup]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Dedup {
     /// How long a committed event id is remembered, counted from the commit.
     pub window: Duration,
@@ -157,14 +158,14 @@ pub struct Dedup {
 }
 
 /// `[intake]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intake {
     /// Bytes of deliveries that have not settled, all legs together.
     pub bytes_max: usize,
 }
 
 /// `[kafka]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kafka {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
@@ -244,7 +245,7 @@ pub struct Admin {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// A level, or levels by target: `info,rdkafka=warn`. Takes effect on reload.
     pub level: String,
@@ -253,10 +254,11 @@ pub struct Log {
 }
 
 /// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// Text, coloured only on a terminal.
+    #[default]
     Auto,
     /// Text without colours.
     Text,
@@ -276,7 +278,7 @@ impl LogFormat {
 }
 
 /// `[shutdown]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shutdown {
     /// Time to finish what is inside before leaving it to the provider.
     pub deadline: Duration,
@@ -296,16 +298,7 @@ pub(super) fn blank() -> Config {
             ca_file: None,
             timeout: ZERO,
         },
-        websocket: Websocket {
-            enabled: false,
-            types: Vec::new(),
-            auth: WebsocketAuth::Key,
-            ping_interval: ZERO,
-            idle_timeout: ZERO,
-            backoff_min: ZERO,
-            backoff_max: ZERO,
-            frame_bytes_max: 0,
-        },
+        websocket: Websocket::default(),
         webhook: Webhook {
             enabled: false,
             listen: NOWHERE,
@@ -323,27 +316,15 @@ pub(super) fn blank() -> Config {
             header_bytes_max: 0,
             answer_within: ZERO,
         },
-        backfill: Backfill { every: ZERO, overlap: ZERO, hold_max: ZERO, first_start: ZERO },
-        dedup: Dedup { window: ZERO, ids_max: 0 },
-        intake: Intake { bytes_max: 0 },
-        kafka: Kafka {
-            bootstrap_servers: String::new(),
-            topic_prefix: String::new(),
-            create_topics: false,
-            partitions: 0,
-            replication_factor: None,
-            topics: Topics::default(),
-            username: None,
-            sasl_mechanism: None,
-            tls: false,
-            ca_file: None,
-            options: Vec::new(),
-        },
+        backfill: Backfill::default(),
+        dedup: Dedup::default(),
+        intake: Intake::default(),
+        kafka: Kafka::default(),
         commerce: Commerce::default(),
         normalize: Normalize::default(),
         admin: Admin { listen: NOWHERE },
-        log: Log { level: String::new(), format: LogFormat::Auto },
-        shutdown: Shutdown { deadline: ZERO },
+        log: Log::default(),
+        shutdown: Shutdown::default(),
         secret_files: SecretFiles::default(),
     }
 }

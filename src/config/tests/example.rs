@@ -33,7 +33,7 @@ fn the_example_file_names_every_key_with_its_default() {
             // An example, which must be readable.
             DefaultValue::None => {
                 let read = find(key).unwrap().read;
-                assert_eq!(read(&mut types::blank(), &source::raw_of_default(value)), Ok(()), "{key}");
+                assert_eq!(read(&mut types::blank(), &written::raw_of_default(value)), Ok(()), "{key}");
             }
             _ => text.push_str(&format!("{key} = {value}\n")),
         }

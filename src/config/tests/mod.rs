@@ -94,7 +94,7 @@ fn every_default_is_readable() {
     for setting in SETTINGS {
         let (DefaultValue::Is(text) | DefaultValue::Follows { usual: text, .. }) = setting.default else { continue };
         let mut config = types::blank();
-        assert_eq!((setting.read)(&mut config, &source::raw_of_default(text)), Ok(()), "{}", setting.key);
+        assert_eq!((setting.read)(&mut config, &written::raw_of_default(text)), Ok(()), "{}", setting.key);
         let minimal = Config::minimal(Environment::Devnet, "localhost:9092");
         assert_eq!(setting.show(&config), setting.show(&minimal), "{}", setting.key);
     }

@@ -1,14 +1,15 @@
 //! Secrets: where each comes from, and that none is shown; and reloads, which read them anew.
 
 use super::*;
+use crate::config::mistakes::Findings;
 use crate::config::secrets::{read_api_key, read_webhook};
 use crate::provider::Environment;
 use secrecy::{ExposeSecret, SecretString};
 
 fn api_key(config: &Config, sources: &Sources) -> Result<SecretString, Mistakes> {
-    let mut mistakes = Vec::new();
-    let key = read_api_key(config, sources, &mut mistakes, &mut Vec::new());
-    Mistakes::none_or(mistakes).map(|()| key)
+    let mut findings = Findings::default();
+    let key = read_api_key(config, sources, &mut findings);
+    findings.warnings().map(|_| key)
 }
 
 #[test]
@@ -65,9 +66,9 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
     for text in ["new,old", "new\nold\n", " new ,\r\nold\r\n", "new, old,"] {
         let case = Case::new("", &[("PEPAY_RELAY_WEBHOOK_SECRETS", text)]);
         let config = Config::minimal(Environment::Devnet, "localhost:9092");
-        let mut mistakes = Vec::new();
-        let secrets = read_webhook(&config, &case.sources, &mut mistakes, &mut Vec::new());
-        Mistakes::none_or(mistakes).unwrap();
+        let mut findings = Findings::default();
+        let secrets = read_webhook(&config, &case.sources, &mut findings);
+        findings.warnings().unwrap();
         let secrets: Vec<_> = secrets.iter().map(ExposeSecret::expose_secret).collect();
         assert_eq!(secrets, ["new", "old"], "{text:?}");
     }

@@ -1,59 +1,17 @@
-//! Where settings come from, and their values as written, each with its place.
+//! The values of the settings as written, each with its place.
 
 use super::field::{Form, Raw};
-use super::mistakes::{Mistake, Origin, Warning, looks_secret, printable};
-use super::table::{self, SETTINGS, Setting};
+use super::mistakes::{Findings, Mistake, Origin, looks_secret, nearest, printable};
+use super::secrets;
+use super::sources::{Sources, read_bounded};
+use super::table::{self, PREFIX, SETTINGS, Setting};
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::io::Read;
-use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
-
-/// The file that is read when none is named and it exists.
-pub const DEFAULT_FILE: &str = "/etc/pepay-relay/pepay-relay.toml";
-
-/// What the variables that override a key begin with.
-pub(super) const PREFIX: &str = "PEPAY_RELAY__";
 
 /// A settings file is a few kilobytes; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Everything that settings and secrets are read from. The environment is a copy: tests need no process of their own,
-/// and a reload sees what the start saw.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The settings file, which must exist; `None`: defaults and the environment only.
-    pub file: Option<PathBuf>,
-    /// Environment variables.
-    pub env: BTreeMap<String, OsString>,
-    /// `$CREDENTIALS_DIRECTORY`, where systemd puts credentials.
-    pub credentials: Option<PathBuf>,
-    /// Flags of the command line by the key they override (`log.level`); they win over everything.
-    pub flags: BTreeMap<&'static str, String>,
-}
-
-impl Sources {
-    /// The named file, else `$PEPAY_RELAY_CONFIG`, else [`DEFAULT_FILE`] if it exists; and the process environment.
-    pub fn from_process(file: Option<PathBuf>) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place where the environment enters the settings")]
-        let env: BTreeMap<String, OsString> =
-            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-        let named = file.or_else(|| env.get("PEPAY_RELAY_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from));
-        let file = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
-        let credentials = env.get("CREDENTIALS_DIRECTORY").filter(|name| !name.is_empty()).map(PathBuf::from);
-        Self { file, env, credentials, flags: BTreeMap::new() }
-    }
-
-    /// The settings file as mistakes name it.
-    pub(super) fn origin(&self, line: usize) -> Origin {
-        match &self.file {
-            Some(file) => Origin::File { name: printable(&file.to_string_lossy()), line },
-            None => Origin::Default,
-        }
-    }
-}
-
-/// Values as written; one list for each place, so that a later place wins and each is still judged.
+/// Values as written; one list for each place, so that a later place wins and each is still validated.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     pub(super) values: Vec<(&'static Setting, Raw, Origin)>,
@@ -76,19 +34,19 @@ impl Written {
 }
 
 /// Reads the file, then the environment, then the flags.
-pub(super) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) -> Written {
+pub(super) fn read(sources: &Sources, findings: &mut Findings) -> Written {
     let mut written = Written::default();
     if let Some(file) = &sources.file {
         match read_bounded(file, FILE_BYTES_MAX) {
-            Ok(text) => File { text: &text, sources, mistakes }.read(&mut written),
+            Ok(text) => File { text: &text, sources, findings }.read(&mut written),
             Err(reason) => {
                 written.broken = true;
                 let remedy = "name a readable TOML file with --config or PEPAY_RELAY_CONFIG";
-                mistakes.push(Mistake::new(sources.origin(0), "", format!("cannot be read ({reason})"), remedy));
+                findings.mistake(Mistake::new(sources.origin(0), "", format!("cannot be read ({reason})"), remedy));
             }
         }
     }
-    read_variables(sources, &mut written, mistakes, warnings);
+    read_variables(sources, &mut written, findings);
     for (key, text) in &sources.flags {
         if let Some(setting) = table::find(key) {
             let flag = Origin::Flag(format!("--{}", key.replace('.', "-")));
@@ -98,30 +56,11 @@ pub(super) fn read(sources: &Sources, mistakes: &mut Vec<Mistake>, warnings: &mu
     written
 }
 
-/// A small text file; the reason says why not, without its content.
-pub(super) fn read_bounded(file: &Path, bytes_max: u64) -> Result<String, String> {
-    let open = std::fs::File::open(file).map_err(|error| reason(&error))?;
-    let mut bytes = Vec::new();
-    open.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| reason(&error))?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(format!("larger than {} KiB", bytes_max >> 10));
-    }
-    String::from_utf8(bytes).map_err(|_| "not UTF-8 text".into())
-}
-
-/// Why a file cannot be read, in words without its name.
-pub(super) fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".into(),
-        kind => kind.to_string(),
-    }
-}
-
 /// The settings file while it is read.
 struct File<'a> {
     text: &'a str,
     sources: &'a Sources,
-    mistakes: &'a mut Vec<Mistake>,
+    findings: &'a mut Findings,
 }
 
 impl File<'_> {
@@ -131,7 +70,7 @@ impl File<'_> {
             written.broken = true;
             let origin = self.at(error.span().map_or(0, |span| span.start));
             let what = format!("is not TOML ({})", printable(error.message()));
-            self.mistakes.push(Mistake::new(origin, "", what, "see toml.io for how to write it"));
+            self.findings.mistake(Mistake::new(origin, "", what, "see toml.io for how to write it"));
         }
         self.table("", root.get_ref(), written);
     }
@@ -143,7 +82,7 @@ impl File<'_> {
 
     fn mistake(&mut self, offset: usize, key: &str, (what, remedy): (String, String)) {
         let origin = self.at(offset);
-        self.mistakes.push(Mistake::new(origin, key, what, remedy));
+        self.findings.mistake(Mistake::new(origin, key, what, remedy));
     }
 
     /// The entries of the table `path`. The parser bounds how deep tables nest.
@@ -180,7 +119,7 @@ fn is_below(key: &str, section: &str) -> bool {
 
 /// What to say about a key that does not exist, in the file or as a variable.
 fn unknown(key: &str) -> (String, String) {
-    if let Some(remedy) = super::secrets::remedy_for_key(key) {
+    if let Some(remedy) = secrets::remedy_for_key(key) {
         return ("is a secret, and secrets are never in the file".into(), remedy);
     }
     let what = "is no setting".to_owned();
@@ -192,23 +131,7 @@ fn unknown(key: &str) -> (String, String) {
     }
 }
 
-/// The known name that a slip of the pen away from `name`, if one is near.
-pub(super) fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    /// Of 1: below it two names are different words rather than two spellings of one.
-    const LIKENESS_MIN: f64 = 0.75;
-    /// The comparison is quadratic; no known name is half as long.
-    const CHARS_MAX: usize = 120;
-    if name.len() > CHARS_MAX {
-        return None;
-    }
-    known
-        .map(|known| (strsim::normalized_damerau_levenshtein(name, known), known))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known)
-}
-
-fn read_variables(sources: &Sources, written: &mut Written, mistakes: &mut Vec<Mistake>, warnings: &mut Vec<Warning>) {
+fn read_variables(sources: &Sources, written: &mut Written, findings: &mut Findings) {
     let variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
     for (name, value) in &sources.env {
         let origin = || Origin::Variable(printable(name));
@@ -216,20 +139,20 @@ fn read_variables(sources: &Sources, written: &mut Written, mistakes: &mut Vec<M
         if let Some(setting) = position.and_then(|position| SETTINGS.get(position)) {
             match value.to_str() {
                 Some(text) => written.add(setting, raw_of_text(setting.form, text), origin()),
-                None => mistakes.push(Mistake::new(origin(), setting.key, "is not UTF-8 text", "write it anew")),
+                None => findings.mistake(Mistake::new(origin(), setting.key, "is not UTF-8 text", "write it anew")),
             }
         } else if let Some(rest) = name.strip_prefix(PREFIX) {
             let key = rest.to_lowercase().replace("__", ".");
-            let (what, remedy) = match super::secrets::remedy_for_key(&key) {
+            let (what, remedy) = match secrets::remedy_for_key(&key) {
                 Some(remedy) => ("is a secret and no setting".into(), remedy),
                 None => match nearest(name, variables.iter().map(String::as_str)) {
                     Some(known) => ("is no setting".into(), format!("did you mean {known}?")),
                     None => unknown(&key),
                 },
             };
-            mistakes.push(Mistake::new(origin(), "", what, remedy));
+            findings.mistake(Mistake::new(origin(), "", what, remedy));
         } else if let Some(known) = meant(name, &variables) {
-            warnings.push(Warning(format!("{} is not read; did you mean {known}?", printable(name))));
+            findings.warn(format!("{} is not read; did you mean {known}?", printable(name)));
         }
     }
 }
@@ -237,8 +160,7 @@ fn read_variables(sources: &Sources, written: &mut Written, mistakes: &mut Vec<M
 /// The variable that a name with the prefix's single underscore was meant to be. Not a mistake: others may set such
 /// names (Kubernetes makes `PEPAY_RELAY_SERVICE_HOST` from a service's name).
 fn meant<'v>(name: &str, variables: &'v [String]) -> Option<&'v str> {
-    let secrets = super::secrets::VARIABLES;
-    if !name.starts_with("PEPAY_RELAY_") || name == "PEPAY_RELAY_CONFIG" || secrets.contains(&name) {
+    if !name.starts_with("PEPAY_RELAY_") || name == "PEPAY_RELAY_CONFIG" || secrets::VARIABLES.contains(&name) {
         return None;
     }
     let flat = name.replace("__", "_");
@@ -246,7 +168,7 @@ fn meant<'v>(name: &str, variables: &'v [String]) -> Option<&'v str> {
     setting.or_else(|| {
         /// Nearer than for settings: these names are short, and foreign ones have the same beginning.
         const LIKENESS_MIN: f64 = 0.88;
-        secrets.into_iter().find(|known| strsim::normalized_damerau_levenshtein(name, known) >= LIKENESS_MIN)
+        secrets::VARIABLES.into_iter().find(|known| strsim::normalized_damerau_levenshtein(name, known) >= LIKENESS_MIN)
     })
 }
 
@@ -317,9 +239,4 @@ pub(super) fn holds_secret(raw: &Raw) -> bool {
         Raw::Map(entries) => entries.iter().any(|(_, value)| holds_secret(value)),
         Raw::Integer(_) | Raw::Flag(_) | Raw::Other => false,
     }
-}
-
-/// The text of an environment variable.
-pub(super) fn variable<'s>(sources: &'s Sources, name: &str) -> Option<&'s OsStr> {
-    sources.env.get(name).map(OsString::as_os_str)
 }

@@ -1,0 +1,19 @@
+//! Values of settings that follow from others.
+
+use super::types::Config;
+use reqwest::Url;
+
+/// The commerce WebSocket alongside the REST API (`api-spec/realtime/websockets`): the same host, encrypted or not as it is.
+pub(super) fn websocket_url(config: &mut Config) {
+    // Nothing follows from what is no address, and its own rule refuses it.
+    config.provider.websocket_url = websocket_beside(&config.provider.api_url).map(String::from).unwrap_or_default();
+}
+
+/// Made of the address as it was understood, not of its text: `HTTPS:x.io` is one too, as are spaces around it.
+fn websocket_beside(api_url: &str) -> Option<Url> {
+    let mut url = Url::parse(api_url).ok()?;
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    url.set_scheme(scheme).ok()?;
+    url.set_path(&format!("{}/ws/commerce/events", url.path().trim_end_matches('/')));
+    Some(url)
+}
