@@ -1,10 +1,11 @@
 //! The rules of values one by one: what is read from where, what wins, what goes to `extra`, what is left out.
 
 use super::{Value, event, event_with, settings, value_of, value_with};
-use pepay_relay::normalize::{Kind, normalize};
+use pepay_relay::normalize::{Kind, Settings, member_names, normalize};
 use pepay_relay::provider::Environment;
 use pepay_relay::provider::event::{Reason, decode};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// The member of an order event's value at `pointer`, when the object has `members` beside its id.
 fn order(members: &str, pointer: &str) -> Value {
@@ -393,6 +394,34 @@ fn dropped_members_leave_no_trace() {
         serde_json::from_str(&value_with(&event("commerce.order.updated", r#"{"id":"o1","x":1}"#), &settings).unwrap())
             .unwrap();
     assert_eq!((&value["order_id"], value["order"].get("id"), value["order"].get("extra")), (&json!("o1"), None, None));
+}
+
+#[test]
+fn every_member_that_a_value_has_can_be_dropped() {
+    let fixtures = [
+        ("commerce.order.updated", "order", r#"{"id":"o1","new":1}"#),
+        ("invoice.updated", "invoice", r#"{"id":"i1","new":1}"#),
+        ("invoice_payment.updated", "payment", r#"{"id":"p1","invoice_id":"i1","new":1}"#),
+    ];
+    let members = |event_type: &str, inside: &str, object: &str, settings: &Settings| -> BTreeSet<String> {
+        let value = value_with(&event(event_type, object), settings).unwrap();
+        let value: Value = serde_json::from_str(&value).unwrap();
+        value[inside].as_object().unwrap().keys().cloned().collect()
+    };
+    let mut of_values = BTreeSet::new();
+    for (event_type, inside, object) in fixtures {
+        let whole = members(event_type, inside, object, &settings());
+        for name in &whole {
+            let without = Settings { drop: vec![name.clone()], ..settings() };
+            let mut left = whole.clone();
+            left.remove(name);
+            assert_eq!(members(event_type, inside, object, &without), left, "{inside} without {name}");
+        }
+        of_values.extend(whole);
+    }
+    // What the setting takes is what values have, no more and no less.
+    let taken: BTreeSet<String> = member_names().map(str::to_owned).collect();
+    assert_eq!(taken, of_values);
 }
 
 #[test]
