@@ -1,6 +1,6 @@
 //! `check`: judges the settings, then reaches everything they name; a line each, with its remedy.
 
-use super::args::{self, Global};
+use super::args::Global;
 use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
 use super::{Settings, wait_for};
@@ -14,8 +14,17 @@ use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::listener::descriptors;
 use crate::provider::page::decode_page;
 use crate::text::foreign;
+use clap::Args;
 use serde::Serialize;
 use std::fmt::Display;
+
+/// Arguments of `check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Only the settings; reach nothing
+    #[arg(long)]
+    pub offline: bool,
+}
 
 /// Width of the column of subjects.
 const SUBJECT_WIDTH: usize = "orders_latest".len();
@@ -67,7 +76,7 @@ impl Finding {
 /// # Errors
 ///
 /// Status 78 and every mistake when the settings are wrong; 1 when anything that was reached is.
-pub(super) fn run(arguments: &args::Check, global: &Global, output: Output) -> Result<(), Exit> {
+pub(super) fn run(arguments: &Check, global: &Global, output: Output) -> Result<(), Exit> {
     let settings = super::settings_for_command(global)?;
     let mut report = Report { output, wrong: 0 };
     report.settings(&settings)?;

@@ -1,6 +1,6 @@
 //! `events`: what stands in the provider's log.
 
-use super::args::{self, Events, EventsCommand, EventsGet, EventsList};
+use super::args::{self, Times, parse_moment, parse_past};
 use super::client::{Client, failed};
 use super::output::table;
 use super::values::{Zone, text};
@@ -8,8 +8,71 @@ use crate::clock::now_ms;
 use crate::exit::Exit;
 use crate::provider::rest::{EventQuery, EventView, Moment};
 use crate::text::clip;
+use clap::{Args, Subcommand};
 use futures::TryStreamExt;
 use std::pin::pin;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pepay-relay events list --type 'invoice.*' --from 2h
+  pepay-relay events list --limit 500 --output json     one event a line, as the provider wrote it
+  pepay-relay events get evt_1768472100655-0";
+
+/// Arguments of `events`.
+#[derive(Args, Debug)]
+pub struct Events {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: EventsCommand,
+}
+
+/// What `events` does.
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// List events, the newest first
+    #[command(after_help = EXAMPLES)]
+    List(EventsList),
+    /// Show one event
+    #[command(after_help = EXAMPLES)]
+    Get(EventsGet),
+}
+
+/// Arguments of `events list`.
+#[derive(Args, Debug)]
+pub struct EventsList {
+    /// Only events of this type, exact or with a trailing `.*`; may be given more than once
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only events of this invoice
+    #[arg(long, value_name = "ID")]
+    pub invoice: Option<String>,
+    /// Only events created since then: so long ago (`2h`) or a time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_past)]
+    pub from: Option<args::Moment>,
+    /// Only events created until then
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub to: Option<args::Moment>,
+    /// Only events older than this one
+    #[arg(long, value_name = "EVENT")]
+    pub after: Option<String>,
+    /// At most so many; further pages are asked for as needed
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// Arguments of `events get`.
+#[derive(Args, Debug)]
+pub struct EventsGet {
+    /// The event's id
+    #[arg(value_name = "EVENT")]
+    pub id: String,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
 
 /// Events of a page at most (`api-spec/pagination`).
 const PAGE_EVENTS_MAX: u64 = 100;

@@ -1,6 +1,6 @@
 //! `forget`: a tombstone for an order in the topic of latest events.
 
-use super::args::Forget;
+use super::args::Times;
 use super::output::Output;
 use super::values::Zone;
 use super::{Settings, interrupted};
@@ -13,9 +13,31 @@ use crate::labels::Topic;
 use crate::provider::rest::Moment;
 use crate::relay::KEY_BYTES_MAX;
 use crate::text::foreign;
+use clap::Args;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40          what it would do
+  pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40 --yes
+
+A later event of the order writes it anew. Other topics keep its events until their retention ends.";
+
+/// Arguments of `forget`.
+#[derive(Args, Debug)]
+pub struct Forget {
+    /// The order's id
+    #[arg(long, value_name = "ID")]
+    pub order: String,
+    /// Do it; without it only what would be done is shown
+    #[arg(long)]
+    pub yes: bool,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
 
 /// Shows what `latest` holds of the order, and with `--yes` forgets it.
 ///

@@ -1,13 +1,15 @@
 //! The commands: what a person or a script types, and what they read.
 //!
-//! The only room beside `daemon` that knows every other, and the only one that prints. A file is a command family;
-//! `args` defines the command line, `output` and `line` say how results look. Nothing knows this room but `main`.
+//! The only room beside `daemon` that knows every other, and the only one that prints. A file is a command family, with
+//! its arguments; `command` lists them, `args` has what many of them take, `output` and `line` say how results look.
+//! Nothing knows this room but `main`.
 
-pub mod args;
+mod args;
 mod availability;
 mod check;
 mod checkout;
 mod client;
+mod command;
 mod demo;
 mod devnet;
 mod events;
@@ -29,14 +31,15 @@ mod topics;
 mod values;
 mod webhook;
 
-pub use args::Cli;
+pub use command::Cli;
 
 use crate::config::{self, Config, Loaded, LogFormat, Secrets, Sources, Warning};
 use crate::exit::Exit;
 use crate::telemetry::logs::Logs;
-use args::{Command, Global, LogLevel};
-use clap::ValueEnum;
+use args::{Global, LogLevel};
+use clap::{CommandFactory, ValueEnum};
 use client::Client;
+use command::Command;
 use output::Output;
 use std::future::Future;
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,8 +98,8 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             wait_for(simulator::run(&arguments, output))
         }
         Command::Schema => schema::run(output),
-        Command::Completions(arguments) => packaging::completions(&arguments),
-        Command::Man(arguments) => packaging::man(&arguments),
+        Command::Completions(arguments) => packaging::completions(&arguments, &mut Cli::command()),
+        Command::Man(arguments) => packaging::man(&arguments, Cli::command()),
     }
 }
 

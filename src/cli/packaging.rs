@@ -1,15 +1,29 @@
 //! `completions` and `man`: what packagers install beside the binary.
 
-use super::args::{Cli, Completions, Man};
 use crate::exit::Exit;
 use crate::text::foreign;
-use clap::CommandFactory;
+use clap::Args;
 use std::io::Write;
 
+/// Arguments of `completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Args, Debug)]
+pub struct Man {
+    /// The command whose page to print; none: the page of the whole
+    #[arg(value_name = "COMMAND")]
+    pub of: Option<String>,
+}
+
 /// Prints the completions of a shell.
-pub(super) fn completions(arguments: &Completions) -> Result<(), Exit> {
+pub(super) fn completions(arguments: &Completions, whole: &mut clap::Command) -> Result<(), Exit> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "pepay-relay", &mut script);
+    clap_complete::generate(arguments.shell, whole, "pepay-relay", &mut script);
     print(&script)
 }
 
@@ -18,8 +32,7 @@ pub(super) fn completions(arguments: &Completions) -> Result<(), Exit> {
 /// # Errors
 ///
 /// Status 1 when there is no such command.
-pub(super) fn man(arguments: &Man) -> Result<(), Exit> {
-    let mut whole = Cli::command();
+pub(super) fn man(arguments: &Man, mut whole: clap::Command) -> Result<(), Exit> {
     whole.build();
     let page = match &arguments.of {
         None => whole,

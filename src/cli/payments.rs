@@ -1,11 +1,32 @@
 //! `payments`: how the payments of orders stand.
 
-use super::args::commerce::{Payments, PaymentsStatus};
+use super::args::{Times, parse_text};
 use super::client::{Client, failed};
 use super::output::table;
 use super::values::{NOTHING, Zone, link, text, usd};
 use crate::exit::Exit;
 use crate::provider::rest::PaymentStatus;
+use clap::{Args, Subcommand};
+
+/// Subcommands of `payments`.
+#[derive(Debug, Subcommand)]
+pub enum Payments {
+    /// Show how the payments of orders stand
+    #[command(after_help = "Examples:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n  \
+        pepay-relay payments status $(cat orders.txt)     any number, asked for 50 at a time")]
+    Status(PaymentsStatus),
+}
+
+/// Arguments of `payments status`.
+#[derive(Args, Debug)]
+pub struct PaymentsStatus {
+    /// The orders
+    #[arg(value_name = "ORDER", required = true, value_parser = parse_text)]
+    pub orders: Vec<String>,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
 
 /// Runs one of the commands of `payments`.
 pub(super) async fn run(arguments: &Payments, client: &Client) -> Result<(), Exit> {

@@ -1,11 +1,31 @@
 //! `products`: what can be bought.
 
-use super::args::commerce::{Products, Search};
+use super::args::parse_text;
 use super::client::{Client, failed};
 use super::output::{align_right, table};
 use super::values::{text, usd};
 use crate::exit::Exit;
 use crate::text::foreign;
+use clap::{Args, Subcommand};
+
+/// Subcommands of `products`.
+#[derive(Debug, Subcommand)]
+pub enum Products {
+    /// Find products by words
+    #[command(after_help = "Example:\n  pepay-relay products search \"usb-c cable\" --limit 5")]
+    Search(Search),
+}
+
+/// Arguments of `products search`.
+#[derive(Args, Debug)]
+pub struct Search {
+    /// What to look for
+    #[arg(value_name = "WORDS", required = true, value_parser = parse_words)]
+    pub words: Vec<String>,
+    /// So many products at most [default: the provider's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: Option<u32>,
+}
 
 /// Runs one of the commands of `products`.
 pub(super) async fn run(arguments: &Products, client: &Client) -> Result<(), Exit> {
@@ -35,4 +55,8 @@ async fn search(arguments: &Search, client: &Client) -> Result<(), Exit> {
         return Err(Exit::failed(format!("nothing is found for `{}`; try fewer or other words", foreign(&words))));
     }
     Ok(())
+}
+
+fn parse_words(text: &str) -> Result<String, String> {
+    parse_text(text).map_err(|empty| format!("{empty}; say what to look for, such as `usb-c cable`"))
 }

@@ -1,6 +1,7 @@
 //! `run`: the daemon, and the signals and the service manager around it.
 
-use super::{Settings, args};
+use super::Settings;
+use super::args::{Moment, parse_past};
 use crate::clock::now_ms;
 use crate::config;
 use crate::daemon::{Daemon, Setup};
@@ -11,10 +12,22 @@ use crate::kafka::client::Tuning;
 use crate::listener::{self, descriptors};
 use crate::telemetry::logs::Logs;
 use crate::telemetry::{Notify, Phase};
+use clap::Args;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
+
+/// Arguments of `run`.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Forget the cursor, and begin so long ago (`36h`) or at that time (RFC 3339)
+    ///
+    /// For a cursor gone wrong, once: from there on the first walk fetches all that the provider's log holds. What
+    /// stands in Kafka is not published again.
+    #[arg(long, value_name = "TIME", value_parser = parse_past)]
+    pub from: Option<Moment>,
+}
 
 /// How long questions that nobody waits for any more may take to end.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -31,7 +44,7 @@ fn io_threads(cores: usize) -> usize {
 /// # Errors
 ///
 /// Status 78 with every mistake of the settings; else what ended the relay.
-pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit> {
+pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
     heap::keep_freed();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let log = &settings.config.log;
@@ -56,7 +69,7 @@ pub(super) fn run(arguments: &args::Run, settings: Settings) -> Result<(), Exit>
     ended
 }
 
-async fn serve(arguments: &args::Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {
+async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {
     let Settings { mut config, secrets, sources, .. } = settings;
     let listen =
         |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));

@@ -1,6 +1,6 @@
 //! `status`: what the running relay says of itself, asked at `admin.listen`.
 
-use super::args;
+use super::args::Times;
 use super::output::{Output, align_right, table};
 use super::values::Zone;
 use crate::config::Config;
@@ -9,9 +9,18 @@ use crate::labels::Leg;
 use crate::provider::rest::Moment;
 use crate::provider::tls;
 use crate::text::foreign;
+use clap::Args;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
+
+/// Arguments of `status`.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
 
 /// The answer comes from memory; a relay that takes longer is stuck or not there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
@@ -20,7 +29,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Asks and shows; status 1 when nobody answers.
-pub(super) async fn run(arguments: &args::Status, config: &Config, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Status, config: &Config, output: Output) -> Result<(), Exit> {
     let status = ask(reachable(config.admin.listen)).await?;
     if output.is_json() {
         return Ok(output.json(&status)?);

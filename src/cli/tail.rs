@@ -1,21 +1,52 @@
 //! `tail`: follows the records of a topic like a log.
 
-use super::args;
+use super::args::{Moment, moment};
 use super::line::{LineInput, render};
 use super::output::Output;
 use super::{Settings, interrupted};
 use crate::clock::{now_ms, rfc3339};
 use crate::exit::Exit;
-use crate::kafka::consume::{Consumed, Follow, StartAt};
+use crate::kafka::consume::{self, Consumed, Follow};
+use crate::labels::Topic;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
+
+/// Arguments of `tail`.
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// Which topic: a key of `[kafka.topics]`
+    #[arg(long, value_name = "TOPIC", default_value = Topic::Orders.as_str(), value_parser = topic_parser())]
+    pub topic: Topic,
+    /// Where to begin: `beginning`, `end`, so long ago (`15m`), or a time (RFC 3339)
+    #[arg(long, value_name = "PLACE", default_value = "end", value_parser = parse_from)]
+    pub from: StartAt,
+    /// Only records of this order
+    #[arg(long, value_name = "ID")]
+    pub order: Option<String>,
+    /// End after so many records
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+}
+
+/// Where `tail` begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// The oldest record that Kafka still holds.
+    Beginning,
+    /// What is published from now on.
+    End,
+    /// Records published since then.
+    Since(Moment),
+}
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
 ///
 /// # Errors
 ///
 /// Status 78 when the topic is turned off, 77 when Kafka refuses, 1 when it fails.
-pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Tail, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
     let Some(topic) = config.kafka.topics.name(arguments.topic) else {
         let key = arguments.topic.as_str();
@@ -24,9 +55,9 @@ pub(super) async fn run(arguments: &args::Tail, settings: &Settings, output: Out
         )));
     };
     let from = match arguments.from {
-        args::StartAt::Beginning => StartAt::Beginning,
-        args::StartAt::End => StartAt::End,
-        args::StartAt::Since(moment) => StartAt::Time(moment.unix_ms(now_ms())),
+        StartAt::Beginning => consume::StartAt::Beginning,
+        StartAt::End => consume::StartAt::End,
+        StartAt::Since(moment) => consume::StartAt::Time(moment.unix_ms(now_ms())),
     };
     let mut follow = Follow::start(config, secrets, topic, from).await?;
     let mut left = arguments.count;
@@ -150,11 +181,30 @@ impl Serialize for Value<'_> {
     }
 }
 
+fn topic_parser() -> impl TypedValueParser<Value = Topic> {
+    PossibleValuesParser::new(Topic::ALL.map(Topic::as_str)).try_map(|key| {
+        // The parser before has refused every other key; the sentence is for a topic that is ever added to one only.
+        Topic::ALL.into_iter().find(|topic| topic.as_str() == key).ok_or_else(|| format!("no topic `{key}`"))
+    })
+}
+
+fn parse_from(text: &str) -> Result<StartAt, String> {
+    match text {
+        "beginning" => Ok(StartAt::Beginning),
+        "end" => Ok(StartAt::End),
+        _ => moment(text).map(StartAt::Since).ok_or_else(|| {
+            "expected `beginning`, `end`, a duration such as `15m`, or a time such as `2026-01-15T10:00:00Z`".to_owned()
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
     use super::*;
+    use clap::Parser;
+    use std::time::Duration;
 
     fn record(key: Option<&str>, value: Option<&[u8]>) -> Consumed {
         Consumed {
@@ -211,5 +261,44 @@ mod tests {
         assert_eq!(day.turned(1_768_472_200_000), None);
         assert_eq!(day.turned(i64::MAX), None);
         assert_eq!(day.turned(1_768_521_600_000).as_deref(), Some("-- 2026-01-16 UTC"));
+    }
+
+    fn tail(arguments: &[&str]) -> Result<Tail, clap::Error> {
+        #[derive(Debug, Parser)]
+        struct Line {
+            #[command(flatten)]
+            tail: Tail,
+        }
+        Line::try_parse_from(["tail"].iter().chain(arguments)).map(|line| line.tail)
+    }
+
+    #[test]
+    fn tail_begins_where_told() {
+        for (text, from) in [
+            ("beginning", StartAt::Beginning),
+            ("end", StartAt::End),
+            ("15m", StartAt::Since(Moment::Ago(Duration::from_secs(900)))),
+            ("1h 30m", StartAt::Since(Moment::Ago(Duration::from_secs(5400)))),
+            ("2026-01-15T10:15:00.655Z", StartAt::Since(Moment::At(1_768_472_100_655))),
+        ] {
+            assert_eq!(tail(&["--from", text]).unwrap().from, from, "{text}");
+        }
+        assert_eq!(tail(&[]).unwrap().from, StartAt::End);
+        for wrong in ["", "now", "15", "-5m", "99999999999999999999y"] {
+            assert!(tail(&["--from", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tail_takes_every_topic_by_its_key() {
+        for topic in Topic::ALL {
+            assert_eq!(tail(&["--topic", topic.as_str()]).unwrap().topic, topic);
+        }
+        assert!(tail(&["--topic", "pepay.orders"]).is_err());
+    }
+
+    #[test]
+    fn a_count_is_at_least_one() {
+        assert!(tail(&["--count", "0"]).is_err());
     }
 }

@@ -1,11 +1,20 @@
 //! `topics`: wanted and actual topics side by side.
 
+use super::Settings;
 use super::output::{Mark, Output, notice, table};
-use super::{Settings, args};
 use crate::exit::Exit;
 use crate::kafka::topics::{Actual, Finding, TopicReport, TopicSpec, create, inspect};
+use clap::Args;
 use serde::Serialize;
 use std::time::Duration;
+
+/// Arguments of `topics`.
+#[derive(Args, Debug)]
+pub struct Topics {
+    /// Create the missing ones; those that exist are left as they are
+    #[arg(long)]
+    pub create: bool,
+}
 
 /// One topic as a script reads it.
 #[derive(Debug, Serialize)]
@@ -24,7 +33,7 @@ struct Row {
 /// # Errors
 ///
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
-pub(super) async fn run(arguments: &args::Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
     let topics = if arguments.create { create(config, secrets).await? } else { inspect(config, secrets).await? };
     // Beside the results, which a script reads.

@@ -1,6 +1,6 @@
 //! `webhook`: signs, verifies and sends a body by hand, as the provider and the relay do.
 
-use super::args::{Global, LogLevel, Webhook, WebhookCommand, WebhookSend, WebhookSign, WebhookVerify};
+use super::args::{Global, LogLevel};
 use super::output::{Mark, Output};
 use super::{log, sources};
 use crate::clock::now_ms;
@@ -12,11 +12,76 @@ use crate::provider::event::decode;
 use crate::provider::signature::{self, Headers, Refusal};
 use crate::provider::tls;
 use crate::text::foreign;
+use clap::{Args, Subcommand, ValueHint};
 use reqwest::{Client, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pepay-relay webhook sign body.json
+  pepay-relay webhook verify body.json --header 'X-Pepay-Timestamp: 1768472101250' --header 'X-Pepay-Signature: 02…'
+  pepay-relay webhook send body.json --url http://127.0.0.1:8787/webhooks/pepay";
+
+/// Arguments of `webhook`.
+#[derive(Args, Debug)]
+pub struct Webhook {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: WebhookCommand,
+}
+
+/// What `webhook` does.
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// Print the headers of a body, signed with the newest secret
+    #[command(after_help = EXAMPLES)]
+    Sign(WebhookSign),
+    /// Judge a body and its headers as the relay would
+    #[command(after_help = EXAMPLES)]
+    Verify(WebhookVerify),
+    /// Send a body, signed with the newest secret
+    #[command(after_help = EXAMPLES)]
+    Send(WebhookSend),
+}
+
+/// Arguments of `webhook sign`.
+#[derive(Args, Debug)]
+pub struct WebhookSign {
+    /// The body's file; `-` is stdin
+    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Sign as at this time, in Unix milliseconds [default: now]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
+    pub timestamp: Option<i64>,
+}
+
+/// Arguments of `webhook verify`.
+#[derive(Args, Debug)]
+pub struct WebhookVerify {
+    /// The body's file; `-` is stdin
+    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// A header of the webhook, as `NAME: VALUE`; may be given more than once
+    #[arg(long = "header", value_name = "NAME: VALUE", required = true, value_parser = parse_header)]
+    pub headers: Vec<(String, String)>,
+    /// Judge as at this time, in Unix milliseconds, for a webhook of yesterday [default: now]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
+    pub at: Option<i64>,
+}
+
+/// Arguments of `webhook send`.
+#[derive(Args, Debug)]
+pub struct WebhookSend {
+    /// The body's file; `-` is stdin
+    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Where to: https, or plain http to the loopback
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub url: String,
+}
 
 /// The largest answer that is read: the provider's is `{"ok":true}`.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -227,6 +292,15 @@ fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Exit> {
     Ok(body)
 }
 
+/// A header as it stands in a request; its name in lower case, since names mean the same in any.
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected `NAME: VALUE`")?;
+    match name.trim() {
+        "" => Err("expected `NAME: VALUE`".to_owned()),
+        name => Ok((name.to_ascii_lowercase(), value.trim().to_owned())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
@@ -249,5 +323,14 @@ mod tests {
         let headers = signed(body, 7, Some(Environment::Devnet), &["s".into()]);
         assert_eq!(headers[2].1, "evt_1-0x:y");
         assert!(headers.iter().all(|(_, value)| !value.contains(['\r', '\n'])), "{headers:?}");
+    }
+
+    #[test]
+    fn headers_are_names_and_values() {
+        assert_eq!(parse_header("X-A:b").unwrap(), ("x-a".to_owned(), "b".to_owned()));
+        assert_eq!(parse_header(" X-A : b: c ").unwrap(), ("x-a".to_owned(), "b: c".to_owned()));
+        for wrong in ["", "X-A", ": b"] {
+            assert!(parse_header(wrong).is_err(), "{wrong}");
+        }
     }
 }

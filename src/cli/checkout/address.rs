@@ -1,12 +1,61 @@
 //! An address from options and a file; what is wrong with it is told before anything is sent.
 
-use crate::cli::args::checkout::{AddressParts, Destination};
 use crate::exit::Exit;
 use crate::provider::rest::Address;
 use crate::text::foreign;
+use clap::{Args, ValueHint};
+use serde::Deserialize;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where the goods go.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Address")]
+pub struct Destination {
+    /// File with the address, TOML or JSON; `-`: stdin. It keeps the address out of the list of processes
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub address_file: Option<PathBuf>,
+    /// The address itself, or parts of it.
+    #[command(flatten)]
+    pub parts: AddressParts,
+}
+
+/// Parts of an address, from options or from a file; an option wins.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddressParts {
+    /// First name
+    #[arg(long, value_name = "NAME")]
+    pub first_name: Option<String>,
+    /// Last name
+    #[arg(long, value_name = "NAME")]
+    pub last_name: Option<String>,
+    /// Street and number
+    #[arg(long, value_name = "TEXT")]
+    pub street_address: Option<String>,
+    /// Suite, floor, and so on
+    #[arg(long, value_name = "TEXT")]
+    pub address_line2: Option<String>,
+    /// City
+    #[arg(long, value_name = "NAME")]
+    pub city: Option<String>,
+    /// State or province
+    #[arg(long, value_name = "CODE")]
+    pub state: Option<String>,
+    /// Postal code
+    #[arg(long, value_name = "CODE")]
+    pub zip_code: Option<String>,
+    /// Country, such as US
+    #[arg(long, value_name = "CODE")]
+    pub country: Option<String>,
+    /// Telephone, such as +13055550100
+    #[arg(long, value_name = "NUMBER")]
+    pub phone: Option<String>,
+    /// E-mail address
+    #[arg(long, value_name = "ADDRESS")]
+    pub email: Option<String>,
+}
 
 /// Largest file; an address has some 300 bytes, and a log named by mistake is noticed.
 const FILE_BYTES_MAX: u64 = 64 << 10;

@@ -4,14 +4,162 @@ mod address;
 mod qr;
 mod show;
 
-use super::args::checkout::{
-    Address, Cart, Checkout, Create, Customer as CustomerArguments, Estimate, Invoice, Ordering,
-};
+use super::args::{Times, parse_bsc_address, parse_text};
 use super::client::{Client, failed, told};
 use super::output::notice;
 use super::values::Zone;
 use crate::exit::Exit;
-use crate::provider::rest::{self, Answer, Customer, IdempotencyKey, InvoiceAnswer, Item};
+use crate::provider::rest::{self, Answer, IdempotencyKey, InvoiceAnswer, Item};
+use address::Destination;
+use clap::{Args, Subcommand};
+use show::When;
+
+/// Subcommands of `checkout`.
+#[derive(Debug, Subcommand)]
+pub enum Checkout {
+    /// Step 1: price what is wanted
+    #[command(
+        after_help = "Examples:\n  pepay-relay checkout estimate B0D7KX91QZ:2 B09VHP63LD --customer-id cust_8842\n  \
+        pepay-relay checkout estimate B0D7KX91QZ --wallet-address 0x5290…9EE7 --wallet-network bsc\n\n\
+        An estimate holds 15 minutes; an order is worth at most 2,500 USD."
+    )]
+    Estimate(Estimate),
+    /// Step 2: say where it goes
+    #[command(after_help = "Examples:\n  pepay-relay checkout address --estimate-id ID --address-file home.toml\n  \
+        pepay-relay checkout address --estimate-id ID --address-file home.toml --address-line2 \"Suite 2\"\n\n\
+        The file is TOML or JSON, with members named like the options: first_name, street_address, …")]
+    Address(Address),
+    /// Step 3: make the order and its invoice
+    #[command(after_help = "Example:\n  pepay-relay checkout invoice --estimate-id ID --address-id ID\n\n\
+        An invoice can be paid for about 30 minutes; make a new one for each attempt.")]
+    Invoice(Invoice),
+    /// All three steps
+    #[command(after_help = "Example:\n  \
+        pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml\n\n\
+        Nothing is ordered when something of it cannot be bought, unless --partial, or when the provider does not\n\
+        confirm the address. An invoice can be paid for about 30 minutes.")]
+    Create(Create),
+}
+
+/// Who buys, in exactly one of the two documented ways; in neither, `commerce.customer_id`.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Customer (default: `commerce.customer_id`)")]
+pub struct Customer {
+    /// Your own id of the customer
+    #[arg(long, value_name = "ID", conflicts_with_all = ["wallet_address", "wallet_network"], value_parser = parse_text)]
+    pub customer_id: Option<String>,
+    /// Or the customer's wallet
+    #[arg(long, value_name = "ADDRESS", requires = "wallet_network", value_parser = parse_text)]
+    pub wallet_address: Option<String>,
+    /// Network of the wallet: bsc, solana, base, ethereum, …
+    #[arg(long, value_name = "NETWORK", requires = "wallet_address", value_parser = parse_text)]
+    pub wallet_network: Option<String>,
+}
+
+/// Arguments of `checkout estimate`.
+#[derive(Args, Debug)]
+pub struct Estimate {
+    /// What is wanted.
+    #[command(flatten)]
+    pub cart: Cart,
+    /// Who buys.
+    #[command(flatten)]
+    pub customer: Customer,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// What is wanted.
+#[derive(Args, Debug)]
+pub struct Cart {
+    /// A product of `products search`, and how many of it
+    #[arg(value_name = "PRODUCT[:QUANTITY]", required = true, value_parser = parse_wanted)]
+    pub items: Vec<Wanted>,
+    /// Who sells it
+    #[arg(long, value_name = "NAME", default_value = "amazon", value_parser = parse_text)]
+    pub retailer: String,
+}
+
+/// One line of a cart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The retailer's id.
+    pub product_id: String,
+    /// How many pieces, at least one.
+    pub quantity: u32,
+}
+
+/// Arguments of `checkout address`.
+#[derive(Args, Debug)]
+pub struct Address {
+    /// The estimate of step 1
+    #[arg(long, value_name = "ID", value_parser = parse_text)]
+    pub estimate_id: String,
+    /// Where the goods go.
+    #[command(flatten)]
+    pub destination: Destination,
+    /// Who buys.
+    #[command(flatten)]
+    pub customer: Customer,
+}
+
+/// Arguments of `checkout invoice`.
+#[derive(Args, Debug)]
+pub struct Invoice {
+    /// The estimate of step 1
+    #[arg(long, value_name = "ID", value_parser = parse_text)]
+    pub estimate_id: String,
+    /// The address of step 2
+    #[arg(long, value_name = "ID", value_parser = parse_text)]
+    pub address_id: String,
+    /// How the order is made and shown.
+    #[command(flatten)]
+    pub order: Ordering,
+    /// Who buys.
+    #[command(flatten)]
+    pub customer: Customer,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// How an order is made and shown.
+#[derive(Args, Debug)]
+pub struct Ordering {
+    /// BSC address that a refund may go to; an order not paid from BSC cannot be refunded without one
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_bsc_address)]
+    pub refund_address: Option<String>,
+    /// Key of this very request, made and printed unless given: with the same key it is carried out once
+    #[arg(long, value_name = "UUID")]
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// Whether the pay link is drawn as a QR code: `auto` (on a terminal), `always` or `never`
+    #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
+    pub qr: When,
+}
+
+/// Arguments of `checkout create`.
+#[derive(Args, Debug)]
+pub struct Create {
+    /// What is wanted.
+    #[command(flatten)]
+    pub cart: Cart,
+    /// Order the rest when something of it cannot be bought
+    #[arg(long)]
+    pub partial: bool,
+    /// How the order is made and shown.
+    #[command(flatten)]
+    pub order: Ordering,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+    /// Who buys.
+    #[command(flatten)]
+    pub customer: Customer,
+    /// Where the goods go.
+    #[command(flatten)]
+    pub destination: Destination,
+}
 
 /// Runs one of the commands of `checkout`.
 pub(super) async fn run(arguments: &Checkout, client: &Client) -> Result<(), Exit> {
@@ -77,14 +225,14 @@ async fn create(arguments: &Create, client: &Client) -> Result<(), Exit> {
 }
 
 /// Who buys: named on the command line, else in the settings, so that it stays the same for one shop.
-fn customer(arguments: &CustomerArguments, client: &Client) -> Result<Customer, Exit> {
-    let CustomerArguments { customer_id, wallet_address, wallet_network } = arguments;
+fn customer(arguments: &Customer, client: &Client) -> Result<rest::Customer, Exit> {
+    let Customer { customer_id, wallet_address, wallet_network } = arguments;
     match (customer_id, wallet_address, wallet_network, &client.config.commerce.customer_id) {
-        (Some(id), ..) => Ok(Customer::Id(id.clone())),
+        (Some(id), ..) => Ok(rest::Customer::Id(id.clone())),
         (None, Some(address), Some(network), _) => {
-            Ok(Customer::Wallet { address: address.clone(), network: network.clone() })
+            Ok(rest::Customer::Wallet { address: address.clone(), network: network.clone() })
         }
-        (None, _, _, Some(id)) => Ok(Customer::Id(id.clone())),
+        (None, _, _, Some(id)) => Ok(rest::Customer::Id(id.clone())),
         (None, _, _, None) => Err(Exit::usage(
             "nobody is named who buys; give --customer-id, or --wallet-address with --wallet-network, or set \
              commerce.customer_id",
@@ -95,7 +243,7 @@ fn customer(arguments: &CustomerArguments, client: &Client) -> Result<Customer, 
 /// Step 1, shown.
 async fn priced(
     cart: &Cart,
-    customer: &Customer,
+    customer: &rest::Customer,
     zone: &Zone,
     client: &Client,
 ) -> Result<Answer<rest::Estimate>, Exit> {
@@ -123,7 +271,7 @@ async fn priced(
 async fn sent_to(
     address: &rest::Address,
     estimate_id: &str,
-    customer: &Customer,
+    customer: &rest::Customer,
     client: &Client,
 ) -> Result<rest::AddressAnswer, Exit> {
     let answer = client.rest.address(customer, estimate_id, address).await.map_err(failed)?;
@@ -140,7 +288,7 @@ async fn ordered(
     estimate_id: &str,
     address_id: &str,
     order: &Ordering,
-    customer: &Customer,
+    customer: &rest::Customer,
     zone: &Zone,
     client: &Client,
 ) -> Result<(), Exit> {
@@ -162,4 +310,29 @@ fn heading(title: &str, client: &Client) -> Result<(), Exit> {
 
 fn nameless(what: &str) -> Exit {
     Exit::failed(format!("nothing is ordered: the provider gave its {what} no id; try again, or ask its support"))
+}
+
+fn parse_wanted(text: &str) -> Result<Wanted, String> {
+    let (product_id, quantity) = text.rsplit_once(':').unwrap_or((text, "1"));
+    let quantity = quantity.parse().ok().filter(|quantity| *quantity > 0);
+    match quantity {
+        Some(quantity) if !product_id.trim().is_empty() => Ok(Wanted { product_id: product_id.to_owned(), quantity }),
+        _ => Err("expected a product, or a product and how many: `B0D7KX91QZ:2`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wanted_product_has_a_quantity() {
+        let wanted = |product_id: &str, quantity| Ok(Wanted { product_id: product_id.to_owned(), quantity });
+        assert_eq!(parse_wanted("B0D7KX91QZ"), wanted("B0D7KX91QZ", 1));
+        assert_eq!(parse_wanted("B0D7KX91QZ:12"), wanted("B0D7KX91QZ", 12));
+        assert_eq!(parse_wanted("urn:thing:3"), wanted("urn:thing", 3));
+        for wrong in ["", ":", ":2", "B0D7KX91QZ:", "B0D7KX91QZ:0", "B0D7KX91QZ:-1", "B0D7KX91QZ:1.5", " :1"] {
+            assert!(parse_wanted(wrong).is_err(), "{wrong}");
+        }
+    }
 }

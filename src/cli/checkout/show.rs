@@ -1,12 +1,23 @@
 //! The answers of the three steps as a person reads them.
 
 use super::qr;
-use crate::cli::args::checkout::When;
 use crate::cli::output::{Mark, Output, align_right, table};
 use crate::cli::values::{NOTHING, Zone, link, text, usd};
 use crate::exit::Exit;
 use crate::provider::rest::{AddressAnswer, Estimate, InvoiceAnswer};
+use clap::ValueEnum;
 use serde_json::{Map, Value};
+
+/// When something is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
+}
 
 /// Members of an address in the order of an envelope; whatever else the provider adds follows.
 const ENVELOPE: [&str; 10] = [

@@ -8,7 +8,6 @@ mod books;
 mod script;
 mod story;
 
-use super::args;
 use super::line::{LineInput, render};
 use super::output::{Output, paint};
 use crate::config::{Config, Secrets};
@@ -23,6 +22,7 @@ use crate::provider::Environment;
 use crate::simulator::{Options, Simulator};
 use crate::telemetry::Phase;
 use books::Ledger;
+use clap::Args;
 use owo_colors::Style;
 use script::Script;
 use std::io;
@@ -30,6 +30,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use story::Stories;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+/// Arguments of `demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Stay up and print the addresses, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+}
 
 /// Everything settles in a second or two; if it takes this long, the demo says what is missing and fails.
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
@@ -41,7 +49,7 @@ const PACE: Duration = Duration::from_millis(240);
 const FOLLOWED: [Topic; 3] = [Topic::Orders, Topic::Invoices, Topic::DeadLetter];
 
 /// Runs the demo; status 1 when an event is missing or stands twice.
-pub(super) async fn run(arguments: &args::Demo, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Demo, output: Output) -> Result<(), Exit> {
     let stories = Stories::listen()?;
     let mut stage = Stage::build(output, stories).await?;
     stage.play().await?;

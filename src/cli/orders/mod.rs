@@ -3,17 +3,108 @@
 mod show;
 mod watch;
 
-use super::args::commerce::{Orders, OrdersCancel, OrdersGet, OrdersList};
+use super::args::{Moment, Times, parse_bsc_address, parse_moment, parse_text};
 use super::client::{Client, failed, told};
 use super::output::{align_right, notice, table};
 use super::values::{NOTHING, Zone, text, usd, wallet};
 use crate::clock::now_ms;
 use crate::exit::Exit;
-use crate::provider::rest::{Order, OrderFilter, OrderRow};
+use crate::provider::rest::{IdempotencyKey, Order, OrderFilter, OrderRow};
+use clap::{Args, Subcommand};
 use futures::{StreamExt, TryStreamExt};
 use std::pin::pin;
+use std::time::Duration;
 
 pub(super) use show::payment;
+
+/// Rows of one page of orders at most; the provider documents the default of 20 and no maximum.
+const ORDERS_PAGE_MAX: i64 = 100;
+
+/// Subcommands of `orders`.
+#[derive(Debug, Subcommand)]
+pub enum Orders {
+    /// List orders, newest first
+    #[command(after_help = "Examples:\n  pepay-relay orders list --status shipped --from 36h\n  \
+        pepay-relay orders list --customer-id cust_8842 --all --output json     one page a line")]
+    List(OrdersList),
+    /// Show one order: items, timeline, shipments
+    #[command(after_help = "Examples:\n  pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n  \
+        pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 --watch     until it has ended")]
+    Get(OrdersGet),
+    /// Ask for an order to be cancelled
+    #[command(after_help = "Example:\n  pepay-relay orders cancel 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n\n\
+        What becomes of it is told by later events, and by `orders get --watch`.")]
+    Cancel(OrdersCancel),
+}
+
+/// Arguments of `orders list`.
+#[derive(Args, Debug)]
+pub struct OrdersList {
+    /// Only of this customer
+    #[arg(long, value_name = "ID", value_parser = parse_text)]
+    pub customer_id: Option<String>,
+    /// Only of this wallet
+    #[arg(long, value_name = "ADDRESS", requires = "wallet_network", value_parser = parse_text)]
+    pub wallet_address: Option<String>,
+    /// Network of the wallet
+    #[arg(long, value_name = "NETWORK", requires = "wallet_address", value_parser = parse_text)]
+    pub wallet_network: Option<String>,
+    /// Only in this state: pending_payment, processing, placed, shipped, delivered, cancelled, failed
+    #[arg(long, value_name = "STATUS", value_parser = parse_text)]
+    pub status: Option<String>,
+    /// Only at this retailer
+    #[arg(long, value_name = "NAME", value_parser = parse_text)]
+    pub retailer: Option<String>,
+    /// Only made since then: so long ago (`36h`), or a time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub from: Option<Moment>,
+    /// Only made until then
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    pub to: Option<Moment>,
+    /// So many orders at most; with --all so many a page
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=ORDERS_PAGE_MAX))]
+    pub limit: u32,
+    /// Leave out so many of the newest
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub offset: u64,
+    /// Every page; an order that is made meanwhile may show another one twice
+    #[arg(long)]
+    pub all: bool,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// Arguments of `orders get`.
+#[derive(Args, Debug)]
+pub struct OrdersGet {
+    /// The order
+    #[arg(value_name = "ORDER", value_parser = parse_text)]
+    pub order: String,
+    /// Go on to tell each change, until the order has ended or Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// With --watch: time between two looks
+    #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch", value_parser = parse_every)]
+    pub every: Duration,
+    /// How times are shown.
+    #[command(flatten)]
+    pub times: Times,
+}
+
+/// Arguments of `orders cancel`.
+#[derive(Args, Debug)]
+pub struct OrdersCancel {
+    /// The order
+    #[arg(value_name = "ORDER", value_parser = parse_text)]
+    pub order: String,
+    /// Key of this very request, made and printed unless given: with the same key it is one request
+    #[arg(long, value_name = "UUID")]
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// BSC address that the refund goes to
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_bsc_address)]
+    pub refund_address: Option<String>,
+}
 
 /// Orders of one table at most: its columns are as wide as the widest of all its rows, which are held meanwhile.
 const ROWS_MAX: usize = 10_000;
@@ -63,7 +154,7 @@ async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
 fn filter(arguments: &OrdersList, now_ms: i64) -> OrderFilter {
     let OrdersList { customer_id, wallet_address, wallet_network, status, retailer, from, to, .. } = arguments;
     // Each end includes its second: from the one that holds the moment, to the one that holds it.
-    let seconds = |moment: super::args::Moment| moment.unix_ms(now_ms).div_euclid(1000);
+    let seconds = |moment: Moment| moment.unix_ms(now_ms).div_euclid(1000);
     OrderFilter {
         customer_id: customer_id.clone(),
         wallet: wallet_address.clone().zip(wallet_network.clone()),
@@ -134,6 +225,14 @@ fn has_ended(order: &Order) -> bool {
     }
 }
 
+/// The provider counts requests, by a number that it does not give: more than two a second is nobody's need.
+fn parse_every(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|every| *every >= Duration::from_millis(500))
+        .ok_or_else(|| "expected a duration such as `2s`, at least `500ms`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
@@ -152,6 +251,14 @@ mod tests {
             ("{}", false),
         ] {
             assert_eq!(has_ended(&serde_json::from_str(order).unwrap()), ended, "{order}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_not_looked_at_all_the_time() {
+        assert_eq!(parse_every("2s"), Ok(Duration::from_secs(2)));
+        for wrong in ["", "2", "0s", "499ms"] {
+            assert!(parse_every(wrong).is_err(), "{wrong}");
         }
     }
 }

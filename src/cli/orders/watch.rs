@@ -3,8 +3,7 @@
 //! It looks again and again: an order shows everything, while the stream shows only what happens from then on, and a
 //! person who waits for a parcel does not notice two seconds.
 
-use super::{has_ended, show};
-use crate::cli::args::commerce::OrdersGet;
+use super::{OrdersGet, has_ended, show};
 use crate::cli::client::{Client, failed, sentence};
 use crate::cli::interrupted;
 use crate::cli::output::notice;

@@ -8,7 +8,7 @@
 mod select;
 mod tally;
 
-use super::args::Replay as Arguments;
+use super::args::{Moment, parse_moment, parse_past};
 use super::client::{failed, patient};
 use super::output::Output;
 use super::{Settings, interrupted};
@@ -24,8 +24,9 @@ use crate::legs::backfill::walk::{Step, Walk};
 use crate::provider::EventId;
 use crate::provider::page::Listed;
 use crate::provider::rest::{Rest, RestError};
-use crate::relay::replay::Replay;
+use crate::relay::replay;
 use bytes::Bytes;
+use clap::Args;
 pub(super) use select::About;
 use select::Wanted;
 use std::future::Future;
@@ -33,16 +34,45 @@ use std::pin::{Pin, pin};
 use tally::{Bar, Tally};
 use uuid::Uuid;
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pepay-relay replay --from 2026-01-15T10:00:00Z --to 2026-01-15T11:00:00Z     what it would do
+  pepay-relay replay --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40 --yes
+  pepay-relay replay --event evt_1768472100655-0 --yes
+
+Records carry `relay_replay` (one id a replay) and `relay_stale`, and never go to the topic of latest events.";
+
+/// Arguments of `replay`.
+#[derive(Args, Debug)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["from", "event", "order"])))]
+pub struct Replay {
+    /// Events that occurred since then: so long ago (`2h`) or a time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = parse_past)]
+    pub from: Option<Moment>,
+    /// … until then [default: now]
+    #[arg(long, value_name = "TIME", requires = "from", conflicts_with_all = ["event", "order"], value_parser = parse_moment)]
+    pub to: Option<Moment>,
+    /// This event
+    #[arg(long, value_name = "ID")]
+    pub event: Option<String>,
+    /// Every event of this order and of its invoice that the provider's log still holds
+    #[arg(long, value_name = "ID")]
+    pub order: Option<String>,
+    /// Do it; without it only what would be done is shown
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// Republishes, or shows what it would republish.
 ///
 /// # Errors
 ///
 /// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
-pub(super) async fn run(arguments: &Arguments, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Replay, settings: &Settings, output: Output) -> Result<(), Exit> {
     let Settings { config, secrets, .. } = settings;
     let rest = patient(&Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
-    let replay = Replay::new(planner_settings(config), id.clone());
+    let replay = replay::Replay::new(planner_settings(config), id.clone());
     let aside = match arguments.yes {
         true => Some(open(settings, &id).await?),
         false => None,
@@ -78,7 +108,7 @@ async fn open(settings: &Settings, id: &str) -> Result<SideWriter, Exit> {
 /// A replay under way.
 struct Job<'a> {
     rest: &'a Rest,
-    replay: Replay,
+    replay: replay::Replay,
     /// `None` for a dry run.
     aside: Option<SideWriter>,
     tally: Tally,
@@ -179,4 +209,34 @@ impl Job<'_> {
 
 fn stopped() -> Exit {
     Exit::failed("stopped between two transactions; replay the rest, or all of it, anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn a_replay_is_of_exactly_one_thing() {
+        #[derive(Debug, Parser)]
+        struct Line {
+            #[command(flatten)]
+            _replay: Replay,
+        }
+        let taken = |line: &str| Line::try_parse_from(["replay"].into_iter().chain(line.split_whitespace())).is_ok();
+        for line in ["--from 2h", "--from 2h --to 1h --yes", "--event e", "--order o --yes"] {
+            assert!(taken(line), "{line}");
+        }
+        for line in [
+            "",
+            "--yes",
+            "--to 1h",
+            "--event e --order o",
+            "--from 1h --event e",
+            "--event e --to 1h",
+            "--from 9000-01-01T00:00:00Z",
+        ] {
+            assert!(!taken(line), "{line}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Which events a replay is of.
 
-use crate::cli::args::Replay as Arguments;
+use super::Replay;
 use crate::cli::client::failed;
 use crate::exit::Exit;
 use crate::normalize::{self, Kind, normalize};
@@ -45,7 +45,7 @@ impl Wanted {
     ///
     /// Status 1 when the time ends before it begins, or the provider does not know the order.
     pub(super) async fn of(
-        arguments: &Arguments,
+        arguments: &Replay,
         rest: &Rest,
         settings: normalize::Settings,
         now_ms: i64,

@@ -7,7 +7,6 @@ mod purchase;
 mod report;
 mod witness;
 
-use super::args::Smoke;
 use super::check::stream_remedy;
 use super::output::Output;
 use super::replay::About;
@@ -23,6 +22,7 @@ use crate::provider::Environment;
 use crate::provider::event::order_of_event;
 use crate::provider::rest::{Customer, EventQuery, Rest};
 use crate::text::foreign;
+use clap::{Args, ValueHint};
 use futures::TryStreamExt;
 use purchase::{LIVES, buy, live, views};
 use report::{Report, Wrong};
@@ -33,6 +33,31 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 use witness::Witness;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pepay-relay smoke
+  pepay-relay smoke --webhook-url https://shop.example/webhooks/pepay --wait-for-ping 2m
+  pepay-relay smoke --output json
+
+Makes three orders on devnet and takes them through every transition. Status 1 on any cross.";
+
+/// Arguments of `smoke`.
+#[derive(Args, Debug)]
+pub struct Smoke {
+    /// Where the provider reaches our ingress; a signed and a forged webhook are sent there
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub webhook_url: Option<String>,
+    /// Wait so long for the `test.ping` that the provider's dashboard sends
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub wait_for_ping: Option<Duration>,
+    /// What to buy: words that a search finds
+    #[arg(long, value_name = "WORDS", default_value = "cable")]
+    pub product: String,
+    /// Who buys [default: `commerce.customer_id`]
+    #[arg(long, value_name = "ID")]
+    pub customer_id: Option<String>,
+}
 
 /// Who buys where nobody was named: the same each time, as the checklist wants a customer to be.
 const CUSTOMER: &str = "pepay-relay-smoke";

@@ -1,0 +1,148 @@
+//! The command line: every command with its help and examples, and nothing that runs.
+//!
+//! The names are a contract with scripts (README, "Commands"). Wrong usage is reported here, before anything is read. The
+//! arguments of a command are in the file that runs it.
+
+use super::args::Global;
+use super::check::Check;
+use super::checkout::Checkout;
+use super::demo::Demo;
+use super::devnet::Devnet;
+use super::events::{self, Events};
+use super::forget::{self, Forget};
+use super::orders::Orders;
+use super::packaging::{Completions, Man};
+use super::payments::Payments;
+use super::products::Products;
+use super::replay::{self, Replay};
+use super::run::Run;
+use super::simulator::{self, Simulator};
+use super::smoke::{self, Smoke};
+use super::status::Status;
+use super::tail::Tail;
+use super::topics::Topics;
+use super::webhook::{self, Webhook};
+use clap::{Parser, Subcommand};
+
+/// Relays Pepay commerce order events to Kafka, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "pepay-relay", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// Options that every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pepay-relay demo                       watch orders walk through their life, with nothing set up
+  pepay-relay check                      judge the settings and reach everything they name
+  pepay-relay run                        relay, until told to stop
+  pepay-relay tail --from 15m            the order events of the last 15 minutes, and those to come
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Relay until SIGTERM or SIGINT
+    #[command(after_help = "Examples:\n  pepay-relay run --config ./pepay-relay.toml\n  \
+        pepay-relay run --from 36h     once, by hand: forget the cursor and fetch again what is so old")]
+    Run(Run),
+    /// Watch the whole at work: simulated provider, Kafka and relay in one process
+    #[command(
+        long_about = "Watch the whole at work: simulated provider, Kafka and relay in one process.\n\n\
+            Needs no network and no settings. Orders walk through their life, each record is printed as it arrives \
+            with the leg that won, a connection is cut and comes back, and the books are balanced at the end.",
+        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep     stay up and print the addresses"
+    )]
+    Demo(Demo),
+    /// Judge the settings, then reach the provider, Kafka and the topics
+    #[command(after_help = "Examples:\n  pepay-relay check\n  pepay-relay check --offline     only the settings\n\n\
+        Status 78 when the settings are wrong, 1 when anything else is.")]
+    Check(Check),
+    /// Show wanted and actual topics side by side
+    #[command(after_help = "Examples:\n  pepay-relay topics\n  pepay-relay topics --create     make the missing ones")]
+    Topics(Topics),
+    /// Follow records like a log
+    #[command(after_help = "Examples:\n  pepay-relay tail\n  \
+        pepay-relay tail --topic dead_letter --from beginning --count 10 --output json\n  \
+        pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
+    Tail(Tail),
+    /// Show what the running relay says of itself
+    #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
+        Asks the relay at `admin.listen`; status 1 when none answers there.")]
+    Status(Status),
+    /// Ask whether the provider sells at the moment
+    #[command(after_help = "Example:\n  pepay-relay availability\n\nStatus 1 when it does not.")]
+    Availability,
+    /// Find products
+    #[command(subcommand, after_help = "Example:\n  pepay-relay products search \"usb-c cable\"")]
+    Products(Products),
+    /// Sell: estimate, address, invoice
+    #[command(
+        subcommand,
+        after_help = "Example:\n  \
+            pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml"
+    )]
+    Checkout(Box<Checkout>),
+    /// See how payments stand
+    #[command(subcommand, after_help = "Example:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11")]
+    Payments(Payments),
+    /// List orders, show one or follow it, ask for it to be cancelled
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pepay-relay orders list --status shipped\n  \
+            pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 --watch"
+    )]
+    Orders(Orders),
+    /// Let orders live on devnet
+    #[command(
+        subcommand,
+        after_help = "Example:\n  pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 payment_confirmed"
+    )]
+    Devnet(Devnet),
+    /// List the events of the provider's log, or show one
+    #[command(after_help = events::EXAMPLES)]
+    Events(Events),
+    /// Sign, verify and send webhooks by hand
+    #[command(after_help = webhook::EXAMPLES)]
+    Webhook(Webhook),
+    /// Publish events of the provider's log once more, on purpose
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(Replay),
+    /// Forget an order in the topic of latest events
+    #[command(after_help = forget::EXAMPLES)]
+    Forget(Forget),
+    /// Walk the provider's integration checklist, from the key to Kafka
+    #[command(after_help = smoke::EXAMPLES)]
+    Smoke(Smoke),
+    /// Serve the simulated provider, for one's own integration tests
+    #[command(after_help = simulator::ROUTES)]
+    Simulator(Simulator),
+    /// Print the JSON Schema of each topic's value, as one JSON object
+    #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]
+    Schema,
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  pepay-relay completions bash > /usr/share/bash-completion/completions/pepay-relay"
+    )]
+    Completions(Completions),
+    /// Print a manual page
+    #[command(after_help = "Examples:\n  pepay-relay man > pepay-relay.1\n  pepay-relay man tail > pepay-relay-tail.1")]
+    Man(Man),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
