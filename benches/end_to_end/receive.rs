@@ -66,6 +66,7 @@ impl Receiver {
 
 /// The time, in Unix microseconds: the same for every process of this machine.
 pub fn now_us() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "microseconds, compared with another process of this machine")]
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64)
 }
 

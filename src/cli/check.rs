@@ -251,6 +251,6 @@ mod tests {
         assert_eq!(both.verdict, Mark::Wrong);
         assert!(both.message.contains("set it to compact") && both.message.contains("one replica"));
         let fine = topic(&report(&[]));
-        assert_eq!(fine.line(false), "✓ orders         pepay.orders: 6 partitions, delete, 1 replica, 7days");
+        assert_eq!(fine.line(false), "✓ orders         pepay.orders: 6 partitions, delete, 1 replica, 7d");
     }
 }

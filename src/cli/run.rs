@@ -13,7 +13,7 @@ use crate::listener::{self, descriptors};
 use crate::telemetry::logs::Logs;
 use crate::telemetry::{Notify, Phase};
 use clap::Args;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
@@ -32,6 +32,12 @@ pub struct Run {
 /// How long questions that nobody waits for any more may take to end.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// What a stop may take beyond `shutdown.deadline`: giving up what is with Kafka, goodbyes, and the last lines.
+const DEADLINE_SLACK: Duration = Duration::from_secs(10);
+
+/// How long the last lines may take to be read.
+const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
+
 /// Threads for sockets on so many cores: half as many. The others are for the relay's thread, the producer's and librdkafka's,
 /// and strangers who keep these busy leave them alone. On two cores a second one costs up to an eighth more processor time an
 /// event, and brings no more events.
@@ -48,7 +54,7 @@ pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
     heap::keep_freed();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let log = &settings.config.log;
-    let logs = Logs::init(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
+    let logs = Logs::init_queued(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
     match descriptors::raise_limit() {
         Ok(_) => {}
@@ -66,7 +72,8 @@ pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
     // A question to a Kafka that does not answer ends by itself only after 10 s; nothing depends on it any more. One that
     // is about to end may: a client that is closed while the process takes OpenSSL down would crash it.
     runtime.shutdown_timeout(GOODBYE);
-    ended
+    // A reader that has stalled reads no last word either; to write it would hold the end up.
+    if logs.flush(LAST_LINES_WITHIN) { ended } else { ended.map_err(|exit| exit.with(|_| String::new())) }
 }
 
 async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {
@@ -75,7 +82,10 @@ async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), E
         |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));
     let (mut term, mut int, mut hup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
-    let notify = Notify::from_process().map_err(|error| Exit::failed(format!("NOTIFY_SOCKET: {error}")))?;
+    let notify = Notify::from_process().unwrap_or_else(|error| {
+        warn!(%error, "NOTIFY_SOCKET leads nowhere: no service manager is told anything");
+        Notify::default()
+    });
     let from_ms = arguments.from.map(|from| from.unix_ms(now_ms()));
     let setup =
         Setup { config: config.clone(), secrets, broker: Broker::Configured, tuning: Tuning::default(), from_ms };
@@ -85,6 +95,7 @@ async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), E
         ))
     })?;
     let mut daemon = Daemon::start_on(setup, socket).await?;
+    logs.count_on(&daemon.metrics);
     let mut health = daemon.health.subscribe();
     // What it is at the beginning is no change, and a start that waits for Kafka stays there.
     notify.health(&health.borrow_and_update());
@@ -101,7 +112,7 @@ async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), E
                 if std::mem::replace(&mut stopping, true) {
                     return Err(Exit::failed("left at once, as the second signal asks; the provider still holds what was inside"));
                 }
-                notify.stopping();
+                notify.stopping(config.shutdown.deadline + DEADLINE_SLACK);
                 daemon.stop();
             }
             _ = hup.recv(), if !stopping => {
@@ -119,7 +130,7 @@ async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), E
             }
             () = tick(watchdog.as_mut()) => {
                 // A loop that is stuck is not fed for, and the service manager restarts the relay.
-                if daemon.health.is_alive(now_ms()) {
+                if daemon.health.is_alive(Instant::now()) {
                     notify.watchdog();
                 }
             }

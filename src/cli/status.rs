@@ -3,6 +3,7 @@
 use super::args::Times;
 use super::output::{Output, align_right, table};
 use super::values::Zone;
+use crate::clock::spelled;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::labels::Leg;
@@ -120,11 +121,11 @@ fn summary(status: &Value, zone: &Zone) -> [(&'static str, String); 5] {
     let kafka = &status["kafka"];
     let dedup = &status["dedup"];
     let age = dedup["oldest_age_seconds"].as_u64().map(Duration::from_secs);
-    let age = age.map_or_else(String::new, |age| format!(", the oldest {}", humantime::format_duration(age)));
+    let age = age.map_or_else(String::new, |age| format!(", the oldest {}", spelled(age)));
     let early = text(&dedup["evicted_early"]);
     [
         ("relay", format!("{} {}", text(&status["name"]), text(&status["version"]))),
-        ("state", format!("{ready}, up {}", humantime::format_duration(uptime))),
+        ("state", format!("{ready}, up {}", spelled(uptime))),
         ("Kafka", format!("{}, last commit {}", text(&kafka["state"]), shown(&kafka["last_commit_at"], zone))),
         ("window", format!("{} ids{age}, {early} forgotten early", text(&dedup["ids"]))),
         ("cursor", text(&status["cursor"])),
@@ -184,7 +185,7 @@ mod tests {
                 r"shop\u{1b} 0.1.0",
                 "ready, degraded: webhook, up 1h 1m 40s",
                 "connected, last commit –",
-                "7 ids, the oldest 1m 1s, 0 forgotten early",
+                "7 ids, the oldest 61s, 0 forgotten early",
                 "evt_1-0",
             ]
         );

@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::output::{Mark, Output, notice, table};
+use crate::clock::spelled;
 use crate::exit::Exit;
 use crate::kafka::topics::{Actual, Finding, TopicReport, TopicSpec, create, inspect};
 use clap::Args;
@@ -105,7 +106,7 @@ fn wanted(wanted: &TopicSpec) -> String {
     text
 }
 
-/// `6 partitions, delete, 3 replicas, 7days`
+/// `6 partitions, delete, 3 replicas, 7d`
 pub(super) fn actual(actual: &Actual) -> String {
     let settings = actual.settings.clone().unwrap_or_default();
     let policy = settings.cleanup_policy.as_deref().unwrap_or("policy unknown");
@@ -128,7 +129,7 @@ fn counted(number: i32, noun: &str) -> String {
 /// Milliseconds as Kafka gives them; below zero is for ever.
 fn span(ms: i64) -> String {
     match u64::try_from(ms) {
-        Ok(ms) => humantime::format_duration(Duration::from_millis(ms)).to_string(),
+        Ok(ms) => spelled(Duration::from_millis(ms)),
         Err(_) => "for ever".to_owned(),
     }
 }
@@ -165,7 +166,7 @@ pub(super) mod tests {
     fn wanted_and_actual_read_alike() {
         let row = row(&report(&[Finding::Warning("one replica".into())]));
         assert_eq!(row.wanted, "6 partitions, delete");
-        assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7days"));
+        assert_eq!(row.actual.as_deref(), Some("6 partitions, delete, 1 replica, 7d"));
         assert_eq!((row.verdict, row.exists), (Mark::Warning, true));
     }
 

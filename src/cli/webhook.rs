@@ -3,7 +3,7 @@
 use super::args::{Global, LogLevel};
 use super::output::{Mark, Output};
 use super::{log, sources};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, spelled};
 use crate::config::{self, Config};
 use crate::exit::Exit;
 use crate::loopback::is_loopback;
@@ -172,7 +172,7 @@ fn why(refusal: Refusal, headers: &Headers<'_>, config: &Config) -> String {
         Refusal::TimestampOutOfRange => format!(
             "{refusal}: the signature is right and its time further than webhook.tolerance ({}) from now; see both \
              clocks, or judge as at another time with --at",
-            humantime::format_duration(config.webhook.tolerance)
+            spelled(config.webhook.tolerance)
         ),
     }
 }

@@ -3,6 +3,7 @@
 //! A refusal never quotes the value: it could be a secret in the wrong place.
 
 use super::types::{LogFormat, WebsocketAuth};
+use crate::clock::spelled;
 use crate::provider::Environment;
 use bytesize::ByteSize;
 use std::net::SocketAddr;
@@ -88,11 +89,13 @@ impl Field for Option<String> {
 }
 
 impl Field for Option<PathBuf> {
-    const KIND: &'static str = "a file name";
-    const HOW: &'static str = "a text in quotes; to have none, leave the key out";
+    const KIND: &'static str = "the absolute path of a file";
+    const HOW: &'static str = "a path from / on, in quotes; to have none, leave the key out";
 
+    /// Absolute, since a service and a person at a shell stand in different folders; and a secret that was put where its
+    /// file's name belongs is then refused before anybody looks for such a file and says its name.
     fn read(raw: &Raw) -> Option<Self> {
-        String::read(raw).filter(|text| !text.is_empty()).map(|text| Some(PathBuf::from(text)))
+        String::read(raw).map(PathBuf::from).filter(|path| path.is_absolute()).map(Some)
     }
 
     fn show(&self) -> String {
@@ -129,7 +132,7 @@ impl Field for Duration {
     }
 
     fn show(&self) -> String {
-        quoted(&humantime::format_duration(*self).to_string())
+        quoted(&spelled(*self))
     }
 
     fn within(&self, least: &Self, most: &Self) -> bool {
@@ -331,8 +334,8 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         check::<Duration>("500ms", Some(r#""500ms""#));
-        check::<Duration>("72h", Some(r#""3days""#));
-        check::<Duration>("1m 30s", Some(r#""1m 30s""#));
+        check::<Duration>("72h", Some(r#""3d""#));
+        check::<Duration>("1m 30s", Some(r#""90s""#));
         check::<Duration>("0s", Some(r#""0s""#));
         check::<Duration>("60", None);
         check::<Duration>("-1s", None);

@@ -1,6 +1,7 @@
 //! The rules for `[kafka]`: topics, access, and which librdkafka properties a user may set.
 
 use super::mistakes::Mistake;
+use super::rules::Side;
 use super::rules::{Rules, is_name_byte};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -103,11 +104,21 @@ impl Rules<'_> {
                 continue;
             }
             // A wrong prefix is told once, not once a topic.
-            self.demand(is_topic(name), &[key, "kafka.topic_prefix"], "is no topic name for Kafka", characters);
+            let prefix = Side {
+                key: "kafka.topic_prefix",
+                what: "makes a name that is no topic name for Kafka",
+                remedy: characters,
+            };
+            let own = Side { key, what: "is no topic name for Kafka", remedy: characters };
+            self.demand_of_two(is_topic(name), [own, prefix]);
             for (other_key, other, _) in topics.into_iter().take(position) {
-                let what = format!("is the same topic for Kafka as {other_key}");
                 let remedy = "give each topic a name of its own (Kafka takes . and _ for the same)";
-                self.demand(!collide(name, other), &[key, other_key], &what, remedy);
+                let same_as = |key| format!("is the same topic for Kafka as {key}");
+                let (what, other_what) = (same_as(other_key), same_as(key));
+                self.demand_of_two(
+                    !collide(name, other),
+                    [Side { key, what: &what, remedy }, Side { key: other_key, what: &other_what, remedy }],
+                );
             }
         }
     }

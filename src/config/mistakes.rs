@@ -162,10 +162,10 @@ pub(super) fn printable(name: &str) -> String {
     clip(name, CHARS_MAX)
 }
 
-/// Whether a text has the form of a key or secret (`api-spec/authentication` prints `pk_…`, `sk_live_…`; webhook
+/// Whether a text has the form of a key or secret (`api-spec/authentication` prints `ck_…`, `pk_…`, `sk_live_…`; webhook
 /// secrets and private keys have well-known beginnings): such a text is never shown and never a setting.
 pub(super) fn looks_secret(text: &str) -> bool {
-    const BEGINNINGS: [&str; 4] = ["pk_", "sk_", "whsec_", "-----BEGIN"];
+    const BEGINNINGS: [&str; 5] = ["ck_", "pk_", "sk_", "whsec_", "-----BEGIN"];
     let text = text.trim_start();
     BEGINNINGS.iter().any(|beginning| text.starts_with(beginning))
 }
@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn a_name_is_shown_without_control_characters_and_never_a_secret() {
         assert_eq!(printable("kafka.topic\u{1b}[2J\n"), r"kafka.topic\u{1b}[2J\n");
-        assert_eq!(printable("stream.sk_live_1"), "(not shown)");
+        for secret in ["stream.sk_live_1", "ck_live_51abc", "pk_1", "whsec_1"] {
+            assert_eq!(printable(secret), "(not shown)");
+        }
         assert_eq!(printable(&"x".repeat(1_000)).chars().count(), 121);
     }
 }

@@ -26,6 +26,15 @@ pub(super) struct Rules<'a> {
     pub(super) findings: &'a mut Findings,
 }
 
+/// One key of a rule that compares two.
+#[derive(Clone, Copy)]
+pub(super) struct Side<'a> {
+    pub(super) key: &'static str,
+    /// What is wrong with it, which may name the other key.
+    pub(super) what: &'a str,
+    pub(super) remedy: &'a str,
+}
+
 impl Rules<'_> {
     /// Every rule but those of `[kafka]`, in the order of the table.
     pub(super) fn check(&mut self) {
@@ -51,6 +60,15 @@ impl Rules<'_> {
         }
     }
 
+    /// The same for a rule that compares two keys. Each side says in its own words what is wrong with its key, and how it
+    /// is mended: the one that somebody wrote is told, the first where it was both.
+    pub(super) fn demand_of_two(&mut self, holds: bool, sides: [Side<'_>; 2]) {
+        let [first, second] = &sides;
+        let of_second = !self.written.origins.contains_key(first.key) && self.written.origins.contains_key(second.key);
+        let (told, other) = if of_second { (second, first) } else { (first, second) };
+        self.demand(holds || self.wrong.contains(other.key), &[told.key], told.what, told.remedy);
+    }
+
     fn instance(&mut self) {
         let name = &self.config.name;
         let legal = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.bytes().all(is_name_byte);
@@ -69,7 +87,13 @@ impl Rules<'_> {
         let (webhook, admin) = (&self.config.webhook, &self.config.admin);
         let apart = !webhook.enabled || webhook.listen != admin.listen || webhook.listen.port() == 0;
         let remedy = "give the two listeners different ports";
-        self.demand(apart, &["admin.listen", "webhook.listen"], "is the webhook listener's address too", remedy);
+        self.demand_of_two(
+            apart,
+            [
+                Side { key: "admin.listen", what: "is the webhook listener's address too", remedy },
+                Side { key: "webhook.listen", what: "is the admin listener's address too", remedy },
+            ],
+        );
     }
 
     fn proxy(&mut self) {
@@ -124,21 +148,35 @@ impl Rules<'_> {
 
     fn websocket(&mut self) {
         let websocket = &self.config.websocket;
-        let what = "is not at least websocket.backoff_min";
-        let keys = ["websocket.backoff_max", "websocket.backoff_min"];
-        self.demand(
+        self.demand_of_two(
             websocket.backoff_min <= websocket.backoff_max,
-            &keys,
-            what,
-            "raise it, or lower websocket.backoff_min",
+            [
+                Side {
+                    key: "websocket.backoff_max",
+                    what: "is not at least websocket.backoff_min",
+                    remedy: "raise it, or lower websocket.backoff_min",
+                },
+                Side {
+                    key: "websocket.backoff_min",
+                    what: "is more than websocket.backoff_max",
+                    remedy: "lower it, or raise websocket.backoff_max",
+                },
+            ],
         );
-        let what = "is not shorter than websocket.idle_timeout, so that a quiet but living peer would count as dead";
-        let keys = ["websocket.ping_interval", "websocket.idle_timeout"];
-        self.demand(
+        self.demand_of_two(
             websocket.ping_interval < websocket.idle_timeout,
-            &keys,
-            what,
-            "lower it, or raise websocket.idle_timeout",
+            [
+                Side {
+                    key: "websocket.ping_interval",
+                    what: "is not shorter than websocket.idle_timeout, so that a quiet but living peer would count as dead",
+                    remedy: "lower it, or raise websocket.idle_timeout",
+                },
+                Side {
+                    key: "websocket.idle_timeout",
+                    what: "is not longer than websocket.ping_interval, so that a quiet but living peer would count as dead",
+                    remedy: "raise it, or lower websocket.ping_interval",
+                },
+            ],
         );
         let is_pattern = |pattern: &String| {
             let characters = pattern.bytes().all(|byte| is_name_byte(byte) || byte == b'*');
@@ -170,13 +208,38 @@ impl Rules<'_> {
         {
             self.readable(key, file.as_deref());
         }
-        let keys = ["webhook.unverified_bytes_max", "webhook.body_bytes_max"];
         let fits = webhook.body_bytes_max <= webhook.unverified_bytes_max;
-        self.demand(fits, &keys, "does not hold one body", "make it at least webhook.body_bytes_max");
         let shorter = webhook.answer_within <= self.config.shutdown.deadline;
-        let keys = ["webhook.answer_within", "shutdown.deadline"];
-        let what = "is longer than shutdown.deadline, so that a stop would cut answers off";
-        self.demand(shorter, &keys, what, "lower it, or raise shutdown.deadline");
+        self.demand_of_two(
+            fits,
+            [
+                Side {
+                    key: "webhook.unverified_bytes_max",
+                    what: "does not hold one body",
+                    remedy: "make it at least webhook.body_bytes_max",
+                },
+                Side {
+                    key: "webhook.body_bytes_max",
+                    what: "is more than webhook.unverified_bytes_max, which has to hold one body",
+                    remedy: "lower it, or raise webhook.unverified_bytes_max",
+                },
+            ],
+        );
+        self.demand_of_two(
+            shorter,
+            [
+                Side {
+                    key: "webhook.answer_within",
+                    what: "is longer than shutdown.deadline, so that a stop would cut answers off",
+                    remedy: "lower it, or raise shutdown.deadline",
+                },
+                Side {
+                    key: "shutdown.deadline",
+                    what: "is shorter than webhook.answer_within, so that a stop would cut answers off",
+                    remedy: "raise it, or lower webhook.answer_within",
+                },
+            ],
+        );
     }
 
     /// A file that is named must be there and readable, now rather than at the first connection.
@@ -191,12 +254,19 @@ impl Rules<'_> {
 
     fn intake(&mut self) {
         let part = self.config.intake.bytes_max / INTAKE_PART;
-        let remedy = "make it at least 4 times websocket.frame_bytes_max and webhook.body_bytes_max";
-        let what = "is too small for the largest delivery";
-        let keys = ["intake.bytes_max", "websocket.frame_bytes_max"];
-        self.demand(self.config.websocket.frame_bytes_max <= part, &keys, what, remedy);
-        let keys = ["intake.bytes_max", "webhook.body_bytes_max"];
-        self.demand(self.config.webhook.body_bytes_max <= part, &keys, what, remedy);
+        let intake = Side {
+            key: "intake.bytes_max",
+            what: "is too small for the largest delivery",
+            remedy: "make it at least 4 times websocket.frame_bytes_max and webhook.body_bytes_max",
+        };
+        for (key, bytes_max) in [
+            ("websocket.frame_bytes_max", self.config.websocket.frame_bytes_max),
+            ("webhook.body_bytes_max", self.config.webhook.body_bytes_max),
+        ] {
+            let what = "is more than a quarter of intake.bytes_max, which has to hold the largest delivery";
+            let other = Side { key, what, remedy: "lower it, or raise intake.bytes_max" };
+            self.demand_of_two(bytes_max <= part, [intake, other]);
+        }
     }
 
     fn normalize(&mut self) {

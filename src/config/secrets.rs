@@ -132,6 +132,10 @@ pub(super) fn read_webhook(config: &Config, sources: &Sources, findings: &mut Fi
         return Vec::new();
     };
     let parts = text.expose_secret().split([',', '\n']).map(str::trim).filter(|part| !part.is_empty());
+    if let Some((what, remedy)) = parts.clone().find_map(wrapping) {
+        findings.mistake(Mistake::new(origin.clone(), WEBHOOK.key, format!("holds a webhook secret {what}"), remedy));
+        return Vec::new();
+    }
     let secrets: Vec<SecretString> = parts.map(SecretString::from).collect();
     // An empty secret would make a signature that anybody can make.
     if secrets.is_empty() {
@@ -198,12 +202,40 @@ fn find(
             findings.mistake(place.mistake(origin, format!("is empty and should hold {}", place.what)));
             None
         }
-        Ok(text) => Some((SecretString::from(text.trim_end_matches(['\r', '\n'])), origin)),
+        Ok(text) => {
+            let text = text.trim_end_matches(['\r', '\n']);
+            // White space stands between the entries of a list.
+            let is_list = place.key == WEBHOOK.key;
+            if let Some((what, remedy)) = wrapping(text).or_else(|| padding(text).filter(|_| !is_list)) {
+                findings.mistake(Mistake::new(origin, place.key, format!("holds {} {what}", place.what), remedy));
+                return None;
+            }
+            Some((SecretString::from(text), origin))
+        }
         Err(reason) => {
             findings.mistake(place.mistake(origin, format!("cannot be read for {} ({reason})", place.what)));
             None
         }
     }
+}
+
+/// What an editor, a shell or `docker --env-file` put around a secret, and how to take it off. It would make a wrong key of a
+/// right one.
+fn wrapping(text: &str) -> Option<(&'static str, &'static str)> {
+    if text.starts_with('\u{feff}') {
+        return Some(("behind a byte order mark", "save the file as UTF-8 without one"));
+    }
+    let quoted = |quote| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    if quoted('"') || quoted('\'') {
+        return Some(("in quotes", "write it without them: nothing takes them off here"));
+    }
+    None
+}
+
+/// The same for white space, which a list has between its entries.
+fn padding(text: &str) -> Option<(&'static str, &'static str)> {
+    (text.trim() != text)
+        .then_some(("with white space around it", "take the white space off; a line end behind it does no harm"))
 }
 
 fn warn_of_readers(place: &Place, file: &Path, findings: &mut Findings) {

@@ -165,7 +165,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("webhook.tls_cert_file", webhook.tls_cert_file, Nothing, "Certificate chain (PEM) for TLS without a proxy; read anew on reload."),
         setting!("webhook.tls_key_file", webhook.tls_key_file, Nothing, "Private key (PEM) of the certificate; read anew on reload."),
         setting!("webhook.secrets_file", secret_files.webhook, Nothing, "File with the webhook secrets, newest first, a line each, unless PEPAY_RELAY_WEBHOOK_SECRETS or the systemd credential webhook-secrets gives them."),
-        setting!("webhook.tolerance", webhook.tolerance, Is(r#""5m""#), SECOND, DAY, "Greatest distance between the signed time and ours."),
+        setting!("webhook.tolerance", webhook.tolerance, Is(r#""5m""#), SECOND, DAY, "Greatest distance between the signed time and ours, or the provider's as its answers tell it."),
         setting!("webhook.body_bytes_max", bytes webhook.body_bytes_max, Is(r#""1MiB""#), KIB, 64 * MIB, "Largest body; a larger one is answered 413."),
         setting!("webhook.connections_max", webhook.connections_max, Is("1024"), 1, 65_536, "Connections at one time; beyond it a peer gets the place of a stranger that is slow or idle, or waits. Fewer where the limit of open files does not allow so many."),
         setting!("webhook.connections_per_address_max", webhook.connections_per_address_max, Is("0"), 0, 65_536, "Connections of one peer address; 0 turns it off, since behind a proxy all peers are one."),
@@ -213,7 +213,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("log.level", log.level, Is(r#""info""#), "error, warn, info, debug, trace or off; also by target: \"info,rdkafka=warn\". Libraries say no more than info, since their details hold keys and payloads. Read anew on reload."),
         setting!("log.format", log.format, Is(r#""auto""#), "text, json, or auto: text, coloured only on a terminal."),
 
-        setting!("shutdown.deadline", shutdown.deadline, Is(r#""20s""#), SECOND, 10 * MINUTE, "Time to finish what is inside; the rest is left to the provider, which still holds it."),
+        setting!("shutdown.deadline", shutdown.deadline, Is(r#""20s""#), SECOND, 10 * MINUTE, "Time to finish what is inside; the rest is left to the provider, which still holds it. systemd is asked to wait for it."),
     ]
 };
 

@@ -23,7 +23,7 @@ use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
 use crate::legs::{Intake, Position};
 use crate::provider::connect::Proxies;
 use crate::telemetry::admin::Admin;
-use crate::telemetry::{Board, Health, Metrics, Phase};
+use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
 use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -119,6 +119,7 @@ impl Daemon {
                     settings: config.webhook.clone(),
                     secrets: secrets.webhook.subscribe(),
                     intake: intake.clone(),
+                    clock: Arc::clone(&reach.clock),
                     health: Arc::clone(&health),
                     metrics: Arc::clone(&metrics),
                     stop: stop.clone(),
@@ -138,6 +139,7 @@ impl Daemon {
         let observers = CancellationToken::new();
         let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
+        tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),

@@ -15,7 +15,7 @@ use crate::normalize;
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
 use crate::relay::start::Started;
-use crate::relay::{Ended, Relay};
+use crate::relay::{Ended, Lines, Relay};
 use crate::telemetry::{LegState, Metrics, Phase};
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,6 +142,7 @@ impl Shared {
             health: Arc::clone(&self.health),
             board: Arc::clone(&self.board),
             position: self.position.clone(),
+            lines: Lines::default(),
             close_deadline: CLOSE_DEADLINE,
         };
         relay.tell_position();

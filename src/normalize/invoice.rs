@@ -2,13 +2,13 @@
 //! and `invoice_payment` (`api-spec/endpoints/invoices-status`).
 
 use super::table::Shape::{
-    Currency, Decimal, Dollars, Exactly, Free, Integer, InvoiceStatus, Millis, Object, Text, Time, Unit,
+    Currency, Decimal, Dollars, Exactly, Free, Id, Integer, InvoiceStatus, Millis, Object, Text, Time, Unit,
 };
 use super::table::{Member, Table, source};
 
 /// The members of `invoice`.
 pub(super) const INVOICE: Table = &[
-    Member::new("id", "Invoice id; the record's key.", &[source("id", Text), source("invoiceId", Text)]),
+    Member::new("id", "Invoice id; the record's key.", &[source("id", Id), source("invoiceId", Id)]),
     Member::new(
         "order_id",
         "Order that the invoice is for.",

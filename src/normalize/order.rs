@@ -1,12 +1,14 @@
 //! `commerce_order` (`api-reference/orders/get-merchant-order-details-scoped`), in the snapshot's spelling, and in
 //! that of the minimal samples (`api-spec/webhooks`, `sdk/commerce/websockets`).
 
-use super::table::Shape::{Beside, Dollars, Exactly, Flag, Inside, Integer, List, Lower, Object, Snake, Text, Time};
+use super::table::Shape::{
+    Beside, Dollars, Exactly, Flag, Id, Inside, Integer, List, Lower, Object, Snake, Text, Time,
+};
 use super::table::{Member, Table, beside, source};
 
 /// The members of `order`.
 pub(super) const ORDER: Table = &[
-    Member::new("id", "Order id; the record's key.", &[source("orderId", Text), source("id", Text)]),
+    Member::new("id", "Order id; the record's key.", &[source("orderId", Id), source("id", Id)]),
     Member::new("invoice_id", "Invoice that pays for the order.", &[source("invoiceId", Text)]),
     Member::new("merchant_id", "Merchant that the order belongs to.", &[source("merchantId", Integer)]),
     Member::new(

@@ -37,6 +37,8 @@ pub(super) struct Reshape<'a, 'w> {
 struct Terms<'a> {
     /// What the object names as its currency.
     currency: Option<Cow<'a, str>>,
+    /// It names a currency, but not one that can be read: its amounts are in nobody knows what.
+    unreadable: bool,
     /// Whether its integral amounts count thousandths of that currency.
     millis: bool,
     /// Whether an amount was written, so that currency and unit stand in the value.
@@ -71,12 +73,13 @@ impl<'a, 'w> Reshape<'a, 'w> {
 
     /// The member of ours called `name` as text, where it is text.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.values(name).find_map(|(_, at)| self.tape.string(at))
+        self.values(name).find_map(|(shape, at)| self.tape.string(at).filter(|text| is_said(shape, text)))
     }
 
     /// Appends the member called `name` alone, without settling what happens to its other spellings.
     pub(super) fn copy(&mut self, name: &str, out: &mut Vec<u8>) {
-        let chosen: Option<(Shape, At)> = self.values(name).find(|(_, at)| self.tape.kind(*at) == b'"');
+        let said = |(shape, at): &(Shape, At)| self.tape.string(*at).is_some_and(|text| is_said(*shape, &text));
+        let chosen: Option<(Shape, At)> = self.values(name).find(said);
         if !chosen.is_some_and(|(shape, at)| self.leaf(shape, at, out)) {
             out.extend_from_slice(b"null");
         }
@@ -148,7 +151,6 @@ impl<'a, 'w> Reshape<'a, 'w> {
             sources().find(|(source, _)| matches!(source.shape, Shape::Beside)).map_or(&[][..], |(_, pair)| pair);
         let start = out.len();
         let mut won = None;
-        let mut refused = false;
         for (source, pair) in sources() {
             if matches!(source.shape, Shape::Beside | Shape::Currency | Shape::Unit) {
                 continue;
@@ -160,7 +162,6 @@ impl<'a, 'w> Reshape<'a, 'w> {
                 }
                 let (before, kept) = (out.len(), self.extra.len());
                 if !self.value(source, at, beside, path, out) {
-                    refused = true;
                     self.keep(&Path::Member(path, at), at);
                 } else if let Some(end) = won {
                     let same = out[start..end] == out[before..];
@@ -176,7 +177,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         }
         if won.is_none() && !self.only_beside(member, beside, path, out) {
             let list = member.sources.iter().any(|source| lists(source.shape));
-            out.extend_from_slice(if list && !refused { b"[]" } else { b"null" });
+            out.extend_from_slice(if list { b"[]" } else { b"null" });
         }
     }
 
@@ -278,6 +279,10 @@ impl<'a, 'w> Reshape<'a, 'w> {
         let number = || self.tape.number(at);
         let decimal = || text().or_else(|| number().map(Cow::Borrowed));
         match shape {
+            Shape::Id => match text() {
+                Some(id) if is_said(shape, &id) => write::value(self.tape, at, out),
+                _ => return false,
+            },
             Shape::Text | Shape::Lower if self.tape.kind(at) == b'"' => {
                 write::value(self.tape, at, out);
                 if matches!(shape, Shape::Lower) {
@@ -299,7 +304,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
                 };
             }
             Shape::Dollars => return decimal().is_some_and(|text| money(Decimal::plain(&text), "USD", out)),
-            Shape::Decimal => {
+            Shape::Decimal if !self.terms.unreadable => {
                 let currency = self.terms.currency.as_deref().unwrap_or("USD");
                 let written = decimal().is_some_and(|text| money(Decimal::plain(&text), currency, out));
                 self.terms.used |= written;
@@ -319,11 +324,12 @@ impl<'a, 'w> Reshape<'a, 'w> {
     /// Reads currency and unit of the object. The only documented unit is `usd_millis`; amounts in any other unit,
     /// or in none, are not guessed at.
     fn terms(&self) -> Terms<'a> {
-        let first = |shape: fn(&Shape) -> bool| self.of_shape(shape).find_map(|at| self.tape.string(at));
-        let currency = first(|shape| matches!(shape, Shape::Currency)).filter(|text| is_currency(text));
-        let unit = first(|shape| matches!(shape, Shape::Unit));
-        let dollars = currency.as_deref().is_none_or(|currency| currency.eq_ignore_ascii_case("usd"));
-        Terms { currency, millis: dollars && unit.as_deref() == Some("usd_millis"), used: false }
+        let named = || self.of_shape(|shape| matches!(shape, Shape::Currency));
+        let currency = named().find_map(|at| self.tape.string(at).filter(|text| is_currency(text)));
+        let unreadable = currency.is_none() && named().next().is_some();
+        let unit = self.of_shape(|shape| matches!(shape, Shape::Unit)).find_map(|at| self.tape.string(at));
+        let dollars = !unreadable && currency.as_deref().is_none_or(|currency| currency.eq_ignore_ascii_case("usd"));
+        Terms { currency, unreadable, millis: dollars && unit.as_deref() == Some("usd_millis"), used: false }
     }
 
     /// Keeps currency and unit for `extra` unless the amounts say them.
@@ -410,6 +416,11 @@ fn lists(shape: Shape) -> bool {
         Shape::Inside(member) => member.sources.iter().any(|source| lists(source.shape)),
         _ => false,
     }
+}
+
+/// Whether a text says something where it stands: an id that is empty says as little as none.
+fn is_said(shape: Shape, text: &str) -> bool {
+    !matches!(shape, Shape::Id) || !text.is_empty()
 }
 
 /// Whether a number of JSON has neither fraction nor exponent.

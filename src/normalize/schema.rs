@@ -180,7 +180,9 @@ fn described(member: &Member) -> Value {
 
 fn of_shape(shape: Shape) -> Value {
     match shape {
-        Shape::Text | Shape::Lower | Shape::InvoiceStatus | Shape::Exactly(_) => json!({"type": ["string", "null"]}),
+        Shape::Text | Shape::Id | Shape::Lower | Shape::InvoiceStatus | Shape::Exactly(_) => {
+            json!({"type": ["string", "null"]})
+        }
         Shape::Beside | Shape::Currency | Shape::Unit => json!({"type": ["string", "null"]}),
         Shape::Integer => json!({"type": ["integer", "null"]}),
         Shape::Flag => json!({"type": ["boolean", "null"]}),
@@ -191,8 +193,8 @@ fn of_shape(shape: Shape) -> Value {
             let (properties, required) = properties(table);
             nullable(closed(properties, required))
         }
-        // A list of the wrong type is null, one that did not come is empty.
-        Shape::List(table) => json!({"type": ["array", "null"], "items": of_shape(Shape::Object(table))}),
+        // One that did not come, or of the wrong type, is empty.
+        Shape::List(table) => json!({"type": "array", "items": of_shape(Shape::Object(table))}),
         Shape::Inside(member) => member.sources.first().map_or(Value::Null, |source| of_shape(source.shape)),
     }
 }

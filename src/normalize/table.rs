@@ -34,6 +34,8 @@ pub(super) struct Source {
 pub(super) enum Shape {
     /// Text as it came.
     Text,
+    /// Text that is not empty: what an object is called by.
+    Id,
     /// Text in lower case.
     Lower,
     /// Text, with `canceled` in the spelling of orders.

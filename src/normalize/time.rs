@@ -1,9 +1,10 @@
 //! Times: whatever form the provider uses becomes RFC 3339, UTC, with milliseconds.
 
 use crate::clock::{MS_MAX, MS_MIN, write_rfc3339, write_utc};
-use jiff::Timestamp;
 use jiff::civil::{Date, DateTime};
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp};
 
 /// Appends `text`, an ISO 8601 date and time, as a JSON string; writes nothing where it is none.
 ///
@@ -17,7 +18,7 @@ pub(super) fn iso(text: &str, out: &mut Vec<u8>) -> bool {
     let local = || text.get(10..).filter(|time| time.contains(':') && !time.contains(['Z', 'z', '+', '-', '[']));
     let time = match text.parse::<Timestamp>() {
         Ok(time) => Some(Offset::UTC.to_datetime(time)),
-        Err(_) => local().and_then(|_| text.parse::<DateTime>().ok()),
+        Err(_) => local().and_then(|_| text.parse::<DateTime>().ok()).or_else(|| last_hours(text)),
     };
     match time {
         Some(time) if (0..=9999).contains(&time.year()) => {
@@ -26,6 +27,14 @@ pub(super) fn iso(text: &str, out: &mut Vec<u8>) -> bool {
         }
         _ => false,
     }
+}
+
+/// A time of the last 26 hours of the year 9999, with an offset: `Timestamp` ends before them.
+fn last_hours(text: &str) -> Option<DateTime> {
+    let pieces = Pieces::parse(text).ok().filter(|pieces| pieces.time_zone_annotation().is_none())?;
+    let time = pieces.date().to_datetime(pieces.time()?);
+    let offset = pieces.to_numeric_offset().filter(|_| text.starts_with("9999-12-3"))?;
+    time.checked_sub(SignedDuration::from_secs(offset.seconds().into())).ok()
 }
 
 /// Appends `number`, integral Unix seconds, as a JSON string; writes nothing where it is none, or out of range.
@@ -133,9 +142,27 @@ mod tests {
         assert_eq!(written(|out| seconds("-1", out)).as_deref(), Some("1969-12-31T23:59:59.000Z"));
     }
 
+    #[test]
+    fn the_last_second_of_the_last_year_is_one_time_in_every_form() {
+        for text in [
+            "9999-12-31T23:59:59.000Z",
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59",
+            "9999-12-31T23:59:59+00:00",
+            "9999-12-31T22:59:59-01:00",
+            "9999-12-31t23:59:59z",
+        ] {
+            assert_eq!(of_iso(text).as_deref(), Some("9999-12-31T23:59:59.000Z"), "{text}");
+        }
+        assert_eq!(written(|out| seconds("253402300799", out)).as_deref(), Some("9999-12-31T23:59:59.000Z"));
+        assert_eq!(of_iso("9999-12-31T23:59:59-01:00"), None, "the year 10000");
+        assert_eq!(of_iso("9999-12-31T23:59:59+00:00[Europe/Paris]"), None);
+        assert_eq!(written(|out| seconds("253402300800", out)), None);
+    }
+
     proptest::proptest! {
         #[test]
-        fn any_time_is_written_and_read_back(time in MS_MIN..=MS_MAX) {
+        fn any_time_is_written_and_read_back(time in MS_MIN..=MS_MAX - 26 * 3_600_000) {
             let mut out = Vec::new();
             write_rfc3339(time, &mut out);
             proptest::prop_assert!(canonical(&out));

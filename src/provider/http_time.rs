@@ -3,6 +3,9 @@
 use jiff::fmt::rfc2822;
 use std::time::{Duration, UNIX_EPOCH};
 
+/// An answer that says it is older than a year says nothing.
+const AGE_MAX_S: u64 = 366 * 86_400;
+
 /// Unix milliseconds of an HTTP date in any of its three forms: `Sun, 06 Nov 1994 08:49:37 GMT`, and the obsolete
 /// `Sunday, 06-Nov-94 08:49:37 GMT` and `Sun Nov  6 08:49:37 1994`, which a recipient has to read too. A date that is
 /// only one of mail (RFC 5322) is read as well. Whole seconds are all that any of them has.
@@ -13,6 +16,15 @@ pub fn date_ms(value: &str) -> Option<i64> {
         i64::try_from(date.as_millis()).ok()
     };
     http().or_else(|| rfc2822::parse(value).ok().map(|date| date.timestamp().as_millisecond()))
+}
+
+/// How long an answer has been in caches by its `Age` (RFC 9111, section 5.1): whole seconds. Nothing where it says
+/// nothing that can be read.
+pub fn age(value: &str) -> Duration {
+    let value = value.trim();
+    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = value.parse().ok().filter(|seconds| digits && *seconds <= AGE_MAX_S);
+    Duration::from_secs(seconds.unwrap_or_default())
 }
 
 /// How long a `Retry-After` asks to wait, in either of its forms (seconds, HTTP date).
@@ -72,6 +84,17 @@ mod tests {
         assert_eq!(retry_after(later, Some("Sun, 06 Nov 1994 08:49:34 GMT")), Some(Duration::from_secs(3)));
         assert_eq!((retry_after(later, None), retry_after(later, Some("today"))), (None, None));
         assert_eq!(retry_after("3", None), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn ages_are_whole_seconds() {
+        assert_eq!(
+            (age("1800"), age(" 7 "), age("0")),
+            (Duration::from_secs(1800), Duration::from_secs(7), Duration::ZERO)
+        );
+        for nonsense in ["", "-1", "+5", "1.5", "1h", "99999999999999999999999", "99999999999"] {
+            assert_eq!(age(nonsense), Duration::ZERO, "{nonsense}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod board;
 mod dedup;
 pub mod journal;
+mod lines;
 mod lru;
 mod marks;
 pub mod pipeline;
@@ -18,6 +19,7 @@ pub mod turn;
 mod versions;
 
 pub use dedup::{Claim, Ticket, Window};
+pub use lines::Lines;
 use marks::gap_closed_by;
 pub use marks::resume;
 pub use records::KEY_BYTES_MAX;
@@ -63,6 +65,8 @@ pub struct Relay {
     pub board: Arc<Board>,
     /// Tells the legs where the socket resumes and where walks begin.
     pub position: watch::Sender<Position>,
+    /// How often it warns.
+    pub lines: Lines,
     /// How long Kafka may take for what is under way when the loop has to leave.
     pub close_deadline: Duration,
 }
@@ -119,7 +123,7 @@ impl Relay {
     pub fn tell_board(&self) {
         self.board.update(|inside| {
             inside.open = self.pipeline.progress().gaps().iter().map(board::story).collect();
-            board::look(inside, &self.pipeline, now_ms());
+            board::look(inside, &self.pipeline, now_ms(), self.clock.own_ms());
         });
     }
 
@@ -128,7 +132,7 @@ impl Relay {
         self.metrics.dedup_ids(self.pipeline.window().len());
         self.metrics.intake_bytes(self.intake.bytes());
         self.tell_position();
-        self.health.turned(now_ms());
+        self.health.turned(Instant::now().into_std());
         self.metrics.ready(self.health.phase() == Phase::Ready);
         self.metrics.gaps_open(self.pipeline.progress().gaps().len());
     }
@@ -141,12 +145,12 @@ impl Relay {
             }
             Arrival::Note(note) => Item::Note(note),
         };
-        self.pipeline.add(item, now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled));
+        self.pipeline.add(item, now, &mut |settled| report(&self.metrics, &self.board, &self.lines, now.ms, settled));
     }
 
     fn next(&mut self) -> Option<Batch> {
         let now = self.now();
-        self.pipeline.next(now, &mut |settled| report(&self.metrics, &self.board, now.ms, settled))
+        self.pipeline.next(now, &mut |settled| report(&self.metrics, &self.board, &self.lines, now.ms, settled))
     }
 
     /// Settles or halves the batch; how many webhooks were answered.
@@ -155,15 +159,17 @@ impl Relay {
             Verdict::Committed { at_ms } => {
                 let latest = board::latest(&batch);
                 let mut answered = 0;
-                self.pipeline.committed(batch, at_ms, &mut |settled| {
+                // The window goes by the steady clock: a step of the other one forgets nothing before its time.
+                let steady_ms = self.clock.own_ms();
+                self.pipeline.committed(batch, steady_ms, &mut |settled| {
                     answered += usize::from(settled.answers());
-                    report(&self.metrics, &self.board, at_ms, settled);
+                    report(&self.metrics, &self.board, &self.lines, at_ms, settled);
                 });
-                forgotten_early(&self.metrics, self.pipeline.expire(at_ms));
+                self.lines.forgotten_early(&self.metrics, self.pipeline.expire(steady_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
-                    board::look(inside, &self.pipeline, at_ms);
+                    board::look(inside, &self.pipeline, at_ms, steady_ms);
                 });
                 Ok(answered)
             }
@@ -276,9 +282,9 @@ impl Running {
 }
 
 /// Counts, logs and answers what is done.
-fn report(metrics: &Metrics, board: &Board, now_ms: i64, settled: Settled<'_>) {
+fn report(metrics: &Metrics, board: &Board, lines: &Lines, now_ms: i64, settled: Settled<'_>) {
     match settled {
-        Settled::Delivery(delivery, fate, record) => answer(metrics, now_ms, delivery, &fate, record),
+        Settled::Delivery(delivery, fate, record) => answer(metrics, lines, now_ms, delivery, &fate, record),
         Settled::GapOpened(gap) => {
             opened(metrics, &gap);
             board.update(|inside| inside.open.push(board::story(&gap)));
@@ -296,15 +302,14 @@ pub fn opened(metrics: &Metrics, gap: &Gap) {
     info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened");
 }
 
-/// Counts and warns of ids that had to make room before their time: their events would be published again.
-pub fn forgotten_early(metrics: &Metrics, ids: u64) {
-    if ids > 0 {
-        metrics.dedup_evicted_early(ids);
-        warn!(ids, "event ids forgotten before their time: raise dedup.ids_max");
-    }
-}
-
-fn answer(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Ending, record: Option<Record<'_>>) {
+fn answer(
+    metrics: &Metrics,
+    lines: &Lines,
+    now_ms: i64,
+    delivery: Delivery,
+    fate: &Ending,
+    record: Option<Record<'_>>,
+) {
     let Delivery { leg, received_at_ms, reply, .. } = delivery;
     let outcome = fate.outcome;
     metrics.outcome(leg, outcome);
@@ -318,11 +323,16 @@ fn answer(metrics: &Metrics, now_ms: i64, delivery: Delivery, fate: &Ending, rec
         metrics.publish_duration(leg, seconds(now_ms.saturating_sub(received_at_ms)));
     }
     let event_id = || String::from_utf8_lossy(&fate.event_id);
-    if let Some((reason, detail)) = &fate.dead_letter {
-        warn!(event_id = %event_id(), %leg, reason = reason.as_str(), detail, "event dead-lettered");
+    if let Some((reason, detail)) = &fate.dead_letter
+        && let Some(count) = lines.dead_letter(*reason)
+    {
+        warn!(event_id = %event_id(), %leg, reason = reason.as_str(), detail, count, "event dead-lettered");
     }
-    if fate.ahead && outcome == Outcome::Published {
-        warn!(event_id = %event_id(), %leg, "event from the future: it moves neither the cursor nor latest");
+    if fate.ahead
+        && outcome == Outcome::Published
+        && let Some(count) = lines.ahead()
+    {
+        warn!(event_id = %event_id(), %leg, count, "event from the future: it moves neither the cursor nor latest");
     }
     if tracing::enabled!(tracing::Level::DEBUG) {
         let order_id = record.map(|record| String::from_utf8_lossy(record.key())).unwrap_or_default();

@@ -58,6 +58,7 @@ impl Bench {
             health,
             board,
             position: watch::channel(Position::default()).0,
+            lines: Lines::default(),
             close_deadline: Duration::ZERO,
         };
         let mut bench = Self { intake, desk, sent: 0 };

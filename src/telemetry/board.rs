@@ -5,7 +5,7 @@
 //! known so far. Nothing here is on the way of an event; readers copy what they show and then write it out.
 
 use super::{Health, LegState, Metrics, Phase};
-use crate::clock::rfc3339;
+use crate::clock::{Moment, rfc3339, steady_ms};
 use crate::config::Config;
 use crate::labels::{Cause, Leg, Outcome};
 use serde::Serialize;
@@ -155,7 +155,7 @@ impl Board {
             if !matches!(state, LegState::Connected | LegState::Disabled) {
                 degraded.push(leg.as_str());
             }
-            let (event_ms, heard_ms) = self.health.last(leg);
+            let (event_ms, heard_ms) = self.health.last(leg, Moment { wall_ms: now_ms, steady_ms: steady_ms() });
             let shown = json!({
                 "state": state.as_str(),
                 "since": rfc3339(self.health.unix_ms(since)),
@@ -301,10 +301,10 @@ mod tests {
         board.update(|inside| {
             inside.cursor = Some("evt_5-1".to_owned());
             inside.committed_ms = Some(1_768_472_100_700);
-            (inside.ids, inside.oldest_ms) = (7, Some(30_000));
+            (inside.ids, inside.oldest_ms) = (7, Some(1_768_472_130_000));
             inside.open.push(gap(1));
         });
-        let status = board.status(95_999);
+        let status = board.status(1_768_472_195_999);
         assert_eq!(status["ready"], true);
         assert_eq!(status["degraded"], json!(["websocket"]));
         assert_eq!(status["legs"]["websocket"]["state"], "backing_off");

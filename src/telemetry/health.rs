@@ -1,6 +1,6 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
-use crate::clock::{millis, now_ms};
+use crate::clock::{Moment, millis, now_ms, steady_ms};
 use crate::labels::Leg;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -94,13 +94,18 @@ pub struct ReadingBack {
 #[derive(Debug)]
 pub struct Health {
     snapshot: watch::Sender<Snapshot>,
+    /// When the loop turned last, in milliseconds after `began`, which no step of the wall clock changes; [`NOT_YET`].
     turned_ms: AtomicI64,
     /// When the process began to keep it, by both clocks: an `Instant` alone cannot be shown to anybody.
     began: (Instant, i64),
-    /// When each leg brought an event, and when its peer was last heard, in Unix milliseconds; 0: never.
+    /// When each leg brought an event, in Unix milliseconds; 0: never.
     events_ms: [AtomicI64; Leg::ALL.len()],
+    /// When its peer was last heard, by the steady clock; 0: never.
     heard_ms: [AtomicI64; Leg::ALL.len()],
 }
+
+/// The loop has not turned yet.
+const NOT_YET: i64 = i64::MIN;
 
 impl Default for Health {
     fn default() -> Self {
@@ -113,7 +118,7 @@ impl Default for Health {
                 reading_back: None,
                 waiting_for: None,
             }),
-            turned_ms: AtomicI64::new(0),
+            turned_ms: AtomicI64::new(NOT_YET),
             began: (Instant::now(), now_ms()),
             events_ms: Default::default(),
             heard_ms: Default::default(),
@@ -165,33 +170,42 @@ impl Health {
         self.snapshot.subscribe()
     }
 
-    /// The relay's loop turned at `now_ms`.
-    pub fn turned(&self, now_ms: i64) {
-        self.turned_ms.store(now_ms, Ordering::Relaxed);
+    /// The relay's loop turned at `now`.
+    pub fn turned(&self, now: Instant) {
+        self.turned_ms.store(self.running_ms(now), Ordering::Relaxed);
     }
 
     /// Whether the relay is alive: its loop turned within [`TURN_WITHIN`], or has not begun because a start may wait
     /// for Kafka as long as it takes.
-    pub fn is_alive(&self, now_ms: i64) -> bool {
+    ///
+    /// By the clock that stops while the machine is suspended: a loop that could not turn then is not stuck.
+    pub fn is_alive(&self, now: Instant) -> bool {
         let turned_ms = self.turned_ms.load(Ordering::Relaxed);
-        turned_ms == 0 || u128::from(now_ms.abs_diff(turned_ms)) <= TURN_WITHIN.as_millis()
+        turned_ms == NOT_YET || self.running_ms(now).saturating_sub(turned_ms) <= millis(TURN_WITHIN)
+    }
+
+    fn running_ms(&self, at: Instant) -> i64 {
+        millis(at.saturating_duration_since(self.began.0)) - millis(self.began.0.saturating_duration_since(at))
     }
 
     /// `leg` brought an event that arrived at `at_ms`; one relaxed store, since it is said of every delivery.
     pub fn event(&self, leg: Leg, at_ms: i64) {
         self.events_ms[leg as usize].store(at_ms, Ordering::Relaxed);
-        self.heard(leg, at_ms);
     }
 
-    /// The peer of `leg` showed at `at_ms` that it is there: any bytes of the socket, a signed webhook, a page.
-    pub fn heard(&self, leg: Leg, at_ms: i64) {
-        self.heard_ms[leg as usize].fetch_max(at_ms, Ordering::Relaxed);
+    /// The peer of `leg` shows that it is there: any bytes of the socket, a signed webhook, a page.
+    pub fn heard(&self, leg: Leg) {
+        self.heard_ms[leg as usize].store(steady_ms(), Ordering::Relaxed);
     }
 
-    /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds.
-    pub fn last(&self, leg: Leg) -> (Option<i64>, Option<i64>) {
+    /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds by the wall clock as
+    /// it is at `now`; neither is later than that, whatever the clock was set to since.
+    pub fn last(&self, leg: Leg, now: Moment) -> (Option<i64>, Option<i64>) {
         let told = |of: &[AtomicI64]| Some(of[leg as usize].load(Ordering::Relaxed)).filter(|ms| *ms > 0);
-        (told(&self.events_ms), told(&self.heard_ms))
+        let event_ms = told(&self.events_ms).map(|ms| ms.min(now.wall_ms));
+        let heard_ms =
+            told(&self.heard_ms).map(|ms| now.wall_ms.saturating_sub(now.steady_ms.saturating_sub(ms).max(0)));
+        (event_ms, heard_ms.max(event_ms))
     }
 
     /// How long the relay has been running.
@@ -257,12 +271,32 @@ mod tests {
     #[test]
     fn signs_of_life_are_kept_a_leg_and_an_event_is_one() {
         let health = Health::default();
-        assert_eq!(health.last(Leg::Websocket), (None, None));
-        health.heard(Leg::Websocket, 7_000);
+        let began = Moment::now();
+        assert_eq!(health.last(Leg::Websocket, began), (None, None));
+        health.heard(Leg::Websocket);
         health.event(Leg::Websocket, 5_000);
         health.event(Leg::Webhook, 9_000);
-        assert_eq!(health.last(Leg::Websocket), (Some(5_000), Some(7_000)));
-        assert_eq!(health.last(Leg::Webhook), (Some(9_000), Some(9_000)));
+        // A minute later; a step of the wall clock moves what is shown along with it.
+        let steady_ms = began.steady_ms + 60_000;
+        for wall_ms in [began.wall_ms + 60_000, began.wall_ms + 3_660_000, began.wall_ms - 3_540_000] {
+            let (event_ms, heard_ms) = health.last(Leg::Websocket, Moment { wall_ms, steady_ms });
+            assert_eq!(event_ms, Some(5_000));
+            let ago_ms = wall_ms - heard_ms.unwrap_or_default();
+            assert!((55_000..=60_000).contains(&ago_ms), "{ago_ms}");
+        }
+        assert_eq!(health.last(Leg::Webhook, began), (Some(9_000), Some(9_000)));
+        health.event(Leg::Webhook, began.wall_ms + 3_600_000);
+        assert_eq!(health.last(Leg::Webhook, began), (Some(began.wall_ms), Some(began.wall_ms)), "never in the future");
+    }
+
+    #[test]
+    fn liveness_goes_by_the_time_that_the_loop_had() {
+        let health = Health::default();
+        let after = |seconds| health.began.0 + Duration::from_secs(seconds);
+        assert!(health.is_alive(after(86_400)), "before the first turn");
+        health.turned(after(100));
+        assert!(health.is_alive(after(100)) && health.is_alive(after(130)) && health.is_alive(after(0)));
+        assert!(!health.is_alive(after(131)));
     }
 
     #[test]

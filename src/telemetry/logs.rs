@@ -4,6 +4,8 @@
 //! characters in JSON. Here both formats escape everything that a terminal obeys or that forges a second line,
 //! whatever field it stands in. Texts of a peer are also cut off, by [`foreign`] at the call.
 
+use super::Metrics;
+use super::log_queue::LogQueue;
 use crate::config::LogFormat;
 use crate::text::{Escaping, foreign, is_unsafe};
 use rdkafka::config::RDKafkaLogLevel;
@@ -11,6 +13,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata};
 use tracing_subscriber::field::RecordFields;
@@ -34,6 +37,9 @@ pub enum LogError {
     /// Logs were set up before.
     #[error("logs are set up already")]
     Twice(#[from] TryInitError),
+    /// No thread could be started to write them.
+    #[error("no thread for the log: {0}")]
+    Thread(#[source] io::Error),
     /// The subscriber is gone.
     #[error("the log level cannot be changed any more")]
     Gone(#[from] reload::Error),
@@ -43,20 +49,45 @@ pub enum LogError {
 #[derive(Clone, Debug)]
 pub struct Logs {
     level: Handle<Targets, Registry>,
+    queue: Option<LogQueue>,
 }
 
 impl Logs {
-    /// Sets up logs for the process, on stderr. `level` as `log.level` takes it.
+    /// Sets up logs for a command, on stderr. `level` as `log.level` takes it.
     pub fn init(level: &str, format: LogFormat) -> Result<Self, LogError> {
+        Self::set_up(level, format, None, io::stderr)
+    }
+
+    /// The same for a daemon, which a reader of its lines that stalls must not hold up: at the bound they are dropped,
+    /// counted and told of.
+    pub fn init_queued(level: &str, format: LogFormat) -> Result<Self, LogError> {
+        let queue = LogQueue::to(io::stderr()).map_err(LogError::Thread)?;
+        Self::set_up(level, format, Some(queue.clone()), queue)
+    }
+
+    fn set_up<W>(level: &str, format: LogFormat, queue: Option<LogQueue>, writer: W) -> Result<Self, LogError>
+    where
+        W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+    {
         #[expect(clippy::disallowed_methods, reason = "NO_COLOR belongs to the terminal, not to the settings")]
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let (level, filter) = reloadable(level)?;
         let layer = match is_journal() {
-            true => layer(format, false, Ranked(io::stderr)),
-            false => layer(format, colours, io::stderr),
+            true => layer(format, false, Ranked(writer)),
+            false => layer(format, colours, writer),
         };
         tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
-        Ok(Self { level })
+        Ok(Self { level, queue })
+    }
+
+    /// Counts lines that are dropped there.
+    pub fn count_on(&self, metrics: &Metrics) {
+        self.queue.iter().for_each(|queue| queue.count_on(metrics.log_lines_dropped()));
+    }
+
+    /// Waits until every line is out, at most `within`; whether it is so.
+    pub fn flush(&self, within: Duration) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.flush(within))
     }
 
     /// Takes another `log.level`, from the next line on.
@@ -301,7 +332,7 @@ mod tests {
         let (level, filter) = reloadable(level).unwrap();
         let layer = layer(format, colours, move || writer.clone()).with_filter(filter);
         let subscriber = tracing_subscriber::registry().with(layer);
-        tracing::subscriber::with_default(subscriber, || log(&Logs { level }));
+        tracing::subscriber::with_default(subscriber, || log(&Logs { level, queue: None }));
         String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
     }
 

@@ -13,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -43,6 +45,8 @@ pub struct Metrics {
     dedup_evicted_early: Counter,
     kafka_errors: [Counter; KafkaErrorKind::ALL.len()],
     ready: Gauge,
+    log_lines_dropped: Counter,
+    clock_step: Counter<f64, AtomicU64>,
     /// What the page plots a second, which a histogram does not give back.
     pub(super) lag: Meter,
     pub(super) commit: Meter,
@@ -164,10 +168,23 @@ impl Metrics {
             dedup_evicted_early: of.one("dedup_evicted_early", "Ids forgotten before their time"),
             kafka_errors: of.each("kafka_errors", "Trouble with Kafka, by what was done", kinds, counter),
             ready: of.one("ready", "1 while the relay is ready"),
+            log_lines_dropped: of.one("log_lines_dropped", "Log lines that found no room, since their reader stalled"),
+            clock_step: of
+                .one("clock_step_seconds", "Seconds by which the machine's clock was stepped, in either direction"),
             lag: Meter::default(),
             commit: Meter::default(),
             registry,
         }
+    }
+
+    /// Counts log lines that were dropped.
+    pub(super) fn log_lines_dropped(&self) -> Counter {
+        self.log_lines_dropped.clone()
+    }
+
+    /// The wall clock was stepped by so much, in either direction.
+    pub fn clock_stepped(&self, by: Duration) {
+        self.clock_step.inc_by(by.as_secs_f64());
     }
 
     /// A delivery of `leg` arrived: it entered the relay, or was judged at its door.
@@ -333,7 +350,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 24] = [
+    const CONTRACT: [(&str, &[&str], usize); 26] = [
         ("deliveries_total", &["leg"], 3),
         ("outcomes_total", &["leg", "outcome"], 18),
         ("in_flight", &["leg"], 3),
@@ -357,6 +374,8 @@ mod tests {
         ("dedup_evicted_early_total", &[], 1),
         ("kafka_errors_total", &["kind"], 5),
         ("ready", &[], 1),
+        ("clock_step_seconds_total", &[], 1),
+        ("log_lines_dropped_total", &[], 1),
         ("build_info", &["version"], 1),
     ];
 

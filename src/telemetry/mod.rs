@@ -2,9 +2,11 @@
 
 pub mod admin;
 mod board;
+mod clock_watch;
 mod connections;
 mod health;
 mod history;
+mod log_queue;
 pub mod logs;
 mod meter;
 mod metrics;
@@ -13,6 +15,7 @@ mod page;
 mod rate;
 
 pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
+pub use clock_watch::watch_clock;
 pub use connections::Connections;
 pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};
 pub use metrics::{KafkaErrorKind, Metrics};

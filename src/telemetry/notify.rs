@@ -19,7 +19,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct Notify {
     socket: Option<UnixDatagram>,
-    /// How often a sign of life is due: half of what the manager waits.
+    /// How often a sign of life is due: a quarter of what the manager waits, so that one that is left out, or late on a
+    /// busy machine, costs nothing.
     watchdog: Option<Duration>,
 }
 
@@ -42,7 +43,7 @@ impl Notify {
         socket.connect_addr(&address)?;
         // A manager that does not read must not hold the relay up.
         socket.set_nonblocking(true)?;
-        let watchdog = watchdog.filter(|period| !period.is_zero()).map(|period| period / 2);
+        let watchdog = watchdog.filter(|period| !period.is_zero()).map(|period| period / 4);
         Ok(Self { socket: Some(socket), watchdog })
     }
 
@@ -59,9 +60,11 @@ impl Notify {
         }
     }
 
-    /// `STOPPING=1`.
-    pub fn stopping(&self) {
-        self.send(&[NotifyState::Stopping]);
+    /// `STOPPING=1`, and that the stop may take `within`: a manager that would wait for less (`TimeoutStopSec`) waits for
+    /// that long, one that waits for more is not made to wait less (`EXTEND_TIMEOUT_USEC`, sd_notify(3)).
+    pub fn stopping(&self, within: Duration) {
+        let within_usec = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+        self.send(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within_usec)]);
     }
 
     /// `STATUS=`, one line for `systemctl status`.
@@ -151,9 +154,12 @@ mod tests {
         notify.ready();
         notify.watchdog();
         notify.status("two\nREADY=1");
-        notify.stopping();
-        assert_eq!(heard(&socket), ["READY=1\n", "WATCHDOG=1\n", "STATUS=two\\nREADY=1\n", "STOPPING=1\n"]);
-        assert_eq!(notify.watchdog_every(), Some(Duration::from_secs(15)));
+        notify.stopping(Duration::from_secs(90));
+        assert_eq!(
+            heard(&socket),
+            ["READY=1\n", "WATCHDOG=1\n", "STATUS=two\\nREADY=1\n", "STOPPING=1\nEXTEND_TIMEOUT_USEC=90000000\n"]
+        );
+        assert_eq!(notify.watchdog_every(), Some(Duration::from_millis(7_500)));
     }
 
     #[test]

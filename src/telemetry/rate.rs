@@ -20,9 +20,14 @@ impl RateLimited {
     /// Whether a message may be written `now`: `Some` with how many were held back since the last one, or `None`, and
     /// this one is counted.
     pub fn allow(&mut self, now: Instant) -> Option<u64> {
+        self.allow_for(1, now)
+    }
+
+    /// The same for a message that stands for `count` of what is counted.
+    pub fn allow_for(&mut self, count: u64, now: Instant) -> Option<u64> {
         let waited = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.period);
         if !waited {
-            self.suppressed = self.suppressed.saturating_add(1);
+            self.suppressed = self.suppressed.saturating_add(count);
             return None;
         }
         self.last = Some(now);
@@ -43,6 +48,16 @@ mod tests {
         {
             assert_eq!(limited.allow(start + Duration::from_secs_f64(seconds)), expected, "{seconds}");
         }
+    }
+
+    #[test]
+    fn a_message_may_stand_for_many() {
+        let start = Instant::now();
+        let mut limited = RateLimited::new(Duration::from_secs(10));
+        assert_eq!(limited.allow_for(7, start), Some(0));
+        assert_eq!(limited.allow_for(7, start), None);
+        assert_eq!(limited.allow_for(5, start), None);
+        assert_eq!(limited.allow_for(1, start + Duration::from_secs(10)), Some(12));
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod redact;
 mod shop;
 mod simulator;
 mod smoke;
+mod stalled;
 mod status;
 mod usage;
 mod watch;

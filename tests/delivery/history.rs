@@ -108,7 +108,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
 async fn a_cursor_gone_wrong_is_set_back_once_by_hand() {
     let rig = Rig::new(Broker::shared().bootstrap(), "from").await;
     let first = Process::ready(&rig).await;
-    let from = jiff::Timestamp::now();
+    let from = jiff::Timestamp::from_millisecond(now_ms()).unwrap();
     paid(&rig.simulator);
     rig.until_delivered().await;
     first.stop().await;

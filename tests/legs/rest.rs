@@ -1,5 +1,5 @@
 use super::soon;
-use pepay_relay::clock::Clock;
+use pepay_relay::clock::{Clock, Moment, now_ms};
 use pepay_relay::provider::rest::{BODY_BYTES_MAX, IdempotencyKey, Rest, RestError};
 use pepay_relay::provider::tls;
 use secrecy::{ExposeSecret, SecretString};
@@ -61,12 +61,29 @@ async fn the_status_and_the_clock() {
     let body = include_str!("../fixtures/rest/commerce-status.response.json");
     let clock = Arc::new(Clock::default());
     let (rest, _asked) = clocked("ck_test", &answer("200 OK", date, body), Arc::clone(&clock)).await;
-    assert_eq!(clock.provider_ahead_ms(), 0);
+    assert_eq!(clock.provider().known_ms(Moment::now()), None);
     let status = soon(rest.commerce_status()).await.unwrap().view;
     assert_eq!((status.status.as_str(), status.features["orders"]), ("available", true));
     assert_eq!(status.escrow_balance.unwrap().get(), "50");
-    let years = clock.provider_ahead_ms() / 1000 / 86_400 / 365;
+    let years = (clock.provider_ms() - now_ms()) / 1000 / 86_400 / 365;
     assert!(years < -25, "{years}");
+}
+
+/// Every answer has the time, a refusal too; an answer out of a cache says how old it is.
+#[tokio::test]
+async fn every_answer_tells_the_time() {
+    for status in ["200 OK", "404 Not Found", "429 Too Many Requests", "500 Internal Server Error"] {
+        for (headers, seconds) in [
+            ("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 784_111_777),
+            ("date: Sun, 06 Nov 1994 08:49:37 GMT\r\nage: 1800\r\n", 784_113_577),
+        ] {
+            let clock = Arc::new(Clock::default());
+            let (rest, _asked) = clocked("ck_test", &answer(status, headers, "{}"), Arc::clone(&clock)).await;
+            let _ = soon(rest.events(None, 1)).await;
+            let known_ms = clock.provider().known_ms(Moment::now()).unwrap();
+            assert!((0..30_000).contains(&(known_ms - seconds * 1000)), "{status} {headers}: {known_ms}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -203,7 +220,7 @@ async fn a_retry_after_that_is_a_date_is_measured_by_the_answers_own_clock_and_t
     let (rest, _asked) = clocked("ck_test", &answer("429 x", headers, ""), Arc::clone(&clock)).await;
     let Err(RestError::Status { retry_after, .. }) = soon(rest.events(None, 1)).await else { panic!("a status") };
     assert_eq!(retry_after, Some(Duration::from_secs(3)));
-    assert!(clock.provider_ahead_ms() < 0, "an error tells the time as well");
+    assert!(clock.provider_ms() < now_ms() - 365 * 86_400_000, "an error tells the time as well");
 }
 
 /// A provider that answers the first request of a connection and closes it at the second; how many connections it had.

@@ -3,6 +3,7 @@ mod tls;
 mod wires;
 
 use super::{assert_books_balance, defaults, next, settle, soon};
+use pepay_relay::clock::now_ms;
 use pepay_relay::config;
 use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
@@ -13,7 +14,7 @@ use pepay_relay::telemetry::{Health, Metrics, Phase};
 use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -62,7 +63,7 @@ fn webhook(
     let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
     health.set_phase(Phase::Ready);
     let stop = CancellationToken::new();
-    (Webhook { settings, secrets, intake, health, metrics, stop }, receiver, sender)
+    (Webhook { settings, secrets, intake, clock: Arc::default(), health, metrics, stop }, receiver, sender)
 }
 
 impl Rig {
@@ -137,10 +138,6 @@ async fn read_answer(socket: &mut (impl AsyncReadExt + Unpin)) -> Answer {
         }
         assert_ne!(soon(socket.read_buf(&mut bytes)).await.unwrap(), 0, "closed after {text:?}");
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
 fn signed_at(at_ms: i64, secret: &str, body: &[u8]) -> Vec<u8> {

@@ -29,6 +29,8 @@ pub enum Bug {
     HoldDropped,
     /// A log that no longer reaches back is taken for all there is.
     LossUnsaid,
+    /// The future begins ahead of the provider's clock alone, which is known by its distance to our wall clock.
+    FutureByOneClock,
     /// A page that is asked for again and comes shorter is taken for all that it was.
     ShortPageTaken,
     /// An idle checkpoint holds the marks of a plan that is not committed.
@@ -58,7 +60,7 @@ pub enum Bug {
 }
 
 impl Bug {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -72,6 +74,7 @@ impl Bug {
         Self::StaleCheckOff,
         Self::HoldDropped,
         Self::LossUnsaid,
+        Self::FutureByOneClock,
         Self::ShortPageTaken,
         Self::IdleCheckpointOfThePlan,
         Self::DeadLetterGivesAVersion,

@@ -31,7 +31,7 @@ pub enum Line {
     Newest(Why, Option<usize>),
     Attempt,
     Commit(usize),
-    Committed(i64),
+    Committed,
     /// Reads the journal up to this end, then opens the legs.
     ReadBack(usize),
 }
@@ -49,7 +49,7 @@ impl World {
     pub fn line_step(&mut self, relay: usize, line: Line) {
         let slow = if self.rng.chance(50) { 1500 } else { 30 };
         let delay = self.rng.range(1, slow);
-        if !self.kafka.up && !matches!(line, Line::Committed(_) | Line::Commit(_)) {
+        if !self.kafka.up && !matches!(line, Line::Committed | Line::Commit(_)) {
             return self.step(relay, RETRY_MS, Step::Line(line));
         }
         match line {
@@ -74,7 +74,7 @@ impl World {
             }
             Line::Attempt => self.attempt(relay, delay),
             Line::Commit(transaction) => self.commit(relay, delay, transaction),
-            Line::Committed(at_ms) => self.committed(relay, at_ms),
+            Line::Committed => self.committed(relay),
             Line::ReadBack(end) => self.read_back(relay, end),
         }
     }
@@ -150,9 +150,8 @@ impl World {
             Next::Fence => self.step(relay, wait, Step::Line(Line::Fence)),
             Next::Look => self.step(relay, wait, Step::Line(Line::Newest(Why::Look, None))),
             Next::Attempt => self.step(relay, wait, Step::Line(Line::Attempt)),
-            Next::Committed(at_ms) => {
-                let at_ms = at_ms.unwrap_or_else(|| self.relays[relay].now_ms(self.now));
-                self.committed(relay, at_ms);
+            Next::Committed(_) => {
+                self.committed(relay);
             }
             Next::Refused(refusal) => {
                 self.relays[relay].settling = None;
@@ -289,18 +288,17 @@ impl World {
         if doubt {
             self.attempted(relay, later, in_doubt(false));
         } else {
-            let at_ms = self.relays[relay].now_ms(self.now + delay);
-            self.step(relay, delay, Step::Line(Line::Committed(at_ms)));
+            self.step(relay, delay, Step::Line(Line::Committed));
         }
     }
 
-    fn committed(&mut self, number: usize, at_ms: i64) {
+    fn committed(&mut self, number: usize) {
         self.relays[number].settling = None;
         if !self.relays[number].claimed {
             return self.claimed(number);
         }
         self.relays[number].commit += 1;
-        self.stood(number, at_ms);
+        self.stood(number);
     }
 
     fn claimed(&mut self, relay: usize) {

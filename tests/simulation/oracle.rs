@@ -5,6 +5,7 @@ use crate::line::VALUE_BYTES_MAX;
 use crate::provider::{Event, Fate, HISTORY_MS, Provider};
 use crate::scenario::{OVERLAP_MS, START_MS};
 use crate::world::World;
+use bytes::Bytes;
 use pepay_relay::labels::Topic;
 use pepay_relay::legs::backfill::reconcile::Period;
 use pepay_relay::relay::{Version, resume};
@@ -164,6 +165,17 @@ impl World {
             self.oracle.fail(format!("P3: event {event} goes back in {topic:?} and is not marked"));
         } else {
             *newest = version;
+        }
+    }
+
+    /// These events were taken for some of the future, by whatever clocks.
+    pub fn judge_ahead(&mut self, ids: &[Bytes]) {
+        for id in ids {
+            let known = |event: &&Event| event.text_id.as_ref().is_some_and(|text| text.as_bytes() == id);
+            if let Some(event) = self.provider.events.iter().find(known).filter(|event| !event.future) {
+                let ms = event.ms - START_MS;
+                self.oracle.fail(format!("P3: the event of {ms} ms is taken for one of the future"));
+            }
         }
     }
 

@@ -8,8 +8,9 @@ use crate::socket::Socket;
 use crate::walks::Walker;
 use crate::warm::ReadBack;
 use crate::world::{Step, World};
+use bytes::Bytes;
 use futures::FutureExt;
-use pepay_relay::clock::rfc3339;
+use pepay_relay::clock::{Moment, ProviderTime, rfc3339};
 use pepay_relay::kafka::settlement::{Claim, Settlement};
 use pepay_relay::kafka::{Batch, Marks, Refusal};
 use pepay_relay::labels::{Outcome, Topic};
@@ -55,10 +56,14 @@ pub struct Relay {
     pub alive: bool,
     pub stopping: bool,
     pub frozen_until: i64,
-    /// How far its clock is ahead of the provider's.
-    offset_ms: i64,
+    /// How far its wall clock is ahead of the provider's clock. Faults step it; the steady clock is the world's own.
+    pub offset_ms: i64,
     /// As `clock::Clock` knows it.
-    provider_ahead_ms: i64,
+    pub provider: ProviderTime,
+    /// What [`Self::offset_ms`] was at the beginning: the window goes by that and the steady clock.
+    began_off_ms: i64,
+    /// The distance of the provider's clock from the wall clock, as a seeded mistake goes by it.
+    wall_ahead_ms: i64,
     pub run: String,
     pub epoch: u64,
     pub claimed: bool,
@@ -95,17 +100,27 @@ impl Relay {
         now + self.offset_ms
     }
 
+    pub fn moment(&self, now: i64) -> Moment {
+        Moment { wall_ms: self.now_ms(now), steady_ms: now }
+    }
+
     pub fn provider_ms(&self, now: i64) -> i64 {
-        self.now_ms(now) + self.provider_ahead_ms
+        self.provider.ms(self.moment(now))
     }
 
-    /// The provider's `Date`, in whole seconds.
-    pub fn learn(&mut self, now: i64) {
-        self.provider_ahead_ms = now / 1000 * 1000 - self.now_ms(now);
+    /// The provider's `Date`, in whole seconds, of an answer that came after a moment or out of a cache.
+    pub fn learn(&mut self, now: i64, age_s: i64) {
+        let date_ms = now / 1000 * 1000 - age_s * 1000;
+        self.provider.learn(self.moment(now), date_ms, Duration::from_secs(age_s as u64));
+        self.wall_ahead_ms = now / 1000 * 1000 - self.now_ms(now);
     }
 
-    pub fn provider_ahead_ms(&self) -> i64 {
-        self.provider_ahead_ms
+    fn now(&self, now: i64, one_clock: bool) -> Now {
+        if one_clock {
+            let ms = self.now_ms(now) + self.wall_ahead_ms;
+            return Now { ms: self.now_ms(now).min(ms), provider_ms: ms };
+        }
+        Now { ms: self.now_ms(now), provider_ms: self.provider_ms(now) }
     }
 }
 
@@ -113,14 +128,17 @@ impl World {
     pub fn boot(&mut self) {
         let number = self.relays.len();
         let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
+        let offset_ms = if self.scenario.clock_off { off } else { 0 };
         let bytes = if self.scenario.intake_bytes < INTAKE_BYTES { self.scenario.intake_bytes } else { INTAKE_BYTES };
         let (intake, receiver) = Intake::new(bytes);
         self.relays.push(Relay {
             alive: true,
             stopping: false,
             frozen_until: 0,
-            offset_ms: if self.scenario.clock_off { off } else { 0 },
-            provider_ahead_ms: 0,
+            offset_ms,
+            provider: ProviderTime::unknown(Moment { wall_ms: self.now + offset_ms, steady_ms: self.now }),
+            began_off_ms: offset_ms,
+            wall_ahead_ms: 0,
             run: format!("run-{number}"),
             epoch: 0,
             claimed: false,
@@ -287,8 +305,10 @@ impl World {
         let mark_on_arrival = self.scenario.has(Bug::MarkOnArrival);
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
+        let one_clock = self.scenario.has(Bug::FutureByOneClock);
+        let mut ahead = Vec::new();
         let relay = &mut self.relays[number];
-        let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
+        let now = relay.now(self.now, one_clock);
         let Some(pipeline) = &mut relay.pipeline else { return };
         let before = relay.waiting.len();
         while pipeline.load().room > 0
@@ -309,18 +329,23 @@ impl World {
                 }
                 Arrival::Note(note) => Item::Note(note),
             };
-            pipeline.add(item, now, &mut settle);
+            pipeline.add(item, now, &mut |told| settle(told, &mut ahead));
         }
         let taken = before - relay.waiting.len();
         if taken > 0 {
             relay.turn.on(since(self.now), Event::Arrived(taken));
         }
+        self.judge_ahead(&ahead);
     }
 
     fn submit(&mut self, number: usize) {
+        let one_clock = self.scenario.has(Bug::FutureByOneClock);
         let relay = &mut self.relays[number];
-        let now = Now { ms: relay.now_ms(self.now), provider_ms: relay.provider_ms(self.now) };
-        let batch = relay.pipeline.as_mut().and_then(|pipeline| pipeline.next(now, &mut settle));
+        let now = relay.now(self.now, one_clock);
+        let mut ahead = Vec::new();
+        let batch =
+            relay.pipeline.as_mut().and_then(|pipeline| pipeline.next(now, &mut |told| settle(told, &mut ahead)));
+        self.judge_ahead(&ahead);
         self.hand_over(number, batch, false);
     }
 
@@ -334,23 +359,25 @@ impl World {
     }
 
     /// The batch with Kafka is committed.
-    pub fn stood(&mut self, number: usize, at_ms: i64) {
+    pub fn stood(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
         let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
+        let own_ms = relay.began_off_ms + self.now;
         let known = &mut relay.known;
-        let mut answered = 0;
-        pipeline.committed(batch, at_ms, &mut |settled: Settled<'_>| {
+        let (mut answered, mut ahead) = (0, Vec::new());
+        pipeline.committed(batch, own_ms, &mut |settled: Settled<'_>| {
             if let Settled::Delivery(_, Ending { event_id, dead_letter: Some(_), .. }, _) = &settled
                 && spends
             {
                 known.insert(event_id.to_vec());
             }
             answered += usize::from(settled.answers());
-            settle(settled);
+            settle(settled, &mut ahead);
         });
-        pipeline.expire(at_ms);
+        pipeline.expire(own_ms);
         relay.turn.on(since(self.now), Event::Verdict { answered });
+        self.judge_ahead(&ahead);
         self.turn(number);
     }
 
@@ -433,8 +460,12 @@ pub fn since(now: i64) -> Duration {
     Duration::from_millis((now - START_MS) as u64)
 }
 
-fn settle(told: Settled<'_>) {
+/// Answers the peer; notes the event that was taken for one of the future.
+fn settle(told: Settled<'_>, ahead: &mut Vec<Bytes>) {
     if let Settled::Delivery(delivery, fate, _) = told {
+        if fate.ahead {
+            ahead.push(fate.event_id);
+        }
         answer(delivery, fate.outcome);
     }
 }

@@ -126,6 +126,9 @@ pub struct Scenario {
     pub freezes: i64,
     pub foreign: i64,
     pub clock_off: bool,
+    /// How often a wall clock is stepped, and a machine suspended.
+    pub steps: i64,
+    pub suspends: i64,
     /// The log and the replay forget events that are older.
     pub retention_ms: i64,
     /// The relay is away from then on for so long.
@@ -144,6 +147,7 @@ impl Scenario {
         let (aborts, doubts) = (some(150), some(150));
         let (crashes, takeovers, broker_faults) = (some(4), some(2), some(3));
         let (cuts, freezes, foreign) = (some(6), some(2), some(3));
+        let (steps, suspends) = (some(4), unruly(some(2)));
         let batch_records_max = if some(1) == 1 { some(3).max(1) as usize } else { usize::MAX };
         let invalid = if some(1) == 1 { some(300) } else { 0 };
         let in_time = if some(4) == 4 { some(4).max(1) as usize } else { usize::MAX };
@@ -193,6 +197,8 @@ impl Scenario {
             freezes,
             foreign,
             clock_off: rng.chance(300),
+            steps,
+            suspends,
             retention_ms: if rng.chance(400) { 60_000 * rng.range(12, 60) } else { i64::MAX },
             absence,
         };

@@ -182,7 +182,7 @@ impl World {
     fn let_go(&mut self, number: usize) {
         let socket = &mut self.relays[number].socket;
         if let Some(held) = socket.held.take() {
-            if self.now - held.since > HOLD_MAX_MS && held.any && self.scenario.freezes == 0 {
+            if self.now - held.since > HOLD_MAX_MS && held.any && self.scenario.freezes + self.scenario.suspends == 0 {
                 self.oracle.fail("P5: a frame was held for longer than the bound");
             }
             socket.out.extend(held.frames.release());

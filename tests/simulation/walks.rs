@@ -5,6 +5,7 @@ use crate::scenario::{EVERY_MS, OVERLAP_MS};
 use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
+use pepay_relay::clock::Moment;
 use pepay_relay::labels::Leg;
 use pepay_relay::legs::Note;
 use pepay_relay::legs::backfill::reconcile::LogEnd;
@@ -47,8 +48,8 @@ struct Walking {
     /// What was proven and seen when it began.
     known: (i64, Option<i64>),
     began_ms: i64,
-    /// When the page that is waited for was asked for, by our clock.
-    asked_ms: i64,
+    /// When the page that is waited for was asked for.
+    asked_at: Moment,
     started_ms: Option<i64>,
     cursor: Option<EventId>,
     /// Cursors that were asked for.
@@ -113,9 +114,10 @@ impl World {
                         request_id: None,
                     }),
                 };
-                if !fails {
-                    let now = self.now;
-                    self.relays[number].learn(now);
+                // An answer that refuses tells the time too, unless nobody is there; and a cache tells how old its answer is.
+                if self.provider.rest_up {
+                    let (now, age_s) = (self.now, if self.rng.chance(200) { self.rng.range(1, 3600) } else { 0 });
+                    self.relays[number].learn(now, age_s);
                 }
                 let delay = self.rng.range(1, self.scenario.rest_ms);
                 self.step(number, delay, Step::PageCame(token, answer));
@@ -148,7 +150,7 @@ impl World {
             mark_ms,
             known,
             began_ms: now,
-            asked_ms: 0,
+            asked_at: Moment { wall_ms: 0, steady_ms: 0 },
             started_ms,
             cursor: None,
             asked: HashSet::new(),
@@ -166,7 +168,7 @@ impl World {
         loop {
             let now = self.now;
             let relay = &mut self.relays[number];
-            let now_ms = relay.now_ms(now);
+            let (now_ms, asked_at) = (relay.now_ms(now), relay.moment(now));
             let Some(walking) = &mut relay.walker.walking else { return };
             while let Some(event) = walking.out.front() {
                 let bytes = event.bytes.clone();
@@ -178,7 +180,7 @@ impl World {
             }
             let end = match walking.walk.step() {
                 Next::Fetch { starting_after, limit } => {
-                    walking.asked_ms = now_ms;
+                    walking.asked_at = asked_at;
                     return self.ask_page(number, starting_after, limit);
                 }
                 Next::HandOn(events) if self.scenario.has(Bug::BrokenWalkDropsWhatItHas) => {
@@ -272,14 +274,14 @@ impl World {
         let random = self.rng.next() as i64;
         let answer = self.spoiled(number, answer);
         let relay = &mut self.relays[number];
-        let (now_ms, ahead_ms) = (relay.now_ms(now), relay.provider_ahead_ms());
+        let (provider, here) = (relay.provider, relay.moment(now));
         let token = relay.walker.token;
         let Some(walking) = &mut relay.walker.walking else { return };
         let last = answer.as_ref().ok().and_then(|body| decode_page(body).ok());
         if walking.walk.answer(answer).is_err() {
             let wait = RETRY_MIN_MS / 2 + random.rem_euclid(walking.retry_ms - RETRY_MIN_MS / 2 + 1);
             walking.retry_ms = (walking.retry_ms * 2).min(RETRY_MAX_MS);
-            walking.asked_ms = now_ms + wait;
+            walking.asked_at = Moment { wall_ms: here.wall_ms + wait, steady_ms: here.steady_ms + wait };
             let Next::Fetch { starting_after, limit } = walking.walk.step() else { return };
             let cursor = starting_after.map(|event| event.to_string());
             return self.step(number, wait, Step::PageAsked(token, cursor, limit));
@@ -287,8 +289,8 @@ impl World {
         walking.asked.insert(walking.cursor);
         walking.last_id = last.and_then(|page| page.events.last()?.id.clone()).or(walking.last_id.take());
         walking.retry_ms = RETRY_MIN_MS;
-        let asked_ms = walking.asked_ms;
-        let started_ms = *walking.started_ms.get_or_insert(asked_ms + ahead_ms);
+        let asked_at = walking.asked_at;
+        let started_ms = *walking.started_ms.get_or_insert_with(|| provider.earlier_ms(asked_at));
         if early {
             relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
         }

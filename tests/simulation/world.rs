@@ -32,6 +32,10 @@ pub enum Do {
     Stop,
     Takeover,
     Freeze,
+    /// The wall clock of the machine is set.
+    ClockStep,
+    /// The machine sleeps, and its connections die.
+    Suspend,
     Broker(bool),
     Rest(bool),
     Cut,
@@ -88,6 +92,10 @@ pub struct World {
     pub active: bool,
     agenda: BTreeMap<(i64, u64), Do>,
 }
+
+/// Where a wall clock is set to, ahead of the provider's: less than half the window apart, so that what is promised of
+/// the window holds, and more than what an event may be ahead.
+const STEPS_MS: [i64; 3] = [-420_000, 0, 420_000];
 
 /// A hundred times what a seed takes; beyond it something goes round in circles.
 const STEPS_MAX: u64 = 200_000;
@@ -175,6 +183,8 @@ impl World {
         }
         (0..scenario.takeovers).for_each(|_| draw(self, Do::Takeover));
         (0..scenario.freezes).for_each(|_| draw(self, Do::Freeze));
+        (0..scenario.steps).for_each(|_| draw(self, Do::ClockStep));
+        (0..scenario.suspends).for_each(|_| draw(self, Do::Suspend));
         (0..scenario.broker_faults).for_each(|_| draw(self, Do::Broker(false)));
         (0..scenario.rest_faults).for_each(|_| draw(self, Do::Rest(false)));
         (0..scenario.foreign).for_each(|_| draw(self, Do::Foreign(None)));
@@ -233,6 +243,17 @@ impl World {
                 // One that is frozen already thaws when it was to: what it does must stay in order.
                 if let Some(relay) = self.living().filter(|&relay| self.relays[relay].frozen_until < self.now) {
                     self.relays[relay].frozen_until = self.now + self.rng.range(1000, 80_000);
+                }
+            }
+            Do::ClockStep => {
+                let offset_ms = STEPS_MS[self.rng.range(0, STEPS_MS.len() as i64 - 1) as usize];
+                if let Some(relay) = self.living() {
+                    self.relays[relay].offset_ms = offset_ms;
+                }
+            }
+            Do::Suspend => {
+                if let Some(relay) = self.living().filter(|&relay| self.relays[relay].frozen_until < self.now) {
+                    self.suspend(relay);
                 }
             }
             Do::Broker(up) => {
@@ -391,6 +412,19 @@ impl World {
             ] {
                 self.push(number, Frame::Control(heartbeat));
             }
+        }
+    }
+
+    /// The relay stands still, and hears afterwards that its connection is gone.
+    fn suspend(&mut self, relay: usize) {
+        let length = self.rng.range(20_000, 80_000);
+        self.relays[relay].frozen_until = self.now + length;
+        let mine = |connection: &Connection| connection.relay == relay;
+        let numbers: Vec<u64> =
+            self.provider.connections.iter().filter(|(_, one)| mine(one)).map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.provider.connections.remove(&number);
+            self.step(relay, length, Step::Ended(number, End::Silence));
         }
     }
 

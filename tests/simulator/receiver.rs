@@ -4,9 +4,10 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
+use pepay_relay::clock::now_ms;
 use pepay_relay::provider::signature::{self, Headers, Refusal};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::watch;
 
 pub(crate) struct Receiver {
@@ -67,7 +68,6 @@ pub(crate) fn verify((headers, body): &(HeaderMap, Bytes), secrets: &[&str]) -> 
         signature: get(signature::SIGNATURE),
         previous: get(signature::SIGNATURE_PREVIOUS),
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let secrets = secrets.iter().map(|secret| secret.as_bytes());
-    signature::verify(headers, body, secrets, i64::try_from(now).unwrap(), Duration::from_secs(300))
+    signature::verify(headers, body, secrets, now_ms(), Duration::from_secs(300))
 }

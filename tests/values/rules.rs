@@ -101,8 +101,13 @@ fn the_wrong_type_is_null_and_kept() {
     check_order(r#""createdAt":"soon""#, &json!({"created_at": null}), &json!({"createdAt": "soon"}));
     check_order(r#""payment":"paid""#, &json!({"payment": null}), &json!({"payment": "paid"}));
     check_order(r#""payment":{"settlement":{"txHash":[1]}}"#, &json!({}), &json!({"payment.settlement.txHash": [1]}));
-    check_order(r#""timeline":{}"#, &json!({"timeline": null}), &json!({"timeline": {}}));
-    check_order(r#""fulfillment":{"shipments":5}"#, &json!({"shipments": null}), &json!({"fulfillment.shipments": 5}));
+    check_order(r#""timeline":{}"#, &json!({"timeline": []}), &json!({"timeline": {}}));
+    check_order(r#""fulfillment":{"shipments":5}"#, &json!({"shipments": []}), &json!({"fulfillment.shipments": 5}));
+    check_order(
+        r#""fulfillment":"here","lineItems":0"#,
+        &json!({"shipments": [], "items": []}),
+        &json!({"fulfillment": "here", "lineItems": 0}),
+    );
     check_order(r#""timeline":[7,null]"#, &json!({"timeline": [null, null]}), &json!({"timeline.0": 7}));
     check_order(r#""shippingAddress":"here""#, &json!({"shipping_address": null}), &json!({"shippingAddress": "here"}));
     check_order(r#""object":"commerce_order""#, &json!({}), &json!({}));
@@ -112,6 +117,33 @@ fn the_wrong_type_is_null_and_kept() {
 #[test]
 fn the_right_type_wins_over_the_preferred_spelling() {
     check_order(r#""orderId":7"#, &json!({"id": "o1"}), &json!({"orderId": 7}));
+}
+
+#[test]
+fn an_empty_id_gives_way_to_a_good_one() {
+    check_order(r#""orderId":"""#, &json!({"id": "o1"}), &json!({"orderId": ""}));
+    assert_eq!(order(r#""orderId":"""#, "/order_id"), "o1");
+    let invoice = at("invoice.updated", r#"{"id":"","invoiceId":"i1"}"#, "/invoice");
+    assert_eq!((&invoice["id"], &invoice["extra"]), (&json!("i1"), &json!({"id": ""})));
+    for none in [r#"{"id":""}"#, r#"{"id":"","orderId":""}"#] {
+        let text = event("commerce.order.updated", none);
+        let rejected = normalize(&decode(text.as_bytes()).unwrap(), &settings(), &mut Vec::new()).unwrap_err();
+        assert_eq!(rejected.reason, Reason::MissingField, "{none}");
+    }
+}
+
+/// An amount in nobody knows what is no amount in dollars.
+#[test]
+fn money_whose_currency_cannot_be_read_is_null() {
+    for currency in ["978", "\"US Dollar\"", "\"€\"", "\"\"", "[]", "true"] {
+        let raw: Value = serde_json::from_str(currency).unwrap();
+        check_invoice(
+            &format!(r#""currency":{currency},"amount_decimal":"10.00","amount":10000,"amount_unit":"usd_millis""#),
+            &json!({"amount": null}),
+            &json!({"currency": raw, "amount_decimal": "10.00", "amount": 10000, "amount_unit": "usd_millis"}),
+        );
+    }
+    check_invoice(r#""currency":null,"amount_decimal":"10.00""#, &json!({"amount": usd("10.00")}), &json!({}));
 }
 
 #[test]
@@ -238,7 +270,11 @@ fn amounts_in_unknown_units_are_not_guessed_at() {
         &json!({"amount": eur}),
         &json!({"amount": 28970, "amount_unit": "usd_millis"}),
     );
-    check_invoice(r#""amount_decimal":"1","currency":5"#, &json!({"amount": usd("1.00")}), &json!({"currency": 5}));
+    check_invoice(
+        r#""amount_decimal":"1","currency":5"#,
+        &json!({"amount": null}),
+        &json!({"amount_decimal": "1", "currency": 5}),
+    );
     check_invoice(r#""currency":"usd""#, &json!({"amount": null}), &json!({"currency": "usd"}));
 }
 

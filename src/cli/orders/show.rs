@@ -3,6 +3,7 @@
 use crate::cli::line::status_style;
 use crate::cli::output::{Output, align_right, paint, table};
 use crate::cli::values::{NOTHING, Zone, link, text, usd, wallet};
+use crate::clock::spelled;
 use crate::exit::Exit;
 use crate::provider::rest::{Moment, Order, Shipment, TimelineEntry};
 use owo_colors::Style;
@@ -148,7 +149,7 @@ pub(super) fn timeline(steps: &[TimelineEntry], zone: &Zone, colour: bool) -> Ve
 fn took(Moment(before): Moment, Moment(at): Moment) -> Option<String> {
     let seconds = u64::try_from(at.as_second() - before.as_second()).ok()?;
     let minutes = seconds / 60;
-    (minutes > 0).then(|| humantime::format_duration(Duration::from_secs(minutes * 60)).to_string())
+    (minutes > 0).then(|| spelled(Duration::from_secs(minutes * 60)))
 }
 
 /// Who brings it, how far it is, and where it can be followed.
@@ -189,7 +190,7 @@ pub(super) mod tests {
         insta::assert_snapshot!(lines, @"
         │ 2026-01-15 10:04:00 UTC  processing  Payment confirmed
         │ 2026-01-15 10:15:00 UTC  placed      Retailer order placed  after 11m
-        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 1h 15m
+        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 75m
         ");
         insta::assert_snapshot!(shipment(&order.fulfillment.shipments[0], &zone).join("\n"), @"
         UPS 1Z999AA10123456784  In Transit

@@ -101,7 +101,7 @@ mod tests {
         let shipped = read("shipped");
         let zone = Zone::new(true);
         insta::assert_snapshot!(changes(&placed, &shipped, &zone, false).join("\n"), @"
-        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 1h 15m
+        ● 2026-01-15 11:30:00 UTC  shipped     Tracking received  after 75m
           status: placed (AWAITING_TRACKING) → shipped
           UPS 1Z999AA10123456784  In Transit
             known since 2026-01-15 11:30:00 UTC

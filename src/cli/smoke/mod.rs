@@ -12,7 +12,7 @@ use super::output::Output;
 use super::replay::About;
 use super::webhook::{Answer, address, post, signed};
 use super::{Settings, interrupted};
-use crate::clock::now_ms;
+use crate::clock::{now_ms, spelled};
 use crate::config::{Config, Secrets};
 use crate::daemon::{Reach, planner_settings};
 use crate::exit::Exit;
@@ -268,7 +268,7 @@ async fn ping(
         }
         sleep(PING_LOOK).await;
     }
-    let message = format!("did not come within {}", humantime::format_duration(wait));
+    let message = format!("did not come within {}", spelled(wait));
     report.tell("test.ping", Err(Wrong::new(message, "press it in the provider's dashboard, for this endpoint")))
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod example;
+mod rules;
 mod secrets;
 
 use super::*;
@@ -219,7 +220,7 @@ fn the_stream_follows_the_address_however_that_is_spelled() {
 
 #[test]
 fn rules_over_several_keys() {
-    check("websocket.backoff_min = '1m'", "relay.toml:3: websocket.backoff_min: is not at least");
+    check("websocket.backoff_min = '1m'", "relay.toml:3: websocket.backoff_min: is more than websocket.backoff_max");
     check("websocket.backoff_max = '100ms'", "relay.toml:3: websocket.backoff_max: is not at least");
     check("websocket.ping_interval = '60s'", "relay.toml:3: websocket.ping_interval: is not shorter");
     check("websocket.types = []", "relay.toml:3: websocket.types: is not a list of at least one");

@@ -74,6 +74,62 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
     }
 }
 
+/// What was put where the name of its file belongs is refused without being shown, whatever it looks like.
+#[test]
+fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
+    for key in ["provider.api_key_file", "webhook.secrets_file", "kafka.password_file"] {
+        for secret in ["hush-hush", "ck_live_hush-hush", "hush/hush", "./hush-hush", "../hush-hush", "aHVzaA=="] {
+            // What begins as a key does is recognized before.
+            let what = if secret.starts_with("ck_") {
+                "holds something that looks like a secret"
+            } else {
+                "is not the absolute path of a file"
+            };
+            let expected = format!("relay.toml:3: {key}: {what}");
+            check(&format!("{key} = '{secret}'"), &expected);
+            let variable = format!("PEPAY_RELAY__{}", key.replace('.', "__").to_uppercase());
+            let told = mistakes(REQUIRED, &[(&variable, secret)]);
+            assert!(told.contains("is not the absolute path") && !told.contains(secret), "{told}");
+        }
+    }
+}
+
+/// What editors, shells and `docker --env-file` put around a secret would make a wrong key of a right one.
+#[test]
+fn a_secret_is_not_wrapped_in_anything() {
+    for (wrapped, what) in [
+        ("\u{feff}hush-hush", "behind a byte order mark"),
+        ("\"hush-hush\"", "in quotes"),
+        ("'hush-hush'\n", "in quotes"),
+        (" hush-hush", "white space"),
+        ("hush-hush\t\r\n", "white space"),
+    ] {
+        let is_list = what == "white space";
+        for (variable, file, credential, list) in [
+            ("PEPAY_RELAY_API_KEY", "provider.api_key_file", "api-key", false),
+            ("PEPAY_RELAY_WEBHOOK_SECRETS", "webhook.secrets_file", "webhook-secrets", true),
+        ] {
+            let mut by_variable = Case::new(REQUIRED, &[(variable, wrapped)]);
+            let mut by_file = Case::new(REQUIRED, &[]);
+            fs::write(by_file.path(credential), wrapped).unwrap();
+            let text = format!("{REQUIRED}{file} = '{}'\n", by_file.path(credential).display());
+            fs::write(by_file.path("relay.toml"), text).unwrap();
+            let mut by_credential = Case::new(REQUIRED, &[]);
+            fs::write(by_credential.path(credential), wrapped).unwrap();
+            by_credential.sources.credentials = Some(by_credential.folder.path().to_owned());
+            for case in [&mut by_variable, &mut by_file, &mut by_credential] {
+                let told = load(&case.sources).unwrap_err().to_string();
+                assert!(!told.contains("hush"), "{told}");
+                assert_eq!(told.contains(what), !(list && is_list), "{variable} {wrapped:?}: {told}");
+            }
+        }
+    }
+    for list in ["\"new\",\"old\"", "new,'old'", "new\n\u{feff}old", "\"new,old\""] {
+        let case = Case::new(REQUIRED, &[API_KEY, ("PEPAY_RELAY_WEBHOOK_SECRETS", list)]);
+        assert_eq!(load(&case.sources).unwrap_err().iter().count(), 1, "{list:?}");
+    }
+}
+
 #[test]
 fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
     let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");

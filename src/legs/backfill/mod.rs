@@ -11,7 +11,7 @@ pub mod walk;
 
 use super::walks::Walks;
 use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position};
-use crate::clock::{Clock, millis, now_ms};
+use crate::clock::{Clock, Moment, millis, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
 use crate::provider::EventId;
@@ -162,10 +162,9 @@ impl Backfill {
         let reached = loop {
             match walk.step() {
                 Step::Fetch { starting_after, limit } => {
-                    let asked_ms = self.fetch(&mut walk, starting_after, limit).await?;
-                    // The answer to the first page also told the provider's clock. Of the two clocks the one that is
-                    // behind counts: a mark that is too early costs a longer walk, one that is too late costs events.
-                    started_ms.get_or_insert_with(|| asked_ms.saturating_add(self.clock.provider_ahead_ms().min(0)));
+                    let asked = self.fetch(&mut walk, starting_after, limit).await?;
+                    // The answer to the first page also told the provider's clock.
+                    started_ms.get_or_insert_with(|| self.clock.provider().earlier_ms(asked));
                     pages += 1;
                     if Instant::now() >= say_at {
                         say_at = Instant::now() + PROGRESS_EVERY;
@@ -257,14 +256,18 @@ impl Backfill {
         taken
     }
 
-    /// Asks for a page until the walk can do something about the answer; returns when it was asked, in Unix milliseconds
-    /// by our clock.
-    async fn fetch(&self, walk: &mut Walk, starting_after: Option<EventId>, limit: usize) -> Result<i64, Interrupted> {
+    /// Asks for a page until the walk can do something about the answer; returns when it was asked.
+    async fn fetch(
+        &self,
+        walk: &mut Walk,
+        starting_after: Option<EventId>,
+        limit: usize,
+    ) -> Result<Moment, Interrupted> {
         let cursor = starting_after.map(|event| event.to_string());
         let mut wait = RETRY_MIN;
         let mut limit = limit;
         loop {
-            let asked_ms = now_ms();
+            let asked = Moment::now();
             let answer = tokio::select! {
                 () = self.stop.cancelled() => return Err(Interrupted::Stopped),
                 answer = self.rest.events(cursor.as_deref(), limit) => answer,
@@ -273,7 +276,7 @@ impl Backfill {
             let error = match walk.answer(answer) {
                 Ok(taken) => {
                     self.took(taken, limit);
-                    return Ok(asked_ms);
+                    return Ok(asked);
                 }
                 Err(error) => error,
             };
@@ -297,7 +300,7 @@ impl Backfill {
 
     /// Counts an answer that the walk could use.
     fn took(&self, taken: Taken, limit: usize) {
-        self.health.heard(Leg::Backfill, now_ms());
+        self.health.heard(Leg::Backfill);
         self.metrics.leg_connected(Leg::Backfill, true);
         match taken {
             Taken::Page => self.health.set_leg(Leg::Backfill, LegState::Connected),

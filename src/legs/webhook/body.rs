@@ -75,16 +75,23 @@ impl Unverified {
     }
 
     /// Checks signature, then time; the budget gets its share back either way.
+    ///
+    /// The time is the provider's, so it may agree with either clock, ours or the provider's where that is known: a
+    /// step of ours refuses nobody.
     pub(super) fn verify(
         self,
         headers: &HeaderMap,
         secrets: &[SecretString],
-        now_ms: i64,
+        (now_ms, provider_ms): (i64, Option<i64>),
         tolerance: Duration,
     ) -> Result<Verified, Refusal> {
         let claimed = claimed(headers);
         let secrets = secrets.iter().map(|secret| secret.expose_secret().as_bytes());
-        signature::verify(claimed, &self.bytes, secrets, now_ms, tolerance)?;
+        let verified = |ms| signature::verify(claimed, &self.bytes, secrets.clone(), ms, tolerance);
+        verified(now_ms).or_else(|refusal| match provider_ms {
+            Some(provider_ms) if refusal == Refusal::TimestampOutOfRange => verified(provider_ms),
+            _ => Err(refusal),
+        })?;
         Ok(Verified(self.bytes))
     }
 }
@@ -102,5 +109,38 @@ pub(super) fn claimed(headers: &HeaderMap) -> signature::Headers<'_> {
 impl Verified {
     pub(super) fn into_bytes(self) -> Bytes {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    const PROVIDER_MS: i64 = 1_768_480_000_000;
+
+    #[test]
+    fn the_providers_time_is_right_by_either_clock() {
+        let secrets = [SecretString::from("secret")];
+        let verified = |now_ms, provider_ms| {
+            let mut headers = HeaderMap::new();
+            let text = PROVIDER_MS.to_string();
+            for (name, value) in [
+                (signature::TIMESTAMP, text.clone()),
+                (signature::SIGNATURE, signature::sign(b"secret", &text, b"body")),
+            ] {
+                headers.insert(name, HeaderValue::from_str(&value).unwrap_or(HeaderValue::from_static("")));
+            }
+            let body = Unverified { bytes: Bytes::from_static(b"body"), _share: None };
+            body.verify(&headers, &secrets, (now_ms, provider_ms), Duration::from_secs(300)).map(|_| ())
+        };
+        let hour = 3_600_000;
+        assert_eq!(verified(PROVIDER_MS, None), Ok(()));
+        assert_eq!(verified(PROVIDER_MS, Some(PROVIDER_MS - hour)), Ok(()));
+        for ours_ms in [PROVIDER_MS - hour, PROVIDER_MS + hour] {
+            assert_eq!(verified(ours_ms, Some(PROVIDER_MS)), Ok(()));
+            assert_eq!(verified(ours_ms, None), Err(Refusal::TimestampOutOfRange));
+            assert_eq!(verified(ours_ms, Some(ours_ms)), Err(Refusal::TimestampOutOfRange));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, health};
 use super::body::{Unverified, Verified, claimed};
-use crate::clock::now_ms;
+use crate::clock::{Clock, Moment, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
 use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
@@ -32,6 +32,7 @@ pub(super) struct Handler {
     settings: config::Webhook,
     secrets: watch::Receiver<Arc<[SecretString]>>,
     intake: Intake,
+    clock: Arc<Clock>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     rejected: Mutex<RateLimited>,
@@ -43,6 +44,7 @@ impl Handler {
         settings: config::Webhook,
         secrets: watch::Receiver<Arc<[SecretString]>>,
         intake: Intake,
+        clock: Arc<Clock>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         stop: CancellationToken,
@@ -51,6 +53,7 @@ impl Handler {
             settings,
             secrets,
             intake,
+            clock,
             health,
             metrics,
             rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)),
@@ -105,7 +108,9 @@ impl Handler {
         let body = Unverified::read(body, body_bytes_max, body_timeout, slot).await?;
         // A lock on the channel must not be held while a body is hashed.
         let secrets = Arc::clone(&self.secrets.borrow());
-        let verified = body.verify(&head.headers, &secrets, now_ms(), tolerance).map_err(|refusal| {
+        let now = Moment::now();
+        let clocks_ms = (now.wall_ms, self.clock.provider().known_ms(now));
+        let verified = body.verify(&head.headers, &secrets, clocks_ms, tolerance).map_err(|refusal| {
             self.reject(peer, refusal);
             Answer::Rejected(refusal)
         })?;
@@ -128,7 +133,7 @@ impl Handler {
     /// committed, or in flight.
     async fn settled(&self, verified: Verified, trace: Option<Box<Trace>>) -> Answer {
         let received_at_ms = now_ms();
-        self.health.heard(Leg::Webhook, received_at_ms);
+        self.health.heard(Leg::Webhook);
         let bytes = verified.into_bytes();
         let reservation = match self.intake.try_reserve(bytes.len()) {
             Ok(admission) => admission,

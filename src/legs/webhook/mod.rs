@@ -12,6 +12,7 @@ mod tls;
 pub use tls::{Certificates, TlsError};
 
 use super::{Intake, Leg};
+use crate::clock::Clock;
 use crate::config;
 use crate::labels::Listener;
 use crate::listener::{self, Limits, descriptors};
@@ -59,6 +60,8 @@ pub struct Webhook {
     pub secrets: watch::Receiver<Arc<[SecretString]>>,
     /// Where deliveries go.
     pub intake: Intake,
+    /// What time it is at the provider.
+    pub clock: Arc<Clock>,
     /// What the relay can do now, and where operators see the leg's state.
     pub health: Arc<Health>,
     /// Where deliveries, rejections and answers are counted.
@@ -89,7 +92,7 @@ impl Webhook {
     ///
     /// When the address cannot be had, or certificate and key cannot serve.
     pub async fn bind(self, socket: Option<std::net::TcpListener>) -> Result<Listening, BindError> {
-        let Self { settings, secrets, intake, health, metrics, stop } = self;
+        let Self { settings, secrets, intake, clock, health, metrics, stop } = self;
         let certificates = Certificates::read(&settings, Arc::clone(&metrics))?;
         let wanted = settings.listen;
         let refused = |source: io::Error| match source.kind() {
@@ -106,7 +109,8 @@ impl Webhook {
         health.set_leg(Leg::Webhook, LegState::Connected);
         metrics.leg_connected(Leg::Webhook, true);
         let limits = limits(&settings);
-        let handler = Handler::new(settings, secrets, intake, Arc::clone(&health), Arc::clone(&metrics), stop.clone());
+        let handler =
+            Handler::new(settings, secrets, intake, clock, Arc::clone(&health), Arc::clone(&metrics), stop.clone());
         let handler = Arc::new(handler);
         Ok(Listening { listener, address, certificates, handler, limits, health, metrics, stop, handed_over })
     }

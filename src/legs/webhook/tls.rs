@@ -2,6 +2,7 @@
 
 use crate::config;
 use crate::telemetry::Metrics;
+use crate::text::foreign;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -56,7 +57,13 @@ impl Certificates {
     pub fn renew(&self) -> Result<(), TlsError> {
         if let Some((cert_file, key_file)) = &self.files {
             let (server, expires_at) = server_config(cert_file, key_file)?;
-            self.metrics.certificate_expires(expires_at);
+            if expires_at.is_none() {
+                tracing::warn!(
+                    file = %foreign(&cert_file.to_string_lossy()),
+                    "when the webhook certificate expires cannot be read: it is used, and its metric is 0"
+                );
+            }
+            self.metrics.certificate_expires(expires_at.unwrap_or_default());
             self.current.send_replace(Some(server));
         }
         Ok(())
@@ -69,8 +76,8 @@ impl Certificates {
 }
 
 /// A server configuration with the certificate chain (leaf first) and key of two PEM files, and when the first of the
-/// chain's certificates expires, in Unix seconds.
-fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>, u64), TlsError> {
+/// chain's certificates expires, in Unix seconds; `None` where that cannot be read, which is no reason not to serve it.
+fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>, Option<u64>), TlsError> {
     let wrong =
         |key, file: &Path, wanted, reason: String| TlsError::File { key, file: file.to_owned(), wanted, reason };
     let wrong_cert = |reason| wrong("webhook.tls_cert_file", cert_file, "a certificate chain, leaf first", reason);
@@ -80,8 +87,7 @@ fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>
     if chain.is_empty() {
         return Err(wrong_cert("no certificate in it".to_owned()));
     }
-    let expiries = chain.iter().map(|certificate| Certificate::from_der(certificate).map(|read| expires_at(&read)));
-    let expiries = expiries.collect::<Result<Vec<_>, _>>().map_err(|error| wrong_cert(error.to_string()))?;
+    let expiry = first_expiry(&chain);
     let key = PrivateKeyDer::from_pem_file(key_file)
         .map_err(|error| wrong("webhook.tls_key_file", key_file, "a private key", error.to_string()))?;
     let mut server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -89,7 +95,14 @@ fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((Arc::new(server), expiries.into_iter().min().unwrap_or_default()))
+    Ok((Arc::new(server), expiry))
+}
+
+/// When the first of these certificates expires, in Unix seconds; `None` where one of them cannot be read.
+fn first_expiry(chain: &[CertificateDer<'_>]) -> Option<u64> {
+    let expiries =
+        chain.iter().map(|certificate| Certificate::from_der(certificate).ok().map(|read| expires_at(&read)));
+    expiries.collect::<Option<Vec<_>>>()?.into_iter().min()
 }
 
 /// The end of a certificate's validity (RFC 5280, section 4.1.2.5), in Unix seconds.

@@ -1,7 +1,7 @@
 //! The life of one connection: frames in, pings out, silence noticed, and a polite end.
 
-use super::dial::Pulse;
 use super::ending::{Finished, broken, close, ended_by, say_goodbye};
+use super::pulse::{Pulse, SLEPT_MAX};
 use super::{Dialer, Websocket};
 use crate::clock::now_ms;
 use crate::labels::{Leg, Outcome};
@@ -75,6 +75,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 _ = ping.tick() => self.send(Message::Ping(Bytes::new())).await,
                 () = sleep_until(silent_at) => self.check_silence(),
             };
+            let flow = if flow.is_continue() { self.check_sleep() } else { flow };
             if let ControlFlow::Break(finished) = flow {
                 if matches!(finished, Finished::Stopped) {
                     self.leave_held();
@@ -166,6 +167,15 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         broken(End::Silence, "")
     }
 
+    /// A connection that was there while the machine slept is not trusted to be whole: a peer that hears no pongs drops
+    /// it, or stops sending, and may not be able to say so. The pings see that this is looked at soon after.
+    fn check_sleep(&self) -> ControlFlow<Finished> {
+        if self.pulse.slept() < SLEPT_MAX {
+            return ControlFlow::Continue(());
+        }
+        broken(End::Silence, "this machine was suspended")
+    }
+
     async fn send(&mut self, message: Message) -> ControlFlow<Finished> {
         let silent_at = self.silent_at();
         let sent = tokio::select! {
@@ -195,7 +205,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     async fn heard(&mut self, message: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
         let now_ms = now_ms();
         if let Some(Ok(_)) = message {
-            self.leg.health.heard(Leg::Websocket, now_ms);
+            self.leg.health.heard(Leg::Websocket);
         }
         match message {
             Some(Ok(Message::Text(text))) => self.frame(frame::classify(&text), text.into(), now_ms).await,
@@ -348,8 +358,9 @@ fn pings(every: Duration) -> Interval {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
-    use super::super::dial::{Heard, Pulse};
+    use super::super::dial::Heard;
     use super::super::ending::CLOSE_WAIT;
+    use super::super::pulse::Pulse;
     use super::super::{Ended, Kinds};
     use super::*;
     use crate::clock::Clock;

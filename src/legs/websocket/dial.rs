@@ -1,6 +1,8 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
+use super::pulse::Pulse;
 use super::{Dialer, Ended};
+use crate::clock::spelled;
 use crate::config::WebsocketAuth;
 use crate::legs::websocket::reconnect::End;
 use crate::provider::connect::{Answered, Link, ask_to_switch};
@@ -19,12 +21,10 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -74,7 +74,7 @@ impl Dialer {
         let link = self.connector.connect(&uri, |socket| Box::new(Heard::new(socket, pulse))).await;
         let link = link.map_err(|error| Ended::new(End::ConnectFailed, error.to_string()))?;
         let answered = timeout(ANSWER_WITHIN, ask_to_switch(link, request)).await;
-        let late = || format!("no answer to the upgrade within {}", humantime::format_duration(ANSWER_WITHIN));
+        let late = || format!("no answer to the upgrade within {}", spelled(ANSWER_WITHIN));
         let answered = answered.map_err(|_| Ended::new(End::ConnectFailed, late()))?;
         match answered.map_err(|error| Ended::new(End::ConnectFailed, foreign(&said(&error))))? {
             Answered::Switched { head, link, ahead } => {
@@ -198,30 +198,6 @@ fn without_token(error: RestError) -> Ended {
         _ => End::ConnectFailed,
     };
     Ended::new(end, format!("no ws_token: {error}"))
-}
-
-/// When bytes were last heard, whatever they were: a large frame on a slow line is life as well.
-#[derive(Clone, Debug)]
-pub(super) struct Pulse {
-    born: Instant,
-    last_ms: Arc<AtomicU64>,
-}
-
-impl Pulse {
-    pub(super) fn new() -> Self {
-        Self { born: Instant::now(), last_ms: Arc::default() }
-    }
-
-    /// Bytes were heard now, or the relay was not listening until now.
-    pub(super) fn beat(&self) {
-        let ms = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_ms.store(ms, Ordering::Relaxed);
-    }
-
-    /// When it last beat.
-    pub(super) fn last(&self) -> Instant {
-        self.born + Duration::from_millis(self.last_ms.load(Ordering::Relaxed))
-    }
 }
 
 /// A byte stream that beats its pulse with each read.

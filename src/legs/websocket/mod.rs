@@ -9,10 +9,11 @@ mod dial;
 mod ending;
 pub mod hold;
 mod kinds;
+mod pulse;
 pub mod reconnect;
 
 use super::{Intake, Note, Position, Walks};
-use crate::clock::{Clock, millis, now_ms};
+use crate::clock::{Clock, millis};
 use crate::config::{self, WebsocketAuth};
 use crate::labels::{Cause, Leg};
 use crate::provider::EventId;
@@ -155,7 +156,7 @@ impl Websocket {
         };
         let connected_at = Instant::now();
         self.health.set_leg(Leg::Websocket, LegState::Connected);
-        self.health.heard(Leg::Websocket, now_ms());
+        self.health.heard(Leg::Websocket);
         self.metrics.leg_connected(Leg::Websocket, true);
         let attempt = session.attempt();
         tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");
@@ -166,7 +167,7 @@ impl Websocket {
         let mut connection = Connection::new(stream, pulse.clone(), self, walk);
         let finished = connection.live().await;
         let lived = connected_at.elapsed();
-        let silent_ms = i64::try_from(pulse.last().elapsed().as_millis()).unwrap_or(i64::MAX);
+        let silent_ms = i64::try_from(pulse.silence().as_millis()).unwrap_or(i64::MAX);
         let heard_at_ms = self.clock.provider_ms().saturating_sub(silent_ms);
         match finished {
             Finished::Stopped => None,

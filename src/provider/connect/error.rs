@@ -19,7 +19,7 @@ pub enum ConnectError {
         why: String,
     },
     /// Not all of it was done in time.
-    #[error("no connection to {place} within {}", humantime::format_duration(*within))]
+    #[error("no connection to {place} within {}", crate::clock::spelled(*within))]
     TimedOut {
         /// `host:port`
         place: String,

@@ -9,7 +9,7 @@ use crate::provider::{AGENT, errors, http_time};
 use crate::text::foreign;
 use bytes::{Bytes, BytesMut};
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AGE, CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
@@ -218,7 +218,8 @@ impl Rest {
     /// Takes the provider's time from the head of any of its answers.
     pub(crate) fn learn_clock(&self, headers: &HeaderMap) {
         if let Some(theirs) = text_of(headers, DATE.as_str()).and_then(|value| http_time::date_ms(&value)) {
-            self.clock.learn(theirs);
+            let age = text_of(headers, AGE.as_str()).map_or(Duration::ZERO, |value| http_time::age(&value));
+            self.clock.learn(theirs, age);
         }
     }
 }

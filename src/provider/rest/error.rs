@@ -2,6 +2,7 @@
 //!
 //! Pure: the HTTP side of it is in [`super::call`].
 
+use crate::clock::spelled;
 use crate::provider::errors::ApiError;
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ fn remedy_of(status: u16, error: &ApiError, retry_after: Option<Duration>) -> St
         404 => "check the id, and that it belongs to the key's environment",
         409 => "an idempotency key stands for one request: repeat that very request, or use a new key",
         429 => match retry_after {
-            Some(wait) => return format!("try again in {}", humantime::format_duration(whole_seconds(wait))),
+            Some(wait) => return format!("try again in {}", spelled(whole_seconds(wait))),
             None => "try again in a minute",
         },
         500..=599 => "the trouble is the provider's: try again later, and give its support the request id",
@@ -165,7 +166,7 @@ mod tests {
         assert!(refused("order value exceeds 2500 USD").contains("2,500 USD"));
         assert!(refused("the estimate has expired").contains("15 minutes"));
         let wait = Some(Duration::from_millis(89_001));
-        assert_eq!(answered(429, b"", wait).remedy(), "try again in 1m 30s");
+        assert_eq!(answered(429, b"", wait).remedy(), "try again in 90s");
         let forever = Some(Duration::MAX);
         assert!(answered(429, b"", forever).remedy().starts_with("try again in "));
     }

@@ -22,8 +22,8 @@ use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
 use bytes::Bytes;
 
-/// How far ahead of the provider's clock an id may be before it is taken for wrong: it would otherwise move the cursor
-/// and `latest` past everything that comes after it.
+/// How far ahead of both clocks, the provider's and ours, an id may be before it is taken for wrong: it would otherwise
+/// move the cursor and `latest` past everything that comes after it.
 pub const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
 
 /// What the decisions depend on beside the events.
@@ -46,6 +46,14 @@ pub struct Now {
     pub ms: i64,
     /// By the provider's clock, as far as it is known.
     pub provider_ms: i64,
+}
+
+impl Now {
+    /// Whether `ms`, the time of an event, lies in the future: more than [`AHEAD_MAX_MS`] ahead of both clocks. Either
+    /// clock may be wrong; an event taken for one of the future by mistake would never reach `latest`.
+    pub fn is_before(self, ms: i64) -> bool {
+        ms > self.ms.max(self.provider_ms).saturating_add(AHEAD_MAX_MS)
+    }
 }
 
 /// Something to be planned.
@@ -119,7 +127,7 @@ pub struct Ending {
     pub occurred_at_ms: Option<i64>,
     /// Why it becomes a dead letter.
     pub dead_letter: Option<(Reason, String)>,
-    /// Its time is so far ahead of the provider's clock that it moves neither cursor nor versions nor `latest`.
+    /// Its time is so far ahead of both clocks that it moves neither cursor nor versions nor `latest`.
     pub ahead: bool,
     /// It occurred while a gap was open.
     pub recovered: bool,
@@ -295,7 +303,7 @@ impl Planner {
         now: Now,
     ) -> Option<(Delivery, Ending)> {
         let version = version(event);
-        let ahead = version.ms > now.provider_ms.saturating_add(AHEAD_MAX_MS);
+        let ahead = now.is_before(version.ms);
         if !ahead && let Some(id) = event.cursor() {
             self.progress.saw(candidate.0.leg, id);
         }

@@ -6,7 +6,7 @@ mod handshake;
 mod proxy;
 
 use super::{defaults, soon};
-use pepay_relay::clock::Clock;
+use pepay_relay::clock::{Clock, now_ms};
 use pepay_relay::legs::websocket::Dialer;
 use pepay_relay::provider::connect::{Connector, Proxies};
 use pepay_relay::provider::rest::Rest;

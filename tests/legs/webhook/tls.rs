@@ -100,3 +100,15 @@ async fn wrong_certificates_are_named() {
         assert!(error.to_string().starts_with(setting), "{error}");
     }
 }
+
+/// RFC 5280 allows serial numbers of 20 octets, and the reader of expiries no more; a private authority may give longer ones.
+#[tokio::test]
+async fn a_certificate_whose_expiry_cannot_be_read_serves() {
+    let mut rig = Rig::start(with_tls(&fixture("long-serial.cert.pem"), &fixture("localhost.key.pem"))).await;
+    assert_eq!(expires(&rig.metrics), 0);
+    let mut stream = trusting(&rig, "long-serial.cert.pem").await.unwrap();
+    stream.write_all(&signed(BODY)).await.unwrap();
+    rig.settle_next(Outcome::Published).await;
+    check(&read_answer(&mut stream).await, 200, r#"{"ok":true}"#);
+    rig.finish().await;
+}
