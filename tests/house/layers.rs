@@ -49,7 +49,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 48] = [
+const PURE: [&str; 49] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -67,6 +67,7 @@ const PURE: [&str; 48] = [
     "src/legs/trace.rs",
     "src/legs/websocket/hold.rs",
     "src/legs/websocket/reconnect.rs",
+    "src/legs/websocket/session.rs",
     "src/listener/admission/",
     "src/normalize/",
     "src/provider/errors.rs",

@@ -1,4 +1,4 @@
-//! The WebSocket leg, as `legs/websocket` goes: the production's session and hold, and its notes in their order.
+//! The WebSocket leg: obeys the production's session, and models the connections and the queue below it.
 
 use crate::bugs::Bug;
 use crate::scenario::{HOLD_MAX_MS, IDLE_TIMEOUT_MS};
@@ -6,15 +6,11 @@ use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
 use pepay_relay::labels::Leg;
-use pepay_relay::legs::Note;
-use pepay_relay::legs::websocket::hold::Hold;
 use pepay_relay::legs::websocket::reconnect::{End, Reconnect};
+use pepay_relay::legs::websocket::session::{Order, Passage, Session, Wait};
 use pepay_relay::provider::frame::{self, Frame as Classified};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-
-/// Hints within this time cost one walk.
-const HINTS_MS: i64 = 10_000;
 
 /// What the provider sends.
 #[derive(Clone, Copy, Debug)]
@@ -26,49 +22,38 @@ pub enum Frame {
 /// The leg.
 #[derive(Debug)]
 pub struct Socket {
-    session: Reconnect,
+    session: Session<(Bytes, i64)>,
     /// The connection that stands or stood last.
     pub number: u64,
     open: bool,
-    /// How the connection ended, until what it brought is out.
-    ending: Option<End>,
     connected_ms: i64,
     heard_ms: i64,
-    held: Option<Held>,
     /// What waits for room in the intake, and what was not read meanwhile.
     out: VecDeque<(Bytes, i64)>,
     unread: VecDeque<Frame>,
     blocked_since: Option<i64>,
-    hint_followed: Option<i64>,
-    hint_due: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    frames: Hold<(Bytes, i64)>,
-    any: bool,
-    walk: u64,
-    since: i64,
 }
 
 impl Socket {
     pub fn new() -> Self {
-        let session = Reconnect::new(Duration::from_millis(500), Duration::from_secs(5), false, Instant::now());
+        let reconnect = Reconnect::new(Duration::from_millis(500), Duration::from_secs(5), false, Instant::now());
+        let session = Session::new(reconnect, duration(HOLD_MAX_MS));
         Self {
             session,
             number: 0,
             open: false,
-            ending: None,
             connected_ms: 0,
             heard_ms: 0,
-            held: None,
             out: VecDeque::new(),
             unread: VecDeque::new(),
             blocked_since: None,
-            hint_followed: None,
-            hint_due: false,
         }
     }
+}
+
+/// A span of time, or the time since the world began: all sessions count from then.
+fn duration(ms: i64) -> Duration {
+    Duration::from_millis(ms.max(0) as u64)
 }
 
 impl World {
@@ -93,14 +78,12 @@ impl World {
             }
             Step::Ended(number, end) if number == current && open => self.ended(relay, end),
             Step::HoldOver(number) if number == current => {
-                if self.relays[relay].socket.held.is_some() {
-                    self.oracle.hold_was_over = true;
-                }
-                self.let_go(relay);
                 self.socket_look(relay);
             }
-            Step::Hint(number) if number == current && open && self.relays[relay].socket.hint_due => {
-                self.follow_hint(relay);
+            Step::Hint(number) if number == current && open => {
+                let at_ms = self.relays[relay].provider_ms(self.now);
+                let orders = self.relays[relay].socket.session.follow_hint(duration(self.now), at_ms);
+                self.obey_session(relay, orders.into_iter().flatten());
             }
             _ => {}
         }
@@ -108,33 +91,47 @@ impl World {
 
     fn connect(&mut self, number: usize, connection: u64) {
         let now = self.now;
-        if self.active && self.rng.chance(100) {
-            let retry = self.rng.unit();
-            let retry = self.relays[number].socket.session.ended(&End::ConnectFailed, Duration::ZERO, retry);
-            return self.dial_after(number, retry.delay.as_millis() as i64);
-        }
+        let fails = self.active && self.rng.chance(100);
         let relay = &mut self.relays[number];
-        let since = relay.position.cursor;
-        let note = Note::WebsocketUp { at_ms: relay.provider_ms(now) };
-        relay.intake.note(note).unwrap_or_default();
-        let walk = relay.walker.ask();
+        let since = relay.socket.session.dial(relay.position.cursor);
+        if fails {
+            // Now and then the request is refused, perhaps for its cursor.
+            let refused = since.is_some() && connection.is_multiple_of(2);
+            let end = if refused { End::Http { status: 400, retry_after: None } } else { End::ConnectFailed };
+            relay.socket.session.failed(end);
+            return self.end_when_out(number);
+        }
+        let at_ms = relay.provider_ms(now);
         let socket = &mut relay.socket;
         (socket.open, socket.connected_ms, socket.heard_ms) = (true, now, now);
-        (socket.hint_followed, socket.hint_due) = (None, false);
-        let hold_max = Duration::from_millis(HOLD_MAX_MS as u64);
-        socket.held = Some(Held { frames: Hold::new(hold_max), any: false, walk, since: now });
+        let orders = socket.session.connected(duration(now), at_ms);
+        self.obey_session(number, orders);
         if self.scenario.has(Bug::HoldDropped) {
-            socket.held = None;
+            self.relays[number].socket.session.stop();
         }
         self.accept(number, connection, since);
         self.step(number, HOLD_MAX_MS, Step::HoldOver(connection));
-        self.turn_soon(number);
-        self.walker_wake(number);
+    }
+
+    /// Does what the session orders.
+    fn obey_session(&mut self, number: usize, orders: impl IntoIterator<Item = Order>) {
+        for order in orders {
+            let relay = &mut self.relays[number];
+            match order {
+                Order::Note(note) => relay.intake.note(note).unwrap_or_default(),
+                Order::AskWalk => {
+                    let ticket = relay.walker.ask();
+                    relay.socket.session.walk_asked(ticket);
+                    self.walker_wake(number);
+                }
+            }
+            self.turn_soon(number);
+        }
     }
 
     /// Reads on, as far as there is room for what was read.
     pub fn socket_look(&mut self, number: usize) {
-        self.release_if_walked(number);
+        self.let_go(number);
         loop {
             if !self.flush(number) {
                 return;
@@ -161,32 +158,36 @@ impl World {
     fn heard(&mut self, number: usize, bytes: Bytes) {
         let relay = &mut self.relays[number];
         let received_at_ms = relay.now_ms(self.now);
-        let socket = &mut relay.socket;
-        let Some(held) = &mut socket.held else { return socket.out.push_back((bytes, received_at_ms)) };
-        held.any = true;
         let len = bytes.len();
-        held.frames.keep((bytes, received_at_ms), len);
-        if held.frames.is_over(Duration::from_millis((self.now - held.since) as u64)) {
-            self.oracle.hold_was_over = true;
-            self.let_go(number);
-        }
-    }
-
-    fn release_if_walked(&mut self, number: usize) {
-        let relay = &self.relays[number];
-        if relay.socket.held.as_ref().is_some_and(|held| relay.walker.done >= held.walk) {
-            self.let_go(number);
-        }
-    }
-
-    fn let_go(&mut self, number: usize) {
-        let socket = &mut self.relays[number].socket;
-        if let Some(held) = socket.held.take() {
-            if self.now - held.since > HOLD_MAX_MS && held.any && self.scenario.freezes + self.scenario.suspends == 0 {
-                self.oracle.fail("P5: a frame was held for longer than the bound");
+        match relay.socket.session.frame((bytes, received_at_ms), len, duration(self.now)) {
+            Passage::Held => {}
+            Passage::Now(frame) => relay.socket.out.push_back(frame),
+            Passage::All(frames) => {
+                self.oracle.hold_was_over = true;
+                self.released(number, frames);
             }
-            socket.out.extend(held.frames.release());
         }
+    }
+
+    /// Lets go what is held, if the walk that it waits for is out or its time is over.
+    fn let_go(&mut self, number: usize) {
+        let walked = self.relays[number].walker.done;
+        let session = &mut self.relays[number].socket.session;
+        let Some(Wait { walk, .. }) = session.waits() else { return };
+        let Some(frames) = session.over(duration(self.now), walked) else { return };
+        if walk.is_none_or(|walk| walk > walked) {
+            self.oracle.hold_was_over = true;
+        }
+        self.released(number, frames);
+    }
+
+    fn released(&mut self, number: usize, frames: Vec<(Bytes, i64)>) {
+        let socket = &mut self.relays[number].socket;
+        let held_ms = self.now - socket.connected_ms;
+        if held_ms > HOLD_MAX_MS && !frames.is_empty() && self.scenario.freezes + self.scenario.suspends == 0 {
+            self.oracle.fail("P5: a frame was held for longer than the bound");
+        }
+        socket.out.extend(frames);
     }
 
     /// Hands on what was read; whether all of it found room.
@@ -219,59 +220,43 @@ impl World {
     }
 
     fn hinted(&mut self, number: usize) {
-        let socket = &mut self.relays[number].socket;
-        match socket.hint_followed.map(|followed| followed + HINTS_MS).filter(|due| *due > self.now) {
-            Some(due) => {
-                socket.hint_due = true;
-                let connection = socket.number;
-                self.step(number, due - self.now, Step::Hint(connection));
-            }
-            None => self.follow_hint(number),
+        let at_ms = self.relays[number].provider_ms(self.now);
+        let session = &mut self.relays[number].socket.session;
+        let orders = session.hint(duration(self.now), at_ms);
+        if let Some(due) = session.hint_due() {
+            let delay = due.as_millis() as i64 - self.now;
+            let connection = self.relays[number].socket.number;
+            self.step(number, delay, Step::Hint(connection));
         }
-    }
-
-    fn follow_hint(&mut self, number: usize) {
-        let now = self.now;
-        let relay = &mut self.relays[number];
-        (relay.socket.hint_due, relay.socket.hint_followed) = (false, Some(now));
-        relay.intake.note(Note::Resync { at_ms: relay.provider_ms(now) }).unwrap_or_default();
-        relay.walker.ask();
-        self.turn_soon(number);
-        self.walker_wake(number);
+        self.obey_session(number, orders.into_iter().flatten());
     }
 
     fn ended(&mut self, number: usize, end: End) {
-        let socket = &mut self.relays[number].socket;
-        (socket.open, socket.ending) = (false, Some(end));
+        let relay = &mut self.relays[number];
+        let heard_at_ms = relay.provider_ms(relay.socket.heard_ms);
+        let socket = &mut relay.socket;
+        socket.session.ended(end, duration(self.now), heard_at_ms);
+        socket.open = false;
         socket.unread.clear();
         let connection = socket.number;
         self.provider.connections.remove(&connection);
-        if self.relays[number].socket.held.as_ref().is_some_and(|held| !held.any) {
-            self.relays[number].socket.held = None;
-        }
         self.socket_look(number);
     }
 
-    /// The gap is told behind everything that the connection brought; then the next one is made.
+    /// The gap is reported behind everything that the connection brought; then the next one is made.
     fn end_when_out(&mut self, number: usize) {
-        let now = self.now;
-        let random = self.rng.unit();
-        let relay = &mut self.relays[number];
-        if relay.socket.held.is_some() || !relay.socket.out.is_empty() {
+        if !self.relays[number].socket.out.is_empty() {
             return;
         }
-        let Some(end) = relay.socket.ending.take() else { return };
-        let lived = Duration::from_millis((now - relay.socket.connected_ms) as u64);
-        let retry = relay.socket.session.ended(&end, lived, random);
-        let at_ms = relay.provider_ms(relay.socket.heard_ms);
-        relay.intake.note(Note::WebsocketDown { cause: retry.cause, at_ms }).unwrap_or_default();
-        self.turn_soon(number);
-        self.dial_after(number, retry.delay.as_millis() as i64);
+        let random = self.rng.unit();
+        let Some(next) = self.relays[number].socket.session.next(random) else { return };
+        self.obey_session(number, next.order);
+        self.dial_after(number, next.retry.delay.as_millis() as i64);
     }
 
     /// The leg is to stop: what finds room goes on; the rest and what is held are left to the provider.
     pub fn socket_stops(&mut self, number: usize) {
-        self.relays[number].socket.held = None;
+        self.relays[number].socket.session.stop();
         self.flush(number);
         let connection = self.relays[number].socket.number;
         self.provider.connections.remove(&connection);

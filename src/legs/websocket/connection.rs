@@ -2,11 +2,10 @@
 
 use super::ending::{Finished, broken, close, ended_by, say_goodbye};
 use super::pulse::{Pulse, SLEPT_MAX};
-use super::{Dialer, Websocket};
+use super::session::{Passage, Session, Wait};
+use super::{Dialer, Read, Websocket};
 use crate::clock::now_ms;
 use crate::labels::{Leg, Outcome};
-use crate::legs::Note;
-use crate::legs::websocket::hold::Hold;
 use crate::legs::websocket::reconnect::End;
 use crate::legs::{IntakeClosed, PAUSE_VISIBLE};
 use crate::provider::frame::{self, Frame};
@@ -23,10 +22,6 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-/// Hints that the stream has a hole are taken together this long, so that a provider which repeats one, or whose
-/// heartbeat we take for one, does not cost a walk each time.
-const HINTS_TOGETHER: Duration = Duration::from_secs(10);
-
 /// Messages that are taken one after the other when they have come already, before anything else is asked: enough to
 /// make the asking cheap, and a matter of a millisecond.
 const TOGETHER_MAX: usize = 64;
@@ -36,26 +31,23 @@ pub(super) struct Connection<'l, S> {
     stream: WebSocketStream<S>,
     pulse: Pulse,
     leg: &'l Websocket,
-    /// Frames and the times of their arrival, until the walk after this connection's making is out.
-    held: Option<Held>,
-    /// When a hint that came before is to be followed.
-    hint_due: Option<Instant>,
-    hint_followed: Option<Instant>,
+    session: &'l mut Session<Read>,
+    /// When the session began: its times count from then.
+    began: Instant,
     /// It was closed on purpose, because the intake stayed full.
     paused: bool,
 }
 
-struct Held {
-    frames: Hold<(Bytes, i64)>,
-    walk: u64,
-    since: Instant,
-}
-
 impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
-    /// `walk` is the ticket of the walk for which frames wait.
-    pub(super) fn new(stream: WebSocketStream<S>, pulse: Pulse, leg: &'l Websocket, walk: u64) -> Self {
-        let held = Some(Held { frames: Hold::new(leg.hold_max), walk, since: Instant::now() });
-        Self { stream, pulse, leg, held, hint_due: None, hint_followed: None, paused: false }
+    /// The session, which counts from `began`, has been told of the connection.
+    pub(super) fn new(
+        stream: WebSocketStream<S>,
+        pulse: Pulse,
+        leg: &'l Websocket,
+        session: &'l mut Session<Read>,
+        began: Instant,
+    ) -> Self {
+        Self { stream, pulse, leg, session, began, paused: false }
     }
 
     /// Lives until the peer, silence, a frame over the limit or the leg ends it.
@@ -65,11 +57,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         self.pulse.beat();
         loop {
             let silent_at = self.silent_at();
-            let hint_due = self.hint_due;
+            let hint_due = self.session.hint_due().map(|due| self.began + due);
+            let (waits, began) = (self.session.waits(), self.began);
             let flow = tokio::select! {
                 biased;
                 () = stop.cancelled() => ControlFlow::Break(Finished::Stopped),
-                () = over(self.leg, self.held.as_ref()) => self.let_go().await,
+                walked = over(self.leg, waits, began) => self.let_go(walked).await,
                 () = at(hint_due) => self.follow_hint(),
                 message = self.stream.next() => self.heard_all(message).await,
                 _ = ping.tick() => self.send(Message::Ping(Bytes::new())).await,
@@ -87,27 +80,36 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     /// After the end: what was read goes on, still behind the walk that it waits for, and before the gap that follows
-    /// is told. A leg that stops leaves it to the event log instead, or the next start would find what came before it.
-    pub(super) async fn leave(mut self) {
+    /// is reported. A leg that stops leaves it to the event log instead, or the next start would find what came before
+    /// it.
+    pub(super) async fn leave(mut self, end: End) {
+        let silent_ms = i64::try_from(self.pulse.silence().as_millis()).unwrap_or(i64::MAX);
+        let heard_at_ms = self.leg.clock.provider_ms().saturating_sub(silent_ms);
+        self.session.ended(end, self.began.elapsed(), heard_at_ms);
         let stop = &self.leg.stop;
-        if self.held.as_ref().is_none_or(|held| held.frames.is_empty()) {
-            return;
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => self.leave_held(),
-            () = over(self.leg, self.held.as_ref()) => {
-                // The leg stops; what found no room stays with the provider.
-                let _ = self.let_go().await;
+        while let Some(wait) = self.session.waits() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => self.leave_held(),
+                walked = over(self.leg, Some(wait), self.began) => {
+                    // The leg stops; what found no room stays with the provider.
+                    let _ = self.let_go(walked).await;
+                }
             }
         }
     }
 
-    /// Hands on what was held back, and holds nothing more.
-    async fn let_go(&mut self) -> ControlFlow<Finished> {
-        let Some(Held { frames, .. }) = self.held.take() else { return ControlFlow::Continue(()) };
+    /// Hands on what was held back, if its wait is over.
+    async fn let_go(&mut self, walked: u64) -> ControlFlow<Finished> {
+        match self.session.over(self.began.elapsed(), walked) {
+            Some(frames) => self.deliver_all(frames).await,
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    async fn deliver_all(&mut self, frames: Vec<Read>) -> ControlFlow<Finished> {
         let mut flow = ControlFlow::Continue(());
-        let mut frames = frames.release();
+        let mut frames = frames.into_iter();
         while let Some((bytes, received_at_ms)) = frames.next() {
             match self.deliver(bytes, received_at_ms).await {
                 ControlFlow::Continue(()) => {}
@@ -124,9 +126,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// What is held stays with the provider, whose log the next start walks through.
     fn leave_held(&mut self) {
-        if let Some(Held { frames, .. }) = self.held.take() {
-            self.left(frames.release().count());
-        }
+        let frames = self.session.stop();
+        self.left(frames.len());
     }
 
     fn left(&self, count: usize) {
@@ -136,22 +137,16 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
-    /// A hint that the stream has a hole: a walk is asked for, at once or together with the hints that follow.
+    /// A control frame says that the stream has a hole.
     fn hinted(&mut self) -> ControlFlow<Finished> {
-        match self.hint_followed.map(|followed| followed + HINTS_TOGETHER).filter(|due| *due > Instant::now()) {
-            Some(due) => {
-                self.hint_due = Some(due);
-                ControlFlow::Continue(())
-            }
-            None => self.follow_hint(),
-        }
+        let orders = self.session.hint(self.began.elapsed(), self.leg.clock.provider_ms());
+        self.leg.obey(self.session, orders.into_iter().flatten());
+        ControlFlow::Continue(())
     }
 
     fn follow_hint(&mut self) -> ControlFlow<Finished> {
-        (self.hint_due, self.hint_followed) = (None, Some(Instant::now()));
-        // An intake that is closed takes nothing more, and needs no gap.
-        let _ = self.leg.intake.note(Note::Resync { at_ms: self.leg.clock.provider_ms() });
-        self.leg.walks.ask();
+        let orders = self.session.follow_hint(self.began.elapsed(), self.leg.clock.provider_ms());
+        self.leg.obey(self.session, orders.into_iter().flatten());
         ControlFlow::Continue(())
     }
 
@@ -262,10 +257,12 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 
     async fn hold_or_deliver(&mut self, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
-        let Some(held) = &mut self.held else { return self.deliver(bytes, received_at_ms).await };
         let len = bytes.len();
-        held.frames.keep((bytes, received_at_ms), len);
-        if held.frames.is_over(held.since.elapsed()) { self.let_go().await } else { ControlFlow::Continue(()) }
+        match self.session.frame((bytes, received_at_ms), len, self.began.elapsed()) {
+            Passage::Held => ControlFlow::Continue(()),
+            Passage::Now((bytes, received_at_ms)) => self.deliver(bytes, received_at_ms).await,
+            Passage::All(frames) => self.deliver_all(frames).await,
+        }
     }
 
     /// Hands a delivery to the intake. While that is full nothing is read, so that the provider feels it.
@@ -327,14 +324,18 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     }
 }
 
-/// Until held frames are to go on; never when none are held.
-async fn over(leg: &Websocket, held: Option<&Held>) {
-    match held {
-        Some(held) => tokio::select! {
-            () = leg.walks.wait(held.walk) => {}
-            () = sleep_until(held.since + leg.hold_max) => {}
-        },
-        None => std::future::pending().await,
+/// Until held frames are to go on, with the ticket of the walk that is out or 0; never when none are held.
+async fn over(leg: &Websocket, wait: Option<Wait>, began: Instant) -> u64 {
+    let Some(Wait { walk, until }) = wait else { return std::future::pending().await };
+    let walked = async {
+        match walk {
+            Some(ticket) => leg.walks.wait(ticket).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = walked => walk.unwrap_or_default(),
+        () = sleep_until(began + until) => 0,
     }
 }
 
@@ -366,6 +367,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::config::{self, Config};
     use crate::legs::Intake;
+    use crate::legs::websocket::reconnect::Reconnect;
     use crate::legs::{Position, Walks};
     use crate::provider::{Environment, rest::Rest, tls};
     use crate::telemetry::{Health, Metrics};
@@ -411,7 +413,10 @@ mod tests {
         let heard = Heard::new(ours, pulse.clone());
         let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
         let started = Instant::now();
-        let live = async { (Connection::new(stream, pulse, &leg, 1).live().await, started.elapsed()) };
+        let reconnect = Reconnect::new(IDLE, IDLE, false, started.into_std());
+        let mut session = Session::new(reconnect, leg.hold_max);
+        let live =
+            async { (Connection::new(stream, pulse, &leg, &mut session, started).live().await, started.elapsed()) };
         let peer = async {
             // What it returns is kept, so that its end of the connection stays open.
             let _kept = peer(theirs).await;

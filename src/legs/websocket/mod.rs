@@ -1,8 +1,7 @@
 //! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
 //!
-//! `dial` makes one connection, `connection` lives through it, `ending` ends it, [`reconnect`] decides what that means.
-//! Deduplication is not its business. It tells when it was away, and holds its frames back until the walk that
-//! fetches what it missed is out.
+//! `dial` makes one connection, `connection` lives through it, `ending` ends it; [`session`] decides all that lies between
+//! connections and around them, [`reconnect`] what an end means and [`hold`] how long frames wait.
 
 mod connection;
 mod dial;
@@ -11,20 +10,22 @@ pub mod hold;
 mod kinds;
 mod pulse;
 pub mod reconnect;
+pub mod session;
 
-use super::{Intake, Note, Position, Walks};
+use super::{Intake, Position, Walks};
 use crate::clock::{Clock, millis};
 use crate::config::{self, WebsocketAuth};
-use crate::labels::{Cause, Leg};
-use crate::provider::EventId;
+use crate::labels::Leg;
 use crate::provider::connect::Connector;
 use crate::provider::rest::Rest;
 use crate::telemetry::{Health, LegState, Metrics};
+use bytes::Bytes;
 use connection::Connection;
 use ending::Finished;
 pub use kinds::Kinds;
 use reconnect::{End, Reconnect, Retry};
 use secrecy::SecretString;
+use session::{Next, Order, Session};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -71,20 +72,15 @@ pub struct Dialer {
     pub connector: Connector,
 }
 
+/// A frame, and when it arrived in Unix milliseconds by our clock.
+type Read = (Bytes, i64);
+
 /// A connection's end, and what is known about it for the log.
 #[derive(Debug)]
 struct Ended {
     end: End,
     /// Escaped and cut.
     detail: String,
-}
-
-/// A connection that came about, in hindsight.
-#[derive(Clone, Copy, Debug)]
-struct Stood {
-    lived: Duration,
-    /// Its last sign of life, in Unix milliseconds by the provider's clock.
-    heard_at_ms: i64,
 }
 
 impl Ended {
@@ -111,39 +107,23 @@ impl Websocket {
     /// Runs until `stop` is cancelled or the intake closes. Nothing that the provider does ends it.
     pub async fn run(mut self) {
         let config::Websocket { backoff_min, backoff_max, auth, .. } = self.dialer.settings;
-        let started = Instant::now().into_std();
-        let mut session = Reconnect::new(backoff_min, backoff_max, auth == WebsocketAuth::Token, started);
-        let mut down = None;
-        let mut ask_since = true;
+        let began = Instant::now();
+        let reconnect = Reconnect::new(backoff_min, backoff_max, auth == WebsocketAuth::Token, began.into_std());
+        let mut session = Session::new(reconnect, self.hold_max);
         while !self.stop.is_cancelled() {
             self.health.set_leg(Leg::Websocket, LegState::Connecting);
-            let since = self.position.borrow_and_update().cursor.filter(|_| ask_since);
-            let Some((ended, stood)) = self.attempt(&session, since, &mut down).await else { break };
-            let lived = stood.map_or(Duration::ZERO, |stood| stood.lived);
-            let mut retry = session.ended(&ended.end, lived, rand::random());
-            // How a cursor fails that the provider does not take is not documented. A request that is refused with one
-            // is made once without: the walk brings what it would have replayed.
-            ask_since = !(since.is_some() && ended.end.may_mean_the_cursor());
-            if !ask_since {
-                retry.delay = retry.delay.min(backoff_min);
-            }
-            self.say_disconnected(&ended, retry, &mut down);
-            if let Some(Stood { heard_at_ms, .. }) = stood {
-                // An intake that is closed takes nothing more, and needs no gap.
-                let _ = self.intake.note(Note::WebsocketDown { cause: retry.cause, at_ms: heard_at_ms });
-            }
-            self.wait(retry).await;
+            let Some(detail) = self.attempt(&mut session, began).await else { break };
+            let Some(next) = session.next(rand::random()) else { continue };
+            self.say_disconnected(&next, &detail);
+            self.obey(&mut session, next.order);
+            self.wait(next.retry).await;
         }
         self.metrics.leg_connected(Leg::Websocket, false);
     }
 
-    /// One connection from its making to its end, and how it stood if it came about; `None` when the leg is to stop.
-    async fn attempt(
-        &mut self,
-        session: &Reconnect,
-        since: Option<EventId>,
-        down: &mut Option<Cause>,
-    ) -> Option<(Ended, Option<Stood>)> {
+    /// One connection from its making to its end; the detail of the end, or `None` when the leg is to stop.
+    async fn attempt(&mut self, session: &mut Session<Read>, began: Instant) -> Option<String> {
+        let since = session.dial(self.position.borrow_and_update().cursor);
         let stop = self.stop.clone();
         let dialled = tokio::select! {
             biased;
@@ -152,45 +132,49 @@ impl Websocket {
         };
         let (stream, pulse) = match dialled {
             Ok(made) => made,
-            Err(ended) => return Some((ended, None)),
+            Err(Ended { end, detail }) => {
+                session.failed(end);
+                return Some(detail);
+            }
         };
-        let connected_at = Instant::now();
         self.health.set_leg(Leg::Websocket, LegState::Connected);
         self.health.heard(Leg::Websocket);
         self.metrics.leg_connected(Leg::Websocket, true);
-        let attempt = session.attempt();
-        tracing::info!(since = since.map(tracing::field::display), attempt, "stream connected");
-        *down = None;
-        // What came between the last connection and this one is asked of the log; frames wait for it.
-        let _ = self.intake.note(Note::WebsocketUp { at_ms: self.clock.provider_ms() });
-        let walk = self.walks.ask();
-        let mut connection = Connection::new(stream, pulse.clone(), self, walk);
-        let finished = connection.live().await;
-        let lived = connected_at.elapsed();
-        let silent_ms = i64::try_from(pulse.silence().as_millis()).unwrap_or(i64::MAX);
-        let heard_at_ms = self.clock.provider_ms().saturating_sub(silent_ms);
-        match finished {
+        tracing::info!(since = since.map(tracing::field::display), attempt = session.attempt(), "stream connected");
+        let orders = session.connected(began.elapsed(), self.clock.provider_ms());
+        self.obey(session, orders);
+        let mut connection = Connection::new(stream, pulse, self, session, began);
+        match connection.live().await {
             Finished::Stopped => None,
-            Finished::Ended(ended) => {
+            Finished::Ended(Ended { end, detail }) => {
                 self.metrics.leg_connected(Leg::Websocket, false);
-                connection.leave().await;
-                Some((ended, Some(Stood { lived, heard_at_ms })))
+                connection.leave(end).await;
+                Some(detail)
             }
         }
     }
 
-    /// Counts each end, and tells of it when the state changes: an operator reads one line for an outage, not one
-    /// for each attempt.
-    fn say_disconnected(&self, ended: &Ended, retry: Retry, down: &mut Option<Cause>) {
-        let Retry { cause, refused, delay } = retry;
+    /// Does what the session orders.
+    fn obey(&self, session: &mut Session<Read>, orders: impl IntoIterator<Item = Order>) {
+        for order in orders {
+            match order {
+                // An intake that is closed takes nothing more, and needs no gap.
+                Order::Note(note) => self.intake.note(note).unwrap_or_default(),
+                Order::AskWalk => session.walk_asked(self.walks.ask()),
+            }
+        }
+    }
+
+    /// Counts each end, and logs it when the cause changes: an operator reads one line for an outage, not one for each
+    /// attempt.
+    fn say_disconnected(&self, next: &Next, detail: &str) {
+        let Retry { cause, refused, delay } = next.retry;
         self.metrics.leg_connected(Leg::Websocket, false);
         self.metrics.reconnect(cause);
         let state = if refused { LegState::Refused } else { LegState::BackingOff };
         self.health.set_leg(Leg::Websocket, state);
         let retry_in_ms = millis(delay);
-        let detail = ended.detail.as_str();
-        let before = down.replace(cause);
-        if before == Some(cause) {
+        if !next.is_news {
             tracing::debug!(%cause, retry_in_ms, detail, "stream attempt failed");
         } else if refused {
             // Nothing but a person helps: another key, another scope, another setting.

@@ -184,6 +184,11 @@ impl Reconnect {
         self.attempt
     }
 
+    /// The shortest wait between two attempts.
+    pub fn delay_min(&self) -> Duration {
+        self.backoff_min
+    }
+
     /// Decides after `end` of a connection that stood for `lived` (zero when none came about).
     ///
     /// `random` is uniform in `0.0..1.0`. The delay is uniform between `backoff_min` and a ceiling that doubles
