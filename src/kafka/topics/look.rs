@@ -15,8 +15,9 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifie
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 
 /// The clients of a look, connected as soon as they are made, so that each is there when it is asked.
 pub(super) struct Look {
@@ -26,6 +27,8 @@ pub(super) struct Look {
 
 type Survey = Vec<(Topic, String, Option<Shape>)>;
 
+/// Bound on reading the sizes again, which only spares a new producer a refusal.
+const SIZES_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks whether a topic is known.
 pub(super) const CREATION_LOOK: Duration = Duration::from_millis(100);
 /// A created topic is known to every broker within this time, or its creation failed.
@@ -110,11 +113,25 @@ impl Topics {
         secrets: &Secrets,
         cancel: &Cancel,
     ) -> Result<bool, AskError> {
-        cancel.check()?;
         let admin = admin(config, secrets)?;
-        let names: Vec<&str> = self.reports.iter().map(|report| report.name.as_str()).collect();
-        let read = tokio::runtime::Handle::current().block_on(settings(&admin, &names));
-        let read = read.map_err(|error| AskError::Away(error.to_string()))?;
+        let names: Vec<String> = self.reports.iter().map(|report| report.name.clone()).collect();
+        let (sender, answer) = mpsc::channel();
+        let asking = Handle::current().spawn(async move {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            // Whoever asked may have given up.
+            drop(sender.send(settings(&admin, &names).await));
+        });
+        let began = Instant::now();
+        let read = loop {
+            match answer.try_recv() {
+                Ok(read) => break read.map_err(|error| AskError::Away(error.to_string()))?,
+                Err(_) if began.elapsed() > SIZES_WITHIN => {
+                    asking.abort();
+                    return Err(AskError::Away("the topics' settings cannot be had".to_owned()));
+                }
+                Err(_) => cancel.wait(CREATION_LOOK / 10).inspect_err(|_| asking.abort())?,
+            }
+        };
         let before = self.sizes();
         for (report, settings) in self.reports.iter_mut().zip(read) {
             if let Some(actual) = &mut report.actual {
