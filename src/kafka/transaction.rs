@@ -19,7 +19,7 @@ pub(super) const SLICE: Duration = Duration::from_millis(500);
 
 /// An end of a transaction that takes this long was asked for again on the same epoch, so that a copy of the request may
 /// still be under way: delayed, it would end the producer's *next* transaction half way. librdkafka repeats a request no
-/// sooner than 0.8 of `retry.backoff.ms`, which is ours and [`client::RETRY_BACKOFF`].
+/// sooner than 0.8 of `retry.backoff.ms`, which is ours and 1 s (`RETRY_BACKOFF` in `client::properties`).
 const REPEATED_AFTER: Duration = Duration::from_millis(800);
 
 /// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
