@@ -1,8 +1,7 @@
 //! The rules for `[kafka]`: topics, access, and which librdkafka properties a user may set.
 
 use super::mistakes::Mistake;
-use super::rules::Side;
-use super::rules::{Rules, is_name_byte};
+use super::rules::{Rules, Side, is_name_byte};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;

@@ -106,13 +106,14 @@ impl Shared {
         intake: IntakeReceiver,
         abandon: &CancellationToken,
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
-        let Setup { config, secrets, broker, tuning, .. } = &*self.setup;
+        let Setup { config, broker, tuning, .. } = &*self.setup;
         let began = Instant::now();
-        let early = Early::connect(config, &self.kafka_secrets.borrow(), tuning);
+        let secrets = self.kafka_secrets.borrow().clone();
+        let early = Early::connect(config, &secrets, tuning);
         let topics = match broker {
             Broker::Configured => {
                 let health = Arc::clone(&self.health);
-                topics::ensure_telling(config, secrets, move |what| health.set_waiting_for(what)).await?
+                topics::ensure_telling(config, &secrets, move |what| health.set_waiting_for(what)).await?
             }
             Broker::Embedded => Topics::default(),
         };

@@ -79,5 +79,5 @@ async fn topics_are_created_with_what_a_policy_allows() {
     assert_eq!(commands.len(), 5, "each topic with its settings: {text}");
     assert!(commands.iter().all(|command| command.starts_with("kafka-topics --bootstrap-server 127.0.0.1:")), "{text}");
     assert!(commands[4].contains("--topic policy.relay --partitions 1 --config cleanup.policy=compact"), "{text}");
-    assert!(commands[4].contains("--config min.compaction.lag.ms=604800000"), "{text}");
+    assert!(commands[4].contains("--config min.compaction.lag.ms=1209600000"), "{text}");
 }

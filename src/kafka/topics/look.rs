@@ -15,7 +15,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifie
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeSet;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{TryRecvError, channel};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
@@ -29,6 +30,8 @@ type Survey = Vec<(Topic, String, Option<Shape>)>;
 
 /// Bound on reading the sizes again, which only spares a new producer a refusal.
 const SIZES_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks whether they are read.
+const SIZES_LOOK: Duration = Duration::from_millis(10);
 /// Between two looks whether a topic is known.
 pub(super) const CREATION_LOOK: Duration = Duration::from_millis(100);
 /// A created topic is known to every broker within this time, or its creation failed.
@@ -99,46 +102,39 @@ impl Topics {
         self.sizes()
     }
 
-    /// Reads the topics' settings again, after a record was refused for its size. `true` when their sizes have changed, so
-    /// that a new producer may pass what this one did not.
-    ///
-    /// Blocking, on a thread of the runtime's.
-    ///
-    /// # Errors
-    ///
-    /// When Kafka does not answer, or nobody waits any more; the sizes are then as they were.
-    pub(in crate::kafka) fn read_sizes_again(
-        &mut self,
-        config: &Config,
-        secrets: &Secrets,
-        cancel: &Cancel,
-    ) -> Result<bool, AskError> {
-        let admin = admin(config, secrets)?;
+    /// Reads the topics' settings again; where Kafka does not answer, or nobody waits any more, they stay as they were.
+    fn read_sizes_again(&mut self, config: &Config, secrets: &Secrets, cancel: &Cancel) -> Result<(), AskError> {
+        // To drop a client waits for its thread: that is for this thread to do, and not for the runtime's.
+        let admin = Arc::new(admin(config, secrets)?);
+        let asked = Arc::clone(&admin);
         let names: Vec<String> = self.reports.iter().map(|report| report.name.clone()).collect();
-        let (sender, answer) = mpsc::channel();
+        let (sender, answer) = channel();
         let asking = Handle::current().spawn(async move {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let read = settings(&asked, &names).await;
+            drop(asked);
             // Whoever asked may have given up.
-            drop(sender.send(settings(&admin, &names).await));
+            drop(sender.send(read));
         });
         let began = Instant::now();
         let read = loop {
             match answer.try_recv() {
                 Ok(read) => break read.map_err(|error| AskError::Away(error.to_string()))?,
-                Err(_) if began.elapsed() > SIZES_WITHIN => {
+                Err(TryRecvError::Empty) if began.elapsed() <= SIZES_WITHIN => {
+                    cancel.wait(SIZES_LOOK).inspect_err(|_| asking.abort())?;
+                }
+                Err(_) => {
                     asking.abort();
                     return Err(AskError::Away("the topics' settings cannot be had".to_owned()));
                 }
-                Err(_) => cancel.wait(CREATION_LOOK / 10).inspect_err(|_| asking.abort())?,
             }
         };
-        let before = self.sizes();
         for (report, settings) in self.reports.iter_mut().zip(read) {
             if let Some(actual) = &mut report.actual {
                 actual.settings = settings.or(actual.settings.take());
             }
         }
-        Ok(self.sizes() != before)
+        Ok(())
     }
 }
 

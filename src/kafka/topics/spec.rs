@@ -9,7 +9,8 @@ use crate::labels::Topic;
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 /// Dead letters wait for a person, who may be on holiday.
 const RETENTION_DEAD_LETTER_MS: i64 = 30 * 24 * 3_600_000;
-/// Least `min.compaction.lag.ms` of the control topic: what a relay needs of its own records after an absence of a week.
+/// An absence that costs no memory: a week. Also the least `min.compaction.lag.ms` of the control topic, which is created with
+/// the window on top.
 const COMPACTION_LAG_MS: i64 = 7 * 24 * 3_600_000;
 /// Beyond the window, so that reading back (an hour before it) and compaction never meet.
 const LAG_SPARE_MS: i64 = 24 * 3_600_000;
@@ -109,7 +110,9 @@ impl TopicSpec {
         if let Some(retention_ms) = self.retention_ms {
             settings.push(("retention.ms", retention_ms.to_string()));
         }
-        if let Some(lag_ms) = self.compaction_lag_ms_min {
+        if let Some(least_ms) = self.compaction_lag_ms_min {
+            // A start after an absence of a week reads from a window before that.
+            let lag_ms = least_ms.saturating_add(COMPACTION_LAG_MS);
             settings.push(("min.compaction.lag.ms", lag_ms.to_string()));
         }
         if topic == Topic::Control {
@@ -345,5 +348,7 @@ mod tests {
         assert_eq!(kept(Topic::DeadLetter).as_deref(), Some("2592000000"));
         assert_eq!(kept(Topic::OrdersLatest), None);
         assert!(created(Topic::Control).contains(&("segment.bytes", "16777216".to_owned())));
+        let two_weeks = (14 * 24 * 3_600_000).to_string();
+        assert!(created(Topic::Control).contains(&("min.compaction.lag.ms", two_weeks)));
     }
 }

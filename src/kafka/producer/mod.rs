@@ -3,16 +3,19 @@
 //! Guarantee: a batch handed over is committed exactly once, refused for certain, or given back with the reason why
 //! this relay has to stop. What to do next is decided in `settlement`.
 
+mod claim;
+
+pub(super) use claim::claim;
+
 use super::batch::{Batch, Shape};
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
-use super::checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
+use super::checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest};
 use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
 use super::outage::Outage;
-use super::owner::{self, OTHERS_WITHIN_MS};
 use super::recover;
 use super::scan::Reader;
-use super::settlement::{Attempted, Claim, End, Next, Settlement, Wait};
+use super::settlement::{Attempted, End, Next, Settlement, Wait};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::{Early, Opening};
@@ -20,9 +23,8 @@ use super::verdict::{Broker, Stop, Verdict};
 use crate::clock::{now_ms, rfc3339};
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
-use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase, ReadingBack};
+use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
 use rdkafka::producer::{BaseProducer, Producer};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -57,70 +59,6 @@ pub(super) struct Writer {
     outage: Outage,
     /// Made early, for the first question.
     reader: Option<Reader>,
-}
-
-/// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
-pub(super) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
-    let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
-    let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known());
-    let run = uuid::Uuid::new_v4().to_string();
-    let mut claim = Claim::new(run.clone());
-    let (producer, carried, marks) = (None, Carried::default(), Marks::default());
-    let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage, reader: None };
-    let mut rehearsed = false;
-    let mut next = Next::Fence;
-    loop {
-        next = match next {
-            Next::Fence | Next::Look => {
-                writer.renew()?;
-                let Survey { predecessor, others, holds } = writer.patiently(|writer| writer.survey())?;
-                let next = claim.fenced(predecessor.as_ref().map(|found| found.checkpoint.clone()));
-                if next == Next::Attempt {
-                    writer.marks = predecessor.map(|found| found.marks).unwrap_or_default();
-                    let config = &writer.setup.config;
-                    let own = claim.predecessor.iter().map(|checkpoint| (config.name.clone(), checkpoint.clone()));
-                    owner::check(config, own.chain(others), holds.as_deref())?;
-                }
-                next
-            }
-            Next::Attempt if !rehearsed => {
-                rehearsed = true;
-                let may_write = writer.may_write()?;
-                writer.replace_if_spent();
-                if may_write && writer.producer.is_some() { Next::Attempt } else { Next::Fence }
-            }
-            Next::Attempt => {
-                let failure = writer.claim(claim.predecessor.as_ref()).err();
-                writer.replace_if_spent();
-                let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.asked()));
-                let detail = failure.as_ref().map_or("", Failure::detail);
-                match (&failure, &next) {
-                    (Some(Failure::Cancelled), _) => return Err(AskError::Cancelled),
-                    (_, Next::Refused(_)) => return Err(writer.tiny_control(detail).into()),
-                    (_, Next::Stop(_)) => return Err(StartError::Failed(detail.to_owned()).into()),
-                    (Some(_), _) => writer.refused_at_start()?,
-                    (None, _) => {}
-                }
-                writer.pause(wait, detail)?;
-                next
-            }
-            Next::Committed(_) => break,
-            Next::Refused(_) | Next::Stop(_) => return Err(AskError::Away("the claim has no way on".to_owned())),
-        };
-    }
-    writer.outage.over();
-    let marks = writer.marks.clone();
-    Ok((writer, claim.predecessor.map(|checkpoint| Predecessor { checkpoint, marks })))
-}
-
-/// What a claim has to know before it is committed.
-#[derive(Default)]
-struct Survey {
-    predecessor: Option<Predecessor>,
-    /// The newest checkpoints of the last minutes of other relays, by name.
-    others: BTreeMap<String, Checkpoint>,
-    /// An output topic that holds records although there is no predecessor.
-    holds: Option<String>,
 }
 
 /// What became of an attempt, for the settlement.
@@ -242,66 +180,26 @@ impl Writer {
 
     /// Begins the next transaction while nothing is to be committed; `settle` commits it.
     pub(super) fn begin(&mut self) {
+        self.let_outdated_go();
         // Without a producer there is nothing to begin: `settle` makes one.
         if let Some(producer) = &self.producer {
             self.carried.begin(producer);
         }
     }
 
-    /// Serves librdkafka's queue of logs and errors while nothing is to be committed, and lets a producer with old secrets
-    /// go: `settle` makes one with the new ones.
-    pub(super) fn idle(&mut self) {
+    /// Lets a producer with old secrets go: `settle` makes one with the new ones.
+    fn let_outdated_go(&mut self) {
         if self.setup.secrets.has_changed().unwrap_or(false) {
             self.producer = None;
         }
+    }
+
+    /// Serves librdkafka's queue of logs and errors while nothing is to be committed.
+    pub(super) fn idle(&mut self) {
+        self.let_outdated_go();
         if let Some(producer) = &self.producer {
             producer.poll(Duration::ZERO);
         }
-    }
-
-    /// At start: every topic may be written to, or every permission that lacks is named. `false` when something else went
-    /// wrong: the producer is of no further use, and the claim will meet it again and wait for its end.
-    fn may_write(&mut self) -> Result<bool, AskError> {
-        if self.setup.broker == Broker::Embedded {
-            return Ok(true);
-        }
-        let names = self.setup.config.kafka.topics.clone();
-        let names: Vec<&str> = Topic::ALL.into_iter().filter_map(|topic| names.name(topic)).collect();
-        match self.rehearse(&names) {
-            Ok(()) => return Ok(true),
-            Err(Failure::Cancelled) => return Err(AskError::Cancelled),
-            Err(_) => {}
-        }
-        let mut lacking = Vec::new();
-        for topic in names {
-            // A refused transaction leaves nothing to go on with.
-            self.fence()?;
-            match self.rehearse(&[topic]) {
-                Err(Failure::Cancelled) => return Err(AskError::Cancelled),
-                Err(_) => lacking.extend(self.denied(topic).map(|error| error.to_string())),
-                Ok(()) => {}
-            }
-        }
-        if lacking.is_empty() { Ok(false) } else { Err(StartError::Denied(lacking.join("\n")).into()) }
-    }
-
-    fn rehearse(&mut self, topics: &[&str]) -> Result<(), Failure> {
-        let key = format!("{}/check", self.setup.config.name);
-        let began = Instant::now();
-        self.with_work(&[], |work, outage| {
-            work.rehearse(topics, &key, &mut |detail| outage.silent_since(began, detail))
-        })
-    }
-
-    /// Commits the first transaction of this run, which repeats the newest marks.
-    fn claim(&mut self, predecessor: Option<&Checkpoint>) -> Result<(), Failure> {
-        let mut batch = Batch::default();
-        let keys = Keys::new(&self.setup.config.name);
-        for (account, value) in &self.marks {
-            batch.record(Topic::Control, keys.marks(account).as_bytes(), value);
-        }
-        let checkpoint = self.checkpoint(0).following(predecessor);
-        self.attempt(&batch, &checkpoint)
     }
 
     /// A checkpoint of this run, written now.
@@ -404,8 +302,12 @@ impl Writer {
     }
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
-        let secrets = self.setup.secrets.borrow_and_update().clone();
-        let WriterSetup { config, topics, tuning, cancel, early, .. } = &mut self.setup;
+        let WriterSetup { config, secrets, topics, tuning, cancel, early, .. } = &mut self.setup;
+        if secrets.has_changed().unwrap_or(false) {
+            // Made with the old ones.
+            *early = None;
+        }
+        let secrets = secrets.borrow_and_update().clone();
         let sizes = topics.sizes_now(config, &secrets, cancel);
         self.reader = early.as_mut().and_then(Early::reader);
         let early = early.take().and_then(|early| early.producer(sizes));
@@ -446,45 +348,6 @@ impl Writer {
 
     fn is_running(&self) -> bool {
         self.setup.health.phase() != Phase::Starting
-    }
-
-    /// What a claim has to know of the control topic and of the others.
-    fn survey(&mut self) -> Result<Survey, AskError> {
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, .. } = &self.setup;
-        if *broker == Broker::Embedded {
-            return Ok(Survey::default());
-        }
-        let secrets = secrets.borrow().clone();
-        let reader = Reader::open(config, &secrets)?;
-        let control = &config.kafka.topics.control;
-        let mut waiting = |place: &str| {
-            let waiting_for = Some(recover::foreign_transaction(place));
-            health.set_reading_back(Some(ReadingBack { done: 0, total: 0, waiting_for }));
-        };
-        let predecessor = recover::predecessor(&reader, control, &config.name, cancel, &mut waiting)?;
-        let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
-        let others = recover::others(&reader, control, &config.name, since_ms, cancel)?;
-        let holds = if predecessor.is_none() && !starts_afresh {
-            let outputs = topics.reports.iter().filter(|report| report.topic != Topic::Control);
-            let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
-            recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel, &mut waiting)?.map(str::to_owned)
-        } else {
-            None
-        };
-        Ok(Survey { predecessor, others, holds })
-    }
-
-    fn tiny_control(&self, detail: &str) -> StartError {
-        StartError::Settings(format!(
-            "Kafka refuses a checkpoint for its size ({detail}); raise max.message.bytes of {} to its default of {}",
-            self.setup.config.kafka.topics.control,
-            client::MESSAGE_BYTES_DEFAULT
-        ))
-    }
-
-    /// At start a lacking permission is told at once, not waited for. The claim writes to the control topic alone.
-    fn refused_at_start(&self) -> Result<(), StartError> {
-        self.denied(&self.setup.config.kafka.topics.control).map_or(Ok(()), Err)
     }
 
     /// The permission that the last transaction lacked, which wrote to `topic`.
