@@ -85,8 +85,9 @@ pub fn rfc3339(ms: i64) -> String {
 pub fn write_rfc3339(ms: i64, out: &mut Vec<u8>) {
     let ms = ms.clamp(MS_MIN, MS_MAX);
     let time = Timestamp::from_millisecond(ms.min(TIMESTAMP_MS_MAX)).unwrap_or_default();
-    let beyond = SignedDuration::from_millis(ms.saturating_sub(TIMESTAMP_MS_MAX).max(0));
-    write_utc(Offset::UTC.to_datetime(time).saturating_add(beyond), out);
+    let time = Offset::UTC.to_datetime(time);
+    let beyond_ms = ms.saturating_sub(TIMESTAMP_MS_MAX);
+    write_utc(if beyond_ms > 0 { time.saturating_add(SignedDuration::from_millis(beyond_ms)) } else { time }, out);
 }
 
 /// Appends `time`, a time in UTC of the years 0 to 9999, in the form of [`rfc3339`].
@@ -154,8 +155,13 @@ impl ProviderTime {
 
     /// Unix milliseconds by the provider's clock at `at`, as well as they are known.
     pub fn ms(&self, at: Moment) -> i64 {
-        let since_ms = at.steady_ms.saturating_sub(self.began.steady_ms);
-        self.known_ms(at).unwrap_or_else(|| self.began.wall_ms.saturating_add(since_ms))
+        self.known_ms(at).unwrap_or_else(|| self.own_ms(at))
+    }
+
+    /// Our Unix milliseconds as they were at the beginning, carried on by the steady clock: for what has to last so long,
+    /// whatever the wall clock is set to.
+    pub fn own_ms(&self, at: Moment) -> i64 {
+        self.began.wall_ms.saturating_add(at.steady_ms.saturating_sub(self.began.steady_ms))
     }
 
     /// The earlier of the provider's time and ours at `at`: a mark that is too early costs a longer walk, one that is
@@ -236,12 +242,6 @@ impl Clock {
     pub fn provider(&self) -> ProviderTime {
         let zero_ms = self.at_zero_ms.load(Ordering::Relaxed);
         ProviderTime { began: self.began, at_zero_ms: Some(zero_ms).filter(|ms| *ms != UNKNOWN) }
-    }
-
-    /// Our Unix milliseconds as they were at the beginning, carried on by the steady clock: for what has to last so long,
-    /// whatever the wall clock is set to.
-    pub fn own_ms(&self) -> i64 {
-        ProviderTime::unknown(self.began).ms(Moment::now())
     }
 
     /// Unix milliseconds by the provider's clock now, as well as they are known.

@@ -151,7 +151,7 @@ fn batches(task: &Task) -> Vec<Batch> {
     let mut core = planned::core(0, task.latest.is_some());
     let (intake, mut receiver) = planned::intake();
     let events = Events::new(task.began_ms);
-    let now = Now { ms: task.began_ms, provider_ms: task.began_ms };
+    let now = Now { ms: task.began_ms, provider_ms: task.began_ms, own_ms: task.began_ms };
     let mut batches = Vec::new();
     let mut plan = core.begin(Plan::default());
     for number in 0..task.events {

@@ -99,7 +99,8 @@ impl Writer {
     }
 
     fn add(&mut self, arrived: Vec<Arrival>) {
-        let now = Now { ms: now_ms(), provider_ms: now_ms() };
+        let ms = now_ms();
+        let now = Now { ms, provider_ms: ms, own_ms: ms };
         for arrival in arrived {
             let Arrival::Delivery(delivery) = arrival else { continue };
             let known = self.core.add(&mut self.plan, Item::Delivery(delivery, None), now);

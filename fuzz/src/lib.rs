@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 /// The moment at which everything happens, in Unix milliseconds: later than the times of the fixtures.
 pub const NOW_MS: i64 = 1_800_000_000_000;
 
-const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS };
+const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 
 /// A day: nothing is forgotten while one input is judged.
 const WINDOW: Duration = Duration::from_secs(86_400);

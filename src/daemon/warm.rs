@@ -1,7 +1,7 @@
 //! The warm start: what the relay knew before, read back from Kafka after the claim.
 
 use super::{Setup, Shared};
-use crate::clock::{millis, now_ms};
+use crate::clock::{Moment, millis};
 use crate::config::{Config, Secrets};
 use crate::kafka::Predecessor;
 use crate::kafka::errors::StartError;
@@ -21,15 +21,16 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
 pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) -> Result<Started, StartError> {
     let setup = &*shared.setup;
-    let now = Now { ms: now_ms(), provider_ms: shared.reach.clock.provider_ms() };
+    let now = || Now::at(Moment::now(), &shared.reach.clock.provider());
     let seed = [rand::random(), rand::random()];
-    let start = Start::new(&settings(setup), predecessor, now, seed);
+    let start = Start::new(&settings(setup), predecessor, now(), seed);
     relay::opened(&shared.metrics, start.opened());
-    let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish()) };
+    let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish(now().own_ms)) };
     let began = Instant::now();
+    let secrets = shared.kafka_secrets.borrow().clone();
     let reading = Reading { health: Arc::clone(&shared.health), reported: None, waiting_for: None };
-    let (start, summary) = read_back(&setup.config, &setup.secrets, from_ms, start, reading).await?;
-    let started = start.finish();
+    let (start, summary) = read_back(&setup.config, &secrets, from_ms, start, reading).await?;
+    let started = start.finish(now().own_ms);
     let took_ms = millis(began.elapsed());
     let recover::Summary { records, bytes, .. } = summary;
     info!(ids = started.window.len(), records, bytes, took_ms, "window read back");

@@ -4,6 +4,7 @@
 //! looked at.
 
 use super::pipeline::Pipeline;
+use super::planner::Now;
 use crate::kafka::{Batch, Record};
 use crate::labels::Topic;
 use crate::relay::progress::Gap;
@@ -50,13 +51,13 @@ fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
     String::from_utf8_lossy(value)
 }
 
-/// What the pipeline knows at `now_ms` by the wall clock and `own_ms` by the clock that the window goes by. A gap that is open stays shown until its end is told, though a plan may hold it already.
-pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now_ms: i64, own_ms: i64) {
+/// What the pipeline knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
+pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now: Now) {
     let window = pipeline.window();
     let progress = pipeline.progress();
     inside.cursor = progress.cursor().map(|id| id.to_string());
     inside.ids = window.len();
-    inside.oldest_ms = window.oldest_age_ms(own_ms).map(|age_ms| now_ms.saturating_sub(age_ms));
+    inside.oldest_ms = window.oldest_age_ms(now.own_ms).map(|age_ms| now.ms.saturating_sub(age_ms));
     for open in &mut inside.open {
         if let Some(gap) = progress.gaps().iter().find(|gap| gap.id == open.id) {
             open.end_ms = gap.end_ms;

@@ -36,8 +36,6 @@ pub struct Window {
     keyed: Keyed,
     window_ms: i64,
     ids_max: usize,
-    /// Nobody ran after this time, for so long, in milliseconds.
-    absence: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +51,7 @@ impl Window {
     /// `seed` is random a process, so that chosen ids cannot collide on purpose.
     pub fn new(window: Duration, ids_max: usize, seed: [u64; 2]) -> Self {
         let window_ms = millis(window);
-        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max, absence: None }
+        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max }
     }
 
     /// Claims `id`. A copy of a settled id renews it: least recently *seen* goes first.
@@ -122,7 +120,7 @@ impl Window {
     /// Socket and walk go on where the last relay stopped, and bring again what came just before, however long ago
     /// that is.
     pub fn resume(&mut self, now_ms: i64) {
-        self.absence = self.ids.newest_ms().map(|newest_ms| (newest_ms, now_ms.saturating_sub(newest_ms).max(0)));
+        self.ids.resume(now_ms);
     }
 
     /// Forgets what is older than the window and was not seen since `keep_from_ms`, and the oldest beyond `ids_max`.
@@ -132,8 +130,7 @@ impl Window {
         let mut early = 0;
         while let Some((seen_at_ms, slot, _)) = self.ids.oldest() {
             let kept = keep_from_ms.is_some_and(|from_ms| seen_at_ms >= from_ms);
-            let absent_ms = self.absence.map_or(0, |(since_ms, ms)| if seen_at_ms <= since_ms { ms } else { 0 });
-            let due = !kept && now_ms.saturating_sub(seen_at_ms).saturating_sub(absent_ms) > self.window_ms;
+            let due = !kept && self.ids.age_ms(seen_at_ms, now_ms) > self.window_ms;
             if !due && self.ids.len() <= self.ids_max {
                 break;
             }

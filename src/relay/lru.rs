@@ -57,11 +57,21 @@ pub(crate) struct Lru<V> {
     free: u32,
     oldest: u32,
     newest: u32,
+    /// Nobody ran after this time, for so long, in milliseconds.
+    absence: Option<(i64, i64)>,
 }
 
 impl<V: Copy + Default> Lru<V> {
     pub(crate) fn new() -> Self {
-        Self { table: HashTable::new(), chunks: Vec::new(), used: 0, free: NONE, oldest: NONE, newest: NONE }
+        Self {
+            table: HashTable::new(),
+            chunks: Vec::new(),
+            used: 0,
+            free: NONE,
+            oldest: NONE,
+            newest: NONE,
+            absence: None,
+        }
     }
 
     /// Entries, pinned ones included.
@@ -115,9 +125,16 @@ impl<V: Copy + Default> Lru<V> {
         })
     }
 
-    /// When the entry touched last was touched.
-    pub(crate) fn newest_ms(&self) -> Option<i64> {
-        (self.newest != NONE).then(|| self.entry(self.newest).seen_at_ms)
+    /// The relay runs again: from the newest touch until now nobody ran, which makes no entry older.
+    pub(crate) fn resume(&mut self, now_ms: i64) {
+        let newest_ms = (self.newest != NONE).then(|| self.entry(self.newest).seen_at_ms);
+        self.absence = newest_ms.map(|newest_ms| (newest_ms, now_ms.saturating_sub(newest_ms).max(0)));
+    }
+
+    /// How old an entry is that was touched at `seen_at_ms`, without the time in which nobody ran.
+    pub(crate) fn age_ms(&self, seen_at_ms: i64, now_ms: i64) -> i64 {
+        let absent_ms = self.absence.map_or(0, |(since_ms, ms)| if seen_at_ms <= since_ms { ms } else { 0 });
+        now_ms.saturating_sub(seen_at_ms).saturating_sub(absent_ms)
     }
 
     pub(crate) fn remove(&mut self, slot: Slot) {

@@ -28,7 +28,7 @@ pub use versions::{Version, Versions};
 use self::pipeline::Pipeline;
 use self::planner::{Ending, Item, Now, Settled};
 use self::turn::{Event, GATHER_PAUSE, IDLE_CHECKPOINT_EVERY, Next, TURN_DELIVERIES_MAX, Turn, Wait};
-use crate::clock::{Clock, now_ms};
+use crate::clock::{Clock, Moment};
 use crate::kafka::{Batch, Publisher, Record, Stop, Verdict};
 use crate::labels::Outcome;
 use crate::legs::Position;
@@ -123,7 +123,7 @@ impl Relay {
     pub fn tell_board(&self) {
         self.board.update(|inside| {
             inside.open = self.pipeline.progress().gaps().iter().map(board::story).collect();
-            board::look(inside, &self.pipeline, now_ms(), self.clock.own_ms());
+            board::look(inside, &self.pipeline, self.now());
         });
     }
 
@@ -159,17 +159,16 @@ impl Relay {
             Verdict::Committed { at_ms } => {
                 let latest = board::latest(&batch);
                 let mut answered = 0;
-                // The window goes by the steady clock: a step of the other one forgets nothing before its time.
-                let steady_ms = self.clock.own_ms();
-                self.pipeline.committed(batch, steady_ms, &mut |settled| {
+                let now = self.now();
+                self.pipeline.committed(batch, now.own_ms, &mut |settled| {
                     answered += usize::from(settled.answers());
                     report(&self.metrics, &self.board, &self.lines, at_ms, settled);
                 });
-                self.lines.forgotten_early(&self.metrics, self.pipeline.expire(steady_ms));
+                self.lines.forgotten_early(&self.metrics, self.pipeline.expire(now.own_ms));
                 self.board.update(|inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
-                    board::look(inside, &self.pipeline, at_ms, steady_ms);
+                    board::look(inside, &self.pipeline, Now { ms: at_ms, ..now });
                 });
                 Ok(answered)
             }
@@ -198,7 +197,7 @@ impl Relay {
     }
 
     fn now(&self) -> Now {
-        Now { ms: now_ms(), provider_ms: self.clock.provider_ms() }
+        Now::at(Moment::now(), &self.clock.provider())
     }
 }
 
@@ -265,6 +264,9 @@ impl Running {
     /// Plans what arrived, as far as there is room.
     fn take(&mut self) {
         let before = self.waiting.len();
+        if before == 0 {
+            return;
+        }
         let now = self.relay.now();
         while self.relay.pipeline.load().room > 0
             && let Some(arrival) = self.waiting.pop_front()

@@ -134,8 +134,19 @@ impl Progress {
     }
 
     /// The memory of what was published up to the last checkpoint at `last_ms` is not whole.
+    ///
+    /// Where there is no room for another gap the newest stands for this as well: the next start goes by its cause and times.
     pub fn forgot(&mut self, last_ms: i64) -> Gap {
-        self.open(GapCause::Journal, last_ms)
+        let gap = self.open(GapCause::Journal, last_ms);
+        match self.gaps.last_mut() {
+            Some(last) if gap.cause != GapCause::Journal => {
+                last.cause = GapCause::Journal;
+                last.opened_ms = last.opened_ms.max(last_ms);
+                last.from = last.from.max(self.cursor);
+                last.clone()
+            }
+            _ => gap,
+        }
     }
 
     /// An event of `leg` is being published or was seen before. Webhooks come in any order and move no cursor.
@@ -269,6 +280,19 @@ mod tests {
         assert_eq!(progress.cursor(), Some(EventId { ms: 1_000_000, seq: 0 }));
         progress.saw(Leg::Backfill, EventId { ms: 1_000_000, seq: 1 });
         assert_eq!(progress.cursor(), Some(EventId { ms: 1_000_000, seq: 1 }));
+    }
+
+    #[test]
+    fn what_was_forgotten_is_remembered_where_there_is_no_room_for_another_gap() {
+        let mut progress = fresh();
+        for number in 0..2 * GAPS_MAX as i64 {
+            progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_100_000 + number });
+            progress.note(Note::WebsocketUp { at_ms: 1_100_000 + number });
+        }
+        assert_eq!(progress.gaps().len(), GAPS_MAX);
+        let gap = progress.forgot(9_000_000);
+        assert_eq!((gap.cause, gap.opened_ms, gap.from), (GapCause::Journal, 9_000_000, progress.cursor()));
+        assert_eq!((progress.gaps().last(), progress.gaps().len()), (Some(&gap), GAPS_MAX));
     }
 
     #[test]

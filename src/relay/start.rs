@@ -41,7 +41,6 @@ pub struct Start {
     read_from_ms: i64,
     /// When the last checkpoint was written.
     last_ms: i64,
-    now_ms: i64,
 }
 
 /// What the relay begins with.
@@ -126,7 +125,7 @@ impl Start {
         let window = Window::new(window, ids_max, seed);
         let memory = Memory { window, versions, ids_max, early: 0, horizon_ms, forgot_to_ms, at_ms: i64::MIN };
         let journal = checkpoint.map(|_| ReadBack::new(proven_from_ms));
-        Self { memory, journal, progress, opened, read_from_ms, last_ms, now_ms: now.ms }
+        Self { memory, journal, progress, opened, read_from_ms, last_ms }
     }
 
     /// The gap that is open from now on.
@@ -155,9 +154,9 @@ impl Start {
         }
     }
 
-    /// Everything was read.
-    pub fn finish(self) -> Started {
-        let Self { mut memory, journal, mut progress, last_ms, now_ms, .. } = self;
+    /// Everything was read, by `own_ms` ([`Now::own_ms`]): reading back may have waited long for Kafka.
+    pub fn finish(self, own_ms: i64) -> Started {
+        let Self { mut memory, journal, mut progress, last_ms, .. } = self;
         let breach = journal.and_then(|journal| journal.finish(&mut |entry, at_ms| memory.note(entry, at_ms)));
         let Memory { mut window, mut versions, early, .. } = memory;
         let forgot = breach.map(|breach| {
@@ -166,7 +165,8 @@ impl Start {
             versions.forget();
             (breach, progress.forgot(last_ms))
         });
-        window.resume(now_ms);
+        window.resume(own_ms);
+        versions.resume(own_ms);
         Started { window, versions, progress, early, forgot }
     }
 }
@@ -218,7 +218,7 @@ mod tests {
 
     const HOUR_MS: i64 = 3_600_000;
     const NOW_MS: i64 = 1_700_000_000_000;
-    const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS };
+    const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
     const SETTINGS: Settings = Settings {
         window: Duration::from_secs(1800),
         ids_max: 1000,
@@ -247,7 +247,7 @@ mod tests {
         entries.iter().for_each(|entry| journal.push(entry));
         journal.values().for_each(|value| start.journal(value, NOW_MS - 1000));
         start.checkpoint(&Checkpoint { journal: journal.count(), ..known.checkpoint });
-        let mut started = start.finish();
+        let mut started = start.finish(NOW_MS);
         assert_eq!(started.forgot, None);
         started.versions.expire(NOW_MS + HOUR_MS);
         started
@@ -289,8 +289,8 @@ mod tests {
     fn what_is_from_the_future_by_both_clocks_and_the_cursor_moves_nothing() {
         let most_ms = AHEAD_MAX_MS + HOUR_MS;
         let ahead_ms = NOW_MS + most_ms + 1;
-        let later = Now { ms: NOW_MS, provider_ms: NOW_MS + 1 };
-        let behind = Now { ms: NOW_MS - 2 * HOUR_MS, provider_ms: NOW_MS - 2 * HOUR_MS };
+        let later = Now { provider_ms: NOW_MS + 1, ..NOW };
+        let behind = Now { ms: NOW_MS - 2 * HOUR_MS, provider_ms: NOW_MS - 2 * HOUR_MS, ..NOW };
         for (now, version_ms, counts) in [
             (NOW, ahead_ms - 1, true),
             (NOW, ahead_ms, false),
@@ -319,7 +319,7 @@ mod tests {
         let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
         start.checkpoint(&Checkpoint { commit: 3, ..known.checkpoint.clone() });
         start.checkpoint(&Checkpoint { commit: 5, ..known.checkpoint });
-        let mut started = start.finish();
+        let mut started = start.finish(NOW_MS);
         let (breach, gap) = started.forgot.take().unwrap();
         assert!(matches!(breach, Breach::Cleaned { .. }), "{breach}");
         assert_eq!((gap.cause, gap.opened_ms), (GapCause::Journal, NOW_MS - 10_000));
@@ -343,7 +343,7 @@ mod tests {
         journal.push(&entry(Topic::Orders, "evt_1699999970000-0", NOW_MS - 30_000));
         journal.values().for_each(|value| start.journal(value, NOW_MS - 21_000));
         start.checkpoint(&Checkpoint { journal: 1, ..known.checkpoint });
-        let mut started = start.finish();
+        let mut started = start.finish(NOW_MS);
         assert!(!is_newest(&mut started, "other", NOW_MS - 20_000) && is_newest(&mut started, "new", NOW_MS - 14_999));
         // Its version was written before the gap opened.
         assert!(!is_newest(&mut started, "evt_1699999970000-0", NOW_MS - 25_000));
@@ -366,9 +366,9 @@ mod tests {
         let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
         let floor_ms = start.read_from_ms().unwrap() + AHEAD_MAX_MS;
         start.checkpoint(&known.checkpoint);
-        let mut started = start.finish();
+        let mut started = start.finish(NOW_MS);
         assert!(!is_newest(&mut started, "a", floor_ms) && is_newest(&mut started, "b", floor_ms + 1));
-        let mut first = Start::new(&SETTINGS, None, NOW, [1, 2]).finish();
+        let mut first = Start::new(&SETTINGS, None, NOW, [1, 2]).finish(NOW_MS);
         assert!(is_newest(&mut first, "a", 0), "nothing was published before");
     }
 
@@ -381,7 +381,7 @@ mod tests {
             let mut start = Start::new(settings, predecessor, NOW, [1, 2]);
             predecessor.iter().for_each(|predecessor| start.checkpoint(&predecessor.checkpoint));
             let opened = start.opened().clone();
-            let position = start.finish().progress.position();
+            let position = start.finish(NOW_MS).progress.position();
             (opened.cause, opened.opened_ms, position.walk_from_ms, position.proven_ms)
         };
         let (first, restart) = (GapCause::FirstStart, GapCause::Restart);
@@ -397,8 +397,8 @@ mod tests {
     #[test]
     fn a_verified_mark_ahead_of_both_clocks_is_taken_back() {
         let known = predecessor(None, Some("2023-11-14T23:13:20.000Z"));
-        let verified = |now| Start::new(&SETTINGS, Some(&known), now, [1, 2]).finish().progress.verified_ms();
+        let verified = |now| Start::new(&SETTINGS, Some(&known), now, [1, 2]).finish(NOW_MS).progress.verified_ms();
         assert_eq!(verified(NOW), Some(NOW_MS));
-        assert_eq!(verified(Now { ms: NOW_MS, provider_ms: NOW_MS + HOUR_MS }), Some(NOW_MS + HOUR_MS));
+        assert_eq!(verified(Now { provider_ms: NOW_MS + HOUR_MS, ..NOW }), Some(NOW_MS + HOUR_MS));
     }
 }

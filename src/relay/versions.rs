@@ -108,10 +108,16 @@ impl Versions {
         }
     }
 
+    /// The relay runs again: the time since the newest version that was read back makes no key quieter. What is forgotten
+    /// before its time raises the floor, and events of today would be stale for it.
+    pub fn resume(&mut self, now_ms: i64) {
+        self.newest.resume(now_ms);
+    }
+
     /// Forgets keys that were quiet for longer than the window, and the quietest beyond `keys_max`.
     pub fn expire(&mut self, now_ms: i64) {
         while let Some((seen_at_ms, slot, version)) = self.newest.oldest() {
-            if now_ms.saturating_sub(seen_at_ms) <= self.window_ms && self.newest.len() <= self.keys_max {
+            if self.newest.age_ms(seen_at_ms, now_ms) <= self.window_ms && self.newest.len() <= self.keys_max {
                 return;
             }
             self.newest.remove(slot);
@@ -141,6 +147,17 @@ mod tests {
     fn publish(versions: &mut Versions, key: &str, version: Version, at_ms: i64) -> bool {
         let undo = versions.advance(0, key.as_bytes(), version, at_ms);
         undo.inspect(|&undo| versions.settle(undo, at_ms)).is_some()
+    }
+
+    #[test]
+    fn time_in_which_nobody_ran_makes_no_key_quieter() {
+        let mut versions = versions(10);
+        versions.remember(0, b"a", v(5, 0), 1_000);
+        versions.resume(900_000);
+        versions.expire(909_000);
+        assert!(publish(&mut versions, "b", v(5, 0), 909_000), "nothing was forgotten");
+        versions.expire(911_000);
+        assert!(!publish(&mut versions, "c", v(5, 0), 911_000), "and now it is");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! One task looks once a second, whether or not anybody listens, so that a page that is opened shows at once what has
 //! been. Listeners share one text; one that is slow finds only the newest, and one that takes nothing at all is cut by
-//! `patience`.
+//! the listener.
 
 use super::{Board, Phase};
 use crate::clock::{millis, now_ms};

@@ -57,10 +57,12 @@ pub enum Bug {
     SlowSentWhole,
     /// A journal that is not whole is taken for all there was.
     JournalTrusted,
+    /// The absence before a start is measured by the wall clock, the window's age by the steady one.
+    ResumeByTheWallClock,
 }
 
 impl Bug {
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -88,5 +90,6 @@ impl Bug {
         Self::InvalidAtOnce,
         Self::SlowSentWhole,
         Self::JournalTrusted,
+        Self::ResumeByTheWallClock,
     ];
 }

@@ -3,7 +3,7 @@
 use crate::bugs::Bug;
 use crate::line::Line;
 use crate::provider::Event as Issued;
-use crate::scenario::START_MS;
+use crate::scenario::{START_MS, WINDOW_MS};
 use crate::socket::Socket;
 use crate::walks::Walker;
 use crate::warm::ReadBack;
@@ -50,6 +50,9 @@ pub struct Answer {
     outcome: oneshot::Receiver<Outcome>,
 }
 
+/// How far ahead a clock may be when a machine boots: by more than the dedup window.
+const BOOTED_AHEAD_MS: i64 = 6 * WINDOW_MS;
+
 /// One process.
 #[derive(Debug)]
 pub struct Relay {
@@ -60,8 +63,6 @@ pub struct Relay {
     pub offset_ms: i64,
     /// As `clock::Clock` knows it.
     pub provider: ProviderTime,
-    /// What [`Self::offset_ms`] was at the beginning: the window goes by that and the steady clock.
-    began_off_ms: i64,
     /// The distance of the provider's clock from the wall clock, as a seeded mistake goes by it.
     wall_ahead_ms: i64,
     pub run: String,
@@ -115,12 +116,14 @@ impl Relay {
         self.wall_ahead_ms = now / 1000 * 1000 - self.now_ms(now);
     }
 
-    fn now(&self, now: i64, one_clock: bool) -> Now {
-        if one_clock {
-            let ms = self.now_ms(now) + self.wall_ahead_ms;
-            return Now { ms: self.now_ms(now).min(ms), provider_ms: ms };
-        }
-        Now { ms: self.now_ms(now), provider_ms: self.provider_ms(now) }
+    pub fn now(&self, now: i64) -> Now {
+        Now::at(self.moment(now), &self.provider)
+    }
+
+    /// As a seeded mistake takes it.
+    fn now_by_one_clock(&self, now: i64) -> Now {
+        let ms = self.now_ms(now) + self.wall_ahead_ms;
+        Now { ms: self.now_ms(now).min(ms), provider_ms: ms, ..self.now(now) }
     }
 }
 
@@ -129,6 +132,8 @@ impl World {
         let number = self.relays.len();
         let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
         let offset_ms = if self.scenario.clock_off { off } else { 0 };
+        // A machine that boots with a wrong clock, which is set right once the relay has begun.
+        let booted_ms = if self.scenario.clock_off && self.rng.chance(300) { BOOTED_AHEAD_MS } else { 0 };
         let bytes = if self.scenario.intake_bytes < INTAKE_BYTES { self.scenario.intake_bytes } else { INTAKE_BYTES };
         let (intake, receiver) = Intake::new(bytes);
         self.relays.push(Relay {
@@ -136,8 +141,7 @@ impl World {
             stopping: false,
             frozen_until: 0,
             offset_ms,
-            provider: ProviderTime::unknown(Moment { wall_ms: self.now + offset_ms, steady_ms: self.now }),
-            began_off_ms: offset_ms,
+            provider: ProviderTime::unknown(Moment { wall_ms: self.now + offset_ms + booted_ms, steady_ms: self.now }),
             wall_ahead_ms: 0,
             run: format!("run-{number}"),
             epoch: 0,
@@ -308,7 +312,7 @@ impl World {
         let one_clock = self.scenario.has(Bug::FutureByOneClock);
         let mut ahead = Vec::new();
         let relay = &mut self.relays[number];
-        let now = relay.now(self.now, one_clock);
+        let now = if one_clock { relay.now_by_one_clock(self.now) } else { relay.now(self.now) };
         let Some(pipeline) = &mut relay.pipeline else { return };
         let before = relay.waiting.len();
         while pipeline.load().room > 0
@@ -341,7 +345,7 @@ impl World {
     fn submit(&mut self, number: usize) {
         let one_clock = self.scenario.has(Bug::FutureByOneClock);
         let relay = &mut self.relays[number];
-        let now = relay.now(self.now, one_clock);
+        let now = if one_clock { relay.now_by_one_clock(self.now) } else { relay.now(self.now) };
         let mut ahead = Vec::new();
         let batch =
             relay.pipeline.as_mut().and_then(|pipeline| pipeline.next(now, &mut |told| settle(told, &mut ahead)));
@@ -361,9 +365,9 @@ impl World {
     /// The batch with Kafka is committed.
     pub fn stood(&mut self, number: usize) {
         let relay = &mut self.relays[number];
+        let own_ms = relay.now(self.now).own_ms;
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
         let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
-        let own_ms = relay.began_off_ms + self.now;
         let known = &mut relay.known;
         let (mut answered, mut ahead) = (0, Vec::new());
         pipeline.committed(batch, own_ms, &mut |settled: Settled<'_>| {

@@ -12,7 +12,7 @@ use pepay_relay::normalize;
 use pepay_relay::provider::{Environment, EventId};
 use pepay_relay::relay::journal::{self, Entry};
 use pepay_relay::relay::pipeline::Pipeline;
-use pepay_relay::relay::planner::{Now, Planner, Settings};
+use pepay_relay::relay::planner::{Planner, Settings};
 use pepay_relay::relay::start::{self, Start, Started};
 use pepay_relay::relay::turn::{IDLE_CHECKPOINT_EVERY, Turn};
 use pepay_relay::relay::{Version, Versions};
@@ -60,7 +60,7 @@ impl World {
             first_start: Duration::from_millis((now_ms - HISTORY_MS) as u64),
             from_ms: None,
         };
-        let now = Now { ms: now_ms, provider_ms: relay.provider_ms(self.now) };
+        let now = relay.now(self.now);
         let predecessor = relay.claim.predecessor.clone();
         let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.marks.clone() });
         Start::new(&settings, predecessor.as_ref(), now, [1, 2])
@@ -90,7 +90,9 @@ impl World {
                 Control::Checkpoint(checkpoint) => start.checkpoint(checkpoint),
             }
         }
-        let start = start.finish();
+        let now = self.relays[number].now(self.now);
+        let by_the_wall = self.scenario.has(Bug::ResumeByTheWallClock);
+        let start = start.finish(if by_the_wall { now.ms } else { now.own_ms });
         let forgot = start.forgot.is_some() && !self.scenario.has(Bug::JournalTrusted);
         self.oracle.forgot |= forgot;
         let Started { window, mut versions, progress, .. } = if forgot { start } else { trusting(start, &records) };

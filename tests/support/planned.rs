@@ -17,7 +17,8 @@ const EVENT: &str = include_str!("../fixtures/events/commerce.order.updated.proc
 /// Events of one batch; what a batch costs once is spread over them.
 pub const BATCH: u64 = 1_000;
 
-pub const NOW: Now = Now { ms: 1_768_480_000_000, provider_ms: 1_768_480_000_000 };
+const NOW_MS: i64 = 1_768_480_000_000;
+pub const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 
 /// The event as it comes over the wire: the members in the provider's order, without the white space of the file.
 pub fn body() -> String {

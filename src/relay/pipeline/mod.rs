@@ -137,7 +137,7 @@ impl Pipeline {
             if plan.batch.is_empty() {
                 // Copies only, whose first ones are committed by now, or notes, which the next checkpoint will hold: a note
                 // that is lost with the relay is covered by the gap that a restart opens.
-                self.spare = self.planner.commit(plan, now.ms, &mut *tell);
+                self.spare = self.planner.commit(plan, now.own_ms, &mut *tell);
                 continue;
             }
             self.planner.seal(&mut plan);

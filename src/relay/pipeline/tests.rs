@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
-const NOW: Now = Now { ms: 1_768_480_000_000, provider_ms: 1_768_480_000_000 };
+const NOW_MS: i64 = 1_768_480_000_000;
+const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 
 /// A pipeline, Kafka as a list of committed batches, and what was told.
 struct Bench {

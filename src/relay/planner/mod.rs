@@ -7,6 +7,10 @@
 //! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
 //! claim of it, or continues its versions) is rolled back before that one is.
 
+mod now;
+
+pub use now::{AHEAD_MAX_MS, Now};
+
 use super::dedup::{Claim, Ticket, Window};
 use super::journal;
 use super::marks::{marks, write_gap};
@@ -22,10 +26,6 @@ use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
 use bytes::Bytes;
 
-/// How far ahead of both clocks, the provider's and ours, an id may be before it is taken for wrong: it would otherwise
-/// move the cursor and `latest` past everything that comes after it.
-pub const AHEAD_MAX_MS: i64 = 10 * 60 * 1000;
-
 /// What the decisions depend on beside the events.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,23 +37,6 @@ pub struct Settings {
     pub orders_latest: bool,
     /// Whether `pepay.invoices` is written.
     pub invoices: bool,
-}
-
-/// The moment of a decision, in Unix milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct Now {
-    /// By our clock.
-    pub ms: i64,
-    /// By the provider's clock, as far as it is known.
-    pub provider_ms: i64,
-}
-
-impl Now {
-    /// Whether `ms`, the time of an event, lies in the future: more than [`AHEAD_MAX_MS`] ahead of both clocks. Either
-    /// clock may be wrong; an event taken for one of the future by mistake would never reach `latest`.
-    pub fn is_before(self, ms: i64) -> bool {
-        ms > self.ms.max(self.provider_ms).saturating_add(AHEAD_MAX_MS)
-    }
 }
 
 /// Something to be planned.
@@ -315,7 +298,7 @@ impl Planner {
             fate.outcome = Outcome::Ignored;
             return Some((candidate.0, fate));
         }
-        let ticket = match self.window.claim(event.id.as_bytes(), now.ms) {
+        let ticket = match self.window.claim(event.id.as_bytes(), now.own_ms) {
             Claim::New(ticket) => ticket,
             known => return Self::follow(plan, candidate, fate, known),
         };
@@ -360,7 +343,7 @@ impl Planner {
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
         let fate = Ending { event_id, dead_letter: Some((reason, bounded(detail))), ..Ending::nothing() };
         if let Some(id) = &id {
-            match self.window.claim(id.as_bytes(), now.ms) {
+            match self.window.claim(id.as_bytes(), now.own_ms) {
                 Claim::New(ticket) => self.window.release(ticket),
                 // A whole copy came before: nothing is missing.
                 known => return Self::follow(plan, candidate, fate, known),
@@ -379,12 +362,12 @@ impl Planner {
         now: Now,
     ) -> Done {
         let key = id.map_or_else(|| digest(&candidate.0.bytes), str::to_owned);
-        let ticket = match self.window.claim_dead_letter(key.as_bytes(), now.ms) {
+        let ticket = match self.window.claim_dead_letter(key.as_bytes(), now.own_ms) {
             Claim::New(ticket) => ticket,
             known => {
                 match kept {
                     // After a restart only the dead letter is known: the event need not be refused again.
-                    Some(kept) if known == Claim::Settled => self.window.settle(kept, now.ms),
+                    Some(kept) if known == Claim::Settled => self.window.settle(kept, now.own_ms),
                     Some(kept) => self.window.release(kept),
                     None => {}
                 }
@@ -429,7 +412,7 @@ impl Planner {
         let batch = &mut plan.batch;
         let normalized = write_value(batch, topic, event, &self.settings.normalize)?;
         let key = normalized.key.as_bytes();
-        let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.ms) };
+        let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.own_ms) };
         let names = (self.source.as_str(), self.settings.instance.as_str());
         write_headers(batch, event, &normalized, Origin::of(delivery), names);
         if undo.is_none() {
