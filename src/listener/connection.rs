@@ -29,8 +29,8 @@ const BUFFER_BYTES_MIN: usize = 8192;
 /// A head of up to this many times the limit is read, so that it is known which request is too large.
 const HEAD_SLACK: usize = 2;
 
-/// When the relay stops, a connection without a request gets this long to send the one that is on its way, or to take its
-/// last answer.
+/// When the relay stops, a connection without a request gets this long to send the one that is on its way, to end its
+/// handshake, or to take its last answer.
 const FLUSH_WAIT: Duration = Duration::from_millis(500);
 
 /// After the last answer, what the peer still sends is read and dropped for this long, so that closing does not
@@ -70,9 +70,13 @@ impl<S: Service> Shared<S> {
         let slot = Arc::new(slot);
         let Some(tls) = tls else { return self.requests(socket, peer, slot).await };
         let handshake = timeout(self.limits.head_within, TlsAcceptor::from(tls).accept(socket));
+        let stopped = async {
+            self.stop.cancelled().await;
+            sleep(FLUSH_WAIT).await;
+        };
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => {}
+            () = stopped => {}
             shaken = handshake => match shaken {
                 Ok(Ok(stream)) => self.requests(stream, peer, slot).await,
                 // A peer that goes without a word is a health check, or has thought better of it.
@@ -92,9 +96,8 @@ impl<S: Service> Shared<S> {
             exchange.request();
             let (service, slot) = (Arc::clone(&self.service), Arc::clone(&slot));
             let held = Held { slot: Arc::clone(&slot), exchange: Arc::clone(&exchange) };
-            let is_late = self.stop.is_cancelled() && exchange.requests() > 1;
             Box::pin(async move {
-                let response = service.answer(peer, request, &slot, is_late).await;
+                let response = service.answer(peer, request, &slot).await;
                 Ok::<_, Infallible>(response.map(|body| HeldBody { body, _held: held }))
             })
         });
@@ -118,26 +121,30 @@ impl<S: Service> Shared<S> {
                 polled
             }) => ended,
             Some(last) = last_request.next() => {
+                let mut ended = None;
+                if matches!(last, Last::Stopping) && !exchange.is_open() {
+                    // What is on its way is still taken: to close now would lose it without an answer.
+                    let before = exchange.requests();
+                    let next = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
+                        Poll::Pending if exchange.requests() == before => Poll::Pending,
+                        Poll::Pending => Poll::Ready(None),
+                        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                    });
+                    ended = timeout(FLUSH_WAIT, next).await.ok().flatten();
+                }
                 let wait = match last {
                     // Nothing more comes of it.
-                    Last::Overdue => None,
+                    Last::Overdue => Duration::ZERO,
                     // The rest of a body, its outcome, and the way of the answer.
-                    Last::Old => Some(self.limits.head_within.saturating_mul(2).saturating_add(self.limits.answer_within)),
-                    Last::Stopping => {
-                        if exchange.requests() == 0 {
-                            let first = poll_fn(|cx| match connection.poll_without_shutdown(cx) {
-                                Poll::Pending if exchange.requests() == 0 => Poll::Pending,
-                                _ => Poll::Ready(()),
-                            });
-                            let _ = timeout(FLUSH_WAIT, first).await;
-                        }
-                        // A request that is inside gets its outcome; `Listener::serve` bounds the drain.
-                        Some(if exchange.is_open() { Duration::MAX } else { FLUSH_WAIT })
-                    }
+                    Last::Old => self.limits.head_within.saturating_mul(2).saturating_add(self.limits.answer_within),
+                    // A request that is inside gets its outcome; `super::serve` bounds the drain.
+                    Last::Stopping if exchange.is_open() => Duration::MAX,
+                    Last::Stopping => FLUSH_WAIT,
                 };
-                match wait {
-                    None => Ok(()),
-                    Some(wait) => {
+                match ended {
+                    Some(ended) => ended,
+                    None if wait.is_zero() => Ok(()),
+                    None => {
                         // By its full name: the macro brings its own, which an import would meet.
                         std::pin::Pin::new(&mut connection).graceful_shutdown();
                         let last = timeout(wait, poll_fn(|cx| connection.poll_without_shutdown(cx))).await;

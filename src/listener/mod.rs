@@ -80,14 +80,12 @@ pub trait Service: Debug + Send + Sync + 'static {
     /// An answer's body.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static;
 
-    /// The answer. A request that needs a place of `slot` asks for it; `is_late` says that it came on an old connection
-    /// while the listener was draining.
+    /// The answer. A request that needs a place of `slot` asks for it.
     fn answer(
         &self,
         peer: IpAddr,
         request: Request<Incoming>,
         slot: &Slot,
-        is_late: bool,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
@@ -96,7 +94,8 @@ pub type Tls = Box<dyn Fn() -> Option<Arc<rustls::ServerConfig>> + Send + Sync>;
 
 /// Serves until `stop` is cancelled, then lets requests that are inside get their outcomes.
 ///
-/// Peers that find no place wait in a short line (`admission::LINE_MAX`); all others wait in the system's backlog.
+/// Peers that find no place wait in a short line (`admission::LINE_MAX`); all others wait in the system's backlog, but for one
+/// that has left it and is let in next: a stop turns that one away.
 pub async fn serve<S: Service>(
     listener: TcpListener,
     limits: Limits,

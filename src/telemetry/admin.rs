@@ -93,7 +93,7 @@ struct Routes(TowerToHyperService<Router>);
 impl Service for Routes {
     type Body = Body;
 
-    async fn answer(&self, _: IpAddr, request: Request<Incoming>, slot: &Slot, _: bool) -> Response {
+    async fn answer(&self, _: IpAddr, request: Request<Incoming>, slot: &Slot) -> Response {
         let path = request.uri().path();
         let mut closes = false;
         if WITHOUT_PLACE.contains(&path) {

@@ -272,10 +272,15 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Posts a signed body to `url`.
+/// Posts a signed body to `url`, on a connection of its own.
 pub async fn post(url: &str, secret: &str, body: &[u8]) -> Answer {
+    post_by(client(), url, secret, body).await
+}
+
+/// Posts a signed body to `url` by `client`.
+pub async fn post_by(client: &reqwest::Client, url: &str, secret: &str, body: &[u8]) -> Answer {
     let timestamp = now_ms().to_string();
-    let request = client()
+    let request = client
         .post(url)
         .header("content-type", "application/json")
         .header(signature::SIGNATURE, signature::sign(secret.as_bytes(), &timestamp, body))
@@ -296,12 +301,18 @@ pub async fn get(url: &str) -> String {
 /// kept between two would end with the runtime of the test that made it.
 pub fn client() -> &'static reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    CLIENT.get_or_init(|| {
-        // It speaks no TLS, and is not made without one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0);
-        client.build().expect("a client")
-    })
+    CLIENT.get_or_init(|| making_client().pool_max_idle_per_host(0).build().expect("a client"))
+}
+
+/// One that keeps two connections between their requests.
+pub fn keeping_client() -> reqwest::Client {
+    making_client().pool_max_idle_per_host(2).build().expect("a client")
+}
+
+fn making_client() -> reqwest::ClientBuilder {
+    // It speaks no TLS, and is not made without one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]

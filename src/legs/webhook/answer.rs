@@ -55,12 +55,14 @@ impl Answer {
     }
 
     /// The answer while the relay cannot take anything; `None` when it can.
+    ///
+    /// A relay that stops takes what its listener has read: the peer has nowhere else to go, and the intake says when it is
+    /// too late ([`Answer::Stopping`]).
     pub(super) fn to_phase(phase: Phase) -> Option<Self> {
         match phase {
-            Phase::Ready => None,
+            Phase::Ready | Phase::Stopping => None,
             Phase::Starting => Some(Self::Starting),
             Phase::KafkaUnavailable => Some(Self::KafkaUnavailable),
-            Phase::Stopping => Some(Self::Stopping),
         }
     }
 
@@ -197,9 +199,11 @@ mod tests {
         for outcome in Outcome::ALL {
             assert!(matches!(Answer::to_outcome(outcome).code().as_u16(), 200 | 503), "{outcome:?}");
         }
-        for phase in [Phase::Starting, Phase::KafkaUnavailable, Phase::Stopping] {
+        for phase in [Phase::Starting, Phase::KafkaUnavailable] {
             assert_eq!(Answer::to_phase(phase).map(Answer::code), Some(WebhookCode::Unavailable), "{phase:?}");
         }
-        assert_eq!(Answer::to_phase(Phase::Ready), None);
+        for phase in [Phase::Ready, Phase::Stopping] {
+            assert_eq!(Answer::to_phase(phase), None, "{phase:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::labels::{Leg, Outcome};
 use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
 use crate::listener::{Refused, Service, Slot};
 use crate::provider::signature::Refusal;
-use crate::telemetry::{Health, Metrics, Phase, RateLimited};
+use crate::telemetry::{Health, Metrics, RateLimited};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -20,7 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
 
 /// `webhook rejected` is logged at most this often; the line says how many it stands for. A flood of forgeries
 /// must not become a flood of lines.
@@ -36,7 +35,6 @@ pub(super) struct Handler {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     rejected: Mutex<RateLimited>,
-    stop: CancellationToken,
 }
 
 impl Handler {
@@ -47,7 +45,6 @@ impl Handler {
         clock: Arc<Clock>,
         health: Arc<Health>,
         metrics: Arc<Metrics>,
-        stop: CancellationToken,
     ) -> Self {
         Self {
             settings,
@@ -57,14 +54,13 @@ impl Handler {
             health,
             metrics,
             rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)),
-            stop,
         }
     }
 
     /// The answer to a webhook of `peer`, counted. The peer keeps its place once nothing more of the request is wanted.
-    async fn webhook(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot, is_late: bool) -> Answer {
+    async fn webhook(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Answer {
         let admitted = match slot.place().await {
-            Ok(()) => self.admitted(peer, request, slot, is_late).await,
+            Ok(()) => self.admitted(peer, request, slot).await,
             Err(Refused) => Err(Answer::Overloaded),
         };
         slot.answering().await;
@@ -85,7 +81,6 @@ impl Handler {
         peer: IpAddr,
         request: Request<Incoming>,
         slot: &Slot,
-        is_late: bool,
     ) -> Result<(Verified, Option<Box<Trace>>), Answer> {
         let (head, body) = request.into_parts();
         if head_bytes(&head) > self.settings.header_bytes_max {
@@ -97,7 +92,7 @@ impl Handler {
         if head.method != Method::POST {
             return Err(Answer::MethodNotAllowed);
         }
-        if let Some(answer) = self.closed(is_late) {
+        if let Some(answer) = Answer::to_phase(self.health.phase()) {
             return Err(answer);
         }
         if !claimed(&head.headers).are_well_formed() {
@@ -117,14 +112,6 @@ impl Handler {
         let lines = |name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let trace = Trace::read(lines(TRACEPARENT), lines(TRACESTATE)).map(Box::new);
         Ok((verified, trace))
-    }
-
-    /// The answer while nothing is taken. What a peer sends first on a connection that was accepted before the stop is
-    /// still taken while the listener drains: it has nowhere else to go.
-    fn closed(&self, is_late: bool) -> Option<Answer> {
-        let phase = self.health.phase();
-        let drains = self.stop.is_cancelled() && phase == Phase::Stopping && !is_late;
-        if drains { None } else { Answer::to_phase(phase) }
     }
 
     /// Hands a genuine delivery to the relay and waits for its outcome, at most `webhook.answer_within`.
@@ -172,13 +159,7 @@ impl Handler {
 impl Service for Handler {
     type Body = Full<Bytes>;
 
-    async fn answer(
-        &self,
-        peer: IpAddr,
-        request: Request<Incoming>,
-        slot: &Slot,
-        is_late: bool,
-    ) -> Response<Full<Bytes>> {
+    async fn answer(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Response<Full<Bytes>> {
         let path = &self.settings.health_path;
         if !path.is_empty() && request.uri().path() == path {
             return match *request.method() {
@@ -186,7 +167,7 @@ impl Service for Handler {
                 _ => Answer::HealthMethodNotAllowed.into_response(),
             };
         }
-        self.webhook(peer, request, slot, is_late).await.into_response()
+        self.webhook(peer, request, slot).await.into_response()
     }
 }
 

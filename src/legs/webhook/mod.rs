@@ -109,8 +109,7 @@ impl Webhook {
         health.set_leg(Leg::Webhook, LegState::Connected);
         metrics.leg_connected(Leg::Webhook, true);
         let limits = limits(&settings);
-        let handler =
-            Handler::new(settings, secrets, intake, clock, Arc::clone(&health), Arc::clone(&metrics), stop.clone());
+        let handler = Handler::new(settings, secrets, intake, clock, Arc::clone(&health), Arc::clone(&metrics));
         let handler = Arc::new(handler);
         Ok(Listening { listener, address, certificates, handler, limits, health, metrics, stop, handed_over })
     }

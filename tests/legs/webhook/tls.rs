@@ -21,6 +21,11 @@ pub(super) fn with_tls(cert: &Path, key: &Path) -> config::Webhook {
 
 /// A connection whose peer trusts that certificate and no other.
 pub(super) async fn trusting(rig: &Rig, cert: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    shake(rig.connect().await, cert).await
+}
+
+/// The handshake of such a peer.
+pub(super) async fn shake(socket: TcpStream, cert: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(fixture(cert)).unwrap()).unwrap();
     let client = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -28,7 +33,6 @@ pub(super) async fn trusting(rig: &Rig, cert: &str) -> std::io::Result<TlsStream
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let socket = rig.connect().await;
     soon(TlsConnector::from(Arc::new(client)).connect(ServerName::try_from("localhost").unwrap(), socket)).await
 }
 
