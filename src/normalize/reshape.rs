@@ -67,19 +67,18 @@ impl<'a, 'w> Reshape<'a, 'w> {
         let mut reshape =
             Self { tape, table, dropped, slots: [ABSENT; SLOTS_MAX], terms: Terms::default(), extra: Vec::new() };
         reshape.slots = reshape.sort(table, ROOT, &Path::Top);
-        reshape.terms = reshape.terms();
         reshape
     }
 
     /// The member of ours called `name` as text, where it is text.
     pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        self.values(name).find_map(|(shape, at)| self.tape.string(at).filter(|text| is_said(shape, text)))
+        let (_, at) = self.values(name).find(|(shape, at)| self.says(*shape, *at))?;
+        self.tape.string(at)
     }
 
     /// Appends the member called `name` alone, without settling what happens to its other spellings.
     pub(super) fn copy(&mut self, name: &str, out: &mut Vec<u8>) {
-        let said = |(shape, at): &(Shape, At)| self.tape.string(*at).is_some_and(|text| is_said(*shape, &text));
-        let chosen: Option<(Shape, At)> = self.values(name).find(said);
+        let chosen: Option<(Shape, At)> = self.values(name).find(|(shape, at)| self.says(*shape, *at));
         if !chosen.is_some_and(|(shape, at)| self.leaf(shape, at, out)) {
             out.extend_from_slice(b"null");
         }
@@ -88,6 +87,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
     /// Appends the whole object.
     pub(super) fn object_at_top(mut self, out: &mut Vec<u8>) {
         out.push(b'{');
+        self.terms = self.terms();
         let slots = self.slots;
         self.members(self.table, &slots, &Path::Top, out);
         self.settle_terms();
@@ -104,6 +104,11 @@ impl<'a, 'w> Reshape<'a, 'w> {
         let slots = sources.zip(self.slots.chunks_exact(2)).filter(move |((member, _), _)| member.name == name);
         let values = slots.flat_map(|((_, source), pair)| pair.iter().map(move |at| (source.shape, *at)));
         values.filter(|(_, at)| self.holds(*at))
+    }
+
+    /// Whether a text says something where it stands: an id that is empty says as little as none.
+    fn says(&self, shape: Shape, at: At) -> bool {
+        self.tape.kind(at) == b'"' && !(matches!(shape, Shape::Id) && self.tape.text(at) == "\"\"")
     }
 
     /// Whether a slot says something; `null` says as little as nothing.
@@ -279,11 +284,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         let number = || self.tape.number(at);
         let decimal = || text().or_else(|| number().map(Cow::Borrowed));
         match shape {
-            Shape::Id => match text() {
-                Some(id) if is_said(shape, &id) => write::value(self.tape, at, out),
-                _ => return false,
-            },
-            Shape::Text | Shape::Lower if self.tape.kind(at) == b'"' => {
+            Shape::Id | Shape::Text | Shape::Lower if self.says(shape, at) => {
                 write::value(self.tape, at, out);
                 if matches!(shape, Shape::Lower) {
                     out[start..].make_ascii_lowercase();
@@ -324,10 +325,17 @@ impl<'a, 'w> Reshape<'a, 'w> {
     /// Reads currency and unit of the object. The only documented unit is `usd_millis`; amounts in any other unit,
     /// or in none, are not guessed at.
     fn terms(&self) -> Terms<'a> {
-        let named = || self.of_shape(|shape| matches!(shape, Shape::Currency));
-        let currency = named().find_map(|at| self.tape.string(at).filter(|text| is_currency(text)));
-        let unreadable = currency.is_none() && named().next().is_some();
-        let unit = self.of_shape(|shape| matches!(shape, Shape::Unit)).find_map(|at| self.tape.string(at));
+        let (mut named, mut currency, mut unit) = (false, None, None);
+        for (shape, at) in self.money_terms() {
+            let text = self.tape.string(at);
+            if matches!(shape, Shape::Unit) {
+                unit = unit.or(text);
+            } else {
+                named = true;
+                currency = currency.or(text.filter(|text| is_currency(text)));
+            }
+        }
+        let unreadable = named && currency.is_none();
         let dollars = !unreadable && currency.as_deref().is_none_or(|currency| currency.eq_ignore_ascii_case("usd"));
         Terms { currency, unreadable, millis: dollars && unit.as_deref() == Some("usd_millis"), used: false }
     }
@@ -337,22 +345,24 @@ impl<'a, 'w> Reshape<'a, 'w> {
         if self.is_dropped("amount") {
             return;
         }
-        let said = |at: &At| {
-            let text = self.tape.string(*at).unwrap_or_default();
+        let said = |at: At| {
+            let text = self.tape.string(at).unwrap_or_default();
             let currency = self.terms.currency.as_deref().is_some_and(|currency| currency.eq_ignore_ascii_case(&text));
             self.terms.used && (currency || self.terms.millis && text == "usd_millis")
         };
-        let terms = self.of_shape(|shape| matches!(shape, Shape::Currency | Shape::Unit));
-        for at in terms.filter(|at| !said(at)).collect::<Vec<_>>() {
+        let unsaid = self.money_terms().map(|(_, at)| at).filter(|at| !said(*at));
+        for at in unsaid.collect::<Vec<_>>() {
             self.keep(&Path::Member(&Path::Top, at), at);
         }
     }
 
-    /// Values of the top object whose source is of a certain shape.
-    fn of_shape(&self, shape: fn(&Shape) -> bool) -> impl Iterator<Item = At> {
+    /// What the top object says of currency and unit.
+    fn money_terms(&self) -> impl Iterator<Item = (Shape, At)> {
         let sources = self.table.iter().flat_map(|member| member.sources);
-        let slots = sources.zip(self.slots.chunks_exact(2)).filter(move |(source, _)| shape(&source.shape));
-        slots.flat_map(|(_, pair)| pair.iter().copied()).filter(|at| self.holds(*at))
+        let slots = sources.zip(self.slots.chunks_exact(2));
+        let terms = slots.filter(|(source, _)| matches!(source.shape, Shape::Currency | Shape::Unit));
+        let values = terms.flat_map(|(source, pair)| pair.iter().map(|at| (source.shape, *at)));
+        values.filter(|(_, at)| self.holds(*at))
     }
 
     /// Keeps the value at `at` for `extra`.
@@ -416,11 +426,6 @@ fn lists(shape: Shape) -> bool {
         Shape::Inside(member) => member.sources.iter().any(|source| lists(source.shape)),
         _ => false,
     }
-}
-
-/// Whether a text says something where it stands: an id that is empty says as little as none.
-fn is_said(shape: Shape, text: &str) -> bool {
-    !matches!(shape, Shape::Id) || !text.is_empty()
 }
 
 /// Whether a number of JSON has neither fraction nor exponent.
