@@ -1,7 +1,7 @@
 //! What each room may know, and which files decide without touching the world.
 
-use super::{judge, product, root, sources};
-use std::collections::BTreeSet;
+use super::{judge, product, read, root, set, sources};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The small tools that every room may know.
 const GROUND: [&str; 3] = ["clock", "loopback", "text"];
@@ -192,6 +192,32 @@ fn no_room_knows_one_below_it() {
     assert_eq!(runs_up(&MAY_KNOW), <[&str; 0]>::default());
 }
 
+/// Rooms of the code map that say more briefly what they may know, or that it does not show.
+const NOT_LISTED: [&str; 4] = ["exit", "daemon", "cli", "lib"];
+
+/// What the last column of the code map says of each room.
+fn code_map(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let (_, map) = text.split_once("| Folder |").expect("a code map");
+    let rows = map.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
+    let room = |name: String| name.trim_end_matches('/').trim_end_matches(".rs").to_owned();
+    rows.filter_map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let (Some(rooms), Some(may_know)) = (cells.first(), cells.last()) else { return None };
+        Some(names(rooms).into_iter().map(|name| (room(name), names(may_know))).collect::<Vec<_>>())
+    })
+    .flatten()
+    .collect()
+}
+
+#[test]
+fn the_code_map_says_what_the_rooms_may_know() {
+    let told = code_map(&read("ARCHITECTURE.md"));
+    for (room, allowed) in MAY_KNOW.iter().filter(|(room, _)| !NOT_LISTED.contains(room)) {
+        assert_eq!(told.get(*room), Some(&set(allowed)), "the code map in ARCHITECTURE.md: {room}");
+    }
+}
+
 #[test]
 fn pure_files_are_pure() {
     judge(&sources(), impure);
@@ -202,7 +228,6 @@ fn pure_files_are_pure() {
 
 /// Each rule, shown something that it must find and something that it must not.
 mod rules {
-    use super::super::set;
     use super::*;
 
     #[test]
