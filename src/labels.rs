@@ -45,7 +45,7 @@ pub enum Outcome {
     Published,
     /// Its event was committed before, or by an earlier copy that was in flight.
     Duplicate,
-    /// Nothing to publish: a `test.ping`, or an event of a topic that is turned off.
+    /// Nothing to publish: a `test.ping`, a frame that does not claim to be an event, or an event of a topic that is turned off.
     Ignored,
     /// Committed to the dead letter topic.
     DeadLettered,

@@ -52,7 +52,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             Outcome::Published | Outcome::DeadLettered => {
                 assert!(!records.is_empty());
                 let event = records[0].header("ce_id").unwrap_or(&records[0].key).to_vec();
-                assert!(keys.insert((records[0].topic == "dead_letter", event)), "an event is written once, and one dead letter");
+                let is_new = keys.insert((records[0].topic == "dead_letter", event));
+                assert!(is_new, "an event is written once, and one dead letter");
             }
             Outcome::Duplicate | Outcome::Ignored => assert!(records.is_empty()),
             Outcome::Rejected | Outcome::Failed => panic!("{fate:?}"),

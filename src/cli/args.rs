@@ -92,8 +92,7 @@ pub struct Times {
 
 /// A moment that has been.
 pub(super) fn parse_past(text: &str) -> Result<Moment, String> {
-    let moment = moment(text)
-        .ok_or_else(|| "expected a duration such as `36h`, or a time such as `2026-01-15T10:00:00Z`".to_owned())?;
+    let moment = parse_moment(text)?;
     let now_ms = now_ms();
     if moment.unix_ms(now_ms) > now_ms {
         return Err("lies in the future; nothing can be fetched from there".to_owned());

@@ -139,10 +139,8 @@ async fn get(arguments: &EventsGet, client: &Client) -> Result<(), Exit> {
     let whole: serde_json::Value = serde_json::from_str(answer.raw.get()).map_err(|_| Exit::failed("no JSON"))?;
     output.line("")?;
     let pretty = serde_json::to_string_pretty(&whole).unwrap_or_default();
-    pretty
-        .lines()
-        .try_for_each(|line| // JSON escapes the control characters of ASCII alone; a terminal obeys others as well.
- output.line(clip(line, usize::MAX)))?;
+    // JSON escapes the control characters of ASCII alone; a terminal obeys others as well.
+    pretty.lines().try_for_each(|line| output.line(clip(line, usize::MAX)))?;
     Ok(())
 }
 

@@ -23,8 +23,8 @@ use tracing::{error, info, warn};
 pub struct Run {
     /// Forget the cursor, and begin so long ago (`36h`) or at that time (RFC 3339)
     ///
-    /// For a cursor gone wrong, once: from there on the first walk fetches all that the provider's log holds. What
-    /// stands in Kafka is not published again.
+    /// For a cursor gone wrong or an emptied control topic, once: from there on the first walk fetches all that the
+    /// provider's log holds. What stands in Kafka is not published again.
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<Moment>,
 }
@@ -56,9 +56,8 @@ pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
     let log = &settings.config.log;
     let logs = Logs::init_queued(&log.level, log.format).map_err(|error| Exit::failed(error.to_string()))?;
     settings.warnings.iter().for_each(|warning| warn!("{warning}"));
-    match descriptors::raise_limit() {
-        Ok(_) => {}
-        Err(error) => warn!(%error, "the limit of open files cannot be raised"),
+    if let Err(error) = descriptors::raise_limit() {
+        warn!(%error, "the limit of open files cannot be raised");
     }
     if let Some(shortage) = super::check::shortage(&settings.config.webhook) {
         warn!("{shortage}");

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_name_is_shown_without_control_characters_and_never_a_secret() {
         assert_eq!(printable("kafka.topic\u{1b}[2J\n"), r"kafka.topic\u{1b}[2J\n");
-        for secret in ["stream.sk_live_1", "ck_live_51abc", "pk_1", "whsec_1"] {
+        for secret in ["websocket.sk_live_1", "ck_live_51abc", "pk_1", "whsec_1"] {
             assert_eq!(printable(secret), "(not shown)");
         }
         assert_eq!(printable(&"x".repeat(1_000)).chars().count(), 121);

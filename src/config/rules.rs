@@ -197,9 +197,14 @@ impl Rules<'_> {
         let legal = health.is_empty() || (health.starts_with('/') && health.bytes().all(plain));
         let remedy = "begin it with / and use letters, digits and - . _ ~ only, or turn it off with \"\"";
         self.demand(legal, &["webhook.health_path"], "is no path", remedy);
-        let keys = ["webhook.health_path", "webhook.path"];
         let remedy = "give the two different paths";
-        self.demand(*health != webhook.path, &keys, "is the path of the webhooks too", remedy);
+        self.demand_of_two(
+            *health != webhook.path,
+            [
+                Side { key: "webhook.health_path", what: "is the path of the webhooks too", remedy },
+                Side { key: "webhook.path", what: "is webhook.health_path too", remedy },
+            ],
+        );
         let together = webhook.tls_cert_file.is_some() == webhook.tls_key_file.is_some();
         let remedy = "set webhook.tls_cert_file and webhook.tls_key_file, or neither";
         self.demand(together, &["webhook.tls_cert_file", "webhook.tls_key_file"], "stands without the other", remedy);

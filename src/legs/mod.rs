@@ -16,7 +16,15 @@ pub use walks::Walks;
 
 use crate::labels::{Leg, Outcome};
 use bytes::Bytes;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// The wait after the provider refused credentials or request: a person has to act, and may do so at any time.
+pub const REFUSED_RETRY: Duration = Duration::from_mins(5);
+
+/// The longest `Retry-After` that is believed; the provider's own samples speak of 15 minutes in a text for people,
+/// and a leg that stays away longer than this costs more than one attempt too many.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// What a leg hands to the relay.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ mod unproven;
 pub mod walk;
 
 use super::walks::Walks;
-use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position};
+use super::{Intake, IntakeClosed, Note, PAUSE_VISIBLE, Position, REFUSED_RETRY, RETRY_AFTER_MAX};
 use crate::clock::{Clock, Moment, millis, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
@@ -33,12 +33,6 @@ pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
 
 /// Longest wait between two tries of a page, unless the provider asks for more (`Retry-After`).
 const RETRY_MAX: Duration = Duration::from_secs(60);
-
-/// Longest `Retry-After` that is followed.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
-
-/// Wait after refused credentials.
-const REFUSED_RETRY: Duration = Duration::from_secs(300);
 
 /// The provider's clock is known to the second (RFC 9110, section 5.6.7), and rounded down: a walk that is to confirm
 /// an instant begins so much later.

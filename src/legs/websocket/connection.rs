@@ -278,8 +278,11 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             Some(taken) => taken.is_ok(),
             None => {
                 let taken = self.wait_for_room(offer).await;
-                // Nobody was listening meanwhile, so the silence was ours.
-                self.pulse.beat();
+                // Nobody was listening meanwhile, so the silence was ours. A connection that was closed for it is away since
+                // it was heard last.
+                if !self.paused {
+                    self.pulse.beat();
+                }
                 taken
             }
         };

@@ -31,7 +31,7 @@ impl<F> Hold<F> {
         self.bytes = self.bytes.saturating_add(bytes + OVERHEAD_BYTES);
     }
 
-    /// Whether frames must go on although the walk is not done: `held` is the time since the first.
+    /// Whether frames must go on although the walk is not done: `held` is the time since the connection was made.
     pub fn is_over(&self, held: Duration) -> bool {
         held >= self.max || self.bytes >= HELD_BYTES_MAX
     }

@@ -3,18 +3,12 @@
 //! Pure: time and randomness come as arguments, so that a thousand attempts are one loop in a test.
 
 use crate::labels::Cause;
+use crate::legs::{REFUSED_RETRY, RETRY_AFTER_MAX};
 use backoff::{Clock, backoff::Backoff, exponential::ExponentialBackoff};
 use std::time::{Duration, Instant};
 
 /// A connection that ends sooner is a failed attempt: a server that accepts and closes at once is not hammered.
 pub const PROOF_OF_LIFE: Duration = Duration::from_secs(10);
-
-/// The wait after the provider refused credentials or request: a person has to act, and may do so at any time.
-pub const REFUSED_RETRY: Duration = Duration::from_mins(5);
-
-/// The longest `Retry-After` that is believed; the provider's own samples speak of 15 minutes in a text for people,
-/// and a stream that stays away longer than this costs more than one attempt too many.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 
 /// How a connection ended, or why none came about.
 #[derive(Clone, Debug, PartialEq, Eq)]

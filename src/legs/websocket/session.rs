@@ -230,8 +230,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
+    use crate::legs::REFUSED_RETRY;
     use crate::legs::websocket::hold::HELD_BYTES_MAX;
-    use crate::legs::websocket::reconnect::REFUSED_RETRY;
     use std::time::Instant;
 
     const MIN: Duration = Duration::from_millis(500);
