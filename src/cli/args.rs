@@ -65,14 +65,14 @@ impl LogLevel {
 
 /// A moment as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum When {
     /// This long before now.
     Ago(Duration),
     /// This time, in Unix milliseconds.
     At(i64),
 }
 
-impl Moment {
+impl When {
     /// In Unix milliseconds; 0 where that was before 1970, when there was neither record nor event.
     pub fn unix_ms(self, now_ms: i64) -> i64 {
         match self {
@@ -91,7 +91,7 @@ pub struct Times {
 }
 
 /// A moment that has been.
-pub(super) fn parse_past(text: &str) -> Result<Moment, String> {
+pub(super) fn parse_past(text: &str) -> Result<When, String> {
     let moment = parse_moment(text)?;
     let now_ms = now_ms();
     if moment.unix_ms(now_ms) > now_ms {
@@ -100,9 +100,9 @@ pub(super) fn parse_past(text: &str) -> Result<Moment, String> {
     Ok(moment)
 }
 
-pub(super) fn moment(text: &str) -> Option<Moment> {
-    let at = || text.parse().ok().map(|at: jiff::Timestamp| Moment::At(at.as_millisecond()));
-    humantime::parse_duration(text).ok().map(Moment::Ago).or_else(at)
+pub(super) fn moment(text: &str) -> Option<When> {
+    let at = || text.parse().ok().map(|at: jiff::Timestamp| When::At(at.as_millisecond()));
+    humantime::parse_duration(text).ok().map(When::Ago).or_else(at)
 }
 
 /// An empty id would be another request: the list instead of the thing, or nobody's.
@@ -110,7 +110,7 @@ pub(super) fn parse_text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("is empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 
-pub(super) fn parse_moment(text: &str) -> Result<Moment, String> {
+pub(super) fn parse_moment(text: &str) -> Result<When, String> {
     moment(text).ok_or_else(|| "expected a duration such as `36h`, or a time such as `2026-01-15T10:00:00Z`".to_owned())
 }
 
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn run_begins_in_the_past_alone() {
-        assert_eq!(parse_past("36h"), Ok(Moment::Ago(Duration::from_secs(36 * 3600))));
-        assert_eq!(parse_past("2026-01-15T12:15:00.655+02:00"), Ok(Moment::At(1_768_472_100_655)));
+        assert_eq!(parse_past("36h"), Ok(When::Ago(Duration::from_secs(36 * 3600))));
+        assert_eq!(parse_past("2026-01-15T12:15:00.655+02:00"), Ok(When::At(1_768_472_100_655)));
         for wrong in ["", "soon", "1768472100", "-5m", "2026-01-15", "2026-01-15T10:15:00"] {
             assert!(parse_past(wrong).unwrap_err().contains("expected"), "{wrong}");
         }
@@ -152,11 +152,11 @@ mod tests {
     #[test]
     fn a_moment_is_a_time() {
         for (moment, ms) in [
-            (Moment::Ago(Duration::from_secs(900)), 100_000),
-            (Moment::Ago(Duration::from_secs(1_001)), 0),
-            (Moment::Ago(Duration::MAX), 0),
-            (Moment::At(7), 7),
-            (Moment::At(-7), 0),
+            (When::Ago(Duration::from_secs(900)), 100_000),
+            (When::Ago(Duration::from_secs(1_001)), 0),
+            (When::Ago(Duration::MAX), 0),
+            (When::At(7), 7),
+            (When::At(-7), 0),
         ] {
             assert_eq!(moment.unix_ms(1_000_000), ms, "{moment:?}");
         }

@@ -3,7 +3,7 @@
 use super::args::Global;
 use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
-use super::{Settings, wait_for};
+use super::{Context, wait_for};
 use crate::config;
 use crate::daemon;
 use crate::exit::Exit;
@@ -108,8 +108,8 @@ impl Report {
         Ok(())
     }
 
-    fn settings(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, warnings, sources, .. } = settings;
+    fn settings(&mut self, settings: &Context) -> Result<(), Exit> {
+        let Context { config, warnings, sources, .. } = settings;
         let place =
             sources.file.as_ref().map_or("environment and defaults".to_owned(), |file| file.display().to_string());
         let environment = config.provider.environment.as_str();
@@ -118,8 +118,8 @@ impl Report {
         shortage(&config.webhook).map_or(Ok(()), |shortage| self.tell(&Finding::warning("settings", shortage)))
     }
 
-    async fn provider(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, secrets, .. } = settings;
+    async fn provider(&mut self, settings: &Context) -> Result<(), Exit> {
+        let Context { config, secrets, .. } = settings;
         let reach = daemon::Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
         let availability = match reach.rest.commerce_status().await {
             Ok(answer) if answer.view.status == "available" => Finding::ok("availability", &config.provider.api_url),
@@ -154,8 +154,8 @@ impl Report {
         self.tell(&stream)
     }
 
-    async fn kafka(&mut self, settings: &Settings) -> Result<(), Exit> {
-        let Settings { config, secrets, .. } = settings;
+    async fn kafka(&mut self, settings: &Context) -> Result<(), Exit> {
+        let Context { config, secrets, .. } = settings;
         let reports = match inspect(config, secrets).await {
             Ok(topics) => topics.reports,
             Err(error) => return self.tell(&Finding::wrong("kafka", explained(config, secrets, &error).await, "")),

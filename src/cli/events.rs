@@ -6,7 +6,7 @@ use super::output::table;
 use super::values::{Zone, text};
 use crate::clock::now_ms;
 use crate::exit::Exit;
-use crate::provider::rest::{EventQuery, EventView, Moment};
+use crate::provider::rest::{EventQuery, EventView, ObjectTime};
 use crate::text::clip;
 use clap::{Args, Subcommand};
 use futures::TryStreamExt;
@@ -48,10 +48,10 @@ pub struct EventsList {
     pub invoice: Option<String>,
     /// Only events created since then: so long ago (`2h`) or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
-    pub from: Option<args::Moment>,
+    pub from: Option<args::When>,
     /// Only events created until then
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-    pub to: Option<args::Moment>,
+    pub to: Option<args::When>,
     /// Only events older than this one
     #[arg(long, value_name = "EVENT")]
     pub after: Option<String>,
@@ -94,7 +94,7 @@ async fn list(arguments: &EventsList, client: &Client) -> Result<(), Exit> {
     let output = client.output;
     let zone = Zone::new(arguments.times.utc);
     let now_ms = now_ms();
-    let seconds = |moment: &Option<args::Moment>| moment.map(|moment| moment.unix_ms(now_ms).div_euclid(1000));
+    let seconds = |moment: &Option<args::When>| moment.map(|moment| moment.unix_ms(now_ms).div_euclid(1000));
     let query = EventQuery {
         types: arguments.types.clone(),
         invoice_id: arguments.invoice.clone(),
@@ -148,7 +148,7 @@ fn row(view: &EventView, at_ms: Option<i64>, zone: &Zone) -> [String; 5] {
     let object = &view.data.object;
     let [kind, about, status, id] =
         [&view.kind, &object.id, &object.status, &view.id].map(|cell| text(cell.as_deref()));
-    [zone.time(at_ms.and_then(Moment::from_ms)), kind, about, status, id]
+    [zone.time(at_ms.and_then(ObjectTime::from_ms)), kind, about, status, id]
 }
 
 /// JSON on one line, otherwise as it came: line ends stand between its tokens alone, since texts escape theirs.

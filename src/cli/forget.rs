@@ -3,14 +3,14 @@
 use super::args::Times;
 use super::output::Output;
 use super::values::Zone;
-use super::{Settings, interrupted};
+use super::{Context, interrupted};
 use crate::exit::Exit;
 use crate::kafka::Batch;
 use crate::kafka::consume::{Consumed, newest_of};
 use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
 use crate::labels::Topic;
-use crate::provider::rest::Moment;
+use crate::provider::rest::ObjectTime;
 use crate::relay::KEY_BYTES_MAX;
 use crate::text::foreign;
 use clap::Args;
@@ -44,15 +44,15 @@ pub struct Forget {
 /// # Errors
 ///
 /// Status 78 when the topic is turned off, 77 when Kafka refuses, 1 when it fails.
-pub(super) async fn run(arguments: &Forget, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Forget, settings: &Context, output: Output) -> Result<(), Exit> {
     tokio::select! {
         done = forget(arguments, settings, output) => done,
         stopped = interrupted() => stopped.and(Err(Exit::failed("stopped; ask again without --yes whether it is forgotten"))),
     }
 }
 
-async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Result<(), Exit> {
-    let Settings { config, secrets, .. } = settings;
+async fn forget(arguments: &Forget, settings: &Context, output: Output) -> Result<(), Exit> {
+    let Context { config, secrets, .. } = settings;
     let order = arguments.order.as_str();
     if order.is_empty() || order.len() > KEY_BYTES_MAX {
         return Err(Exit::failed("--order is no order's id; copy it from `orders list` or from a record's key"));
@@ -89,7 +89,7 @@ async fn forget(arguments: &Forget, settings: &Settings, output: Output) -> Resu
         return Ok(output.line(format!("{topic} holds nothing of order {order}"))?);
     };
     let status = status(record).map_or_else(String::new, |status| format!("`{}`, ", foreign(&status)));
-    let published = Zone::new(arguments.times.utc).time(Moment::from_ms(record.published_at_ms));
+    let published = Zone::new(arguments.times.utc).time(ObjectTime::from_ms(record.published_at_ms));
     output.line(format!("{topic} holds order {order}: {status}published {published}"))?;
     let line = if forgets {
         "forgotten: a tombstone stands; Kafka removes what is before it when it compacts"

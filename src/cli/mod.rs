@@ -105,7 +105,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
 
 /// What a command works with, once the settings are known to be right.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Context {
     /// All settings, the command line over them.
     pub(crate) config: Config,
     /// The secrets that they need.
@@ -140,16 +140,16 @@ fn config_for_status(global: &Global) -> Result<Config, Exit> {
 /// # Errors
 ///
 /// Status 78 and every mistake at once.
-fn settings(global: &Global) -> Result<Settings, Exit> {
+fn settings(global: &Global) -> Result<Context, Exit> {
     let sources = sources(global);
     let Loaded { config, secrets, warnings } =
         config::load(&sources).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
-    Ok(Settings { config, secrets, warnings, sources })
+    Ok(Context { config, secrets, warnings, sources })
 }
 
 /// The settings for a command other than `run`: it logs only what is wrong unless asked, since its results are what
 /// its reader came for.
-fn settings_for_command(global: &Global) -> Result<Settings, Exit> {
+fn settings_for_command(global: &Global) -> Result<Context, Exit> {
     let settings = settings(global)?;
     log(global.log_level.unwrap_or(LogLevel::Warn), settings.config.log.format)?;
     Ok(settings)

@@ -1,7 +1,7 @@
 //! `run`: the daemon, and the signals and the service manager around it.
 
-use super::Settings;
-use super::args::{Moment, parse_past};
+use super::Context;
+use super::args::{When, parse_past};
 use crate::clock::now_ms;
 use crate::config;
 use crate::daemon::{Daemon, Setup};
@@ -26,7 +26,7 @@ pub struct Run {
     /// For a cursor gone wrong or an emptied control topic, once: from there on the first walk fetches all that the
     /// provider's log holds. What stands in Kafka is not published again.
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
-    pub from: Option<Moment>,
+    pub from: Option<When>,
 }
 
 /// How long questions that nobody waits for any more may take to end.
@@ -50,7 +50,7 @@ fn io_threads(cores: usize) -> usize {
 /// # Errors
 ///
 /// Status 78 with every mistake of the settings; else what ended the relay.
-pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
+pub(super) fn run(arguments: &Run, settings: Context) -> Result<(), Exit> {
     heap::keep_freed();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let log = &settings.config.log;
@@ -75,8 +75,8 @@ pub(super) fn run(arguments: &Run, settings: Settings) -> Result<(), Exit> {
     if logs.flush(LAST_LINES_WITHIN) { ended } else { ended.map_err(|exit| exit.with(|_| String::new())) }
 }
 
-async fn serve(arguments: &Run, settings: Settings, logs: &Logs) -> Result<(), Exit> {
-    let Settings { mut config, secrets, sources, .. } = settings;
+async fn serve(arguments: &Run, settings: Context, logs: &Logs) -> Result<(), Exit> {
+    let Context { mut config, secrets, sources, .. } = settings;
     let listen =
         |kind: SignalKind| signal(kind).map_err(|error| Exit::failed(format!("cannot wait for signals: {error}")));
     let (mut term, mut int, mut hup) =

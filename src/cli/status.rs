@@ -7,7 +7,7 @@ use crate::clock::spelled;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::labels::Leg;
-use crate::provider::rest::Moment;
+use crate::provider::rest::ObjectTime;
 use crate::provider::tls;
 use crate::text::foreign;
 use clap::Args;
@@ -140,7 +140,7 @@ fn members(object: &Value) -> impl Iterator<Item = (&str, &Value)> {
 /// The same with a time in the zone; every time of `/status` is RFC 3339.
 fn shown(value: &Value, zone: &Zone) -> String {
     let time = value.as_str().and_then(|text| text.parse().ok());
-    time.map_or_else(|| text(value), |time| zone.time(Some(Moment(time))))
+    time.map_or_else(|| text(value), |time| zone.time(Some(ObjectTime(time))))
 }
 
 /// A value as a cell; foreign text keeps no control character.

@@ -1,9 +1,9 @@
 //! `tail`: follows the records of a topic like a log.
 
-use super::args::{Moment, moment};
+use super::args::{When, moment};
 use super::line::{LineInput, render};
 use super::output::Output;
-use super::{Settings, interrupted};
+use super::{Context, interrupted};
 use crate::clock::{now_ms, rfc3339};
 use crate::exit::Exit;
 use crate::kafka::consume::{self, Consumed, Follow};
@@ -38,7 +38,7 @@ pub enum StartAt {
     /// What is published from now on.
     End,
     /// Records published since then.
-    Since(Moment),
+    Since(When),
 }
 
 /// Prints records as they are committed, until `--count` of them were shown or Ctrl-C.
@@ -46,8 +46,8 @@ pub enum StartAt {
 /// # Errors
 ///
 /// Status 78 when the topic is turned off, 77 when Kafka refuses, 1 when it fails.
-pub(super) async fn run(arguments: &Tail, settings: &Settings, output: Output) -> Result<(), Exit> {
-    let Settings { config, secrets, .. } = settings;
+pub(super) async fn run(arguments: &Tail, settings: &Context, output: Output) -> Result<(), Exit> {
+    let Context { config, secrets, .. } = settings;
     let Some(topic) = config.kafka.topics.name(arguments.topic) else {
         let key = arguments.topic.as_str();
         return Err(Exit::settings(format!(
@@ -277,9 +277,9 @@ mod tests {
         for (text, from) in [
             ("beginning", StartAt::Beginning),
             ("end", StartAt::End),
-            ("15m", StartAt::Since(Moment::Ago(Duration::from_secs(900)))),
-            ("1h 30m", StartAt::Since(Moment::Ago(Duration::from_secs(5400)))),
-            ("2026-01-15T10:15:00.655Z", StartAt::Since(Moment::At(1_768_472_100_655))),
+            ("15m", StartAt::Since(When::Ago(Duration::from_secs(900)))),
+            ("1h 30m", StartAt::Since(When::Ago(Duration::from_secs(5400)))),
+            ("2026-01-15T10:15:00.655Z", StartAt::Since(When::At(1_768_472_100_655))),
         ] {
             assert_eq!(tail(&["--from", text]).unwrap().from, from, "{text}");
         }

@@ -1,6 +1,6 @@
 //! `topics`: wanted and actual topics side by side.
 
-use super::Settings;
+use super::Context;
 use super::output::{Mark, Output, notice, table};
 use crate::clock::spelled;
 use crate::exit::Exit;
@@ -34,8 +34,8 @@ struct Row {
 /// # Errors
 ///
 /// Status 1 when a topic is missing or wrong, so that scripts can ask; 77 when Kafka refuses.
-pub(super) async fn run(arguments: &Topics, settings: &Settings, output: Output) -> Result<(), Exit> {
-    let Settings { config, secrets, .. } = settings;
+pub(super) async fn run(arguments: &Topics, settings: &Context, output: Output) -> Result<(), Exit> {
+    let Context { config, secrets, .. } = settings;
     let topics = if arguments.create { create(config, secrets).await? } else { inspect(config, secrets).await? };
     // Beside the results, which a script reads.
     topics.left_out().try_for_each(notice)?;

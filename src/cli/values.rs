@@ -1,7 +1,7 @@
 //! Single values of the provider as people read them: money, times, ids, links. Nothing in them that a terminal obeys.
 
 use crate::normalize::decimal_text;
-use crate::provider::rest::{Moment, Spelled};
+use crate::provider::rest::{ObjectTime, Spelled};
 use crate::text::foreign;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -53,13 +53,13 @@ impl Zone {
     }
 
     /// `2026-01-15 11:00:00 CET`, or the dash.
-    pub(super) fn time(&self, at: Option<Moment>) -> String {
-        at.map_or_else(|| NOTHING.to_owned(), |Moment(at)| self.show(at, "%F %T %Z"))
+    pub(super) fn time(&self, at: Option<ObjectTime>) -> String {
+        at.map_or_else(|| NOTHING.to_owned(), |ObjectTime(at)| self.show(at, "%F %T %Z"))
     }
 
     /// `2026-01-15 11:00`, for tables; or the dash.
-    pub(super) fn minute(&self, at: Option<Moment>) -> String {
-        at.map_or_else(|| NOTHING.to_owned(), |Moment(at)| self.show(at, "%F %H:%M"))
+    pub(super) fn minute(&self, at: Option<ObjectTime>) -> String {
+        at.map_or_else(|| NOTHING.to_owned(), |ObjectTime(at)| self.show(at, "%F %H:%M"))
     }
 
     fn show(&self, at: Timestamp, format: &str) -> String {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn times_are_of_the_zone() {
-        let at = Some(Moment("2026-01-15T10:00:00.123Z".parse().unwrap()));
+        let at = Some(ObjectTime("2026-01-15T10:00:00.123Z".parse().unwrap()));
         let zone = Zone(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
         assert_eq!(zone.time(at), "2026-01-15 11:00:00 CET");
         assert_eq!(zone.minute(at), "2026-01-15 11:00");

@@ -182,7 +182,7 @@ async fn send(arguments: &WebhookSend, own: &Own, output: Output) -> Result<(), 
     let url = address(&arguments.url)?;
     let body = read(&arguments.file, config.webhook.body_bytes_max)?;
     let headers = signed(&body, now_ms(), *environment, secrets);
-    let Answer { status, text } = post(&url, headers, body, config).await?;
+    let Posted { status, text } = post(&url, headers, body, config).await?;
     if output.is_json() {
         output.json(&json!({ "status": status, "body": text }))?;
     } else {
@@ -198,7 +198,7 @@ async fn send(arguments: &WebhookSend, own: &Own, output: Output) -> Result<(), 
 
 /// What was answered to a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Posted {
     /// The HTTP status.
     pub(super) status: u16,
     /// The body.
@@ -223,7 +223,7 @@ pub(super) async fn post(
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     config: &Config,
-) -> Result<Answer, Exit> {
+) -> Result<Posted, Exit> {
     let tls = tls::client_config().map_err(|error| Exit::failed(error.to_string()))?;
     let client = Client::builder()
         .tls_backend_preconfigured((*tls).clone())
@@ -246,7 +246,7 @@ pub(super) async fn post(
     while let Some(chunk) = answer.chunk().await.map_err(silent)? {
         text.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - text.len())]);
     }
-    Ok(Answer { status: answer.status().as_u16(), text: String::from_utf8_lossy(&text).into_owned() })
+    Ok(Posted { status: answer.status().as_u16(), text: String::from_utf8_lossy(&text).into_owned() })
 }
 
 /// The headers of a webhook, as the provider sends them (`api-spec/webhooks-authentication`); what only an event has is

@@ -42,39 +42,39 @@ impl Secrets {
 }
 
 /// Where one secret is looked for.
-struct Place {
+struct SecretSource {
     what: &'static str,
     variable: &'static str,
     key: &'static str,
     credential: &'static str,
 }
 
-const API_KEY: Place = Place {
+const API_KEY: SecretSource = SecretSource {
     what: "the commerce API key",
     variable: "PEPAY_RELAY_API_KEY",
     key: "provider.api_key_file",
     credential: "api-key",
 };
-const PROXY_PASSWORD: Place = Place {
+const PROXY_PASSWORD: SecretSource = SecretSource {
     what: "the proxy's password",
     variable: "PEPAY_RELAY_PROXY_PASSWORD",
     key: "provider.proxy_password_file",
     credential: "proxy-password",
 };
-const WEBHOOK: Place = Place {
+const WEBHOOK: SecretSource = SecretSource {
     what: "the webhook secret",
     variable: "PEPAY_RELAY_WEBHOOK_SECRETS",
     key: "webhook.secrets_file",
     credential: "webhook-secrets",
 };
-const KAFKA_PASSWORD: Place = Place {
+const KAFKA_PASSWORD: SecretSource = SecretSource {
     what: "the Kafka password",
     variable: "PEPAY_RELAY_KAFKA_PASSWORD",
     key: "kafka.password_file",
     credential: "kafka-password",
 };
 
-impl Place {
+impl SecretSource {
     fn remedy(&self) -> String {
         format!(
             "give it as {}, in a file named by {}, or as systemd credential {}",
@@ -178,7 +178,7 @@ pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Fi
 
 /// The secret's text without the newline at its end, and where it was; without one the mistake is told.
 fn find(
-    place: &Place,
+    place: &SecretSource,
     file: Option<&Path>,
     sources: &Sources,
     findings: &mut Findings,
@@ -238,7 +238,7 @@ fn padding(text: &str) -> Option<(&'static str, &'static str)> {
         .then_some(("with white space around it", "take the white space off; a line end behind it does no harm"))
 }
 
-fn warn_of_readers(place: &Place, file: &Path, findings: &mut Findings) {
+fn warn_of_readers(place: &SecretSource, file: &Path, findings: &mut Findings) {
     const OTHERS_READ: u32 = 0o004;
     if std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
         let name = printable(&file.to_string_lossy());

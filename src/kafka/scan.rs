@@ -277,14 +277,14 @@ fn offsets(
 #[derive(Debug, Default)]
 struct Remaining {
     /// By topic and partition; no topic without a place.
-    places: BTreeMap<String, BTreeMap<i32, Place>>,
+    places: BTreeMap<String, BTreeMap<i32, Offsets>>,
     /// The only place that is read now: librdkafka names no topic when a partition ends.
     alone: Option<(String, i32)>,
     done: u64,
 }
 
 #[derive(Debug)]
-struct Place {
+struct Offsets {
     next: i64,
     end: i64,
 }
@@ -293,7 +293,7 @@ impl Remaining {
     fn new(stretches: &[Stretch]) -> Self {
         let mut remaining = Self::default();
         for stretch in stretches.iter().filter(|stretch| stretch.start < stretch.end) {
-            let place = Place { next: stretch.start, end: stretch.end };
+            let place = Offsets { next: stretch.start, end: stretch.end };
             remaining.places.entry(stretch.topic.clone()).or_default().insert(stretch.partition, place);
         }
         remaining
@@ -314,7 +314,7 @@ impl Remaining {
     }
 
     /// Each place, in order.
-    fn places(&self) -> impl Iterator<Item = (&str, i32, &Place)> {
+    fn places(&self) -> impl Iterator<Item = (&str, i32, &Offsets)> {
         let topics = self.places.iter();
         topics.flat_map(|(topic, places)| places.iter().map(move |(number, place)| (topic.as_str(), *number, place)))
     }

@@ -67,8 +67,8 @@ pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now: Now) {
 }
 
 /// A gap as it is shown.
-pub(super) fn story(gap: &Gap) -> telemetry::Gap {
-    telemetry::Gap {
+pub(super) fn story(gap: &Gap) -> telemetry::GapStory {
+    telemetry::GapStory {
         id: gap.id,
         cause: gap.cause.as_str(),
         from: gap.from.map(|id| id.to_string()),

@@ -23,7 +23,7 @@ pub struct Faults {
 #[serde(default, deny_unknown_fields)]
 pub struct StreamFaults {
     /// Answers every upgrade with this status.
-    pub refuse: Option<Answer>,
+    pub refuse: Option<FaultAnswer>,
     /// Accepts every connection and ends it at once.
     pub flap: Option<Cut>,
     /// Neither sends nor reads: no frame, no ping, no pong.
@@ -63,7 +63,7 @@ pub struct WebhookFaults {
 #[serde(default, deny_unknown_fields)]
 pub struct RestFaults {
     /// Answers every call with this status.
-    pub refuse: Option<Answer>,
+    pub refuse: Option<FaultAnswer>,
     /// Answers so much later.
     #[serde(deserialize_with = "duration")]
     pub delay: Duration,
@@ -80,7 +80,7 @@ pub struct RestFaults {
 /// An answer instead of the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Answer {
+pub struct FaultAnswer {
     /// The HTTP status.
     pub status: u16,
     /// `Retry-After`, in seconds.
@@ -88,7 +88,7 @@ pub struct Answer {
     pub retry_after_s: Option<u32>,
 }
 
-impl Answer {
+impl FaultAnswer {
     /// A bare status.
     pub const fn status(status: u16) -> Self {
         Self { status, retry_after_s: None }

@@ -5,7 +5,7 @@
 
 use super::Options;
 use super::faults::{Cut, Faults};
-use super::model::{Event, Model, Refused, Seeded, Settings};
+use super::model::{Event, Model, ModelSettings, Refused, Seeded};
 use super::queue::Queue;
 use super::subscriber::Subscriber;
 use crate::clock::{millis, now_ms};
@@ -56,7 +56,7 @@ pub(super) struct World {
 
 impl Hub {
     pub(super) fn new(options: Options) -> Self {
-        let settings = Settings {
+        let settings = ModelSettings {
             merchant_id: options.merchant_id,
             mainnet: options.mainnet,
             times: options.times,

@@ -16,7 +16,7 @@ mod queue;
 mod subscriber;
 mod switch;
 
-pub use faults::{Answer, Cut, Faults};
+pub use faults::{Cut, FaultAnswer, Faults};
 pub use model::{Details, Event, NewOrder, Refused, TimeForm, Transition};
 pub use pace::Pace;
 pub use queue::Tally;

@@ -23,7 +23,7 @@ pub const LATEST_MAX: usize = 12;
 
 /// A gap and its story. Times are Unix milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Gap {
+pub struct GapStory {
     /// Its number.
     pub id: u64,
     /// Why it opened.
@@ -67,15 +67,15 @@ pub struct Inside {
     /// When the least recently seen of them was seen, in Unix milliseconds.
     pub oldest_ms: Option<i64>,
     /// Gaps that are open, oldest first.
-    pub open: Vec<Gap>,
+    pub open: Vec<GapStory>,
     /// Gaps that closed, newest last.
-    closed: VecDeque<Gap>,
+    closed: VecDeque<GapStory>,
     latest: VecDeque<Latest>,
 }
 
 impl Inside {
     /// A gap is closed.
-    pub fn close(&mut self, gap: Gap) {
+    pub fn close(&mut self, gap: GapStory) {
         self.open.retain(|open| open.id != gap.id);
         self.closed.push_back(gap);
         if self.closed.len() > CLOSED_MAX {
@@ -212,7 +212,7 @@ fn kafka_state(phase: Phase) -> &'static str {
     }
 }
 
-fn gap_value(gap: &Gap) -> Value {
+fn gap_value(gap: &GapStory) -> Value {
     json!({
         "id": gap.id,
         "cause": gap.cause,
@@ -235,9 +235,9 @@ mod tests {
         Board::new(&config, Arc::new(Health::default()), Arc::new(Metrics::new("test")))
     }
 
-    fn gap(id: u64) -> Gap {
+    fn gap(id: u64) -> GapStory {
         let (cause, from) = ("reset", Some("evt_1-0".to_owned()));
-        Gap { id, cause, from, opened_ms: 1_000, end_ms: Some(2_000), closed_ms: None, recovered: 3 }
+        GapStory { id, cause, from, opened_ms: 1_000, end_ms: Some(2_000), closed_ms: None, recovered: 3 }
     }
 
     fn latest(order_id: &str, status: &str) -> Latest {
@@ -329,7 +329,7 @@ mod tests {
         let gaps = u64::try_from(CLOSED_MAX).unwrap() + 5;
         board.update(|inside| {
             inside.open.extend((0..=gaps).map(gap));
-            (0..gaps).for_each(|id| inside.close(Gap { closed_ms: Some(9_000), ..gap(id) }));
+            (0..gaps).for_each(|id| inside.close(GapStory { closed_ms: Some(9_000), ..gap(id) }));
             (0..2 * LATEST_MAX).for_each(|id| inside.order(latest(&id.to_string(), "placed")));
             inside.order(latest("20", "shipped"));
         });

@@ -6,7 +6,6 @@ mod clock_watch;
 mod connections;
 mod health;
 mod history;
-mod log_queue;
 pub mod logs;
 mod meter;
 mod metrics;
@@ -14,7 +13,7 @@ mod notify;
 mod page;
 mod rate;
 
-pub use board::{Board, Gap, Inside, LATEST_MAX, Latest};
+pub use board::{Board, GapStory, Inside, LATEST_MAX, Latest};
 pub use clock_watch::watch_clock;
 pub use connections::Connections;
 pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};

@@ -1,5 +1,5 @@
 use super::shop::Shop;
-use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::FaultAnswer;
 
 #[tokio::test]
 async fn availability_is_a_few_lines() {
@@ -22,7 +22,9 @@ async fn a_provider_that_does_not_sell_is_status_1() {
 #[tokio::test]
 async fn a_long_wait_is_told_and_not_waited_for() {
     let shop = Shop::open().await;
-    shop.simulator.faults().set(|faults| faults.rest.refuse = Some(Answer { status: 429, retry_after_s: Some(600) }));
+    shop.simulator
+        .faults()
+        .set(|faults| faults.rest.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(600) }));
     let before = shop.simulator.requests();
     let ended = shop.run(&["availability"]).await;
     assert!(ended.status == 1 && ended.stderr.contains("try again in 10m"), "{ended:?}");

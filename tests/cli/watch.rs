@@ -1,7 +1,7 @@
 use super::PATIENCE;
 use super::redact::redact;
 use super::shop::Shop;
-use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::FaultAnswer;
 use pepay_relay::simulator::Transition;
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -84,12 +84,12 @@ async fn a_provider_that_goes_away_is_waited_for_and_a_refusal_is_not() {
     let mut watch = Watch::start(&shop, &order, &[]);
     watch.until("Changes").await;
     let faults = shop.simulator.faults();
-    faults.set(|faults| faults.rest.refuse = Some(Answer { status: 429, retry_after_s: Some(600) }));
+    faults.set(|faults| faults.rest.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(600) }));
     let told = tokio::time::timeout(PATIENCE, watch.stderr.next_line()).await.unwrap().unwrap().unwrap();
     assert!(told.contains("429") && told.ends_with("looking on"), "{told}");
     faults.clear();
     shop.live(&order, &Transition::LIFE[..1]);
     watch.until("processing").await;
-    faults.set(|faults| faults.rest.refuse = Some(Answer::status(403)));
+    faults.set(|faults| faults.rest.refuse = Some(FaultAnswer::status(403)));
     assert_eq!(watch.ended().await, 1, "{}", watch.said);
 }

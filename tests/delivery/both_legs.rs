@@ -3,7 +3,7 @@
 use crate::support::kafka::Broker;
 use crate::support::relay::{Rig, drain, until};
 use pepay_relay::labels::{Leg, Outcome};
-use pepay_relay::simulator::{Answer, Transition};
+use pepay_relay::simulator::{FaultAnswer, Transition};
 use std::time::Duration;
 
 const EVENTS: usize = 10_000;
@@ -31,7 +31,7 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
             rig.simulator.faults().set(|faults| {
                 faults.stream.drop_next = DROPPED;
                 // Nor is a walk to be first.
-                faults.rest.refuse = Some(Answer::status(503));
+                faults.rest.refuse = Some(FaultAnswer::status(503));
             });
         }
         let orders: Vec<_> = (0..TOGETHER).map(|_| rig.simulator.create_order().unwrap()).collect();

@@ -7,7 +7,7 @@ use crate::support::proxy::{END_TXN, Fault, INIT_PRODUCER_ID, LIST_OFFSETS, Prox
 use crate::support::relay::{PATIENCE, Rig, event_id, get, order_event, post, until};
 use crate::support::watch::{eventually, metric};
 use pepay_relay::simulator::Transition;
-use pepay_relay::simulator::{Answer, Cut};
+use pepay_relay::simulator::{Cut, FaultAnswer};
 use rdkafka::producer::Producer;
 use std::io::Write;
 use std::net::TcpStream;
@@ -145,7 +145,7 @@ async fn while_idle_and_while_the_stream_backs_off() {
 
     rig.config.websocket.backoff_min = Duration::from_secs(30);
     rig.config.websocket.backoff_max = Duration::from_secs(30);
-    rig.simulator.faults().set(|faults| faults.stream.refuse = Some(Answer::status(503)));
+    rig.simulator.faults().set(|faults| faults.stream.refuse = Some(FaultAnswer::status(503)));
     let mut relay = Process::ready(&rig).await;
     assert_eq!(relay.line("stream disconnected").await["cause"], "server_error");
     stops(&mut relay, SOON, 0).await;
@@ -185,7 +185,7 @@ const DELIVERED: &str = "deliveries_total{leg=\"websocket\"}";
 /// Gives how many deliveries are inside and the answer that the copy will get.
 async fn with_work_inside(rig: &Rig) -> (u64, tokio::task::JoinHandle<crate::support::relay::Answer>) {
     // Walks would bring everything a third time.
-    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(Answer::status(503)));
+    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(FaultAnswer::status(503)));
     let before = rig.simulator.events().len();
     live(rig);
     let events = rig.simulator.events();

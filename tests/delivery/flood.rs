@@ -9,7 +9,7 @@ use crate::support::records::committed;
 use crate::support::relay::{PATIENCE, Rig};
 use crate::support::watch::{eventually, forget_peak, memory, metric, published};
 use pepay_relay::labels::Topic;
-use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::FaultAnswer;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -46,8 +46,8 @@ async fn a_flood_by_the_log_and_by_the_socket_stays_within_its_memory_and_arrive
     forget_peak(relay.pid());
     let faults = rig.simulator.faults();
     faults.set(|faults| {
-        faults.stream.refuse = Some(Answer::status(503));
-        faults.rest.refuse = Some(Answer::status(503));
+        faults.stream.refuse = Some(FaultAnswer::status(503));
+        faults.rest.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&pepay_relay::simulator::Cut::Abrupt);
     eventually("the cut", async || metric(&rig, "leg_connected{leg=\"websocket\"}").await == 0).await;

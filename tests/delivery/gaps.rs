@@ -8,7 +8,7 @@ use pepay_relay::labels::{Cause, Leg, Outcome, Topic};
 use pepay_relay::normalize::schemas;
 use pepay_relay::simulator::Transition;
 use pepay_relay::simulator::faults::Since;
-use pepay_relay::simulator::{Answer, Cut};
+use pepay_relay::simulator::{Cut, FaultAnswer};
 use serde_json::Value;
 
 fn live(rig: &Rig) {
@@ -68,8 +68,8 @@ async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
     closed(&rig, "first_start").await;
     let faults = rig.simulator.faults();
     faults.set(|faults| {
-        faults.stream.refuse = Some(Answer::status(503));
-        faults.rest.refuse = Some(Answer::status(503));
+        faults.stream.refuse = Some(FaultAnswer::status(503));
+        faults.rest.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&Cut::Abrupt);
     until("the cut", || daemon.metrics.reconnects(Cause::ServerError) > 0).await;
@@ -130,7 +130,7 @@ async fn events_that_the_log_shows_late_are_found() {
     // Less than `overlap`, as the settings promise it of the provider.
     faults.set(|faults| {
         faults.rest.log_visible_after = std::time::Duration::from_millis(700);
-        faults.stream.refuse = Some(Answer::status(503));
+        faults.stream.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&Cut::Close(1012));
     until("the cut", || daemon.metrics.reconnects(Cause::ServerError) > 1).await;

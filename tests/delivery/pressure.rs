@@ -10,7 +10,7 @@ use crate::support::records::committed;
 use crate::support::relay::{Rig, event_id, order_event, post};
 use crate::support::watch::{eventually, leg, memory, metric, published};
 use pepay_relay::labels::Topic;
-use pepay_relay::simulator::Answer;
+use pepay_relay::simulator::FaultAnswer;
 use pepay_relay::simulator::Transition;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -255,7 +255,7 @@ async fn while_the_log_is_down_frames_wait_for_hold_max_alone_and_consumers_go_o
     let mut rig = Rig::new(Broker::shared().bootstrap(), "nolog").await;
     rig.config.backfill.hold_max = Duration::from_secs(1);
     live(&rig, 5);
-    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(Answer::status(503)));
+    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(FaultAnswer::status(503)));
     let before = rig.simulator.events().len() as u64;
     let mut relay = Process::ready(&rig).await;
     rig.simulator.wait_for_connections(1).await;
@@ -278,7 +278,7 @@ async fn a_hold_full_of_bytes_lets_frames_go_before_its_time() {
     const FRAME_BYTES: usize = 64 << 10;
     let mut rig = Rig::new(Broker::shared().bootstrap(), "hold").await;
     rig.config.backfill.hold_max = Duration::from_secs(600);
-    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(Answer::status(503)));
+    rig.simulator.faults().set(|faults| faults.rest.refuse = Some(FaultAnswer::status(503)));
     let relay = Process::ready(&rig).await;
     rig.simulator.wait_for_connections(1).await;
     let publish = |n: usize| {

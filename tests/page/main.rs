@@ -14,7 +14,7 @@ use pepay_relay::kafka::client::Tuning;
 use pepay_relay::kafka::embedded::Embedded;
 use pepay_relay::labels::{Leg, Outcome};
 use pepay_relay::provider::Environment;
-use pepay_relay::simulator::{Answer, Cut, Options, Simulator, Transition};
+use pepay_relay::simulator::{Cut, FaultAnswer, Options, Simulator, Transition};
 use pepay_relay::telemetry::{LegState, Phase};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ impl Scene {
 
     /// The stream goes away and stays away.
     fn cut(&self) {
-        self.simulator.faults().set(|faults| faults.stream.refuse = Some(Answer::status(503)));
+        self.simulator.faults().set(|faults| faults.stream.refuse = Some(FaultAnswer::status(503)));
         self.simulator.faults().cut_sockets(&Cut::Abrupt);
     }
 

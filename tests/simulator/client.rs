@@ -6,7 +6,7 @@ use pepay_relay::provider::rest::{
     Address, Customer, EventQuery, EventView, IdempotencyKey, Item, OrderFilter, Rest, RestError, Simulation,
 };
 use pepay_relay::provider::tls;
-use pepay_relay::simulator::{Answer, Options, Simulator, Transition};
+use pepay_relay::simulator::{FaultAnswer, Options, Simulator, Transition};
 use secrecy::SecretString;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -330,7 +330,7 @@ async fn only_what_is_safe_is_asked_again() {
         (status, simulator.requests() - before)
     };
     let refuse = |status, retry_after_s| {
-        simulator.faults().set(|faults| faults.rest.refuse = Some(Answer { status, retry_after_s }));
+        simulator.faults().set(|faults| faults.rest.refuse = Some(FaultAnswer { status, retry_after_s }));
     };
     refuse(429, Some(0));
     for (what, requests) in [("read", 3), ("bulk", 3), ("keyed", 3), ("write", 1)] {

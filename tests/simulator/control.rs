@@ -1,7 +1,7 @@
 //! The simulator's own routes: faults, load, and what was issued.
 
 use super::{connect, frame, get, http, ids, patiently, post, start};
-use pepay_relay::simulator::{Answer, Cut, Options, Simulator};
+use pepay_relay::simulator::{Cut, FaultAnswer, Options, Simulator};
 use serde_json::json;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::Message;
@@ -18,7 +18,7 @@ async fn faults_are_set_as_a_whole_and_touch_no_route_of_the_simulators_own() {
     let faults = simulator.faults().current();
     assert_eq!((faults.stream.flap, faults.stream.drop_next), (Some(Cut::Close(1001)), 3));
     assert_eq!((faults.webhooks.delay, faults.webhooks.paused), (Duration::from_secs(2), true));
-    assert_eq!(faults.rest.refuse, Some(Answer { status: 429, retry_after_s: Some(7) }));
+    assert_eq!(faults.rest.refuse, Some(FaultAnswer { status: 429, retry_after_s: Some(7) }));
     assert_eq!(faults.rest.log_visible_after, Duration::from_secs(60));
     assert_eq!(get(&simulator, "/api/v1/events").await.0, 429);
 

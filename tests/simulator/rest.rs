@@ -1,5 +1,5 @@
 use super::{deliver, get, http, ids, patiently, post, start};
-use pepay_relay::simulator::{Answer, Options, Simulator, TimeForm};
+use pepay_relay::simulator::{FaultAnswer, Options, Simulator, TimeForm};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -228,12 +228,12 @@ async fn rest_can_be_down_limited_slow_and_late() {
     let simulator = start().await;
     let faults = simulator.faults();
     deliver(&simulator);
-    faults.set(|faults| faults.rest.refuse = Some(Answer { status: 429, retry_after_s: Some(30) }));
+    faults.set(|faults| faults.rest.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(30) }));
     let request = http().get(format!("{}/api/v1/events", simulator.api_url()));
     let response = request.header("x-api-key", simulator.api_key()).send().await.unwrap();
     assert_eq!((response.status().as_u16(), &response.headers()["retry-after"]), (429, &"30".parse().unwrap()));
     assert_eq!(response.json::<Value>().await.unwrap()["error_code"], "RATE_LIMIT_EXCEEDED");
-    faults.set(|faults| faults.rest.refuse = Some(Answer::status(503)));
+    faults.set(|faults| faults.rest.refuse = Some(FaultAnswer::status(503)));
     assert_eq!(get(&simulator, "/api/commerce/status").await.0, 503);
     faults.clear();
 

@@ -1,7 +1,7 @@
 use super::{PATIENCE, connect, deliver, frame, ids, json, names, patiently, post, start};
 use futures::StreamExt;
 use pepay_relay::simulator::faults::{Controls, Since};
-use pepay_relay::simulator::{Answer, Cut, Options, Pace, Simulator, Transition};
+use pepay_relay::simulator::{Cut, FaultAnswer, Options, Pace, Simulator, Transition};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -139,10 +139,10 @@ async fn connections_can_be_refused_ended_and_cut() {
     let simulator = start().await;
     let faults = simulator.faults();
     for code in [401, 403, 503] {
-        faults.set(|faults| faults.stream.refuse = Some(Answer::status(code)));
+        faults.set(|faults| faults.stream.refuse = Some(FaultAnswer::status(code)));
         assert_eq!(status(connect(&simulator, "").await), code);
     }
-    faults.set(|faults| faults.stream.refuse = Some(Answer { status: 429, retry_after_s: Some(7) }));
+    faults.set(|faults| faults.stream.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(7) }));
     let Err(Error::Http(response)) = connect(&simulator, "").await else { panic!("refused") };
     assert_eq!(response.headers()["retry-after"], "7");
     faults.clear();

@@ -9,7 +9,7 @@ use super::client::{Client, failed, told};
 use super::output::notice;
 use super::values::Zone;
 use crate::exit::Exit;
-use crate::provider::rest::{self, Answer, IdempotencyKey, InvoiceAnswer, Item};
+use crate::provider::rest::{self, Decoded, IdempotencyKey, InvoiceAnswer, Item};
 use address::Destination;
 use clap::{Args, Subcommand};
 use show::When;
@@ -246,7 +246,7 @@ async fn priced(
     customer: &rest::Customer,
     zone: &Zone,
     client: &Client,
-) -> Result<Answer<rest::Estimate>, Exit> {
+) -> Result<Decoded<rest::Estimate>, Exit> {
     let items: Vec<Item> = cart
         .items
         .iter()
@@ -294,7 +294,7 @@ async fn ordered(
 ) -> Result<(), Exit> {
     let key: IdempotencyKey = told(order.idempotency_key)?;
     let refund = order.refund_address.as_deref();
-    let answer: Answer<InvoiceAnswer> =
+    let answer: Decoded<InvoiceAnswer> =
         client.rest.invoice(customer, estimate_id, address_id, refund, &key).await.map_err(failed)?;
     if client.output.is_json() {
         return Ok(client.output.raw(&answer.raw)?);

@@ -1,6 +1,6 @@
 //! What happens in the demo, a step at a time.
 
-use crate::simulator::{Answer, Cut, Simulator, Transition};
+use crate::simulator::{Cut, FaultAnswer, Simulator, Transition};
 use serde_json::json;
 
 /// The play: lives of orders side by side, with an outage in the middle.
@@ -98,7 +98,7 @@ impl Script {
             }
             Outage => {
                 faults.set(|faults| {
-                    faults.stream.refuse = Some(Answer::status(503));
+                    faults.stream.refuse = Some(FaultAnswer::status(503));
                     faults.webhooks.paused = true;
                 });
                 faults.cut_sockets(&Cut::Abrupt);

@@ -3,7 +3,7 @@
 mod show;
 mod watch;
 
-use super::args::{Moment, Times, parse_bsc_address, parse_moment, parse_text};
+use super::args::{Times, When, parse_bsc_address, parse_moment, parse_text};
 use super::client::{Client, failed, told};
 use super::output::{align_right, notice, table};
 use super::values::{NOTHING, Zone, text, usd, wallet};
@@ -57,10 +57,10 @@ pub struct OrdersList {
     pub retailer: Option<String>,
     /// Only made since then: so long ago (`36h`), or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-    pub from: Option<Moment>,
+    pub from: Option<When>,
     /// Only made until then
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
-    pub to: Option<Moment>,
+    pub to: Option<When>,
     /// So many orders at most; with --all so many a page
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=ORDERS_PAGE_MAX))]
     pub limit: u32,
@@ -154,7 +154,7 @@ async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
 fn filter(arguments: &OrdersList, now_ms: i64) -> OrderFilter {
     let OrdersList { customer_id, wallet_address, wallet_network, status, retailer, from, to, .. } = arguments;
     // Each end includes its second: from the one that holds the moment, to the one that holds it.
-    let seconds = |moment: Moment| moment.unix_ms(now_ms).div_euclid(1000);
+    let seconds = |moment: When| moment.unix_ms(now_ms).div_euclid(1000);
     OrderFilter {
         customer_id: customer_id.clone(),
         wallet: wallet_address.clone().zip(wallet_network.clone()),

@@ -5,7 +5,7 @@ use crate::cli::output::{Output, align_right, paint, table};
 use crate::cli::values::{NOTHING, Zone, link, text, usd, wallet};
 use crate::clock::spelled;
 use crate::exit::Exit;
-use crate::provider::rest::{Moment, Order, Shipment, TimelineEntry};
+use crate::provider::rest::{ObjectTime, Order, Shipment, TimelineEntry};
 use owo_colors::Style;
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ pub(super) fn timeline(steps: &[TimelineEntry], zone: &Zone, colour: bool) -> Ve
 }
 
 /// `11m`, `2h 5m`; `None` below a minute, and where the provider's times go back.
-fn took(Moment(before): Moment, Moment(at): Moment) -> Option<String> {
+fn took(ObjectTime(before): ObjectTime, ObjectTime(at): ObjectTime) -> Option<String> {
     let seconds = u64::try_from(at.as_second() - before.as_second()).ok()?;
     let minutes = seconds / 60;
     (minutes > 0).then(|| spelled(Duration::from_secs(minutes * 60)))
@@ -221,7 +221,7 @@ pub(super) mod tests {
 
     #[test]
     fn times_that_go_back_take_nothing() {
-        let at = |text: &str| Moment(text.parse().unwrap());
+        let at = |text: &str| ObjectTime(text.parse().unwrap());
         let noon = at("2026-01-15T12:00:00Z");
         let later = at("2026-01-15T14:05:59Z");
         assert_eq!((took(noon, later).as_deref(), took(later, noon), took(noon, noon)), (Some("2h 5m"), None, None));

@@ -9,12 +9,12 @@ use crate::cli::interrupted;
 use crate::cli::output::notice;
 use crate::cli::values::{Zone, text};
 use crate::exit::Exit;
-use crate::provider::rest::{Answer, Order, RestError};
+use crate::provider::rest::{Decoded, Order, RestError};
 
 /// Follows the order from `seen` on. As JSON each changed order is a line, as it came.
 pub(super) async fn follow(
     arguments: &OrdersGet,
-    mut seen: Answer<Order>,
+    mut seen: Decoded<Order>,
     zone: &Zone,
     client: &Client,
 ) -> Result<(), Exit> {

@@ -8,10 +8,10 @@
 mod select;
 mod tally;
 
-use super::args::{Moment, parse_moment, parse_past};
+use super::args::{When, parse_moment, parse_past};
 use super::client::{failed, patient};
 use super::output::Output;
-use super::{Settings, interrupted};
+use super::{Context, interrupted};
 use crate::clock::now_ms;
 use crate::daemon::Reach;
 use crate::daemon::planner_settings;
@@ -48,10 +48,10 @@ Records carry `relay_replay` (one id a replay) and `relay_stale`, and never go t
 pub struct Replay {
     /// Events that occurred since then: so long ago (`2h`) or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
-    pub from: Option<Moment>,
+    pub from: Option<When>,
     /// … until then [default: now]
     #[arg(long, value_name = "TIME", requires = "from", conflicts_with_all = ["event", "order"], value_parser = parse_moment)]
-    pub to: Option<Moment>,
+    pub to: Option<When>,
     /// This event
     #[arg(long, value_name = "ID")]
     pub event: Option<String>,
@@ -68,8 +68,8 @@ pub struct Replay {
 /// # Errors
 ///
 /// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
-pub(super) async fn run(arguments: &Replay, settings: &Settings, output: Output) -> Result<(), Exit> {
-    let Settings { config, secrets, .. } = settings;
+pub(super) async fn run(arguments: &Replay, settings: &Context, output: Output) -> Result<(), Exit> {
+    let Context { config, secrets, .. } = settings;
     let rest = patient(&Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
     let replay = replay::Replay::new(planner_settings(config), id.clone());
@@ -94,8 +94,8 @@ pub(super) async fn run(arguments: &Replay, settings: &Settings, output: Output)
 }
 
 /// Opens the producer, once the topics are there: a record for one that is not would be waited for in vain.
-async fn open(settings: &Settings, id: &str) -> Result<SideWriter, Exit> {
-    let Settings { config, secrets, .. } = settings;
+async fn open(settings: &Context, id: &str) -> Result<SideWriter, Exit> {
+    let Context { config, secrets, .. } = settings;
     for report in inspect(config, secrets).await?.reports {
         if matches!(report.topic, Topic::Orders | Topic::Invoices) && report.actual.is_none() {
             let name = report.name;

@@ -10,8 +10,8 @@ mod witness;
 use super::check::stream_remedy;
 use super::output::Output;
 use super::replay::About;
-use super::webhook::{Answer, address, post, signed};
-use super::{Settings, interrupted};
+use super::webhook::{Posted, address, post, signed};
+use super::{Context, interrupted};
 use crate::clock::{now_ms, spelled};
 use crate::config::{Config, Secrets};
 use crate::daemon::{Reach, planner_settings};
@@ -77,7 +77,7 @@ const PING_LOOK: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// Status 78 for a relay of mainnet, 1 on any cross.
-pub(super) async fn run(arguments: &Smoke, settings: &Settings, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(arguments: &Smoke, settings: &Context, output: Output) -> Result<(), Exit> {
     if settings.config.provider.environment != Environment::Devnet {
         return Err(Exit::settings("smoke buys and simulates, on devnet alone; name the settings of a devnet relay"));
     }
@@ -120,12 +120,12 @@ async fn close(stage: Stage, own: &Config, secrets: &Secrets) -> Result<(), Exit
 
 async fn walk(
     arguments: &Smoke,
-    settings: &Settings,
+    settings: &Context,
     own: &Config,
     report: &mut Report,
     stage: &mut Stage,
 ) -> Result<(), Exit> {
-    let Settings { config, secrets, warnings, .. } = settings;
+    let Context { config, secrets, warnings, .. } = settings;
     let reach = Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
     let rest = super::client::patient(&reach);
     report.tell("key", key(warnings.iter().map(ToString::to_string)))?;
@@ -219,7 +219,7 @@ async fn availability(rest: &Rest) -> Result<String, Wrong> {
 }
 
 /// A genuine webhook is taken, and the same with a signature of nobody's is not.
-async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Result<String, Wrong> {
+async fn webhook(url: &str, Context { config, secrets, .. }: &Context) -> Result<String, Wrong> {
     let url = address(url)?;
     let environment = Some(config.provider.environment);
     let now_ms = now_ms();
@@ -228,14 +228,14 @@ async fn webhook(url: &str, Settings { config, secrets, .. }: &Settings) -> Resu
         "livemode": false, "data": { "object": { "message": "pepay-relay smoke" } },
     });
     let body = event.to_string().into_bytes();
-    let Answer { status, text } =
+    let Posted { status, text } =
         post(&url, signed(&body, now_ms, environment, &secrets.webhook), body.clone(), config).await?;
     if status != 200 {
         let message = format!("a genuine webhook is answered {status} {}", foreign(&text));
         return Err(Wrong::new(message, "see that it is the relay that listens there, with this secret"));
     }
     let nobodys = [SecretString::from(Uuid::new_v4().to_string())];
-    let Answer { status, .. } = post(&url, signed(&body, now_ms, environment, &nobodys), body, config).await?;
+    let Posted { status, .. } = post(&url, signed(&body, now_ms, environment, &nobodys), body, config).await?;
     if status != 400 {
         let message = format!("a forged webhook is answered {status} and not 400");
         return Err(Wrong::new(message, "see that nothing on the way answers in the relay's place"));
@@ -292,7 +292,7 @@ async fn lives(rest: &Rest, bought: &[About]) -> Result<String, Wrong> {
 }
 
 /// Ids of the events that the provider's log shows of these orders, once they do not change any more.
-async fn issued(rest: &Rest, bought: &[About], settings: &Settings, began_s: i64) -> Result<BTreeSet<String>, Wrong> {
+async fn issued(rest: &Rest, bought: &[About], settings: &Context, began_s: i64) -> Result<BTreeSet<String>, Wrong> {
     let core = planner_settings(&settings.config);
     let query = EventQuery { created_from: Some(began_s), ..EventQuery::default() };
     let mut last = BTreeSet::new();

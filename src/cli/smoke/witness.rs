@@ -1,7 +1,7 @@
 //! Who sees the events come out of Kafka: the relay that runs, or one made for the occasion.
 
 use super::report::Wrong;
-use crate::cli::Settings;
+use crate::cli::Context;
 use crate::cli::status;
 use crate::config::{Config, Secrets};
 use crate::daemon::{Daemon, Setup};
@@ -44,8 +44,8 @@ pub(super) struct Witness {
 impl Witness {
     /// Follows the topics of the relay that answers at `admin.listen`, or of one made with the `occasional` settings,
     /// which is then ready.
-    pub(super) async fn open(settings: &Settings, occasional: &Config) -> Result<Self, Exit> {
-        let Settings { config, secrets, .. } = settings;
+    pub(super) async fn open(settings: &Context, occasional: &Config) -> Result<Self, Exit> {
+        let Context { config, secrets, .. } = settings;
         let running = match status::ask(status::reachable(config.admin.listen)).await {
             Ok(status) => status["name"] == config.name.as_str(),
             Err(_) => false,

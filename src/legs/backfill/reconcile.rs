@@ -71,19 +71,19 @@ impl LogEnd {
 
 impl Period {
     /// Whether an order's row says that it last changed in this time, or may have.
-    fn concerns(&self, row: &OrderRow) -> Place {
+    fn concerns(&self, row: &OrderRow) -> Relation {
         match (row.updated_ms(), row.created_ms()) {
             // A time without a fraction stands for the whole second.
-            (Some(ms), _) if ms.saturating_add(if ms % 1000 == 0 { 999 } else { 0 }) < self.from_ms => Place::Before,
-            (Some(ms), _) if ms <= self.to_ms => Place::Inside,
-            (Some(_), _) => Place::After,
-            (None, Some(ms)) if ms > self.to_ms => Place::After,
-            (None, _) => Place::Inside,
+            (Some(ms), _) if ms.saturating_add(if ms % 1000 == 0 { 999 } else { 0 }) < self.from_ms => Relation::Before,
+            (Some(ms), _) if ms <= self.to_ms => Relation::Inside,
+            (Some(_), _) => Relation::After,
+            (None, Some(ms)) if ms > self.to_ms => Relation::After,
+            (None, _) => Relation::Inside,
         }
     }
 }
 
-enum Place {
+enum Relation {
     Before,
     Inside,
     After,
@@ -176,14 +176,14 @@ impl Reconciliation {
 
     fn take(&mut self, row: OrderRow, shown: bool) {
         match self.period.concerns(&row) {
-            Place::Before => {}
-            Place::Inside if !shown => {
+            Relation::Before => {}
+            Relation::Inside if !shown => {
                 self.inside += 1;
                 if self.named.len() < NAMED_MAX {
                     self.named.push(row);
                 }
             }
-            Place::Inside | Place::After => self.after += 1,
+            Relation::Inside | Relation::After => self.after += 1,
         }
     }
 
@@ -208,7 +208,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
-    use crate::provider::rest::{Moment, Pagination};
+    use crate::provider::rest::{ObjectTime, Pagination};
 
     const END: LogEnd = LogEnd {
         proven_ms: 10_000_500,
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn row(order_id: &str, created_ms: Option<i64>, updated_ms: Option<i64>) -> OrderRow {
-        let [created_at, updated_at] = [created_ms, updated_ms].map(|ms| ms.and_then(Moment::from_ms));
+        let [created_at, updated_at] = [created_ms, updated_ms].map(|ms| ms.and_then(ObjectTime::from_ms));
         OrderRow { order_id: Some(order_id.to_owned()), created_at, updated_at, ..OrderRow::default() }
     }
 

@@ -1,7 +1,7 @@
 //! Answers: what the provider wrote, untouched, beside the few members that a caller looks at.
 //!
 //! Pure. Views are tolerant: a member that is missing, `null`, unknown, or of another type than documented is left out
-//! of the view and stays in [`Answer::raw`]; numbers keep their spelling.
+//! of the view and stays in [`Decoded::raw`]; numbers keep their spelling.
 
 use super::RestError;
 use crate::provider::json;
@@ -14,14 +14,14 @@ use std::fmt;
 
 /// One answer of the provider.
 #[derive(Clone, Debug)]
-pub struct Answer<T> {
+pub struct Decoded<T> {
     /// The provider's object as it came, without the `{"success":true,"data":…}` around it.
     pub raw: Box<RawValue>,
     /// What is to be looked at.
     pub view: T,
 }
 
-impl<T: DeserializeOwned> Answer<T> {
+impl<T: DeserializeOwned> Decoded<T> {
     /// Reads a view of `raw`, which must be the kind of value that `opening` (`{` or `[`) begins.
     pub(super) fn of(raw: &RawValue, opening: char) -> Result<Self, RestError> {
         // serde takes a list for a struct as well: `[1,2]` would be one with two members.
@@ -113,16 +113,16 @@ impl<'de> Deserialize<'de> for Spelled {
 /// A time inside an object: Unix seconds, or ISO 8601 in the older rendering of the provider's pages, in UTC where it
 /// names no offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub jiff::Timestamp);
+pub struct ObjectTime(pub jiff::Timestamp);
 
-impl Moment {
+impl ObjectTime {
     /// The moment of Unix milliseconds; `None` beyond the years that a calendar has.
     pub fn from_ms(ms: i64) -> Option<Self> {
         jiff::Timestamp::from_millisecond(ms).ok().map(Self)
     }
 }
 
-impl<'de> Deserialize<'de> for Moment {
+impl<'de> Deserialize<'de> for ObjectTime {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let Spelled(text) = Spelled::deserialize(from)?;
         let seconds = text.parse().ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
@@ -144,19 +144,19 @@ mod tests {
         #[expect(unreachable_pub, reason = "a view is public as a rule")]
         pub struct View {
             pub total: Option<Spelled>,
-            pub created_at: Option<Moment>,
+            pub created_at: Option<ObjectTime>,
             pub rows: Vec<String>,
         }
     }
 
     fn view(body: &str) -> Result<View, RestError> {
-        Answer::object(body.as_bytes()).map(|answer| answer.view)
+        Decoded::object(body.as_bytes()).map(|answer| answer.view)
     }
 
     #[test]
     fn the_object_stays_as_it_came_and_numbers_keep_their_spelling() {
         let body = r#" {"success":true, "data": {"total": 28.970, "new": [1e2] ,"createdAt":1768471200}} "#;
-        let answer = Answer::<View>::object(body.as_bytes()).unwrap();
+        let answer = Decoded::<View>::object(body.as_bytes()).unwrap();
         assert_eq!(answer.raw.get(), r#"{"total": 28.970, "new": [1e2] ,"createdAt":1768471200}"#);
         assert_eq!(answer.view.total, Some(Spelled("28.970".to_owned())));
         let time = answer.view.created_at.unwrap();

@@ -2,9 +2,9 @@
 //!
 //! An estimate holds 15 minutes in the provider's sample, an invoice about 30; an order is worth at most 2,500 USD.
 
-use super::answer::{Moment, Spelled, view};
+use super::answer::{ObjectTime, Spelled, view};
 use super::call::{Call, IdempotencyKey};
-use super::{Answer, Rest, RestError};
+use super::{Decoded, Rest, RestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -88,9 +88,9 @@ view! {
         /// The sums.
         pub pricing: Pricing,
         /// When it was made.
-        pub created_at: Option<Moment>,
+        pub created_at: Option<ObjectTime>,
         /// Until when it holds.
-        pub expires_at: Option<Moment>,
+        pub expires_at: Option<ObjectTime>,
     }
 
     /// A line that can be bought.
@@ -165,7 +165,7 @@ view! {
         /// `unpaid`.
         pub status: Option<String>,
         /// Until when it can be paid.
-        pub expires_at: Option<Moment>,
+        pub expires_at: Option<ObjectTime>,
     }
 }
 
@@ -173,9 +173,9 @@ const CHECKOUT: [&str; 4] = ["api", "commerce", "merchant", "checkout"];
 
 impl Rest {
     /// Step 1, prices a cart: `POST …/checkout/estimate`. What cannot be bought is listed, and left out of the order.
-    pub async fn estimate(&self, customer: &Customer, items: &[Item]) -> Result<Answer<Estimate>, RestError> {
+    pub async fn estimate(&self, customer: &Customer, items: &[Item]) -> Result<Decoded<Estimate>, RestError> {
         let request = customer.named_in(json!({ "items": items }));
-        Answer::object(&self.call(Call::post(&step("estimate"), request)).await?)
+        Decoded::object(&self.call(Call::post(&step("estimate"), request)).await?)
     }
 
     /// Step 2, where it goes: `POST …/checkout/address`.
@@ -184,9 +184,9 @@ impl Rest {
         customer: &Customer,
         estimate_id: &str,
         address: &Address,
-    ) -> Result<Answer<AddressAnswer>, RestError> {
+    ) -> Result<Decoded<AddressAnswer>, RestError> {
         let request = customer.named_in(json!({ "estimateId": estimate_id, "address": address }));
-        Answer::object(&self.call(Call::post(&step("address"), request)).await?)
+        Decoded::object(&self.call(Call::post(&step("address"), request)).await?)
     }
 
     /// Step 3, makes the order and its invoice: `POST …/checkout/invoice`, once for `key`.
@@ -200,12 +200,12 @@ impl Rest {
         address_id: &str,
         refund_destination: Option<&str>,
         key: &IdempotencyKey,
-    ) -> Result<Answer<InvoiceAnswer>, RestError> {
+    ) -> Result<Decoded<InvoiceAnswer>, RestError> {
         let mut request = customer.named_in(json!({ "estimateId": estimate_id, "addressId": address_id }));
         if let Some(address) = refund_destination {
             request["refundDestinationWalletAddressBsc"] = address.into();
         }
-        Answer::object(&self.call(Call::post(&step("invoice"), request).keyed(key)).await?)
+        Decoded::object(&self.call(Call::post(&step("invoice"), request).keyed(key)).await?)
     }
 }
 
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn the_answers_of_the_examples_are_read() {
-        let estimate: Answer<Estimate> = Answer::object(&fixture("checkout-estimate.response")).unwrap();
+        let estimate: Decoded<Estimate> = Decoded::object(&fixture("checkout-estimate.response")).unwrap();
         let view = estimate.view;
         assert_eq!((view.valid_items.len(), view.invalid_items[0].error.as_deref()), (1, Some("no eligible offer")));
         assert_eq!(text(view.valid_items[0].total_price.as_ref()), "22.98");
@@ -253,12 +253,12 @@ mod tests {
         let lives = view.expires_at.unwrap().0.duration_since(view.created_at.unwrap().0);
         assert_eq!(lives.as_secs(), 900);
 
-        let address: Answer<AddressAnswer> = Answer::object(&fixture("checkout-address.response")).unwrap();
+        let address: Decoded<AddressAnswer> = Decoded::object(&fixture("checkout-address.response")).unwrap();
         assert_eq!(address.view.validated, Some(true));
         assert_eq!(address.view.standardized.unwrap()["city"], "Miami");
         assert_eq!(address.view.shipping_options[0].estimated_days.as_deref(), Some("5-7 business days"));
 
-        let invoice: Answer<InvoiceAnswer> = Answer::object(&fixture("checkout-invoice.response")).unwrap();
+        let invoice: Decoded<InvoiceAnswer> = Decoded::object(&fixture("checkout-invoice.response")).unwrap();
         assert_eq!((text(invoice.view.amount.as_ref()), invoice.view.status.as_deref()), ("28.97", Some("unpaid")));
         assert!(invoice.view.invoice_url.unwrap().starts_with("https://pay.example.com/"));
         assert!(invoice.raw.get().contains("payment_session_headers"), "what no view names is still there");

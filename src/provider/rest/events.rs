@@ -1,8 +1,8 @@
 //! The event log: pages by cursor, and single events (`api-reference/events/list-events`).
 
-use super::answer::{Moment, view};
+use super::answer::{ObjectTime, view};
 use super::call::Call;
-use super::{Answer, Rest, RestError};
+use super::{Decoded, Rest, RestError};
 use crate::provider::page::{Listed, Page, decode_page};
 use bytes::Bytes;
 use futures::Stream;
@@ -32,7 +32,7 @@ view! {
         #[serde(rename = "type")]
         pub kind: Option<String>,
         /// When it was issued, in whole seconds.
-        pub created: Option<Moment>,
+        pub created: Option<ObjectTime>,
         /// What it is about.
         pub data: EventData,
     }
@@ -100,8 +100,8 @@ impl Rest {
     }
 
     /// One event: `GET /api/v1/events/{eventId}`.
-    pub async fn event(&self, event_id: &str) -> Result<Answer<EventView>, RestError> {
-        Answer::object(&self.call(Call::get(&["api", "v1", "events", event_id])).await?)
+    pub async fn event(&self, event_id: &str) -> Result<Decoded<EventView>, RestError> {
+        Decoded::object(&self.call(Call::get(&["api", "v1", "events", event_id])).await?)
     }
 }
 
@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn an_event_is_read_with_and_without_its_wrapper() {
         let wrapped = include_bytes!("../../../tests/fixtures/rest/event-get.json");
-        let event = Answer::<EventView>::object(wrapped).unwrap();
-        let bare = Answer::<EventView>::object(event.raw.get().as_bytes()).unwrap();
+        let event = Decoded::<EventView>::object(wrapped).unwrap();
+        let bare = Decoded::<EventView>::object(event.raw.get().as_bytes()).unwrap();
         assert_eq!(event.raw.get(), bare.raw.get(), "an event's own data is no wrapped answer");
         let view = EventView::of(bare.raw.get().as_bytes());
         assert_eq!(view.kind.as_deref(), Some("commerce.order.updated"));

@@ -1,7 +1,7 @@
 //! The provider's REST interface, over one client that never follows a redirect.
 //!
 //! Every call is bounded in time, bytes and attempts. The key goes into exactly one header and no log; a URL is logged
-//! without its query. Answers are handed on as the provider wrote them, beside small views ([`Answer`]).
+//! without its query. Answers are handed on as the provider wrote them, beside small views ([`Decoded`]).
 //!
 //! The legs have a pace of their own and make each call once; commands ask for [`Rest::with_retries`].
 
@@ -17,7 +17,7 @@ mod payments;
 mod retry;
 mod service;
 
-pub use answer::{Answer, Moment, Spelled};
+pub use answer::{Decoded, ObjectTime, Spelled};
 pub(crate) use call::refusal;
 pub use call::{BODY_BYTES_MAX, IdempotencyKey, NotAKey};
 pub use checkout::{

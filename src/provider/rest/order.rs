@@ -1,6 +1,6 @@
 //! An order as REST shows it, as far as people look at it (`api-reference/orders/get-merchant-order-details-scoped`).
 
-use super::answer::{Moment, Spelled, view};
+use super::answer::{ObjectTime, Spelled, view};
 
 view! {
     /// An order (`api-reference/orders/get-merchant-order-details-scoped`).
@@ -10,8 +10,8 @@ view! {
         pub invoice_id: Option<String>,
         pub network_environment: Option<String>,
         pub retailer: Option<String>,
-        pub created_at: Option<Moment>,
-        pub updated_at: Option<Moment>,
+        pub created_at: Option<ObjectTime>,
+        pub updated_at: Option<ObjectTime>,
         pub customer_id: Option<String>,
         pub wallet_address: Option<String>,
         pub wallet_network: Option<String>,
@@ -33,7 +33,7 @@ view! {
     /// A step that an order took.
     pub struct TimelineEntry {
         pub status: Option<String>,
-        pub timestamp: Option<Moment>,
+        pub timestamp: Option<ObjectTime>,
         pub message: Option<String>,
     }
 
@@ -67,7 +67,7 @@ view! {
         pub tracking_number: Option<String>,
         pub carrier_tracking_url: Option<String>,
         pub delivery_status: Option<String>,
-        pub obtained_at: Option<Moment>,
+        pub obtained_at: Option<ObjectTime>,
     }
 
     /// One line of an order.
@@ -105,11 +105,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
-    use crate::provider::rest::Answer;
+    use crate::provider::rest::Decoded;
 
     fn order(name: &str) -> Order {
         let path = format!("{}/tests/fixtures/rest/order-get.{name}.json", env!("CARGO_MANIFEST_DIR"));
-        Answer::object(&std::fs::read(path).unwrap()).unwrap().view
+        Decoded::object(&std::fs::read(path).unwrap()).unwrap().view
     }
 
     #[test]
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn an_order_with_nothing_in_it_is_one() {
-        let empty: Answer<Order> =
-            Answer::object(br#"{"data":{"status":"fulfilled","timeline":{},"refund":[]}}"#).unwrap();
+        let empty: Decoded<Order> =
+            Decoded::object(br#"{"data":{"status":"fulfilled","timeline":{},"refund":[]}}"#).unwrap();
         assert_eq!((empty.view.status.as_deref(), empty.view.timeline.len()), (Some("fulfilled"), 0));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Pure. A row that cannot be read is a row about which nothing is known; an answer without rows is no page.
 
-use super::answer::{Moment, Spelled, lenient, view};
+use super::answer::{ObjectTime, Spelled, lenient, view};
 use super::order::Actions;
 use crate::provider::event::ORDER_ID_CHARS_MAX;
 use crate::text::clip;
@@ -41,8 +41,8 @@ view! {
         pub wallet_address: Option<String>,
         /// USD.
         pub total: Option<Spelled>,
-        pub created_at: Option<Moment>,
-        pub updated_at: Option<Moment>,
+        pub created_at: Option<ObjectTime>,
+        pub updated_at: Option<ObjectTime>,
         pub item_count: Option<u64>,
         /// Another spelling of the id, documented for an event's order (`api-spec/webhook-events`).
         pub id: Option<String>,
@@ -51,10 +51,10 @@ view! {
         pub snake_order_id: Option<String>,
         /// Another spelling of the time.
         #[serde(rename = "created_at")]
-        pub snake_created_at: Option<Moment>,
+        pub snake_created_at: Option<ObjectTime>,
         /// Another spelling of the time.
         #[serde(rename = "updated_at")]
-        pub snake_updated_at: Option<Moment>,
+        pub snake_updated_at: Option<ObjectTime>,
     }
 }
 
@@ -97,10 +97,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
     use super::*;
-    use crate::provider::rest::{Answer, RestError};
+    use crate::provider::rest::{Decoded, RestError};
 
     fn read(body: &[u8]) -> Result<OrdersPage, RestError> {
-        Answer::object(body).map(|answer| answer.view)
+        Decoded::object(body).map(|answer| answer.view)
     }
 
     fn fixture(name: &str) -> OrdersPage {

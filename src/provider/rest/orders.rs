@@ -4,7 +4,7 @@ use super::answer::view;
 use super::call::{Call, IdempotencyKey};
 use super::order::Order;
 use super::order_list::OrdersPage;
-use super::{Answer, Rest, RestError};
+use super::{Decoded, Rest, RestError};
 use futures::Stream;
 use serde::Serialize;
 use serde_json::json;
@@ -92,7 +92,12 @@ impl Rest {
     /// A page of orders, newest first as far as is known: `GET …/orders`.
     ///
     /// `limit` is 1 to 100: the default of 20 is documented, the maximum is not.
-    pub async fn orders(&self, filter: &OrderFilter, offset: u64, limit: u32) -> Result<Answer<OrdersPage>, RestError> {
+    pub async fn orders(
+        &self,
+        filter: &OrderFilter,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Decoded<OrdersPage>, RestError> {
         let (wallet, network) = filter.wallet.as_ref().map(|(wallet, network)| (wallet, network)).unzip();
         let call = Call::get(&ORDERS)
             .with("customer_id", filter.customer_id.as_ref())
@@ -104,7 +109,7 @@ impl Rest {
             .with("createdTo", filter.created_to)
             .with("limit", Some(limit))
             .with("offset", Some(offset));
-        Answer::object(&self.call(call).await?)
+        Decoded::object(&self.call(call).await?)
     }
 
     /// Every page of orders from `offset` on, asked for one after the other as they are taken, up to the first short
@@ -114,7 +119,7 @@ impl Rest {
         filter: &'a OrderFilter,
         offset: u64,
         limit: u32,
-    ) -> impl Stream<Item = Result<Answer<OrdersPage>, RestError>> + 'a {
+    ) -> impl Stream<Item = Result<Decoded<OrdersPage>, RestError>> + 'a {
         futures::stream::try_unfold(Some((offset, 0_usize)), move |next| async move {
             let Some((offset, pages)) = next else { return Ok(None) };
             if pages >= PAGES_MAX {
@@ -128,15 +133,15 @@ impl Rest {
     }
 
     /// One order: `GET …/orders/{orderId}`.
-    pub async fn order(&self, order_id: &str) -> Result<Answer<Order>, RestError> {
+    pub async fn order(&self, order_id: &str) -> Result<Decoded<Order>, RestError> {
         let [api, commerce, merchant, orders] = ORDERS;
-        Answer::object(&self.call(Call::get(&[api, commerce, merchant, orders, order_id])).await?)
+        Decoded::object(&self.call(Call::get(&[api, commerce, merchant, orders, order_id])).await?)
     }
 
     /// The order of an invoice: `GET /api/commerce/merchant/invoices/{invoiceId}/status`.
-    pub async fn order_by_invoice(&self, invoice_id: &str) -> Result<Answer<OrderByInvoice>, RestError> {
+    pub async fn order_by_invoice(&self, invoice_id: &str) -> Result<Decoded<OrderByInvoice>, RestError> {
         let path = ["api", "commerce", "merchant", "invoices", invoice_id, "status"];
-        Answer::object(&self.call(Call::get(&path)).await?)
+        Decoded::object(&self.call(Call::get(&path)).await?)
     }
 
     /// Asks for an order to be cancelled: `POST …/orders/{orderId}/cancel`, once for `key`, which is required.
@@ -145,20 +150,20 @@ impl Rest {
         order_id: &str,
         refund_destination: Option<&str>,
         key: &IdempotencyKey,
-    ) -> Result<Answer<Cancellation>, RestError> {
+    ) -> Result<Decoded<Cancellation>, RestError> {
         let [api, commerce, merchant, orders] = ORDERS;
         let request = match refund_destination {
             Some(address) => json!({ "refundDestinationWalletAddressBsc": address }),
             None => json!({}),
         };
         let call = Call::post(&[api, commerce, merchant, orders, order_id, "cancel"], request).keyed(key);
-        Answer::object(&self.call(call).await?)
+        Decoded::object(&self.call(call).await?)
     }
 
     /// Takes a step of an order's life on devnet: `POST /api/commerce/devnet/orders/{orderId}/simulate`.
-    pub async fn simulate(&self, order_id: &str, simulation: &Simulation) -> Result<Answer<Simulated>, RestError> {
+    pub async fn simulate(&self, order_id: &str, simulation: &Simulation) -> Result<Decoded<Simulated>, RestError> {
         let path = ["api", "commerce", "devnet", "orders", order_id, "simulate"];
-        Answer::object(&self.call(Call::post(&path, json!(simulation))).await?)
+        Decoded::object(&self.call(Call::post(&path, json!(simulation))).await?)
     }
 }
 
@@ -169,9 +174,9 @@ mod tests {
     use super::*;
     use serde::de::DeserializeOwned;
 
-    fn fixture<T: DeserializeOwned>(name: &str) -> Answer<T> {
+    fn fixture<T: DeserializeOwned>(name: &str) -> Decoded<T> {
         let path = format!("{}/tests/fixtures/rest/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        Answer::object(&std::fs::read(path).unwrap()).unwrap()
+        Decoded::object(&std::fs::read(path).unwrap()).unwrap()
     }
 
     #[test]

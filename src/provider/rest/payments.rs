@@ -1,8 +1,8 @@
 //! Payments: of an order, of many, and of an invoice (`api-spec/commerce/payments`, `api-spec/endpoints/invoices-status`).
 
-use super::answer::{Moment, Spelled, unwrapped, view};
+use super::answer::{ObjectTime, Spelled, unwrapped, view};
 use super::call::Call;
-use super::{Answer, Rest, RestError};
+use super::{Decoded, Rest, RestError};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -21,7 +21,7 @@ view! {
         pub order_status: Option<String>,
         /// USD.
         pub amount: Option<Spelled>,
-        pub paid_at: Option<Moment>,
+        pub paid_at: Option<ObjectTime>,
         pub payment_details: PaymentDetails,
     }
 
@@ -57,22 +57,22 @@ view! {
         /// USD, with three places.
         pub amount_decimal: Option<Spelled>,
         pub amount_remaining_decimal: Option<Spelled>,
-        pub expires_at: Option<Moment>,
-        pub paid_at: Option<Moment>,
+        pub expires_at: Option<ObjectTime>,
+        pub paid_at: Option<ObjectTime>,
     }
 }
 
 impl Rest {
     /// How an order's payment stands: `GET /api/commerce/merchant/payments/{orderId}/status`.
-    pub async fn payment_status(&self, order_id: &str) -> Result<Answer<PaymentStatus>, RestError> {
+    pub async fn payment_status(&self, order_id: &str) -> Result<Decoded<PaymentStatus>, RestError> {
         let path = ["api", "commerce", "merchant", "payments", order_id, "status"];
-        Answer::object(&self.call(Call::get(&path)).await?)
+        Decoded::object(&self.call(Call::get(&path)).await?)
     }
 
     /// The same of many orders, [`BULK_MAX`] a request: `POST /api/commerce/merchant/payments/bulk-status`.
     ///
     /// One row an order, in the provider's order; an order that it does not know is a row with an error.
-    pub async fn payment_statuses(&self, order_ids: &[String]) -> Result<Vec<Answer<BulkStatus>>, RestError> {
+    pub async fn payment_statuses(&self, order_ids: &[String]) -> Result<Vec<Decoded<BulkStatus>>, RestError> {
         let path = ["api", "commerce", "merchant", "payments", "bulk-status"];
         let mut rows = Vec::new();
         for ids in order_ids.chunks(BULK_MAX) {
@@ -83,14 +83,14 @@ impl Rest {
     }
 
     /// An invoice with its latest payment, which comes without a wrapper: `GET /api/v1/invoices/{invoiceId}/status`.
-    pub async fn invoice_status(&self, invoice_id: &str) -> Result<Answer<InvoiceStatus>, RestError> {
-        Answer::object(&self.call(Call::get(&["api", "v1", "invoices", invoice_id, "status"])).await?)
+    pub async fn invoice_status(&self, invoice_id: &str) -> Result<Decoded<InvoiceStatus>, RestError> {
+        Decoded::object(&self.call(Call::get(&["api", "v1", "invoices", invoice_id, "status"])).await?)
     }
 }
 
-fn bulk(body: &[u8]) -> Result<Vec<Answer<BulkStatus>>, RestError> {
-    let rows = Answer::<Vec<Box<RawValue>>>::of(unwrapped(body)?, '[')?;
-    rows.view.iter().map(|row| Answer::of(row, '{')).collect()
+fn bulk(body: &[u8]) -> Result<Vec<Decoded<BulkStatus>>, RestError> {
+    let rows = Decoded::<Vec<Box<RawValue>>>::of(unwrapped(body)?, '[')?;
+    rows.view.iter().map(|row| Decoded::of(row, '{')).collect()
 }
 
 #[cfg(test)]
@@ -102,13 +102,13 @@ mod tests {
     #[test]
     fn the_examples_are_read() {
         let body = include_bytes!("../../../tests/fixtures/rest/payment-status.response.json");
-        let status = Answer::<PaymentStatus>::object(body).unwrap().view;
+        let status = Decoded::<PaymentStatus>::object(body).unwrap().view;
         assert_eq!((status.status.as_deref(), status.order_status.as_deref()), (Some("paid"), Some("processing")));
         assert_eq!(status.paid_at.unwrap().0.as_second(), 1_768_471_440);
         assert_eq!(status.payment_details.amount.unwrap().0, "28.97");
 
         let rows = bulk(include_bytes!("../../../tests/fixtures/rest/payment-bulk-status.response.json")).unwrap();
-        let told = |row: &Answer<BulkStatus>| (row.view.status.clone(), row.view.error.clone());
+        let told = |row: &Decoded<BulkStatus>| (row.view.status.clone(), row.view.error.clone());
         let told: Vec<_> = rows.iter().map(told).collect();
         assert_eq!(told, [(Some("paid".to_owned()), None), (None, Some("Order not found".to_owned()))]);
         let wanted: serde_json::Value =
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(json!({ "orderIds": ids }), wanted);
 
         let body = include_bytes!("../../../tests/fixtures/rest/invoice-status.response.json");
-        let status = Answer::<InvoiceStatus>::object(body).unwrap();
+        let status = Decoded::<InvoiceStatus>::object(body).unwrap();
         assert_eq!(status.view.invoice.amount_decimal.unwrap().0, "28.970");
         assert!(status.raw.get().starts_with("{\n  \"object\": \"invoice_status\""), "it has no wrapper");
     }

@@ -2,7 +2,7 @@
 
 use super::answer::{Spelled, lenient, unwrapped, view};
 use super::call::Call;
-use super::{Answer, Rest, RestError};
+use super::{Decoded, Rest, RestError};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -82,43 +82,43 @@ impl Rest {
         }
         let request = serde_json::json!({"scope": "commerce", "ttl_seconds": WS_TOKEN_TTL_SECONDS});
         let body = self.call(Call::post(&["api", "v1", "ws", "token"], request)).await?;
-        let Minted { token, ws_url } = Answer::object(&body)?.view;
+        let Minted { token, ws_url } = Decoded::object(&body)?.view;
         Ok(WsToken { token: token.into(), ws_url })
     }
 
     /// Whether commerce is available: `GET /api/commerce/status`.
-    pub async fn commerce_status(&self) -> Result<Answer<CommerceStatus>, RestError> {
-        Answer::object(&self.call(Call::get(&["api", "commerce", "status"])).await?)
+    pub async fn commerce_status(&self) -> Result<Decoded<CommerceStatus>, RestError> {
+        Decoded::object(&self.call(Call::get(&["api", "commerce", "status"])).await?)
     }
 
     /// Products by words: `GET /api/commerce/search` (`api-spec/commerce/search`); the provider's number of them
     /// without a `limit`.
-    pub async fn search(&self, words: &str, limit: Option<u32>) -> Result<Answer<Vec<Product>>, RestError> {
+    pub async fn search(&self, words: &str, limit: Option<u32>) -> Result<Decoded<Vec<Product>>, RestError> {
         let call = Call::get(&["api", "commerce", "search"]).with("q", Some(words)).with("limit", limit);
         listed(&self.call(call).await?, "products")
     }
 
     /// A product: `GET /api/commerce/products/{productId}` (`api-spec/commerce/products`).
-    pub async fn product(&self, product_id: &str) -> Result<Answer<Product>, RestError> {
-        Answer::object(&self.call(Call::get(&["api", "commerce", "products", product_id])).await?)
+    pub async fn product(&self, product_id: &str) -> Result<Decoded<Product>, RestError> {
+        Decoded::object(&self.call(Call::get(&["api", "commerce", "products", product_id])).await?)
     }
 
     /// Its offers, for a zip code if one is given: `GET /api/commerce/products/{productId}/offers` (the same page).
-    pub async fn offers(&self, product_id: &str, zip: Option<&str>) -> Result<Answer<Vec<Offer>>, RestError> {
+    pub async fn offers(&self, product_id: &str, zip: Option<&str>) -> Result<Decoded<Vec<Offer>>, RestError> {
         let call = Call::get(&["api", "commerce", "products", product_id, "offers"]).with("zipCode", zip);
         listed(&self.call(call).await?, "offers")
     }
 }
 
 /// A list that may stand in a member of the answer's object, or be the answer.
-fn listed<T: for<'a> Deserialize<'a>>(body: &[u8], member: &str) -> Result<Answer<Vec<T>>, RestError> {
+fn listed<T: for<'a> Deserialize<'a>>(body: &[u8], member: &str) -> Result<Decoded<Vec<T>>, RestError> {
     let raw = unwrapped(body)?;
     if raw.get().starts_with('[') {
-        return Answer::of(raw, '[');
+        return Decoded::of(raw, '[');
     }
-    let object = Answer::<BTreeMap<String, Box<RawValue>>>::of(raw, '{')?;
+    let object = Decoded::<BTreeMap<String, Box<RawValue>>>::of(raw, '{')?;
     let list = object.view.get(member).ok_or_else(|| RestError::Malformed(format!("no member {member}")))?;
-    Ok(Answer { raw: object.raw, view: Answer::of(list, '[')?.view })
+    Ok(Decoded { raw: object.raw, view: Decoded::of(list, '[')?.view })
 }
 
 #[cfg(test)]
@@ -130,10 +130,10 @@ mod tests {
     #[test]
     fn the_examples_are_read() {
         let body = include_bytes!("../../../tests/fixtures/rest/commerce-status.response.json");
-        let status = Answer::<CommerceStatus>::object(body).unwrap().view;
+        let status = Decoded::<CommerceStatus>::object(body).unwrap().view;
         assert_eq!((status.status.as_str(), status.features.len()), ("available", 4));
         let body = include_bytes!("../../../tests/fixtures/rest/search.response.json");
-        let found: Answer<Vec<Product>> = listed(body, "products").unwrap();
+        let found: Decoded<Vec<Product>> = listed(body, "products").unwrap();
         assert_eq!(found.view.len(), 1);
         assert_eq!(found.view[0].price.as_ref().unwrap().to_string(), "11.49");
         assert!(found.raw.get().contains("\"products\""), "the provider's whole object");
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_list_may_be_the_answer_and_no_list_is_an_error() {
-        let found: Answer<Vec<Product>> = listed(br#"{"success":true,"data":[{"productId":5}]}"#, "offers").unwrap();
+        let found: Decoded<Vec<Product>> = listed(br#"{"success":true,"data":[{"productId":5}]}"#, "offers").unwrap();
         assert_eq!((found.view.len(), found.view[0].product_id.as_deref()), (1, None));
         for body in ["{}", r#"{"data":7}"#, r#"{"data":{"offers":{}}}"#] {
             assert!(matches!(listed::<Offer>(body.as_bytes(), "offers"), Err(RestError::Malformed(_))), "{body}");

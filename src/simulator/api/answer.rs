@@ -1,6 +1,6 @@
 //! Answers: the success wrapper and the three documented error envelopes (`api-spec/errors`, `api-spec/rate-limits`).
 
-use crate::simulator::faults::Answer;
+use crate::simulator::faults::FaultAnswer;
 use crate::simulator::model::Refused;
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -76,7 +76,7 @@ impl Error {
         Self { retry_after_s, ..error }
     }
 
-    pub(super) fn from_fault(answer: Answer) -> Self {
+    pub(super) fn from_fault(answer: FaultAnswer) -> Self {
         let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::from_status(status, answer.retry_after_s)
     }

@@ -40,7 +40,7 @@ const ORDERS_MAX: usize = 10_000;
 
 /// What a model is like; fixed for its life.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ModelSettings {
     /// Whose orders these are.
     pub merchant_id: u64,
     /// Real goods and money: `livemode`, and no simulation.
@@ -57,7 +57,7 @@ pub struct Settings {
     pub requests_per_minute: Option<u32>,
 }
 
-impl Settings {
+impl ModelSettings {
     /// `devnet` or `mainnet`, as the provider spells it.
     pub const fn environment(&self) -> &'static str {
         if self.mainnet { "mainnet" } else { "devnet" }
@@ -87,7 +87,7 @@ pub enum Refused {
 /// The provider's state.
 #[derive(Debug)]
 pub struct Model {
-    settings: Settings,
+    settings: ModelSettings,
     orders: BTreeMap<u64, Order>,
     by_id: HashMap<String, u64>,
     orders_made: u64,
@@ -102,7 +102,7 @@ pub struct Model {
 
 impl Model {
     /// A provider without orders.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: ModelSettings) -> Self {
         let log = Log::new(settings.keep_ms, settings.keep_events);
         let limit = limit::Limit::new(settings.requests_per_minute);
         Self {
@@ -121,7 +121,7 @@ impl Model {
     }
 
     /// What it was made with.
-    pub const fn settings(&self) -> &Settings {
+    pub const fn settings(&self) -> &ModelSettings {
         &self.settings
     }
 

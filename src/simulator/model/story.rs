@@ -59,7 +59,7 @@ const PAYER: &str = "0x52908400098527886E0F7030069857D2E4169EE7";
 
 impl Story {
     fn begin(times: TimeForm) -> Self {
-        let settings = Settings {
+        let settings = ModelSettings {
             merchant_id: 4182,
             mainnet: false,
             times,
