@@ -26,7 +26,8 @@ fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parts");
     group.throughput(Throughput::Bytes(body.len() as u64));
     group.bench_function("decode", |bench| bench.iter(|| decode(black_box(body.as_bytes())).is_ok()));
-    let (settings, mut value) = (values(), Vec::with_capacity(4 * body.len()));
+    let settings = values();
+    let mut value = Vec::with_capacity(4 * body.len());
     group.bench_function("decode_normalize", |bench| {
         bench.iter(|| {
             value.clear();

@@ -82,7 +82,8 @@ async fn measure(broker: &Broker, name: &str, ids: u64, each: u64) {
 
 /// Order events with their journal, as the relay publishes them.
 async fn write(rig: &Rig, ids: u64, each: u64) {
-    let (config, secrets) = (&rig.config, &rig.secrets);
+    let config = &rig.config;
+    let secrets = &rig.secrets;
     let topics = topics::ensure(config, secrets).await.unwrap();
     let (mut publisher, _) = Publisher::start(publisher(config, secrets, topics)).await.unwrap();
     let mut batch = Batch::default();
@@ -124,7 +125,8 @@ async fn commit(publisher: &mut Publisher, batch: Batch) -> Batch {
 /// What the journal's record costs a transaction of one event.
 async fn in_turns(broker: &Broker) {
     let rig = Rig::new(broker.bootstrap(), "turns").await;
-    let (config, secrets) = (&rig.config, &rig.secrets);
+    let config = &rig.config;
+    let secrets = &rig.secrets;
     let topics = topics::ensure(config, secrets).await.unwrap();
     let (mut publisher, _) = Publisher::start(publisher(config, secrets, topics)).await.unwrap();
     let mut took = [Vec::new(), Vec::new()];

@@ -213,7 +213,8 @@ impl Steps {
         let stepped = now.wall_ms.saturating_sub(self.last.wall_ms).saturating_sub(steady_ms);
         let ran = running.saturating_duration_since(self.running);
         let asleep = Duration::from_millis(u64::try_from(steady_ms).unwrap_or(0)).saturating_sub(ran);
-        (self.last, self.running) = (now, running);
+        self.last = now;
+        self.running = running;
         let stepped = (stepped.abs() >= STEP_MIN_MS).then_some(Noticed::Stepped(stepped));
         let asleep =
             (asleep.as_millis() >= u128::from(STEP_MIN_MS.unsigned_abs())).then_some(Noticed::Suspended(asleep));

@@ -54,7 +54,9 @@ struct Writer {
 
 impl Writer {
     fn write(mut self) {
-        let (mut pace, mut wanted, mut until) = (Pace::default(), 0, Instant::now());
+        let mut pace = Pace::default();
+        let mut wanted = 0;
+        let mut until = Instant::now();
         loop {
             self.producer.begin_transaction().expect("a transaction");
             self.plan = self.core.begin(std::mem::take(&mut self.plan));
@@ -67,7 +69,8 @@ impl Writer {
             let began = Instant::now();
             self.task.enqueue_checkpoint(&self.producer);
             self.plan.batch.records().for_each(|record| self.task.enqueue(&self.producer, record));
-            let (enqueued, mut wait) = (Instant::now(), pace.begin(self.plan.len()));
+            let enqueued = Instant::now();
+            let mut wait = pace.begin(self.plan.len());
             while self.producer.in_flight_count() > 0 {
                 pause(wait.pause(enqueued.elapsed()));
                 self.producer.poll(Duration::ZERO);

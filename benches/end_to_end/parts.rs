@@ -41,7 +41,9 @@ impl Bench {
     pub fn new((bootstrap, kafka): (&str, Option<u32>), against: Option<PathBuf>, events: usize, runs: usize) -> Self {
         let mut builds = vec![("relay", PathBuf::from(env!("CARGO_BIN_EXE_pepay-relay")))];
         builds.extend(against.map(|path| ("earlier", path)));
-        let (bootstrap, provider, made) = (bootstrap.to_owned(), Provider::start(), Cell::new(0));
+        let bootstrap = bootstrap.to_owned();
+        let provider = Provider::start();
+        let made = Cell::new(0);
         Self { bootstrap, kafka, provider, builds, events, runs, made }
     }
 
@@ -55,12 +57,14 @@ impl Bench {
         let part = if latest { "websocket, latest" } else { "websocket" };
         let run = |build: &Path| {
             let mut relay = self.start(build, latest);
-            let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
+            let events = Events::of_now();
+            let warm = (self.events / WARM_UP) as u64;
             let all = warm + self.events as u64;
             let [first, then] = [events.frames(0..warm, true), events.frames(warm..all, true)];
             self.provider.play(first.bytes());
             relay.until_published("websocket", warm as usize);
-            let (before, began) = (relay.spent(), Instant::now());
+            let before = relay.spent();
+            let began = Instant::now();
             self.provider.play(then.bytes());
             relay.until_published("websocket", all as usize);
             let seconds = began.elapsed().as_secs_f64();
@@ -72,14 +76,16 @@ impl Bench {
             (figures, Task { began_ms: events.began_ms(), ..task })
         };
         let reader = |_| {
-            let (events, warm) = (Events::of_now(), (self.events / WARM_UP) as u64);
+            let events = Events::of_now();
+            let warm = (self.events / WARM_UP) as u64;
             let [first, then] = [events.frames(0..warm, true), events.frames(warm..warm + self.events as u64, true)];
             let marks = vec![first.len() as u64, (first.len() + then.len()) as u64];
             let mut reader = Reader::start(&Source::Websocket(self.provider.address(), marks));
             reader.next();
             self.provider.play(first.bytes());
             reader.next();
-            let (cpu, began) = (reader.cpu_seconds(), Instant::now());
+            let cpu = reader.cpu_seconds();
+            let began = Instant::now();
             self.provider.play(then.bytes());
             reader.next();
             let seconds = began.elapsed().as_secs_f64();
@@ -94,10 +100,13 @@ impl Bench {
         let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
         let run = |build: &Path| {
             let relay = self.start(build, false);
-            let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
+            let events = Events::of_now();
+            let warm = count / WARM_UP as u64;
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
             webhooks::send(relay.webhook(), &first, connections);
-            let (before, beside, began) = (relay.spent(), self.beside(), Instant::now());
+            let before = relay.spent();
+            let beside = self.beside();
+            let began = Instant::now();
             let times = webhooks::send(relay.webhook(), &then, connections);
             let seconds = began.elapsed().as_secs_f64();
             let spent = relay.spent_since(&before);
@@ -113,10 +122,12 @@ impl Bench {
         let reader = |task: Option<Task>| {
             let mut reader = Reader::start(&Source::Webhook(task));
             let address = reader.next().parse().expect("an address");
-            let (events, warm) = (Events::of_now(), count / WARM_UP as u64);
+            let events = Events::of_now();
+            let warm = count / WARM_UP as u64;
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
             webhooks::send(address, &first, connections);
-            let (cpu, began) = (reader.cpu_seconds(), Instant::now());
+            let cpu = reader.cpu_seconds();
+            let began = Instant::now();
             let times = webhooks::send(address, &then, connections);
             let seconds = began.elapsed().as_secs_f64();
             let mut figures = read(count as f64, seconds, reader.cpu_seconds() - cpu).to_vec();
@@ -136,7 +147,8 @@ impl Bench {
                 let mut relay = self.start(build, false);
                 let receiver = Receiver::start(&self.bootstrap, &relay.topic("orders"));
                 let frames = Events::of_now().frames(0..warm + count, false);
-                let (began, began_us) = (Instant::now(), now_us());
+                let began = Instant::now();
+                let began_us = now_us();
                 for index in 0..frames.len() {
                     let due = Duration::from_millis(index as u64 * QUIET_EVERY_MS);
                     pause(due.saturating_sub(began.elapsed()));
@@ -173,7 +185,8 @@ impl Bench {
         for (name, build) in &self.builds {
             let relay = self.start(build, true);
             pause(Duration::from_secs(5));
-            let (cpu, began) = (relay.cpu_seconds(), Instant::now());
+            let cpu = relay.cpu_seconds();
+            let began = Instant::now();
             pause(watched);
             let share = 100.0 * (relay.cpu_seconds() - cpu) / began.elapsed().as_secs_f64();
             report.add("idle", name, vec![("% of a core", share), ("RSS MiB", relay.resident_mib())]);
@@ -283,7 +296,8 @@ fn relayed(events: f64, seconds: f64, spent: &Spent) -> (Figures, f64) {
 fn written(told: &Value) -> Figures {
     let figure = |name: &str| told[name].as_f64().expect("a number");
     let cycles: Vec<f64> = serde_json::from_value(told["cycles_ms"].clone()).expect("times");
-    let (events, transactions) = (figure("events"), cycles.len() as f64);
+    let events = figure("events");
+    let transactions = cycles.len() as f64;
     let mut figures = throughput(events, figure("seconds"), figure("cpu"), events / transactions);
     figures.extend(latencies(cycles));
     figures

@@ -52,7 +52,8 @@ async fn answer(request: Request<Incoming>, intake: Option<Intake>) -> Result<Re
     }
     if let Some(intake) = intake {
         let header = |name| head.headers.get(name).map(|value| value.as_bytes());
-        let (timestamp, signature) = (header(signature::TIMESTAMP), header(signature::SIGNATURE));
+        let timestamp = header(signature::TIMESTAMP);
+        let signature = header(signature::SIGNATURE);
         let claimed = signature::Headers { timestamp, signature, previous: None };
         signature::verify(claimed, &bytes, [WEBHOOK_SECRET.as_bytes()], now_ms(), TOLERANCE).expect("genuine");
         let (reply, outcome) = oneshot::channel();

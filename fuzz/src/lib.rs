@@ -54,7 +54,8 @@ impl Desk {
         let drop = drop.iter().map(|name| (*name).to_owned()).collect();
         let normalize = normalize::Settings { environment: Environment::Devnet, drop, include_raw };
         let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true };
-        let (window, versions) = (Window::new(WINDOW, 1_000, [1, 2]), Versions::new(WINDOW, 1_000, [3, 4]));
+        let window = Window::new(WINDOW, 1_000, [1, 2]);
+        let versions = Versions::new(WINDOW, 1_000, [3, 4]);
         let core = Planner::new(settings, window, versions, Progress::default());
         Self { core, leg, room: Arc::new(Semaphore::new(1_000)) }
     }

@@ -69,7 +69,8 @@ libfuzzer_sys::fuzz_target!(init: judge_vectors(), |case: Case<'_>| {
         },
         Tag::Bytes(bytes) => bytes.to_vec(),
     };
-    let (signature, previous) = (case.signature.as_ref().map(tag), case.previous.as_ref().map(tag));
+    let signature = case.signature.as_ref().map(tag);
+    let previous = case.previous.as_ref().map(tag);
     let headers = Headers {
         timestamp: timestamp.as_deref(),
         signature: signature.as_deref(),

@@ -184,7 +184,8 @@ impl Report {
 /// A sentence, with its remedy, where file descriptors do not allow the places that the settings want.
 pub(super) fn shortage(webhook: &config::Webhook) -> Option<String> {
     let limit = descriptors::limit().ok().filter(|_| webhook.enabled)?;
-    let (wanted, places) = (webhook.connections_max, descriptors::places(webhook.connections_max, limit));
+    let wanted = webhook.connections_max;
+    let places = descriptors::places(webhook.connections_max, limit);
     (places < wanted).then(|| {
         format!(
             "webhook.connections_max: {wanted} connections do not fit under the limit of {limit} open files, so that \

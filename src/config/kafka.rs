@@ -89,7 +89,8 @@ impl Rules<'_> {
         let characters = "use 1 to 249 of the characters a-z A-Z 0-9 . _ -";
         let prefix = is_topic(&kafka.topic_prefix) && kafka.topic_prefix.len() <= TOPIC_CHARS_MAX / 2;
         self.demand(prefix, &["kafka.topic_prefix"], "is no beginning of a topic name", characters);
-        let (off_allowed, required) = (true, false);
+        let off_allowed = true;
+        let required = false;
         let topics = [
             ("kafka.topics.orders", &kafka.topics.orders, required),
             ("kafka.topics.orders_latest", &kafka.topics.orders_latest, off_allowed),
@@ -113,7 +114,8 @@ impl Rules<'_> {
             for (other_key, other, _) in topics.into_iter().take(position) {
                 let remedy = "give each topic a name of its own (Kafka takes . and _ for the same)";
                 let same_as = |key| format!("is the same topic for Kafka as {key}");
-                let (what, other_what) = (same_as(other_key), same_as(key));
+                let what = same_as(other_key);
+                let other_what = same_as(key);
                 self.demand_of_two(
                     !collide(name, other),
                     [Side { key, what: &what, remedy }, Side { key: other_key, what: &other_what, remedy }],

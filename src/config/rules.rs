@@ -84,7 +84,8 @@ impl Rules<'_> {
         }
         self.proxy();
         self.readable("provider.ca_file", provider.ca_file.as_deref());
-        let (webhook, admin) = (&self.config.webhook, &self.config.admin);
+        let webhook = &self.config.webhook;
+        let admin = &self.config.admin;
         let apart = !webhook.enabled || webhook.listen != admin.listen || webhook.listen.port() == 0;
         let remedy = "give the two listeners different ports";
         self.demand_of_two(

@@ -32,7 +32,8 @@ pub(super) type Known = (String, Option<i32>);
 
 /// A sentence with the cause and its remedy, as far as one can be found within some seconds.
 pub async fn why(config: &Config, secrets: &Secrets) -> Option<String> {
-    let (config, secrets) = (config.clone(), secrets.clone());
+    let config = config.clone();
+    let secrets = secrets.clone();
     tokio::task::spawn_blocking(move || ask(&config, &secrets, &[])).await.ok()?
 }
 

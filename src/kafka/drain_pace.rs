@@ -82,7 +82,9 @@ mod tests {
     /// Waits so many microseconds for so many records: how many looks it took, and how many microseconds too late it
     /// was found over.
     fn wait(pace: &mut Pace, records: usize, lasts_us: u64) -> (usize, u128) {
-        let (lasts, mut waited, mut looks) = (Duration::from_micros(lasts_us), Duration::from_micros(1), 1);
+        let lasts = Duration::from_micros(lasts_us);
+        let mut waited = Duration::from_micros(1);
+        let mut looks = 1;
         let mut wait = pace.begin(records);
         while waited < lasts {
             waited += wait.pause(waited) + LATE;

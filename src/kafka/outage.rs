@@ -77,7 +77,9 @@ impl Outage {
         let (Some(Asking { config, secrets, known }), Ok(runtime)) = (&self.asking, Handle::try_current()) else {
             return;
         };
-        let (config, secrets, known) = (config.clone(), secrets.borrow().clone(), known.clone());
+        let config = config.clone();
+        let secrets = secrets.borrow().clone();
+        let known = known.clone();
         drop(runtime.spawn_blocking(move || {
             if let Some(cause) = diagnosis::ask(&config, &secrets, &known) {
                 tracing::warn!(cause, "cause of the outage of Kafka");

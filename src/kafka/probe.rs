@@ -13,7 +13,8 @@ use std::time::Duration;
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
 /// never see them. Names every permission that lacks.
 pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<String>) -> Result<(), StartError> {
-    let (config, secrets) = (config.clone(), secrets.clone());
+    let config = config.clone();
+    let secrets = secrets.clone();
     blocking(move |cancel| {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let Err(error) = tried(&config, &secrets, cancel, &topics) else { return Ok(()) };

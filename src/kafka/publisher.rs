@@ -156,7 +156,8 @@ impl Publisher {
     pub(crate) fn scripted() -> (Self, Desk) {
         let (jobs, taken) = sync_channel(1);
         let (given, verdicts) = mpsc::channel(1);
-        let (thread, guard) = (Thread(None), CancelOnDrop(Cancel::default()));
+        let thread = Thread(None);
+        let guard = CancelOnDrop(Cancel::default());
         let publisher = Self { jobs: Some(jobs), verdicts, orphan: None, thread, guard };
         (publisher, Desk { jobs: taken, verdicts: given })
     }

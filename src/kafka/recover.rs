@@ -70,7 +70,8 @@ pub async fn read_back(
     mut sink: impl FnMut(Control<'_>, i64) + Send + 'static,
     mut progress: impl FnMut(Progress<'_>) + Send + 'static,
 ) -> Result<Summary, StartError> {
-    let (config, secrets) = (config.clone(), secrets.clone());
+    let config = config.clone();
+    let secrets = secrets.clone();
     blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
         let control = &config.kafka.topics.control;
@@ -295,7 +296,9 @@ pub(super) fn headers_of<'m>(message: &'m BorrowedMessage<'_>, mut each: impl Fn
     let Some(headers) = message.headers() else { return };
     let all = AssertUnwindSafe(|| headers.iter().for_each(|header| each(header.key, header.value)));
     if catch_unwind(all).is_err() {
-        let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
+        let topic = message.topic();
+        let partition = message.partition();
+        let offset = message.offset();
         tracing::warn!(topic, partition, offset, "a record has a header whose name is not UTF-8");
     }
 }

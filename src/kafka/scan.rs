@@ -128,7 +128,9 @@ impl Reader {
     ) -> Result<(), AskError> {
         let mut remaining = Remaining::new(stretches);
         self.assign(&remaining)?;
-        let (mut quiet_since, mut stall, mut waiting_since) = (Instant::now(), STALL_MIN, None);
+        let mut quiet_since = Instant::now();
+        let mut stall = STALL_MIN;
+        let mut waiting_since = None;
         let mut unlooked = 0;
         while !remaining.is_done() {
             let progressed = match self.committed.poll(QUIET) {
@@ -156,7 +158,9 @@ impl Reader {
                 self.assign(&remaining)?;
             }
             if progressed {
-                (quiet_since, stall, waiting_since) = (Instant::now(), STALL_MIN, None);
+                quiet_since = Instant::now();
+                stall = STALL_MIN;
+                waiting_since = None;
                 pulse(remaining.done(), None);
             } else if quiet_since.elapsed() >= stall {
                 let waiting_for = self.unstick(&mut remaining)?;
@@ -167,7 +171,8 @@ impl Reader {
                         return Err(hanging(&place, &self.config).into());
                     }
                 }
-                (quiet_since, stall) = (Instant::now(), (stall * 2).min(STALL_MAX));
+                quiet_since = Instant::now();
+                stall = (stall * 2).min(STALL_MAX);
             }
         }
         Ok(())

@@ -42,7 +42,9 @@ impl SideWriter {
     /// When Kafka does not answer within seconds, or refuses: the permission that lacks is named.
     pub async fn open(config: &Config, secrets: &Secrets, transactional_id: &str) -> Result<Self, StartError> {
         let sizes = topics::inspect(config, secrets).await?.sizes();
-        let (config, secrets, name) = (config.clone(), secrets.clone(), transactional_id.to_owned());
+        let config = config.clone();
+        let secrets = secrets.clone();
+        let name = transactional_id.to_owned();
         blocking(move |cancel| {
             let opening = Opening {
                 config: &config,
@@ -65,7 +67,9 @@ impl SideWriter {
     ///
     /// When Kafka refuses, does not answer, or leaves open whether the transaction stands, as the error then says.
     pub async fn commit(&self, batch: Batch) -> Result<(Batch, Written), StartError> {
-        let (config, name, producer) = (self.config.clone(), self.name.clone(), Arc::clone(&self.producer));
+        let config = self.config.clone();
+        let name = self.name.clone();
+        let producer = Arc::clone(&self.producer);
         blocking(move |cancel| {
             let topics = &config.kafka.topics;
             let mut work = Work {

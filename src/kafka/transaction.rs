@@ -198,7 +198,8 @@ impl Work<'_> {
 
     /// Waits until the broker has every record: committing would do it as well, but in slices of 100 ms.
     fn drain(&mut self, records: usize, opened_at: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        let (began, mut wait) = (Instant::now(), self.carried.pace.begin(records));
+        let began = Instant::now();
+        let mut wait = self.carried.pace.begin(records);
         let unregistered = REGISTERED_AFTER.saturating_sub(opened_at.elapsed());
         loop {
             self.producer.poll(Duration::ZERO);

@@ -67,7 +67,10 @@ fn is_parent(text: &str) -> bool {
     let is_zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let mut parts = text.splitn(5, '-');
     let mut next = || parts.next().unwrap_or_default();
-    let (version, trace, parent, flags) = (next(), next(), next(), next());
+    let version = next();
+    let trace = next();
+    let parent = next();
+    let flags = next();
     let ids = hex(trace, 32) && !is_zero(trace) && hex(parent, 16) && !is_zero(parent);
     let whole = hex(version, 2) && version != "ff" && ids && hex(flags, 2);
     whole && (version != "00" || parts.next().is_none())
@@ -97,7 +100,8 @@ mod tests {
 
     fn read(parents: &[&str], states: &[&str]) -> Option<(String, String)> {
         let bytes = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>();
-        let (parents, states) = (bytes(parents), bytes(states));
+        let parents = bytes(parents);
+        let states = bytes(states);
         let trace = Trace::read(parents.iter().map(Vec::as_slice), states.iter().map(Vec::as_slice))?;
         Some((trace.parent.into(), trace.state.into()))
     }

@@ -94,7 +94,8 @@ impl<S: Service> Shared<S> {
         let exchange = Arc::new(Exchange::new());
         let service = service_fn(|request| {
             exchange.request();
-            let (service, slot) = (Arc::clone(&self.service), Arc::clone(&slot));
+            let service = Arc::clone(&self.service);
+            let slot = Arc::clone(&slot);
             let held = Held { slot: Arc::clone(&slot), exchange: Arc::clone(&exchange) };
             Box::pin(async move {
                 let response = service.answer(peer, request, &slot).await;
@@ -253,7 +254,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for HeldBody<B> {
 async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, stop: &CancellationToken) {
     let farewell = async {
         io.shutdown().await?;
-        let (mut dropped, mut buffer) = (0, [0; 4096]);
+        let mut dropped = 0;
+        let mut buffer = [0; 4096];
         while dropped < LINGER_BYTES_MAX {
             match io.read(&mut buffer).await? {
                 0 => break,

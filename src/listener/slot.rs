@@ -86,13 +86,15 @@ impl Slots {
     /// `max` connections, of one address `per_address_max` (0: no limit), and `bytes` of unverified bodies.
     pub(super) fn new(max: usize, per_address_max: usize, bytes: usize, observer: Arc<dyn Observer>) -> Self {
         let budget_bytes = bytes.min(Semaphore::MAX_PERMITS).min(u32::MAX as usize);
-        let (admission, budget) = (Admission::new(max, per_address_max), Semaphore::new(budget_bytes));
+        let admission = Admission::new(max, per_address_max);
+        let budget = Semaphore::new(budget_bytes);
         Self(Arc::new(Shared { admission: Mutex::new(admission), budget: Arc::new(budget), budget_bytes, observer }))
     }
 
     /// A slot for `peer`, with a place or a turn in the line.
     pub(super) fn enter(&self, peer: IpAddr) -> Result<(Slot, Arc<Reach>), NoSlot> {
-        let (now, reach) = (Instant::now(), Arc::new(Reach::default()));
+        let now = Instant::now();
+        let reach = Arc::new(Reach::default());
         let entry = self.lock().enter(site(peer), now, Arc::clone(&reach));
         let (id, has_place) = match entry {
             Entry::In(id) => (id, true),

@@ -124,7 +124,8 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
     let previous = event.previous_attributes.map(cut).transpose()?;
     let mut reshape = Reshape::new(&tape, subject.table(), &settings.drop);
     if let Some(named) = reshape.text("environment").filter(|named| !names(named, settings.environment)) {
-        let (named, ours) = (clip(&named, DETAIL_CHARS_MAX), settings.environment.as_str());
+        let named = clip(&named, DETAIL_CHARS_MAX);
+        let ours = settings.environment.as_str();
         let detail = format!("the event is of `{named}`, the relay serves `{ours}`");
         return Err(Rejection { reason: Reason::WrongEnvironment, detail });
     }

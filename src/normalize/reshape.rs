@@ -165,7 +165,8 @@ impl<'a, 'w> Reshape<'a, 'w> {
                 if !self.holds(at) {
                     continue;
                 }
-                let (before, kept) = (out.len(), self.extra.len());
+                let before = out.len();
+                let kept = self.extra.len();
                 if !self.value(source, at, beside, path, out) {
                     self.keep(&Path::Member(path, at), at);
                 } else if let Some(end) = won {
@@ -325,7 +326,9 @@ impl<'a, 'w> Reshape<'a, 'w> {
     /// Reads currency and unit of the object. The only documented unit is `usd_millis`; amounts in any other unit,
     /// or in none, are not guessed at.
     fn terms(&self) -> Terms<'a> {
-        let (mut named, mut currency, mut unit) = (false, None, None);
+        let mut named = false;
+        let mut currency = None;
+        let mut unit = None;
         for (shape, at) in self.money_terms() {
             let text = self.tape.string(at);
             if matches!(shape, Shape::Unit) {

@@ -94,7 +94,8 @@ pub(super) const fn beside(camel: &'static str, shape: Shape) -> Source {
 
 /// How many sources a table has.
 pub(super) const fn sources(table: Table) -> usize {
-    let (mut count, mut at) = (0, 0);
+    let mut count = 0;
+    let mut at = 0;
     while at < table.len() {
         count += table[at].sources.len();
         at += 1;
@@ -128,7 +129,8 @@ pub(super) fn member_of(table: Table, name: &str) -> Option<&'static Member> {
 /// Whether `name` is `camel`, and if so, in snake_case (`true`) or as it stands (`false`).
 #[inline]
 fn spelled(camel: &str, name: &str) -> Option<bool> {
-    let (camel, name) = (camel.as_bytes(), name.as_bytes());
+    let camel = camel.as_bytes();
+    let name = name.as_bytes();
     // Most names are told apart by their first byte or their length; the snake_case spelling is never shorter.
     if camel.first() != name.first() || camel.len() > name.len() {
         return None;

@@ -40,7 +40,9 @@ impl<'a> Tape<'a> {
         let bytes = text.as_bytes();
         // The documented objects have one value in 9 to 14 bytes, names included.
         let mut values: Vec<Value<'a>> = Vec::with_capacity(text.len() / 9 + 4);
-        let (mut at, mut depth, mut open) = (0, 0, ROOT);
+        let mut at = 0;
+        let mut depth = 0;
+        let mut open = ROOT;
         // Texts are bounded far below 4 GiB where they arrive.
         let place = |at: At| u32::try_from(at).unwrap_or(u32::MAX);
         while let Some(byte) = bytes.get(at) {

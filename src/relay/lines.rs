@@ -68,7 +68,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_reason_is_a_line_now_and_then_and_hides_no_other() {
-        let (lines, start) = (Lines::default(), Instant::now());
+        let lines = Lines::default();
+        let start = Instant::now();
         let said = |reason| (0..1_000).filter_map(|_| lines.dead_letter_at(reason, start)).collect::<Vec<_>>();
         assert_eq!(said(Reason::UnknownType), [1]);
         assert_eq!(said(Reason::MalformedJson), [1]);
@@ -78,7 +79,8 @@ mod tests {
 
     #[test]
     fn ids_that_are_forgotten_are_counted_whether_or_not_it_is_said() {
-        let (lines, metrics) = (Lines::default(), Metrics::new("test"));
+        let lines = Lines::default();
+        let metrics = Metrics::new("test");
         for ids in [0, 3, 4] {
             lines.forgotten_early(&metrics, ids);
         }

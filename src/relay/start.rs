@@ -384,7 +384,8 @@ mod tests {
             let position = start.finish(NOW_MS).progress.position();
             (opened.cause, opened.opened_ms, position.walk_from_ms, position.proven_ms)
         };
-        let (first, restart) = (GapCause::FirstStart, GapCause::Restart);
+        let first = GapCause::FirstStart;
+        let restart = GapCause::Restart;
         let verified_ms = NOW_MS - 20_000;
         let expected = (restart, NOW_MS - 10_000, Some(verified_ms - 60_000), Some(verified_ms));
         assert_eq!(begin(&SETTINGS, Some(&known)), expected);

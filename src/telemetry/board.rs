@@ -149,7 +149,9 @@ impl Board {
     fn status_of(&self, inside: &Inside, now_ms: i64) -> Value {
         let snapshot = self.health.subscribe().borrow().clone();
         let phase = snapshot.phase;
-        let (mut legs, mut counts, mut degraded) = (Map::new(), Map::new(), Vec::new());
+        let mut legs = Map::new();
+        let mut counts = Map::new();
+        let mut degraded = Vec::new();
         for leg in Leg::ALL {
             let (state, since) = snapshot.legs[leg as usize];
             if !matches!(state, LegState::Connected | LegState::Disabled) {
@@ -236,7 +238,8 @@ mod tests {
     }
 
     fn gap(id: u64) -> GapStory {
-        let (cause, from) = ("reset", Some("evt_1-0".to_owned()));
+        let cause = "reset";
+        let from = Some("evt_1-0".to_owned());
         GapStory { id, cause, from, opened_ms: 1_000, end_ms: Some(2_000), closed_ms: None, recovered: 3 }
     }
 
@@ -301,7 +304,8 @@ mod tests {
         board.update(|inside| {
             inside.cursor = Some("evt_5-1".to_owned());
             inside.committed_ms = Some(1_768_472_100_700);
-            (inside.ids, inside.oldest_ms) = (7, Some(1_768_472_130_000));
+            inside.ids = 7;
+            inside.oldest_ms = Some(1_768_472_130_000);
             inside.open.push(gap(1));
         });
         let status = board.status(1_768_472_195_999);

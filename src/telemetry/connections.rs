@@ -58,7 +58,8 @@ impl Observer for Connections {
 
     fn refused(&self, peer: IpAddr, refusal: Refusal, detail: &dyn Display) {
         self.metrics.connection_refused(self.listener, refusal);
-        let (listener, reason) = (self.listener.as_str(), refusal.as_str());
+        let listener = self.listener.as_str();
+        let reason = refusal.as_str();
         tracing::debug!(listener, %peer, reason, detail = %foreign(&detail.to_string()), "connection refused");
         if let Some(count) = self.refused.count() {
             tracing::warn!(listener, %peer, reason, count, "connections refused");

@@ -25,7 +25,8 @@ impl Meter {
     /// The mean and the greatest since the last look, in milliseconds; `None` when nothing was measured.
     pub(super) fn take(&self) -> Option<(u64, u64)> {
         let count = self.count.swap(0, Ordering::Relaxed);
-        let (sum_us, max_us) = (self.sum_us.swap(0, Ordering::Relaxed), self.max_us.swap(0, Ordering::Relaxed));
+        let sum_us = self.sum_us.swap(0, Ordering::Relaxed);
+        let max_us = self.max_us.swap(0, Ordering::Relaxed);
         let mean_us = sum_us.checked_div(count)?;
         Some((mean_us.div_ceil(1000), max_us.max(mean_us).div_ceil(1000)))
     }

@@ -247,10 +247,12 @@ async fn freeze_beyond(stage: &mut Stage) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     stage.relay.signal("STOP");
     stage.broker.thaw();
-    let (bootstrap, control) = (stage.broker.bootstrap().to_owned(), stage.config.kafka.topics.control.clone());
+    let bootstrap = stage.broker.bootstrap().to_owned();
+    let control = stage.config.kafka.topics.control.clone();
     let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &bootstrap).create().expect("a client");
     let end = || tokio::task::block_in_place(|| client.fetch_watermarks(&control, 0, BROKER_WITHIN)).expect("an end").1;
-    let (began, open) = (Instant::now(), end());
+    let began = Instant::now();
+    let open = end();
     // The coordinator writes its marker; it is its own timer, and nobody tells when that is over.
     while end() == open && began.elapsed() < GIVEN_UP_WITHIN {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -266,7 +268,8 @@ impl Stage {
 
     /// A producer with a transactional id, which nobody else has from here on.
     async fn with_producer(&self, id: &str) -> BaseProducer {
-        let (bootstrap, id) = (self.broker.bootstrap().to_owned(), id.to_owned());
+        let bootstrap = self.broker.bootstrap().to_owned();
+        let id = id.to_owned();
         let producer = tokio::task::spawn_blocking(move || {
             let producer: BaseProducer = ClientConfig::new()
                 .set("bootstrap.servers", bootstrap)

@@ -60,7 +60,8 @@ async fn whatever_fails_nothing_is_lost_repeated_or_out_of_order() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let began = Instant::now();
     let mut stage = Stage::new(seed, &dir, LOG_LEVEL).await;
-    let (mut survived, mut failure) = (Vec::new(), None);
+    let mut survived = Vec::new();
+    let mut failure = None;
     for (fault, number) in Fault::rounds(rounds, &mut StdRng::seed_from_u64(seed)).into_iter().zip(1..) {
         stage.mark().await;
         stage.some_time(0, BETWEEN_MS).await;

@@ -31,10 +31,12 @@ pub struct Reader {
 impl Reader {
     /// Begins at the beginning; the topics must be there.
     pub fn start(config: &Config) -> Self {
-        let (oracle, stop) = (Arc::new(Mutex::new(Oracle::default())), Arc::new(AtomicBool::new(false)));
+        let oracle = Arc::new(Mutex::new(Oracle::default()));
+        let stop = Arc::new(AtomicBool::new(false));
         let (sender, changed) = watch::channel(0);
         let source = Source::new(config, &TOPICS);
-        let (judging, stopped) = (Arc::clone(&oracle), Arc::clone(&stop));
+        let judging = Arc::clone(&oracle);
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let mut source = source;
             while !stopped.load(Ordering::Relaxed) {
@@ -132,7 +134,8 @@ impl Source {
             .set("log_level", "0")
             .create()
             .expect("a client");
-        let (mut list, mut last) = (TopicPartitionList::new(), HashMap::new());
+        let mut list = TopicPartitionList::new();
+        let mut last = HashMap::new();
         let name = |topic: &Topic| config.kafka.topics.name(*topic).expect("turned on").to_owned();
         for topic in topics {
             let metadata = consumer.fetch_metadata(Some(&name(topic)), READ_MAX).expect("metadata");

@@ -32,7 +32,8 @@ impl Report {
     pub fn table(&self) -> String {
         let mut text = format!("{:32} {:>6} {:>10} {:>10}\n", "fault", "rounds", "median s", "longest s");
         for Row { fault, rounds, median, longest } in self.rows() {
-            let (median, longest) = (median.as_secs_f64(), longest.as_secs_f64());
+            let median = median.as_secs_f64();
+            let longest = longest.as_secs_f64();
             text += &format!("{fault:32} {rounds:>6} {median:>10.2} {longest:>10.2}\n");
         }
         let Outcome { verdict, events, records, stale } = &self.outcome;

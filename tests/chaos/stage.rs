@@ -130,7 +130,8 @@ impl Stage {
 
     /// Waits until the relay is ready and everything that was issued until now stands.
     pub async fn recovered(&mut self) -> Result<Duration, String> {
-        let (began, issued) = (Instant::now(), self.tell().await);
+        let began = Instant::now();
+        let issued = self.tell().await;
         let deadline = began + RECOVERED_WITHIN;
         let there = self.reader.until(deadline, |oracle| oracle.waiting(issued) == 0).await;
         let mut ready = self.is_ready().await;

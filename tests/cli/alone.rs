@@ -8,7 +8,8 @@ const SECRETS: (&str, &str) = ("PEPAY_RELAY_WEBHOOK_SECRETS", "whsec_00000000000
 async fn the_event_log_needs_the_key_alone() {
     let simulator = start().await;
     simulator.create_order().unwrap();
-    let (url, key) = (simulator.api_url(), simulator.api_key());
+    let url = simulator.api_url();
+    let key = simulator.api_key();
     let environment = [("PEPAY_RELAY__PROVIDER__API_URL", url.as_str()), ("PEPAY_RELAY_API_KEY", key)];
     let said = bare(&["events", "list", "--output", "json"], &environment, b"").await;
     assert_eq!((said.status, said.stdout.lines().count(), said.stderr.as_str()), (0, 2, ""));
@@ -41,7 +42,8 @@ async fn what_is_set_must_be_right_all_the_same() {
 #[tokio::test]
 async fn every_call_is_logged_with_its_request_when_asked_and_the_key_never() {
     let simulator = start().await;
-    let (url, key) = (simulator.api_url(), simulator.api_key());
+    let url = simulator.api_url();
+    let key = simulator.api_key();
     let environment = [("PEPAY_RELAY__PROVIDER__API_URL", url.as_str()), ("PEPAY_RELAY_API_KEY", key)];
     let arguments = ["availability", "--log-level", "debug", "--log-format", "json"];
     let said = bare(&arguments, &environment, b"").await;

@@ -85,7 +85,8 @@ async fn bare(arguments: &[&str], environment: &[(&str, &str)], stdin: &[u8]) ->
 
 /// The same with the simulator's settings in its environment, and more.
 async fn relay_with(simulator: &Simulator, arguments: &[&str], more: &[(&str, &str)], stdin: &[u8]) -> Ended {
-    let (api_url, websocket_url) = (simulator.api_url(), simulator.websocket_url());
+    let api_url = simulator.api_url();
+    let websocket_url = simulator.websocket_url();
     let settings = [
         ("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()),
         ("PEPAY_RELAY__PROVIDER__WEBSOCKET_URL", &websocket_url),

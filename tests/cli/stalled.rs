@@ -47,7 +47,8 @@ fn told_to_end(child: &Child) {
 
 /// `run` where neither provider nor Kafka are at home, and where its admin listener is.
 fn start(stderr: Stdio, environment: &[(&str, &str)]) -> (Child, SocketAddr) {
-    let (admin, webhook) = (free_address(), free_address());
+    let admin = free_address();
+    let webhook = free_address();
     let child = program(&["run", "--log-level", "debug"], environment)
         .envs([
             ("PEPAY_RELAY_API_KEY", "ck_test_1"),

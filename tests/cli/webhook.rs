@@ -39,7 +39,8 @@ async fn known_answers_are_judged_as_the_provider_says() {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let secrets = secrets(&vector);
         let said = relay_with(&simulator, &arguments, &[("PEPAY_RELAY_WEBHOOK_SECRETS", &secrets)], b"").await;
-        let (name, expected) = (&vector["name"], text(&vector["expect"]));
+        let name = &vector["name"];
+        let expected = text(&vector["expect"]);
         match expected.strip_prefix("reject ") {
             None => {
                 assert_eq!((said.status, said.stdout.as_str(), said.stderr.as_str()), (0, "✓ genuine\n", ""), "{name}")
@@ -56,7 +57,8 @@ async fn known_answers_are_judged_as_the_provider_says() {
 async fn a_body_is_signed_as_the_provider_signs_it() {
     let simulator = start().await;
     let valid = &vectors()[0];
-    let (body, secrets) = (fixture(&text(&valid["body_file"])), secrets(valid));
+    let body = fixture(&text(&valid["body_file"]));
+    let secrets = secrets(valid);
     let timestamp = text(&valid["headers"]["X-Pepay-Timestamp"]);
     let environment = [("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.as_str())];
     let arguments = ["webhook", "sign", &body, "--timestamp", &timestamp, "--output", "json"];

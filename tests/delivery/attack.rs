@@ -83,9 +83,11 @@ async fn bodies_and_heads_of_many_addresses_cost_a_sender_in_good_faith_nothing(
         assert_eq!(send(&rig, &mut sender, number as u64).await, "HTTP/1.1 200 OK");
         kept.push(sender);
     }
-    let (mut crowd, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    let mut crowd = JoinSet::new();
+    let begun = Arc::new(AtomicUsize::new(0));
     for number in 0..BODIES + HEADS {
-        let (from, begun) = (Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number), Arc::clone(&begun));
+        let from = Ipv4Addr::from_bits(Ipv4Addr::new(127, 1, 0, 1).to_bits() + number);
+        let begun = Arc::clone(&begun);
         let pause = AGAIN_AFTER.mul_f64(0.5 + f64::from(number % 100) / 100.0);
         crowd.spawn(async move {
             let signature = "0".repeat(64);
@@ -162,9 +164,11 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let relay = Process::ready(&rig).await;
     let address = rig.config.webhook.listen;
 
-    let (mut crowd, begun) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    let mut crowd = JoinSet::new();
+    let begun = Arc::new(AtomicUsize::new(0));
     for number in 0..slow {
-        let (from, begun) = (slow_from[number % slow_from.len()], Arc::clone(&begun));
+        let from = slow_from[number % slow_from.len()];
+        let begun = Arc::clone(&begun);
         let pause = AGAIN_AFTER.mul_f64(0.5 + number as f64 / slow as f64);
         crowd.spawn(async move {
             loop {
@@ -187,7 +191,8 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
         }
         refused
     });
-    let (mut times, mut by_socket) = (Vec::with_capacity(TIMED), Vec::new());
+    let mut times = Vec::with_capacity(TIMED);
+    let mut by_socket = Vec::new();
     for number in 0..TIMED {
         let body = order_event(&event_id(number as u64), "order-1").to_string();
         let began = Instant::now();
@@ -196,7 +201,8 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
         assert_eq!(answer.status, 200, "{answer:?}");
         rig.simulator.create_order().unwrap();
         if number % 20 == 0 {
-            let (issued, began) = (rig.simulator.events().len() as u64, Instant::now());
+            let issued = rig.simulator.events().len() as u64;
+            let began = Instant::now();
             eventually("the socket goes on", async || metric(&rig, SOCKET).await >= issued).await;
             by_socket.push(began.elapsed());
         }

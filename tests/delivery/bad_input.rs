@@ -168,7 +168,8 @@ async fn an_id_from_the_year_2286_is_published_and_moves_nothing() {
     rig.simulator.wait_for_connections(1).await;
     let order = "order-1";
     let future = "evt_9999999999999-0";
-    let (before, after) = (event_id(0), event_id(1));
+    let before = event_id(0);
+    let after = event_id(1);
     for id in [before.as_str(), future, after.as_str()] {
         rig.simulator.publish_custom(order_event(id, order)).unwrap();
     }
@@ -255,7 +256,8 @@ pub fn descriptors_max() -> usize {
         let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().to_owned();
         line.split_whitespace().nth(3 + column).unwrap().parse().unwrap_or(usize::MAX)
     };
-    let (pid, hard) = (std::process::id().to_string(), limit(1).to_string());
+    let pid = std::process::id().to_string();
+    let hard = limit(1).to_string();
     // Where there is no `prlimit`, what is set already counts.
     drop(std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={hard}:{hard}")]).status());
     limit(0)

@@ -126,7 +126,8 @@ async fn while_the_window_is_read_back() {
     let rig = Rig::new(Broker::shared().bootstrap(), "reading").await;
     Process::ready(&rig).await.stop().await;
     live(&rig);
-    let (bootstrap, topic) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.kafka.topics.control.clone());
+    let bootstrap = rig.config.kafka.bootstrap_servers.clone();
+    let topic = rig.config.kafka.topics.control.clone();
     let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
     let mut relay = Process::start(&rig);
     says(&rig, "/readyz", "another writer's transaction").await;
@@ -165,7 +166,8 @@ async fn while_a_walk_is_under_way_and_frames_are_held() {
     rig.simulator.faults().set(|faults| faults.rest.delay = Duration::from_secs(60));
     rig.simulator.faults().cut_sockets(&Cut::Abrupt);
     until("the socket is back", || relay.count("stream connected") == 2).await;
-    let (delivered, gaps) = (metric(&rig, DELIVERED).await, metric(&rig, "gaps_total").await);
+    let delivered = metric(&rig, DELIVERED).await;
+    let gaps = metric(&rig, "gaps_total").await;
     let before = rig.simulator.events().len();
     live(&rig);
     let held = (rig.simulator.events().len() - before) as u64;

@@ -85,12 +85,14 @@ fn row(what: &str, events: u64, took: Duration, peak: u64) -> String {
 
 /// Waits until so many events are committed; they have to become more all the time.
 async fn arrived(rig: &Rig, events: u64) {
-    let (mut last, mut moved) = (0, Instant::now());
+    let mut last = 0;
+    let mut moved = Instant::now();
     while last < events {
         sleep(Duration::from_millis(100)).await;
         let now = published(rig).await;
         if now > last {
-            (last, moved) = (now, Instant::now());
+            last = now;
+            moved = Instant::now();
         }
         assert!(moved.elapsed() < STALLED, "{last} of {events}, and no more");
     }

@@ -48,7 +48,9 @@ fn published(records: &[Record]) -> Vec<String> {
 async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "history").await;
     let first = Process::ready(&rig).await;
-    let (quiet, first_lost, second_lost) = (paid(&rig.simulator), paid(&rig.simulator), paid(&rig.simulator));
+    let quiet = paid(&rig.simulator);
+    let first_lost = paid(&rig.simulator);
+    let second_lost = paid(&rig.simulator);
     rig.until_delivered().await;
     let changed_ms = now_ms();
     // Until a walk has proven the second in which they changed: the list of orders tells whole seconds.

@@ -30,7 +30,8 @@ const MOMENTS_MS: u64 = 1_500;
 async fn no_signal_ends_a_process_that_speaks_tls_to_kafka() {
     #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
     let wanted = |name| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
-    let (starts, seed) = (wanted("SECURED_STARTS").unwrap_or(STARTS), wanted("SECURED_SEED").unwrap_or(7));
+    let starts = wanted("SECURED_STARTS").unwrap_or(STARTS);
+    let seed = wanted("SECURED_SEED").unwrap_or(7);
     let broker = Broker::start_secured();
     let (_rig, secured) = with_permissions(&broker, "leaving").await;
     let mut random = StdRng::seed_from_u64(seed);

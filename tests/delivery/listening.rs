@@ -32,8 +32,11 @@ async fn restarts_on_a_socket_that_is_handed_over_refuse_no_webhook() {
 
     let stop = Arc::new(AtomicBool::new(false));
     let [sent, answered] = [(); 2].map(|()| Arc::new(AtomicU64::new(0)));
-    let (url, secret) = (rig.webhook_url(), rig.simulator.webhook_secret().to_owned());
-    let (stopped, begun, ended) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&answered));
+    let url = rig.webhook_url();
+    let secret = rig.simulator.webhook_secret().to_owned();
+    let stopped = Arc::clone(&stop);
+    let begun = Arc::clone(&sent);
+    let ended = Arc::clone(&answered);
     let senders = tokio::spawn(async move {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -44,7 +47,9 @@ async fn restarts_on_a_socket_that_is_handed_over_refuse_no_webhook() {
                 break;
             }
             ticks.tick().await;
-            let (url, secret, keeping) = (url.clone(), secret.clone(), keeping.clone());
+            let url = url.clone();
+            let secret = secret.clone();
+            let keeping = keeping.clone();
             let ended = Arc::clone(&ended);
             begun.fetch_add(1, Ordering::Relaxed);
             posts.spawn(async move {

@@ -35,7 +35,8 @@ pub fn live(rig: &Rig, count: usize) {
 async fn burst(rig: &Rig, count: u64) -> Vec<String> {
     let mut posts = JoinSet::new();
     for n in 0..count {
-        let (url, secret) = (rig.webhook_url(), rig.simulator.webhook_secret().to_owned());
+        let url = rig.webhook_url();
+        let secret = rig.simulator.webhook_secret().to_owned();
         let mut event = order_event(&event_id(n), &format!("burst-{n}"));
         event["data"]["object"]["padding"] = "x".repeat(8 << 10).into();
         posts.spawn(async move { post(&url, &secret, event.to_string().as_bytes()).await });
@@ -59,7 +60,8 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
     let mut broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    rig.config.websocket.frame_bytes_max = SMALL_INTAKE / 4;
+    rig.config.webhook.body_bytes_max = SMALL_INTAKE / 4;
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let mut relay = Process::ready(&rig).await;
     live(&rig, 1);
@@ -100,7 +102,8 @@ async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_commit
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "full").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    rig.config.websocket.frame_bytes_max = SMALL_INTAKE / 4;
+    rig.config.webhook.body_bytes_max = SMALL_INTAKE / 4;
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let relay = Process::ready(&rig).await;
     broker.freeze();
@@ -129,10 +132,13 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "slow").await.with_webhooks();
     rig.config.intake.bytes_max = SMALL_INTAKE;
-    (rig.config.websocket.frame_bytes_max, rig.config.webhook.body_bytes_max) = (SMALL_INTAKE / 4, SMALL_INTAKE / 4);
+    rig.config.websocket.frame_bytes_max = SMALL_INTAKE / 4;
+    rig.config.webhook.body_bytes_max = SMALL_INTAKE / 4;
     let relay = Process::ready(&rig).await;
     let load = rig.load();
-    let (mut most, mut inside, began) = (0, 0, Instant::now());
+    let mut most = 0;
+    let mut inside = 0;
+    let began = Instant::now();
     // Nine tenths of the time it stands still.
     while began.elapsed() < Duration::from_secs(6) {
         broker.freeze();
@@ -209,7 +215,8 @@ pub async fn with_permissions(broker: &Broker, test: &str) -> (Rig, Rig) {
 async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77() {
     let broker = Broker::start_secured();
     let (rig, secured) = with_permissions(&broker, "acl").await;
-    let (bootstrap, invoices) = (broker.bootstrap(), rig.config.kafka.topics.invoices.as_str());
+    let bootstrap = broker.bootstrap();
+    let invoices = rig.config.kafka.topics.invoices.as_str();
     let mut relay = Process::ready(&secured).await;
     live(&rig, 1);
     rig.until_delivered().await;
@@ -225,7 +232,8 @@ async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77()
     finish(&rig, relay).await;
 
     // At start and by `check`, every permission that lacks is named at once.
-    let (name, letters) = (rig.config.name.as_str(), rig.config.kafka.topics.dead_letter.as_str());
+    let name = rig.config.name.as_str();
+    let letters = rig.config.kafka.topics.dead_letter.as_str();
     let topics = [invoices, letters].map(|topic| (Resource::Topic(topic), format!("--topic {topic}")));
     for denied in [&topics[..], &[(Resource::TransactionalIds(name), "--transactional-id".to_owned())]] {
         for (resource, _) in denied {

@@ -128,8 +128,10 @@ async fn a_claim_keeps_the_time_of_the_marks_that_it_carries_on() {
         predecessor
     };
     assert_eq!(claim().await, None);
-    let (first, second) = (claim().await.unwrap(), claim().await.unwrap());
-    let (first, second) = (first.checkpoint, second.checkpoint);
+    let first = claim().await.unwrap();
+    let second = claim().await.unwrap();
+    let first = first.checkpoint;
+    let second = second.checkpoint;
     assert_ne!(first.run, second.run);
     assert_eq!(first.at_ms(), second.at_ms());
     let (mut publisher, _) = start(&config).await;

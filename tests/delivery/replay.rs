@@ -38,7 +38,8 @@ fn lived(rig: &Rig) -> String {
 async fn events_are_published_again_beside_a_relay_that_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "replay").await;
     let daemon = rig.daemon().await;
-    let (order, other) = (lived(&rig), lived(&rig));
+    let order = lived(&rig);
+    let other = lived(&rig);
     rig.until_delivered().await;
     let latest = committed(&rig.config, Topic::OrdersLatest).await.len();
     let before = committed(&rig.config, Topic::Orders).await;
@@ -110,8 +111,10 @@ async fn a_page_is_a_transaction_and_people_are_told_what_was_done() {
     let ends = offsets(&rig, Topic::Orders) - before - i64::try_from(records.len()).unwrap();
     assert_eq!((records.len(), ends), (270, 5), "each page is committed before the next");
     let issued = rig.simulator.events();
-    let (first, last) = (&issued[0].id, &issued[449].id);
-    let (orders, invoices) = (&rig.config.kafka.topics.orders, &rig.config.kafka.topics.invoices);
+    let first = &issued[0].id;
+    let last = &issued[449].id;
+    let orders = &rig.config.kafka.topics.orders;
+    let invoices = &rig.config.kafka.topics.invoices;
     let id = records[0].header("relay_replay");
     assert_eq!(
         told,
@@ -168,7 +171,8 @@ async fn a_replay_of_what_is_not_there_says_so() {
 async fn an_order_is_forgotten_in_every_partition_that_holds_it() {
     let rig = Rig::new(Broker::shared().bootstrap(), "forget-all").await;
     drain(rig.daemon().await).await;
-    let (topic, key) = (&rig.config.kafka.topics.orders_latest, "order-1");
+    let topic = &rig.config.kafka.topics.orders_latest;
+    let key = "order-1";
     // As after the topic got more partitions: an old value in one, a newer one in another.
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", Broker::shared().bootstrap()).create().unwrap();

@@ -44,7 +44,8 @@ async fn in_flight(rig: &Rig, broker: &Broker, count: u64) -> JoinSet<(String, u
     broker.freeze();
     let mut posts = JoinSet::new();
     for n in 0..count {
-        let (url, secret) = (rig.webhook_url(), rig.simulator.webhook_secret().to_owned());
+        let url = rig.webhook_url();
+        let secret = rig.simulator.webhook_secret().to_owned();
         posts.spawn(async move {
             let id = event_id(n);
             let answer = post(&url, &secret, order_event(&id, &format!("order-{n}")).to_string().as_bytes()).await;

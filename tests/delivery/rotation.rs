@@ -27,7 +27,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     rig.config.secret_files.api_key = Some(key_file.clone());
     rig.config.secret_files.webhook = Some(secrets_file.clone());
     let rig = rig.with_webhooks();
-    let (mut key, mut secret) = (rig.simulator.api_key().to_owned(), rig.simulator.webhook_secret().to_owned());
+    let mut key = rig.simulator.api_key().to_owned();
+    let mut secret = rig.simulator.webhook_secret().to_owned();
     write(&key_file, &key);
     write(&secrets_file, &secret);
 
@@ -67,7 +68,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     };
     let rejected = value("pepay_relay_outcomes_total{leg=\"webhook\",outcome=\"rejected\"}");
     let refused = value("pepay_relay_reconnects_total{cause=\"refused\"}");
-    let (answered, tally) = (value("pepay_relay_webhook_responses_total{code=\"200\"}"), rig.simulator.webhooks());
+    let answered = value("pepay_relay_webhook_responses_total{code=\"200\"}");
+    let tally = rig.simulator.webhooks();
     println!(
         "{ROTATIONS} rotations: {} events, {answered} webhooks taken, {rejected} rejected, {} connections made, {refused} refused",
         rig.simulator.events().len(),
@@ -91,7 +93,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeated() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "credentials").await;
-    let (mut key, mut secret) = (rig.simulator.api_key().to_owned(), rig.simulator.webhook_secret().to_owned());
+    let mut key = rig.simulator.api_key().to_owned();
+    let mut secret = rig.simulator.webhook_secret().to_owned();
     rig.secrets.api_key = "".into();
     rig.secrets.webhook.clear();
     let rig = rig.with_webhooks();
@@ -126,7 +129,8 @@ async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeat
     rig.simulator.wait_for_webhooks().await;
     relay.stop().await;
     rig.assert_delivered().await;
-    let (events, tally) = (rig.simulator.events().len() as u64, rig.simulator.webhooks());
+    let events = rig.simulator.events().len() as u64;
+    let tally = rig.simulator.webhooks();
     println!("{RESTARTS} rotations by restart: {events} events, {tally:?}");
     assert_eq!((tally.delivered, tally.given_up, tally.dropped), (events, 0, 0), "each was taken in the end");
     assert!(tally.attempts > tally.delivered, "some came while nobody was there");

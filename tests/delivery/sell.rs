@@ -112,7 +112,8 @@ async fn a_cancellation_that_is_asked_for_twice_with_one_key_is_one_record() {
         step(&rig, &order, transition).await;
     }
     let cancel = ["orders", "cancel", &order, "--idempotency-key", "5f0c1f1e-63d3-4c0b-9d0a-0e2b6c9a7f21"];
-    let (first, second) = (lines(&rig, &cancel).await, lines(&rig, &cancel).await);
+    let first = lines(&rig, &cancel).await;
+    let second = lines(&rig, &cancel).await;
     assert_eq!(first, second, "the first answer again");
     rig.until_delivered().await;
     let records = tail(&rig, "orders", &order, 5).await;

@@ -61,7 +61,9 @@ async fn without_a_running_relay_one_inside_leaves_nothing_behind() {
     let events = rig.simulator.events();
     let made = events.iter().filter(|event| event.kind == "commerce.order.created");
     let orders: Vec<&str> = made.filter_map(|event| event.scope.order_id.as_deref()).collect();
-    let (stream, orders, issued) = (&rig.config.provider.websocket_url, orders.join(", "), events.len());
+    let stream = &rig.config.provider.websocket_url;
+    let orders = orders.join(", ");
+    let issued = events.len();
     let wanted = format!(
         "✓ key           stored, and not readable by others
 ✓ availability  available

@@ -169,7 +169,8 @@ async fn a_transaction_that_timed_out_is_told_from_a_second_relay() {
     let before = settled(line.broker.bootstrap(), &control, 1);
     line.proxy.set(&[Fault::DelayAnswers(PRODUCE, TRANSACTION * 5 / 8), Fault::HoldRequests(END_TXN)], None);
     line.submit("evt_2-1");
-    let (proxy, bootstrap) = (line.proxy.clone(), line.broker.bootstrap().to_owned());
+    let proxy = line.proxy.clone();
+    let bootstrap = line.broker.bootstrap().to_owned();
     tokio::task::spawn_blocking(move || {
         proxy.wait_for(END_TXN);
         let began = Instant::now();

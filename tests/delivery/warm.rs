@@ -26,7 +26,8 @@ async fn records_before_the_window_are_not_read() {
     const NEW: usize = 600;
     let config = config(Broker::shared().bootstrap(), &unique("length"));
     topics::ensure(&config, &secrets(None)).await.unwrap();
-    let (bootstrap, topic) = (config.kafka.bootstrap_servers.clone(), config.kafka.topics.control.clone());
+    let bootstrap = config.kafka.bootstrap_servers.clone();
+    let topic = config.kafka.topics.control.clone();
     let long_ago = now_ms() - 100 * HOUR_MS;
     let old = (0..OLD).map(|n| format!("evt_1-{n}"));
     tokio::task::spawn_blocking(move || write_at(&bootstrap, &topic, long_ago, old)).await.unwrap();
@@ -56,7 +57,8 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     rig.simulator.create_order().unwrap();
     rig.until_delivered().await;
     first.stop().await;
-    let (bootstrap, control) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.kafka.topics.control.clone());
+    let bootstrap = rig.config.kafka.bootstrap_servers.clone();
+    let control = rig.config.kafka.topics.control.clone();
     let topic = control.clone();
     let foreign = tokio::task::spawn_blocking(move || open_transaction(&bootstrap, &topic)).await.unwrap();
 

@@ -63,13 +63,15 @@ async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_its
     // Its transaction is open and cannot end; it then stands still with it.
     proxy.set(&[Fault::HoldRequests(END_TXN)], None);
     let order = rig.simulator.create_order().unwrap();
-    let (url, secret) = (rig.webhook_url(), rig.simulator.webhook_secret().to_owned());
+    let url = rig.webhook_url();
+    let secret = rig.simulator.webhook_secret().to_owned();
     let body = rig.simulator.events().last().unwrap().bytes.clone();
     let posted = tokio::spawn(async move { post(&url, &secret, &body).await });
     let held = proxy.clone();
     tokio::task::spawn_blocking(move || held.wait_for(END_TXN)).await.unwrap();
     relay.signal("STOP");
-    let (bootstrap, control) = (broker.bootstrap().to_owned(), rig.config.kafka.topics.control.clone());
+    let bootstrap = broker.bootstrap().to_owned();
+    let control = rig.config.kafka.topics.control.clone();
     tokio::task::spawn_blocking(move || until_given_up(&bootstrap, &control)).await.unwrap();
     proxy.clear();
     relay.signal("CONT");
@@ -87,7 +89,8 @@ async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_its
 fn until_given_up(bootstrap: &str, control: &str) {
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
     let end = || consumer.fetch_watermarks(control, 0, Duration::from_secs(30)).unwrap().1;
-    let (began, open) = (Instant::now(), end());
+    let began = Instant::now();
+    let open = end();
     while end() == open {
         assert!(began.elapsed() < TRANSACTION_GIVEN_UP, "the transaction was not open");
         #[expect(
@@ -105,7 +108,8 @@ async fn a_failed_commit_and_the_providers_retry_end_in_one_record() {
     let mut rig = Rig::new(broker.bootstrap(), "retry").await;
     rig.config.webhook.answer_within = Duration::from_secs(1);
     let daemon = rig.daemon().await;
-    let (first, second) = (event_id(0), event_id(1));
+    let first = event_id(0);
+    let second = event_id(1);
     let body = |id: &str| order_event(id, "order-1").to_string().into_bytes();
     let answer = rig.post(&body(&first)).await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"ok":true}"#));

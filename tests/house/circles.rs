@@ -28,7 +28,8 @@ fn tree(before: &[String], text: &str, found: &mut Vec<(Vec<String>, String)>) {
     let text = text.trim();
     if let Some((head, list)) = text.split_once('{') {
         let before = [before, &words(head)].concat();
-        let (mut depth, mut begin) = (0, 0);
+        let mut depth = 0;
+        let mut begin = 0;
         let list = list.rsplit_once('}').map_or(list, |(list, _)| list);
         for (at, letter) in list.char_indices().chain([(list.len(), ',')]) {
             match letter {
@@ -153,7 +154,8 @@ fn circles(files: &[(String, String)]) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (folder, arrows) in inside {
         let reached = |from: &str| {
-            let (mut reached, mut left) = (BTreeSet::new(), vec![from.to_owned()]);
+            let mut reached = BTreeSet::new();
+            let mut left = vec![from.to_owned()];
             while let Some(part) = left.pop() {
                 let next = arrows.keys().filter(|(from, _)| *from == part).map(|(_, to)| to.clone());
                 left.extend(next.filter(|to| reached.insert(to.clone())));

@@ -13,7 +13,8 @@ fn read(path: &str) -> Option<String> {
 
 /// The rows of every table whose last column is headed so, each with its first and its last cell.
 fn rows(text: &str) -> Vec<(String, String)> {
-    let (mut rows, mut inside) = (Vec::new(), false);
+    let mut rows = Vec::new();
+    let mut inside = false;
     for line in text.lines() {
         let Some(row) = line.strip_prefix('|').and_then(|row| row.trim_end().strip_suffix('|')) else {
             inside = false;

@@ -28,8 +28,10 @@ async fn until(socket: &mut TcpStream, text: &str) {
 #[tokio::test]
 async fn silent_connections_lose_their_places_and_pages_keep_theirs() {
     let admin = Admin::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let (address, stop) = (admin.local_addr(), CancellationToken::new());
-    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new("test")));
+    let address = admin.local_addr();
+    let stop = CancellationToken::new();
+    let health = Arc::new(Health::default());
+    let metrics = Arc::new(Metrics::new("test"));
     health.set_phase(Phase::Ready);
     let config = Config::minimal(Environment::Devnet, "");
     let board = Arc::new(Board::new(&config, health, Arc::clone(&metrics)));

@@ -43,11 +43,14 @@ impl Rig {
     async fn start() -> Self {
         let provider = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", provider.local_addr().unwrap());
-        let (clock, api_key) = (Arc::new(Clock::default()), watch::channel("ck_test".into()).1);
+        let clock = Arc::new(Clock::default());
+        let api_key = watch::channel("ck_test".into()).1;
         let rest = Rest::new(&base, LONG, api_key, &tls::client_config().unwrap(), Arc::clone(&clock)).unwrap();
         let (intake, receiver) = Intake::new(1 << 20);
-        let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
-        let (stop, walks) = (CancellationToken::new(), Walks::default());
+        let health = Arc::<Health>::default();
+        let metrics = Arc::new(Metrics::new("test"));
+        let stop = CancellationToken::new();
+        let walks = Walks::default();
         let settings = config::Backfill { every: LONG, overlap: LONG, hold_max: LONG, ..defaults().backfill };
         let backfill = Backfill {
             settings,
@@ -275,7 +278,8 @@ async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_an
         says("200 OK", "", &format!(r#"{{"success":true,"data":{{"data":[{events}{space}],"has_more":{has_more}}}}}"#))
     };
     let mut rig = Rig::start().await;
-    let (upper, lower) = ("limit=100", "limit=100&starting_after=evt_9000-0");
+    let upper = "limit=100";
+    let lower = "limit=100&starting_after=evt_9000-0";
     for again in [wide(&["evt_8000-0"], true), wide(&["evt_8000-0", "evt_7000-0"], true)] {
         rig.answer(upper, &wide(&["evt_9000-0"], true)).await;
         rig.answer(lower, &wide(&["evt_8000-0", "evt_7000-0"], true)).await;
@@ -315,7 +319,9 @@ async fn an_event_that_is_no_json_is_a_delivery_of_its_own_and_the_others_arrive
         b"{\"id\":\"evt_8000-0\",\"object\":\"event\",\"price\":01}",
     ] {
         let mut rig = Rig::start().await;
-        let (newer, older, oldest) = (event("evt_9000-0"), event("evt_7000-0"), event("evt_1-0"));
+        let newer = event("evt_9000-0");
+        let older = event("evt_7000-0");
+        let oldest = event("evt_1-0");
         let events = [newer.as_bytes(), poison, older.as_bytes(), oldest.as_bytes()].join(&b","[..]);
         let page = [&b"{\"success\":true,\"data\":{\"data\":["[..], &events, &b"],\"has_more\":false}}"[..]].concat();
         rig.answer_bytes("limit=100", &body(&page)).await;
@@ -335,7 +341,8 @@ async fn an_event_that_cannot_be_cut_out_is_passed_over_alone() {
     let page_of = |events: &[&str], more: bool| {
         says("200 OK", "", &format!(r#"{{"success":true,"data":{{"data":[{}],"has_more":{more}}}}}"#, events.join(",")))
     };
-    let (newer, older) = (event("evt_9000-0"), event("evt_7000-0"));
+    let newer = event("evt_9000-0");
+    let older = event("evt_7000-0");
     for limit in [100, 50, 25, 12, 6, 3] {
         rig.answer(&format!("limit={limit}"), &page_of(&[&newer, poison, &older], false)).await;
     }

@@ -61,7 +61,8 @@ fn webhook(
 ) -> (Webhook, IntakeReceiver, watch::Sender<Arc<[SecretString]>>) {
     let (intake, receiver) = Intake::new(intake_bytes_max);
     let (sender, secrets) = watch::channel([SECRET, "old-secret"].map(SecretString::from).into());
-    let (health, metrics) = (Arc::<Health>::default(), Arc::new(Metrics::new("test")));
+    let health = Arc::<Health>::default();
+    let metrics = Arc::new(Metrics::new("test"));
     health.set_phase(Phase::Ready);
     let stop = CancellationToken::new();
     (Webhook { settings, secrets, intake, clock: Arc::default(), health, metrics, stop }, receiver, sender)
@@ -74,9 +75,12 @@ impl Rig {
 
     async fn with_intake(settings: config::Webhook, intake_bytes_max: usize) -> Self {
         let (webhook, receiver, secrets) = webhook(settings, intake_bytes_max);
-        let (health, metrics, stop) = (Arc::clone(&webhook.health), Arc::clone(&webhook.metrics), webhook.stop.clone());
+        let health = Arc::clone(&webhook.health);
+        let metrics = Arc::clone(&webhook.metrics);
+        let stop = webhook.stop.clone();
         let listening = webhook.bind(None).await.unwrap();
-        let (address, certificates) = (listening.local_addr(), listening.certificates());
+        let address = listening.local_addr();
+        let certificates = listening.certificates();
         Self { address, receiver, health, metrics, secrets, certificates, stop, leg: tokio::spawn(listening.serve()) }
     }
 
@@ -116,7 +120,8 @@ impl Rig {
 
 /// The value of one series.
 fn counted(metrics: &Metrics, series: &str) -> u64 {
-    let (name, text) = (format!("pepay_relay_{series} "), metrics.text().unwrap());
+    let name = format!("pepay_relay_{series} ");
+    let text = metrics.text().unwrap();
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 

@@ -39,7 +39,8 @@ async fn press(page: &mut Chromium, order: &str, transition: &str) {
     );
     let place = page.evaluate(&place).await;
     for kind in ["mousePressed", "mouseReleased"] {
-        let (x, y) = (&place[0], &place[1]);
+        let x = &place[0];
+        let y = &place[1];
         let click = json!({ "type": kind, "x": x, "y": y, "button": "left", "clickCount": 1 });
         page.call("Input.dispatchMouseEvent", click).await;
     }

@@ -205,7 +205,8 @@ impl World {
         let at_ms = relay.now_ms(self.now);
         let later = relay.pipeline.as_ref().filter(|_| self.scenario.has(Bug::CursorBeforeCommit));
         let stale_off = self.scenario.has(Bug::StaleCheckOff);
-        let (mut records, mut heartbeats) = (Vec::new(), 0);
+        let mut records = Vec::new();
+        let mut heartbeats = 0;
         let claim = marks_batch(&relay.marks);
         let batch = relay.job.as_ref().map_or(&claim, |job| &job.batch);
         for record in batch.records() {

@@ -53,8 +53,10 @@ fn run(seed: u64, bug: Option<Bug>) -> Result<u64, String> {
 
 /// The first seed found to fail, if any; and how many steps were taken.
 fn search(seeds: u64, bug: Option<Bug>) -> (Option<(u64, String)>, u64) {
-    let (next, steps) = (AtomicU64::new(0), AtomicU64::new(0));
-    let (over, found) = (AtomicBool::new(false), Mutex::new(None));
+    let next = AtomicU64::new(0);
+    let steps = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    let found = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {

@@ -90,7 +90,9 @@ impl Provider {
         self.seq += 1;
         let id = EventId { ms: ms as u64, seq: self.seq };
         let mut key = format!("o{}", rng.range(1, scenario.orders));
-        let (mut fate, mut kind, mut object) = (Fate::Order, "commerce.order.updated", "commerce_order");
+        let mut fate = Fate::Order;
+        let mut kind = "commerce.order.updated";
+        let mut object = "commerce_order";
         let (mut id, mut text_id) = (Some(id), Some(id.to_string()));
         let invoice = rng.chance(150);
         match odd {

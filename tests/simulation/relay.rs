@@ -369,7 +369,8 @@ impl World {
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
         let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
         let known = &mut relay.known;
-        let (mut answered, mut ahead) = (0, Vec::new());
+        let mut answered = 0;
+        let mut ahead = Vec::new();
         pipeline.committed(batch, own_ms, &mut |settled: Settled<'_>| {
             if let Settled::Delivery(_, Ending { event_id, dead_letter: Some(_), .. }, _) = &settled
                 && spends

@@ -141,18 +141,29 @@ impl Scenario {
         // Half of the seeds have each kind of fault, so that the rarer ones also meet alone.
         let mut some = |most: i64| if rng.chance(500) { rng.range(1, most) } else { 0 };
         let unruly = |value: i64| if orderly { 0 } else { value };
-        let (late, disorder, lost_frames) = (unruly(some(300)), unruly(some(200)), unruly(some(300)));
-        let (repeated, odd) = (some(300), unruly(some(150)));
-        let (rest_fails, rest_faults) = (unruly(some(200)), unruly(some(3)));
-        let (aborts, doubts) = (some(150), some(150));
-        let (crashes, takeovers, broker_faults) = (some(4), some(2), some(3));
-        let (cuts, freezes, foreign) = (some(6), some(2), some(3));
-        let (steps, suspends) = (some(4), unruly(some(2)));
+        let late = unruly(some(300));
+        let disorder = unruly(some(200));
+        let lost_frames = unruly(some(300));
+        let repeated = some(300);
+        let odd = unruly(some(150));
+        let rest_fails = unruly(some(200));
+        let rest_faults = unruly(some(3));
+        let aborts = some(150);
+        let doubts = some(150);
+        let crashes = some(4);
+        let takeovers = some(2);
+        let broker_faults = some(3);
+        let cuts = some(6);
+        let freezes = some(2);
+        let foreign = some(3);
+        let steps = some(4);
+        let suspends = unruly(some(2));
         let batch_records_max = if some(1) == 1 { some(3).max(1) as usize } else { usize::MAX };
         let invalid = if some(1) == 1 { some(300) } else { 0 };
         let in_time = if some(4) == 4 { some(4).max(1) as usize } else { usize::MAX };
         let absence = (some(8) >= 6).then(|| (some(ACTIVE_MS).max(30_000), 60_000 * (30 + some(200))));
-        let (defective, heartbeats) = (unruly(some(300)), some(1) == 1);
+        let defective = unruly(some(300));
+        let heartbeats = some(1) == 1;
         let circle = (unruly(some(4)) >= 3).then(|| (some(25).max(2) as usize, some(2) == 2));
         let intake_bytes = if some(4) == 4 { 4096 } else { 64 << 20 };
         let scenario = Self {

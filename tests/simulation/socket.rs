@@ -103,7 +103,9 @@ impl World {
         }
         let at_ms = relay.provider_ms(now);
         let socket = &mut relay.socket;
-        (socket.open, socket.connected_ms, socket.heard_ms) = (true, now, now);
+        socket.open = true;
+        socket.connected_ms = now;
+        socket.heard_ms = now;
         let orders = socket.session.connected(duration(now), at_ms);
         self.obey_session(number, orders);
         if self.scenario.has(Bug::HoldDropped) {

@@ -116,7 +116,8 @@ impl World {
                 };
                 // An answer that refuses tells the time too, unless nobody is there; and a cache tells how old its answer is.
                 if self.provider.rest_up {
-                    let (now, age_s) = (self.now, if self.rng.chance(200) { self.rng.range(1, 3600) } else { 0 });
+                    let now = self.now;
+                    let age_s = if self.rng.chance(200) { self.rng.range(1, 3600) } else { 0 };
                     self.relays[number].learn(now, age_s);
                 }
                 let delay = self.rng.range(1, self.scenario.rest_ms);
@@ -168,7 +169,8 @@ impl World {
         loop {
             let now = self.now;
             let relay = &mut self.relays[number];
-            let (now_ms, asked_at) = (relay.now_ms(now), relay.moment(now));
+            let now_ms = relay.now_ms(now);
+            let asked_at = relay.moment(now);
             let Some(walking) = &mut relay.walker.walking else { return };
             while let Some(event) = walking.out.front() {
                 let bytes = event.bytes.clone();
@@ -242,7 +244,8 @@ impl World {
         }
         walker.wait_ms = (walker.wait_ms * 2).clamp(RETRY_MIN_MS, RETRY_MAX_MS);
         walker.paused_until = now + walker.wait_ms;
-        let (token, wait_ms) = (walker.token, walker.wait_ms);
+        let token = walker.token;
+        let wait_ms = walker.wait_ms;
         self.turn_soon(number);
         self.step(number, wait_ms, Step::WalkTimer(token));
     }
@@ -274,7 +277,8 @@ impl World {
         let random = self.rng.next() as i64;
         let answer = self.spoiled(number, answer);
         let relay = &mut self.relays[number];
-        let (provider, here) = (relay.provider, relay.moment(now));
+        let provider = relay.provider;
+        let here = relay.moment(now);
         let token = relay.walker.token;
         let Some(walking) = &mut relay.walker.walking else { return };
         let last = answer.as_ref().ok().and_then(|body| decode_page(body).ok());

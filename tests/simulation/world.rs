@@ -296,7 +296,8 @@ impl World {
             }
             Do::Mend => {
                 self.active = false;
-                (self.kafka.up, self.provider.rest_up) = (true, true);
+                self.kafka.up = true;
+                self.provider.rest_up = true;
                 self.after(1, Do::Boot);
             }
             Do::Relay(relay, step) => {

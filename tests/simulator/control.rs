@@ -86,7 +86,8 @@ async fn what_was_issued_is_told_by_number_until_the_log_forgets_it() {
     let (_, body) = post(&simulator, "/simulator/events", &custom).await;
     let last = body["data"]["id"].as_str().unwrap().to_owned();
 
-    let (mut told, mut from) = (Vec::new(), 0);
+    let mut told = Vec::new();
+    let mut from = 0;
     loop {
         let (_, body) = get(&simulator, &format!("/simulator/events?from={from}")).await;
         let page = body["data"]["events"].as_array().unwrap();

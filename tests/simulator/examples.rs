@@ -138,7 +138,8 @@ async fn selling(examples: &mut Examples) {
     assert_eq!(rest.search("usb-c cable", Some(5)).await.unwrap().view.len(), 1);
     assert_eq!(asked.await.unwrap().line, "GET /api/commerce/search?q=usb-c+cable&limit=5 HTTP/1.1");
 
-    let (body, wanted) = (examples.take("checkout-estimate.response"), examples.json("checkout-estimate.request"));
+    let body = examples.take("checkout-estimate.response");
+    let wanted = examples.json("checkout-estimate.request");
     let (rest, asked) = answering(&body).await;
     let items: Vec<Item> = serde_json::from_value(wanted["items"].clone()).unwrap();
     let estimate = rest.estimate(&customer(), &items).await.unwrap();
@@ -147,14 +148,16 @@ async fn selling(examples: &mut Examples) {
     assert_eq!(asked.line, "POST /api/commerce/merchant/checkout/estimate HTTP/1.1");
     assert_eq!(asked.json(), wanted);
 
-    let (body, wanted) = (examples.take("checkout-address.response"), examples.json("checkout-address.request"));
+    let body = examples.take("checkout-address.response");
+    let wanted = examples.json("checkout-address.request");
     let (rest, asked) = answering(&body).await;
     let address: Address = serde_json::from_value(wanted["address"].clone()).unwrap();
     let placed = rest.address(&customer(), ESTIMATE, &address).await.unwrap();
     assert_eq!((placed.view.address_id.as_deref(), value(&placed.raw)), (Some(PLACED_AT), data(&body)));
     assert_eq!(asked.await.unwrap().json(), wanted);
 
-    let (body, wanted) = (examples.take("checkout-invoice.response"), examples.json("checkout-invoice.request"));
+    let body = examples.take("checkout-invoice.response");
+    let wanted = examples.json("checkout-invoice.request");
     let (rest, asked) = answering(&body).await;
     let key: IdempotencyKey = IDEMPOTENCY.parse().unwrap();
     let invoice = rest.invoice(&customer(), ESTIMATE, PLACED_AT, Some(REFUND_TO), &key).await.unwrap();
@@ -220,7 +223,8 @@ async fn looking(examples: &mut Examples) {
     assert_eq!((payment.view.status.as_deref(), value(&payment.raw)), (Some("paid"), data(&body)));
     assert_eq!(asked.await.unwrap().line, format!("GET /api/commerce/merchant/payments/{ORDER}/status HTTP/1.1"));
 
-    let (body, wanted) = (examples.take("payment-bulk-status.response"), examples.json("payment-bulk-status.request"));
+    let body = examples.take("payment-bulk-status.response");
+    let wanted = examples.json("payment-bulk-status.request");
     let (rest, asked) = answering(&body).await;
     let ids: Vec<String> = serde_json::from_value(wanted["orderIds"].clone()).unwrap();
     let rows = rest.payment_statuses(&ids).await.unwrap();

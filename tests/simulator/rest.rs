@@ -42,7 +42,8 @@ async fn a_walk_down_and_a_walk_up_both_see_the_whole_log() {
     let issued = ids(&simulator);
     assert_eq!(issued.len(), 50);
     for (cursor, first) in [("starting_after", ""), ("ending_before", "&ending_before=evt_1-0")] {
-        let (mut seen, mut query) = (Vec::new(), first.to_owned());
+        let mut seen = Vec::new();
+        let mut query = first.to_owned();
         loop {
             let (status, page) = get(&simulator, &format!("/api/v1/events?limit=7{query}")).await;
             assert_eq!(status, 200);

@@ -120,7 +120,8 @@ async fn a_cursor_older_than_retention_gets_a_bounded_snapshot() {
 #[tokio::test]
 async fn filters_hold_for_live_events_and_replay() {
     let simulator = start().await;
-    let (mine, other) = (simulator.create_order().unwrap(), simulator.create_order().unwrap());
+    let mine = simulator.create_order().unwrap();
+    let other = simulator.create_order().unwrap();
     let query = format!("types=commerce.order.*&order_id={mine}");
     let mut live = connect(&simulator, &query).await.unwrap();
     simulator.simulate(&other, Transition::PaymentConfirmed).unwrap();
@@ -277,7 +278,9 @@ async fn the_automatic_pace_is_the_same_life_for_the_same_seed() {
         simulator.stop().await;
         lives
     };
-    let (one, same, other) = (run(5).await, run(5).await, run(6).await);
+    let one = run(5).await;
+    let same = run(5).await;
+    let other = run(6).await;
     assert_eq!(one, same);
     assert_ne!(one, other);
     let statuses: BTreeSet<_> = one.iter().filter_map(|life| life.rsplit(' ').next()).collect();

@@ -12,7 +12,8 @@ fn sorted(mut ids: Vec<String>) -> Vec<String> {
 
 #[tokio::test]
 async fn every_event_arrives_signed_with_the_bytes_of_the_other_channels() {
-    let (simulator, receiver) = (start().await, Receiver::start(vec![]).await);
+    let simulator = start().await;
+    let receiver = Receiver::start(vec![]).await;
     simulator.add_webhook_endpoint(&receiver.url).unwrap();
     deliver(&simulator);
     patiently(simulator.wait_for_webhooks()).await;
@@ -52,7 +53,8 @@ async fn a_failed_attempt_is_repeated_with_a_fresh_signature_and_at_last_given_u
 
 #[tokio::test]
 async fn during_a_rotation_both_secrets_sign() {
-    let (simulator, receiver) = (start().await, Receiver::start(vec![]).await);
+    let simulator = start().await;
+    let receiver = Receiver::start(vec![]).await;
     let endpoint = simulator.add_webhook_endpoint(&receiver.url).unwrap();
     simulator.rotate_webhook_secret("next");
     assert!(simulator.ping(&endpoint).is_some());
@@ -73,7 +75,8 @@ async fn during_a_rotation_both_secrets_sign() {
 
 #[tokio::test]
 async fn webhooks_can_be_paused_shuffled_and_doubled() {
-    let (simulator, receiver) = (start().await, Receiver::start(vec![]).await);
+    let simulator = start().await;
+    let receiver = Receiver::start(vec![]).await;
     simulator.add_webhook_endpoint(&receiver.url).unwrap();
     let faults = simulator.faults();
     faults.set(|faults| {

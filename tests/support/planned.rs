@@ -33,7 +33,8 @@ pub fn values() -> normalize::Settings {
 /// A core whose window holds `ids`, and that writes the newest event of each order once more where `orders_latest`.
 pub fn core(ids: u64, orders_latest: bool) -> Planner {
     let settings = Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true };
-    let (day, seed) = (Duration::from_secs(86_400), [1, 2]);
+    let day = Duration::from_secs(86_400);
+    let seed = [1, 2];
     let mut window = Window::new(day, usize::MAX, seed);
     for id in 0..ids {
         window.remember(&id.to_le_bytes(), NOW.ms);
@@ -63,7 +64,8 @@ pub fn item((intake, receiver): &mut (Intake, IntakeReceiver), body: &str, numbe
 
 /// The events of batch number `batch`.
 pub fn items(batch: u64) -> Vec<Item> {
-    let (body, mut intake) = (body(), intake());
+    let body = body();
+    let mut intake = intake();
     let first = 1 + batch * BATCH;
     (first..first + BATCH).map(|number| item(&mut intake, &body, number)).collect()
 }

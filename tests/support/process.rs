@@ -219,7 +219,9 @@ fn expose(secret: &secrecy::SecretString) -> &str {
 fn settings(config: &Config) -> String {
     let Config { name, provider, websocket, webhook, backfill, dedup, intake, kafka, admin, shutdown, .. } = config;
     let ms = Duration::as_millis;
-    let (api_url, websocket_url, topics) = (&provider.api_url, &provider.websocket_url, &kafka.topics);
+    let api_url = &provider.api_url;
+    let websocket_url = &provider.websocket_url;
+    let topics = &kafka.topics;
     let file = |name: &str, path: &Option<PathBuf>| {
         path.as_ref().map_or_else(String::new, |path| format!("{name} = \"{}\"\n", path.display()))
     };

@@ -133,8 +133,10 @@ impl Proxy {
         let Some(broker) = self.wait_while(|state| state.broker.is_none()).broker else { return };
         let Ok(broker) = TcpStream::connect(broker) else { return };
         let asked = Arc::new(Mutex::new(BTreeMap::new()));
-        let (proxy, known) = (self.clone(), Arc::clone(&asked));
-        let (from, to) = (client.try_clone().expect("a socket"), broker.try_clone().expect("a socket"));
+        let proxy = self.clone();
+        let known = Arc::clone(&asked);
+        let from = client.try_clone().expect("a socket");
+        let to = broker.try_clone().expect("a socket");
         thread::spawn(move || {
             drop(proxy.requests(&from, &to, &known));
             end(&from, &to);

@@ -65,7 +65,8 @@ pub async fn control_until<T: Send + 'static>(
     let topic = config.kafka.topics.name(Topic::Control).expect("turned on").to_owned();
     let read_on = move || {
         let (consumer, _) = open(&bootstrap, &topic);
-        let (mut records, began) = (Vec::new(), Instant::now());
+        let mut records = Vec::new();
+        let began = Instant::now();
         while began.elapsed() < READ_MAX {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => records.push(record(&message)),
@@ -108,7 +109,8 @@ fn open(bootstrap: &str, topic: &str) -> (BaseConsumer, BTreeSet<i32>) {
 
 fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
     let (consumer, mut waiting) = open(bootstrap, topic);
-    let (mut records, began) = (Vec::new(), Instant::now());
+    let mut records = Vec::new();
+    let began = Instant::now();
     while !waiting.is_empty() {
         assert!(began.elapsed() < READ_MAX, "{topic} cannot be read to its end");
         match consumer.poll(Duration::from_millis(100)) {

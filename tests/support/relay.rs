@@ -102,7 +102,8 @@ impl Rig {
 
     /// The relay, in this process, ready.
     pub async fn daemon(&self) -> Daemon {
-        let (config, secrets) = (self.config.clone(), self.secrets.clone());
+        let config = self.config.clone();
+        let secrets = self.secrets.clone();
         let setup = Setup { config, secrets, broker: Broker::Configured, tuning: self.tuning, from_ms: None };
         let daemon = Daemon::start(setup).await.expect("a relay");
         phase(&daemon, Phase::Ready).await;
@@ -116,7 +117,8 @@ impl Rig {
 
     /// Orders live one after the other, about 300 events a second.
     pub fn load(&self) -> Load {
-        let (stop, simulator) = (CancellationToken::new(), Arc::clone(&self.simulator));
+        let stop = CancellationToken::new();
+        let simulator = Arc::clone(&self.simulator);
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
             while !stopped.is_cancelled() {

@@ -222,7 +222,8 @@ fn change(json: &mut Value, steps: usize, new: Value) {
         *json = new;
         return;
     }
-    let (at, rest) = (steps % (children + 1), steps / (children + 1));
+    let at = steps % (children + 1);
+    let rest = steps / (children + 1);
     match json {
         Value::Object(members) if at == children => {
             members.insert(NAMES[rest % NAMES.len()].to_owned(), new);

@@ -72,11 +72,14 @@ fn the_schemas_refuse_what_is_not_ours() {
 /// The same JSON on many lines, in the same order: `serde_json` would sort it.
 fn pretty(value: &str) -> String {
     let mut out = String::new();
-    let (mut depth, mut quoted, mut escaped) = (0, false, false);
+    let mut depth = 0;
+    let mut quoted = false;
+    let mut escaped = false;
     for c in value.chars() {
         if quoted {
             out.push(c);
-            (quoted, escaped) = (escaped || c != '"', !escaped && c == '\\');
+            quoted = escaped || c != '"';
+            escaped = !escaped && c == '\\';
             continue;
         }
         if matches!(c, '}' | ']') {

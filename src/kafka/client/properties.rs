@@ -338,7 +338,8 @@ mod tests {
             let mut config = Config::minimal(Environment::Devnet, "127.0.0.1:1");
             config.kafka.options = vec![(name.to_owned(), value.to_owned())];
             let producer = producer(&config, &secrets, "t", Sizes::default(), &Tuning::default());
-            let (consumer, base) = (consumer(&config, &secrets, "read_committed"), base(&config, &secrets));
+            let consumer = consumer(&config, &secrets, "read_committed");
+            let base = base(&config, &secrets);
             let none: [String; 0] = [];
             for (client, kind) in [(&producer, Kind::Producer), (&base, Kind::Producer), (&consumer, Kind::Consumer)] {
                 assert_eq!(warnings(client, kind), none, "{name}");

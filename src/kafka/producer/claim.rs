@@ -25,7 +25,9 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known());
     let run = uuid::Uuid::new_v4().to_string();
     let mut claim = Claim::new(run.clone());
-    let (producer, carried, marks) = (None, Carried::default(), Marks::default());
+    let producer = None;
+    let carried = Carried::default();
+    let marks = Marks::default();
     let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage, reader: None };
     let mut rehearsed = false;
     let mut next = Next::Fence;

@@ -77,7 +77,8 @@ impl Look {
             *topics = self.once(config, patient).await?;
             let Some(report) = topics.missing().next() else { return Ok(left_out) };
             if began.elapsed() > CREATION_MAX {
-                let (name, seconds) = (&report.name, CREATION_MAX.as_secs());
+                let name = &report.name;
+                let seconds = CREATION_MAX.as_secs();
                 return Err(StartError::Failed(format!(
                     "creating {name}: not known to the brokers after {seconds} s; see their logs"
                 )));
@@ -140,7 +141,8 @@ impl Topics {
 
 /// Each topic's shape; `None` if it does not exist.
 async fn survey(reader: &Arc<Reader>, config: &Config, patient: bool) -> Result<Survey, StartError> {
-    let (reader, config) = (Arc::clone(reader), config.clone());
+    let reader = Arc::clone(reader);
+    let config = config.clone();
     blocking(move |cancel| {
         // Once, and once for each cause that is found meanwhile.
         let mut told = BTreeSet::new();

@@ -150,7 +150,8 @@ impl Backfill {
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
         let (below, mut started_ms) = past.below.take().unzip();
         let mut walk = below.unwrap_or_else(|| Walk::new(mark_ms));
-        let (mut pages, mut events) = (0u64, 0u64);
+        let mut pages = 0u64;
+        let mut events = 0u64;
         let began = Instant::now();
         let mut say_at = began + PROGRESS_EVERY;
         let reached = loop {

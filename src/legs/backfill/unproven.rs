@@ -53,9 +53,11 @@ impl Backfill {
             () = self.stop.cancelled() => return Err(Interrupted::Stopped),
             listed = self.list_orders(&mut reconciliation) => listed,
         };
-        let (orders, later) = (reconciliation.inside(), reconciliation.after());
+        let orders = reconciliation.inside();
+        let later = reconciliation.after();
         let Period { from_ms, to_ms } = period;
-        let (from, to) = (rfc3339(from_ms), rfc3339(to_ms));
+        let from = rfc3339(from_ms);
+        let to = rfc3339(to_ms);
         match &listed {
             Ok(true) if orders == 0 => {
                 warn!(%from, %to, orders, later, "history does not reach back: no order last changed in the time that cannot be proven");
@@ -85,14 +87,17 @@ impl Backfill {
     }
 
     async fn orders_page(&self, offset: usize, limit: usize) -> Result<OrdersPage, RestError> {
-        let (offset, limit) = (offset as u64, u32::try_from(limit).unwrap_or(u32::MAX));
+        let offset = offset as u64;
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
         Ok(self.rest.orders(&OrderFilter::default(), offset, limit).await?.view)
     }
 
     /// Asks page by page; whether every order was seen.
     async fn list_orders(&self, reconciliation: &mut Reconciliation) -> Result<bool, RestError> {
         let deadline = Instant::now() + WITHIN;
-        let (mut limit, mut tries, mut wait) = (PAGE_ORDERS_MAX, 0, RETRY_MIN);
+        let mut limit = PAGE_ORDERS_MAX;
+        let mut tries = 0;
+        let mut wait = RETRY_MIN;
         loop {
             let offset = match reconciliation.next() {
                 Next::Ask { offset } => offset,
@@ -104,7 +109,8 @@ impl Backfill {
             let error = match answer {
                 Ok(list) => {
                     reconciliation.page(list, limit);
-                    (tries, wait) = (0, RETRY_MIN);
+                    tries = 0;
+                    wait = RETRY_MIN;
                     continue;
                 }
                 Err(RestError::TooLarge(_)) if limit > 1 => {

@@ -58,7 +58,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         loop {
             let silent_at = self.silent_at();
             let hint_due = self.session.hint_due().map(|due| self.began + due);
-            let (waits, began) = (self.session.waits(), self.began);
+            let waits = self.session.waits();
+            let began = self.began;
             let flow = tokio::select! {
                 biased;
                 () = stop.cancelled() => ControlFlow::Break(Finished::Stopped),
@@ -391,7 +392,8 @@ mod tests {
             ..Config::minimal(Environment::Devnet, "127.0.0.1:1").websocket
         };
         let api_key = watch::channel(SecretString::from("ck_test")).1;
-        let (tls, clock) = (tls::client_config().unwrap(), Arc::new(Clock::default()));
+        let tls = tls::client_config().unwrap();
+        let clock = Arc::new(Clock::default());
         let rest = Rest::new("http://127.0.0.1:1", IDLE, api_key.clone(), &tls, Arc::clone(&clock)).unwrap();
         let websocket_url = "ws://127.0.0.1:1/".to_owned();
         Websocket {

@@ -364,7 +364,8 @@ mod tests {
             mints in any::<bool>(),
             walk in prop::collection::vec((ends(), 0..20_000u64, 0.0..1.0f64), 1..60),
         ) {
-            let (min, max) = (Duration::from_millis(min_ms), Duration::from_millis(max_ms));
+            let min = Duration::from_millis(min_ms);
+            let max = Duration::from_millis(max_ms);
             let mut session = Reconnect::new(min, max, mints, Instant::now());
             for (end, lived_ms, random) in walk {
                 let verdict = judge(&end);

@@ -130,7 +130,8 @@ impl<F> Session<F> {
     pub fn connected(&mut self, now: Duration, at_ms: i64) -> [Order; 2] {
         self.connected_at = Some(now);
         self.held = Some(Held { frames: Hold::new(self.hold_max), walk: None, since: now });
-        (self.hint_due, self.hint_followed) = (None, None);
+        self.hint_due = None;
+        self.hint_followed = None;
         self.reported = None;
         [Order::Note(Note::WebsocketUp { at_ms }), Order::AskWalk]
     }
@@ -190,7 +191,8 @@ impl<F> Session<F> {
     /// Follows the hint that waits, if it is due.
     pub fn follow_hint(&mut self, now: Duration, at_ms: i64) -> Option<[Order; 2]> {
         self.hint_due.filter(|due| *due <= now)?;
-        (self.hint_due, self.hint_followed) = (None, Some(now));
+        self.hint_due = None;
+        self.hint_followed = Some(now);
         Some([Order::Note(Note::Resync { at_ms }), Order::AskWalk])
     }
 

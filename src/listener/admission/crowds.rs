@@ -133,7 +133,8 @@ impl Crowds {
     #[cfg(test)]
     pub(super) fn totals(&self) -> (usize, usize, usize) {
         let sum = |of: fn(&Crowd) -> usize| self.addresses.values().map(of).sum();
-        let (count, bytes) = (sum(Crowd::count), sum(|crowd| crowd.bytes));
+        let count = sum(Crowd::count);
+        let bytes = sum(|crowd| crowd.bytes);
         assert_eq!(self.by_count.iter().map(|(count, ..)| count).sum::<usize>(), count);
         assert_eq!(self.by_bytes.iter().map(|(bytes, ..)| bytes).sum::<usize>(), bytes);
         assert!(self.addresses.values().all(|crowd| crowd.count() > 0));

@@ -314,7 +314,8 @@ impl<C: Clone> Admission<C> {
     /// Its request was verified: from now on it is no stranger.
     pub(super) fn verified(&mut self, id: Id) {
         let Some(connection) = self.connections.get(&id).filter(|connection| !connection.verified) else { return };
-        let (peer, state) = (connection.peer, connection.state);
+        let peer = connection.peer;
+        let state = connection.state;
         if matches!(state, State::Cut { .. } | State::Waiting) {
             return;
         }
@@ -356,7 +357,8 @@ impl<C: Clone> Admission<C> {
         if matches!(connection.state, State::Cut { .. } | State::Waiting) {
             return;
         }
-        let (peer, verified) = (connection.peer, connection.verified);
+        let peer = connection.peer;
+        let verified = connection.verified;
         let before = std::mem::replace(&mut connection.state, state);
         let crowds = if verified { &mut self.verified } else { &mut self.strangers };
         if let State::Cuttable(doing) = before {

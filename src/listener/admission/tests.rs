@@ -132,7 +132,8 @@ fn a_connection_that_is_being_answered_is_never_cut() {
 
 #[test]
 fn a_place_is_free_when_the_one_that_was_cut_has_left_and_nobody_else_is_cut_meanwhile() {
-    let (mut admission, now) = (Admission::new(2, 0), Instant::now());
+    let mut admission = Admission::new(2, 0);
+    let now = Instant::now();
     let [Entry::In(first), Entry::In(_), Entry::Waits(_), Entry::Waits(_)] =
         ["a", "b", "c", "d"].map(|name| admission.enter(HERE, now, name))
     else {
@@ -308,7 +309,8 @@ fn an_address_has_its_limit_and_gets_places_back() {
         Entry::TooMany => None,
         entry => panic!("{entry:?}"),
     };
-    let (first, second) = (enter(&mut admission, HERE), enter(&mut admission, HERE));
+    let first = enter(&mut admission, HERE);
+    let second = enter(&mut admission, HERE);
     assert!(first.is_some() && second.is_some());
     assert_eq!(enter(&mut admission, HERE), None);
     let other = enter(&mut admission, THERE);
@@ -377,7 +379,8 @@ proptest! {
             let peer = IpAddr::from([192, 0, 2, which % 3]);
             match step {
                 0 | 1 => {
-                    let (placed, waiting) = (admission.placed, admission.line.len());
+                    let placed = admission.placed;
+                    let waiting = admission.line.len();
                     match admission.enter(peer, now, ()) {
                         Entry::In(new) => prop_assert!(placed < MAX && waiting == 0 && !seen.contains_key(&new)),
                         Entry::Waits(_) => prop_assert!(placed == MAX || waiting > 0),
@@ -387,7 +390,8 @@ proptest! {
                     }
                 }
                 2 | 3 => {
-                    let (placed, first) = (admission.placed, admission.line.keys().next().copied());
+                    let placed = admission.placed;
+                    let first = admission.line.keys().next().copied();
                     match admission.turn(now) {
                         Turn::Nobody => prop_assert_eq!(first, None),
                         Turn::Place(()) => prop_assert!(placed < MAX && first.is_some()),

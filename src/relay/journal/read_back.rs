@@ -197,7 +197,9 @@ mod tests {
         for (names, checkpoint) in steps {
             let mut entries = Entries::default();
             for id in *names {
-                let (account, topic, key) = ("", Topic::Orders, &b"k"[..]);
+                let account = "";
+                let topic = Topic::Orders;
+                let key = &b"k"[..];
                 entries.push(&Entry { account, topic, id: id.as_bytes(), key, version: None });
             }
             entries.values().for_each(|value| reading.journal(value, 1_500));
@@ -223,7 +225,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_found() {
-        let (a, last) = (step(&["a"], "r", 1, 900), || id("r", 1));
+        let a = step(&["a"], "r", 1, 900);
+        let last = || id("r", 1);
         let says = |run, commit| Some(id(run, commit));
         let cases: [(&[Step], Breach); 7] = [
             (&[a.clone(), step(&["b"], "r", 3, 2_000)], Breach::Hole { after: last(), next: id("r", 3) }),

@@ -90,7 +90,9 @@ impl Pipeline {
     /// Nothing planned, nothing sent.
     pub fn new(planner: Planner) -> Self {
         let open = planner.begin(Plan::default());
-        let (queue, parts, spare) = (VecDeque::new(), VecDeque::new(), Plan::default());
+        let queue = VecDeque::new();
+        let parts = VecDeque::new();
+        let spare = Plan::default();
         Self { planner, queue, parts, open, sent: None, spare, bound: Bound::MAX }
     }
 

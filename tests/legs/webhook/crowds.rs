@@ -186,7 +186,8 @@ async fn health_is_told_while_every_place_is_taken() {
 
 #[tokio::test]
 async fn idle_connections_and_heads_have_times_of_their_own() {
-    let (head, idle) = (Duration::from_millis(100), Duration::from_millis(600));
+    let head = Duration::from_millis(100);
+    let idle = Duration::from_millis(600);
     let rig = Rig::start(config::Webhook { body_timeout: head, idle_timeout: idle, ..settings() }).await;
     let mut peer = rig.connect().await;
     peer.write_all(&request("POST", "/", &[], b"")).await.unwrap();

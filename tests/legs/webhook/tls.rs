@@ -61,7 +61,8 @@ async fn tls_serves_the_same_answers() {
 #[tokio::test]
 async fn a_new_certificate_serves_new_connections_and_a_wrong_one_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let cert = folder.path().join("cert.pem");
+    let key = folder.path().join("key.pem");
     let install = |name: &str| {
         std::fs::copy(fixture(&format!("{name}.cert.pem")), &cert).unwrap();
         std::fs::copy(fixture(&format!("{name}.key.pem")), &key).unwrap();

@@ -98,7 +98,8 @@ async fn pings_are_answered_and_sent() {
     let mut peer = rig.accept().await;
     rig.up().await;
     peer.send(Message::Ping("are you there".into())).await;
-    let (mut pinged, mut answered) = (false, false);
+    let mut pinged = false;
+    let mut answered = false;
     while !(pinged && answered) {
         match soon(peer.stream.next()).await.unwrap().unwrap() {
             Message::Ping(_) => pinged = true,

@@ -73,7 +73,8 @@ impl Rig {
         let (intake, receiver) = Intake::new(intake_bytes_max);
         let (key, api_key) = watch::channel(SecretString::from("ck_test"));
         let (position, position_receiver) = watch::channel(Position::default());
-        let (walks, clock) = (Walks::default(), Arc::new(Clock::default()));
+        let walks = Walks::default();
+        let clock = Arc::new(Clock::default());
         let (health, metrics, stop) =
             (Arc::<Health>::default(), Arc::new(Metrics::new("test")), CancellationToken::new());
         let tls = tls::client_config().unwrap();

@@ -316,7 +316,8 @@ impl Walk {
 
     fn down(&mut self, page: Page, bytes: usize) {
         let times = || page.events.iter().filter_map(|event| event.occurred_at_ms);
-        let (oldest_ms, newest_ms) = (times().min(), times().max());
+        let oldest_ms = times().min();
+        let newest_ms = times().max();
         let gives = self.gives(&page);
         let again = gives.is_some_and(|id| !self.given.insert(id));
         let newer = self

@@ -68,7 +68,8 @@ fn is_done(walk: &mut Walk, ids: &[&str], wanted: bool) {
 fn walk_through(log: &[u64], limit: usize, mark: u64, kept_bytes_max: usize) -> (Vec<u64>, bool, usize) {
     let bounds = Bounds { kept_bytes_max, ..Bounds::default() };
     let mut walk = Walk::new(i64::try_from(mark).unwrap()).within(bounds);
-    let (mut came, mut asked) = (Vec::new(), 0);
+    let mut came = Vec::new();
+    let mut asked = 0;
     loop {
         match walk.step() {
             Step::Fetch { starting_after, .. } => {
