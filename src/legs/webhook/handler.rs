@@ -1,24 +1,24 @@
 //! What one request goes through: health, place, limits, path, method, signature, intake, outcome, answer.
 
+use super::Webhook;
 use super::answer::{Answer, health};
 use super::body::{Unverified, Verified, claimed};
-use crate::clock::{Clock, Moment, now_ms};
+use crate::clock::{Moment, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
-use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
+use crate::legs::{IntakeFull, TRACEPARENT, TRACESTATE, Trace};
 use crate::listener::{Refused, Service, Slot};
 use crate::provider::signature::Refusal;
-use crate::telemetry::{Health, Metrics, RateLimited};
+use crate::telemetry::RateLimited;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
 use hyper::{Method, Request, Response};
-use secrecy::SecretString;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 /// `webhook rejected` is logged at most this often; the line says how many it stands for. A flood of forgeries
@@ -28,33 +28,13 @@ const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
 /// What every request shares.
 #[derive(Debug)]
 pub(super) struct Handler {
-    settings: config::Webhook,
-    secrets: watch::Receiver<Arc<[SecretString]>>,
-    intake: Intake,
-    clock: Arc<Clock>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    pub(super) leg: Webhook,
     rejected: Mutex<RateLimited>,
 }
 
 impl Handler {
-    pub(super) fn new(
-        settings: config::Webhook,
-        secrets: watch::Receiver<Arc<[SecretString]>>,
-        intake: Intake,
-        clock: Arc<Clock>,
-        health: Arc<Health>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self {
-            settings,
-            secrets,
-            intake,
-            clock,
-            health,
-            metrics,
-            rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)),
-        }
+    pub(super) fn new(leg: Webhook) -> Self {
+        Self { leg, rejected: Mutex::new(RateLimited::new(REJECTED_LOG_EVERY)) }
     }
 
     /// The answer to a webhook of `peer`, counted. The peer keeps its place once nothing more of the request is wanted.
@@ -71,7 +51,7 @@ impl Handler {
             }
             Err(answer) => answer,
         };
-        self.metrics.webhook_response(answer.code());
+        self.leg.metrics.webhook_response(answer.code());
         answer
     }
 
@@ -83,28 +63,28 @@ impl Handler {
         slot: &Slot,
     ) -> Result<(Verified, Option<Box<Trace>>), Answer> {
         let (head, body) = request.into_parts();
-        if head_bytes(&head) > self.settings.header_bytes_max {
+        if head_bytes(&head) > self.leg.settings.header_bytes_max {
             return Err(Answer::HeadersTooLarge);
         }
-        if head.uri.path() != self.settings.path {
+        if head.uri.path() != self.leg.settings.path {
             return Err(Answer::NotFound);
         }
         if head.method != Method::POST {
             return Err(Answer::MethodNotAllowed);
         }
-        if let Some(answer) = Answer::to_phase(self.health.phase()) {
+        if let Some(answer) = Answer::to_phase(self.leg.health.phase()) {
             return Err(answer);
         }
         if !claimed(&head.headers).are_well_formed() {
             self.reject(peer, Refusal::InvalidSignature);
             return Err(Answer::Unsigned);
         }
-        let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.settings;
+        let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.leg.settings;
         let body = Unverified::read(body, body_bytes_max, body_timeout, slot).await?;
         // A lock on the channel must not be held while a body is hashed.
-        let secrets = Arc::clone(&self.secrets.borrow());
+        let secrets = Arc::clone(&self.leg.secrets.borrow());
         let now = Moment::now();
-        let clocks_ms = (now.wall_ms, self.clock.provider().known_ms(now));
+        let clocks_ms = (now.wall_ms, self.leg.clock.provider().known_ms(now));
         let verified = body.verify(&head.headers, &secrets, clocks_ms, tolerance).map_err(|refusal| {
             self.reject(peer, refusal);
             Answer::Rejected(refusal)
@@ -120,20 +100,20 @@ impl Handler {
     /// committed, or in flight.
     async fn settled(&self, verified: Verified, trace: Option<Box<Trace>>) -> Answer {
         let received_at_ms = now_ms();
-        self.health.heard(Leg::Webhook);
+        self.leg.health.heard(Leg::Webhook);
         let bytes = verified.into_bytes();
-        let reservation = match self.intake.try_reserve(bytes.len()) {
+        let reservation = match self.leg.intake.try_reserve(bytes.len()) {
             Ok(admission) => admission,
             Err(IntakeFull::Full) => return Answer::Overloaded,
             Err(IntakeFull::Closed) => return Answer::Stopping,
         };
         let (reply, outcome) = oneshot::channel();
-        self.metrics.delivery(Leg::Webhook);
+        self.leg.metrics.delivery(Leg::Webhook);
         if reservation.fill(bytes, trace, received_at_ms, reply).is_err() {
-            self.metrics.outcome(Leg::Webhook, Outcome::Failed);
+            self.leg.metrics.outcome(Leg::Webhook, Outcome::Failed);
             return Answer::Stopping;
         }
-        match timeout(self.settings.answer_within, outcome).await {
+        match timeout(self.leg.settings.answer_within, outcome).await {
             Ok(Ok(outcome)) => Answer::to_outcome(outcome),
             // The relay went without a word about it.
             Ok(Err(_)) => Answer::Stopping,
@@ -142,8 +122,8 @@ impl Handler {
     }
 
     fn reject(&self, peer: IpAddr, refusal: Refusal) {
-        self.metrics.delivery(Leg::Webhook);
-        self.metrics.outcome(Leg::Webhook, Outcome::Rejected);
+        self.leg.metrics.delivery(Leg::Webhook);
+        self.leg.metrics.outcome(Leg::Webhook, Outcome::Rejected);
         self.say_rejected(peer, refusal);
     }
 
@@ -160,10 +140,10 @@ impl Service for Handler {
     type Body = Full<Bytes>;
 
     async fn answer(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Response<Full<Bytes>> {
-        let path = &self.settings.health_path;
+        let path = &self.leg.settings.health_path;
         if !path.is_empty() && request.uri().path() == path {
             return match *request.method() {
-                Method::GET | Method::HEAD => health(&self.health.waiting_for(), !slot.has_place()),
+                Method::GET | Method::HEAD => health(&self.leg.health.waiting_for(), !slot.has_place()),
                 _ => Answer::HealthMethodNotAllowed.into_response(),
             };
         }

@@ -78,9 +78,6 @@ pub struct Listening {
     certificates: Certificates,
     handler: Arc<Handler>,
     limits: Limits,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
     /// The socket was there before this process, and so may peers be.
     handed_over: bool,
 }
@@ -92,9 +89,8 @@ impl Webhook {
     ///
     /// When the address cannot be had, or certificate and key cannot serve.
     pub async fn bind(self, socket: Option<std::net::TcpListener>) -> Result<Listening, BindError> {
-        let Self { settings, secrets, intake, clock, health, metrics, stop } = self;
-        let certificates = Certificates::read(&settings, Arc::clone(&metrics))?;
-        let wanted = settings.listen;
+        let certificates = Certificates::read(&self.settings, Arc::clone(&self.metrics))?;
+        let wanted = self.settings.listen;
         let refused = |source: io::Error| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::InUse(wanted),
             _ => BindError::Address { address: wanted, source },
@@ -106,12 +102,11 @@ impl Webhook {
         };
         let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        health.set_leg(Leg::Webhook, LegState::Connected);
-        metrics.leg_connected(Leg::Webhook, true);
-        let limits = limits(&settings);
-        let handler = Handler::new(settings, secrets, intake, clock, Arc::clone(&health), Arc::clone(&metrics));
-        let handler = Arc::new(handler);
-        Ok(Listening { listener, address, certificates, handler, limits, health, metrics, stop, handed_over })
+        self.health.set_leg(Leg::Webhook, LegState::Connected);
+        self.metrics.leg_connected(Leg::Webhook, true);
+        let limits = limits(&self.settings);
+        let handler = Arc::new(Handler::new(self));
+        Ok(Listening { listener, address, certificates, handler, limits, handed_over })
     }
 }
 
@@ -144,7 +139,10 @@ impl Listening {
 
     /// Serves until the leg's `stop` is cancelled, then lets requests that are inside get their outcomes.
     pub async fn serve(self) {
-        let Self { listener, certificates, handler, limits, health, metrics, stop, handed_over, .. } = self;
+        let Self { listener, certificates, handler, limits, handed_over, .. } = self;
+        let Webhook { health, metrics, stop, .. } = &handler.leg;
+        let metrics = Arc::clone(metrics);
+        let stop = stop.clone();
         if handed_over {
             // What came between two processes waits in the socket's backlog until it can be taken, or has to be told.
             let mut snapshots = health.subscribe();
