@@ -31,8 +31,14 @@ impl FromStr for EventId {
 
 /// Digits only (`u64::from_str` also takes a sign), without leading zeros: two texts of one id would be two keys.
 fn decimal(digits: &str) -> Result<u64, NotACursor> {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    if plain { digits.parse().map_err(|_| NotACursor) } else { Err(NotACursor) }
+    if digits.is_empty() || digits.len() > 1 && digits.starts_with('0') {
+        return Err(NotACursor);
+    }
+    let add = |value: u64, byte: u8| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { value.checked_mul(10)?.checked_add(u64::from(digit)) }
+    };
+    digits.bytes().try_fold(0, add).ok_or(NotACursor)
 }
 
 impl fmt::Display for EventId {
