@@ -49,7 +49,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 49] = [
+const PURE: [&str; 50] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -65,6 +65,7 @@ const PURE: [&str; 49] = [
     "src/legs/backfill/reconcile.rs",
     "src/legs/backfill/walk/",
     "src/legs/trace.rs",
+    "src/legs/websocket/headers.rs",
     "src/legs/websocket/hold.rs",
     "src/legs/websocket/reconnect.rs",
     "src/legs/websocket/session.rs",

@@ -204,9 +204,9 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             self.leg.health.heard(Leg::Websocket);
         }
         match message {
-            Some(Ok(Message::Text(text))) => self.frame(frame::classify(&text), text.into(), now_ms).await,
-            // A message that is no text can be no frame about the connection.
-            Some(Ok(Message::Binary(bytes))) => {
+            // Texts come as binary too: what is no UTF-8 is a delivery, and the relay's to judge.
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
+                let bytes = message.into_data();
                 let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);
                 self.frame(frame, bytes, now_ms).await
             }

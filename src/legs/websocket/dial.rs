@@ -1,6 +1,7 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
 use super::pulse::Pulse;
+use super::untyped::Untyped;
 use super::{Dialer, Ended};
 use crate::clock::spelled;
 use crate::config::WebsocketAuth;
@@ -34,7 +35,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// A connection as [`Dialer::dial`] makes it.
-pub(super) type Stream = WebSocketStream<Link>;
+pub(super) type Stream = WebSocketStream<Untyped<Link>>;
 
 impl Dialer {
     /// Connects and upgrades, asking for what came after `since`. Redirects are not followed: a key would follow.
@@ -57,7 +58,8 @@ impl Dialer {
         answers(&head, &nonce).map_err(|why| Ended::new(End::ConnectFailed, why))?;
         let bytes_max = Some(self.settings.frame_bytes_max);
         let limits = WebSocketConfig::default().max_frame_size(bytes_max).max_message_size(bytes_max);
-        let stream = WebSocketStream::from_partially_read(link, ahead.into(), Role::Client, Some(limits)).await;
+        let frames = Untyped::new(link, ahead);
+        let stream = WebSocketStream::from_raw_socket(frames, Role::Client, Some(limits)).await;
         Ok((stream, pulse))
     }
 

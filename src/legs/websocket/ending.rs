@@ -70,7 +70,7 @@ pub(super) fn ended_by(error: Error) -> Ended {
         Error::ConnectionClosed | Error::AlreadyClosed => End::Close(None),
         Error::Capacity(_) => End::TooLarge,
         Error::Io(_) | Error::Tls(_) | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Reset,
-        // A text that is no UTF-8 included: the library has dropped it, and the event log brings the event.
+        // No text that is no UTF-8: `headers` lets the library see none.
         _ => End::Protocol,
     };
     Ended::new(end, foreign(&error.to_string()))

@@ -1,16 +1,19 @@
 //! The WebSocket leg: connects, hands every frame to the intake, and comes back with `since` after each end.
 //!
-//! `dial` makes one connection, `connection` lives through it, `ending` ends it; [`session`] decides all that lies between
-//! connections and around them, [`reconnect`] what an end means and [`hold`] how long frames wait.
+//! `dial` makes one connection, whose texts `untyped` and `headers` make bytes, `connection` lives through it, `ending` ends
+//! it; [`session`] decides all that lies between connections and around them, [`reconnect`] what an end means and [`hold`] how
+//! long frames wait.
 
 mod connection;
 mod dial;
 mod ending;
+mod headers;
 pub mod hold;
 mod kinds;
 mod pulse;
 pub mod reconnect;
 pub mod session;
+mod untyped;
 
 use super::{Intake, Position, Walks};
 use crate::clock::{Clock, millis};

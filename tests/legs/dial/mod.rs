@@ -55,7 +55,7 @@ fn dialer(base: &str, connector: Connector, clock: Arc<Clock>) -> Dialer {
 }
 
 /// A request's head.
-async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
+pub(crate) async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         assert_ne!(soon(socket.read_buf(&mut request)).await.unwrap(), 0, "{}", String::from_utf8_lossy(&request));
@@ -64,7 +64,7 @@ async fn head(socket: &mut (impl AsyncRead + Unpin)) -> String {
 }
 
 /// What an upgrade is to be accepted with.
-fn accept_of(head: &str) -> String {
+pub(crate) fn accept_of(head: &str) -> String {
     let key = head.lines().find(|line| line.to_ascii_lowercase().starts_with("sec-websocket-key: "));
     derive_accept_key(key.expect("a key")[19..].trim().as_bytes())
 }

@@ -1,6 +1,7 @@
 mod connecting;
 mod ends;
 mod frames;
+mod wires;
 
 use super::{arrival, assert_books_balance, defaults, next, settle, soon, told};
 use futures::{SinkExt, StreamExt};
