@@ -93,3 +93,37 @@ async fn a_customer_of_the_settings_buys_where_none_is_named() {
     let (id, wallet) = customer(&WALLET).await;
     assert!(id.is_null() && wallet == WALLET[1], "{id} {wallet}");
 }
+
+#[tokio::test]
+async fn a_provider_that_wants_titles_and_prices_is_given_its_own_or_those_of_the_command_line() {
+    let shop = Shop::open().await;
+    shop.simulator.faults().set(|faults| faults.rest.whole_items_wanted = true);
+    let who = ["--customer-id", "c"];
+    let estimate = ["checkout", "estimate", "B0D7KX91QZ:2", "B0CTG81MSR", "--customer-id", "c"];
+    shop.ok(&estimate).await;
+    shop.ok(&[&["checkout", "create", "B0D7KX91QZ", "--address-file", "home.json"], &who[..]].concat()).await;
+
+    let before = shop.simulator.requests();
+    let given = ["--title", "Cable", "--price", "11.49", "--title", "Lamp", "--price", "1"];
+    shop.ok(&[&estimate[..], &given].concat()).await;
+    assert_eq!(shop.simulator.requests() - before, 1, "what is given is not looked up");
+
+    let ended = shop.run(&[&estimate[..], &["--price", "11.49"]].concat()).await;
+    assert!(ended.status == 2 && ended.stderr.contains("--price stands once for each product"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_product_that_the_provider_does_not_show_is_the_estimates_to_judge() {
+    let shop = Shop::open().await;
+    let estimate = ["checkout", "estimate", "B000000000", "B0D7KX91QZ", "--customer-id", "c"];
+    let ended = shop.run(&estimate).await;
+    let shows_none = "B000000000: the provider does not show its title and price; give --title and --price\n";
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, shows_none));
+    assert!(ended.stdout.contains("B000000000 of amazon: no eligible offer"), "{ended:?}");
+
+    shop.simulator.faults().set(|faults| faults.rest.whole_items_wanted = true);
+    let ended = shop.run(&estimate).await;
+    assert!(ended.status == 1 && ended.stderr.contains("title and price of each item are required"), "{ended:?}");
+    let given = ["--title", "Unknown", "--price", "1", "--title", "Cable", "--price", "11.49"];
+    assert!(shop.ok(&[&estimate[..], &given].concat()).await.contains("B000000000 of amazon: no eligible offer"));
+}

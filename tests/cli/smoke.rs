@@ -25,6 +25,7 @@ fn has(rows: &[(String, String, String)], row: &str, verdict: &str, told: &str) 
 #[tokio::test]
 async fn each_cross_has_its_own_remedy() {
     let simulator = start().await;
+    simulator.faults().set(|faults| faults.rest.whole_items_wanted = true);
     let mut key = tempfile::NamedTempFile::new().unwrap();
     key.write_all(simulator.api_key().as_bytes()).unwrap();
     std::fs::set_permissions(key.path(), std::fs::Permissions::from_mode(0o644)).unwrap();

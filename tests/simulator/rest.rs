@@ -247,6 +247,16 @@ async fn rest_can_be_down_limited_slow_and_late() {
 
     faults.set(|faults| faults.rest.unknown_cursor_refused = true);
     assert_eq!(get(&simulator, "/api/v1/events?starting_after=evt_1-0").await.0, 400);
+    let estimate = "/api/commerce/merchant/checkout/estimate";
+    let whole = fixture("checkout-estimate.request");
+    faults.set(|faults| faults.rest.whole_items_wanted = true);
+    assert_eq!(post(&simulator, estimate, &whole).await.0, 200);
+    for member in ["title", "price"] {
+        let mut lacking = whole.clone();
+        lacking["items"][0].as_object_mut().unwrap().remove(member).unwrap();
+        let (status, refusal) = post(&simulator, estimate, &lacking).await;
+        assert_eq!((status, &refusal["error"]["code"]), (400, &json!("VALIDATION_ERROR")), "{member}");
+    }
     faults.set(|faults| faults.rest.delay = Duration::from_secs(3600));
     let url = format!("{}/api/v1/events", simulator.api_url());
     let call = http().get(url).header("x-api-key", simulator.api_key()).timeout(Duration::from_millis(200));

@@ -10,8 +10,10 @@ use super::output::notice;
 use super::values::Zone;
 use crate::exit::Exit;
 use crate::provider::rest::{self, Decoded, IdempotencyKey, InvoiceAnswer, Item};
+use crate::text::foreign;
 use address::Destination;
 use clap::{Args, Subcommand};
+use serde_json::Number;
 use show::When;
 
 /// Subcommands of `checkout`.
@@ -21,6 +23,7 @@ pub enum Checkout {
     #[command(
         after_help = "Examples:\n  pepay-relay checkout estimate B0D7KX91QZ:2 B09VHP63LD --customer-id cust_8842\n  \
         pepay-relay checkout estimate B0D7KX91QZ --wallet-address 0x5290…9EE7 --wallet-network bsc\n\n\
+        Titles and prices are looked up at the provider unless they are given; the provider's own prices count.\n\
         An estimate holds 15 minutes; an order is worth at most 2,500 USD."
     )]
     Estimate(Estimate),
@@ -79,6 +82,12 @@ pub struct Cart {
     /// Who sells it
     #[arg(long, value_name = "NAME", default_value = "amazon", value_parser = parse_text)]
     pub retailer: String,
+    /// Its title, instead of the one that the provider shows; once for each product, in their order
+    #[arg(long = "title", value_name = "TEXT", value_parser = parse_text)]
+    pub titles: Vec<String>,
+    /// The price of one in USD, likewise
+    #[arg(long = "price", value_name = "USD", value_parser = parse_price)]
+    pub prices: Vec<Number>,
 }
 
 /// One line of a cart.
@@ -240,6 +249,26 @@ fn customer(arguments: &Customer, client: &Client) -> Result<rest::Customer, Exi
     }
 }
 
+/// The lines of a cart, as far as the command line tells.
+fn wanted(cart: &Cart) -> Result<Vec<Item>, Exit> {
+    let count = cart.items.len();
+    for (name, given) in [("--title", cart.titles.len()), ("--price", cart.prices.len())] {
+        if given != 0 && given != count {
+            return Err(Exit::usage(format!(
+                "{name} stands once for each product, in their order: {count} of them, and {name} {given} times"
+            )));
+        }
+    }
+    let item = |(at, wanted): (usize, &Wanted)| Item {
+        product_id: wanted.product_id.clone(),
+        retailer: cart.retailer.clone(),
+        quantity: wanted.quantity,
+        title: cart.titles.get(at).cloned(),
+        price: cart.prices.get(at).cloned(),
+    };
+    Ok(cart.items.iter().enumerate().map(item).collect())
+}
+
 /// Step 1, shown.
 async fn priced(
     cart: &Cart,
@@ -247,17 +276,15 @@ async fn priced(
     zone: &Zone,
     client: &Client,
 ) -> Result<Decoded<rest::Estimate>, Exit> {
-    let items: Vec<Item> = cart
-        .items
-        .iter()
-        .map(|wanted| Item {
-            product_id: wanted.product_id.clone(),
-            retailer: cart.retailer.clone(),
-            quantity: wanted.quantity,
-            title: None,
-            price: None,
-        })
-        .collect();
+    let mut items = Vec::new();
+    for item in wanted(cart)? {
+        let item = client.rest.completed(item).await.map_err(failed)?;
+        if !item.is_whole() {
+            let product = foreign(&item.product_id);
+            notice(&format!("{product}: the provider does not show its title and price; give --title and --price"))?;
+        }
+        items.push(item);
+    }
     let answer = client.rest.estimate(customer, &items).await.map_err(failed)?;
     if client.output.is_json() {
         client.output.raw(&answer.raw)?;
@@ -321,9 +348,25 @@ fn parse_wanted(text: &str) -> Result<Wanted, String> {
     }
 }
 
+/// As the provider writes amounts: a number without sign and exponent.
+fn parse_price(text: &str) -> Result<Number, String> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    text.parse().ok().filter(|_| plain).ok_or_else(|| "expected an amount in USD: `11.49`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_price_is_a_plain_amount() {
+        for right in ["11.49", "11.490", "0", "2500"] {
+            assert_eq!(parse_price(right).map(|price| price.to_string()), Ok(right.to_owned()));
+        }
+        for wrong in ["", "11,49", "-1", "+1", "1e3", ".5", "5.", "011", "11.49 USD", "1.2.3", "NaN"] {
+            assert!(parse_price(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_wanted_product_has_a_quantity() {

@@ -53,11 +53,11 @@ pub(super) const LIVES: [(Life, &str); 3] = [
 /// Takes a checkout from search to invoice.
 pub(super) async fn buy(rest: &Rest, customer: &Customer, words: &str) -> Result<About, Wrong> {
     let found = rest.search(words, Some(FOUND_MAX)).await?.view;
-    let mut products = found.into_iter().filter_map(|product| product.product_id);
-    let product_id = products.next().ok_or_else(|| {
+    let product_id = found.into_iter().find_map(|product| product.product_id).ok_or_else(|| {
         Wrong::new(format!("no product is found for `{}`", foreign(words)), "name one that is sold with --product")
     })?;
     let item = Item { product_id, retailer: "amazon".to_owned(), quantity: 1, title: None, price: None };
+    let item = rest.completed(item).await?;
     let estimate = rest.estimate(customer, &[item]).await?.view;
     let lacks = |what: &str| Wrong::new(format!("the answer has no {what}"), "give it to the provider's support");
     if estimate.valid_items.is_empty() {

@@ -4,7 +4,7 @@
 
 use super::answer::{ObjectTime, Spelled, view};
 use super::call::{Call, IdempotencyKey};
-use super::{Decoded, Rest, RestError};
+use super::{Decoded, Product, Rest, RestError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub struct Item {
     pub retailer: String,
     /// How many pieces.
     pub quantity: u32,
-    /// The title as it was found, if known.
+    /// The title as it was found, if known; documented as a member of each item, as the price is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// The price of one as it was found, in USD, if known; the provider's own price counts.
@@ -169,9 +169,50 @@ view! {
     }
 }
 
+/// Products of a search among which one with the id is looked for.
+const NAMESAKES_MAX: u32 = 10;
+
+impl Item {
+    /// With the title and the price of the product where it has none. A price that is no number stays unknown.
+    fn completed(&mut self, product: Option<&Product>) {
+        let Some(product) = product else { return };
+        let price = || product.price.as_ref().and_then(|price| price.0.parse().ok());
+        self.title = self.title.take().or_else(|| product.title.clone());
+        self.price = self.price.take().or_else(price);
+    }
+
+    /// Whether every documented member is known.
+    pub const fn is_whole(&self) -> bool {
+        self.title.is_some() && self.price.is_some()
+    }
+}
+
 const CHECKOUT: [&str; 4] = ["api", "commerce", "merchant", "checkout"];
 
 impl Rest {
+    /// The item with the title and the price that the provider shows, where it has none: those of the product's page, else
+    /// of a search for its id, since the members of a page are not documented. What neither shows stays unknown.
+    ///
+    /// # Errors
+    ///
+    /// Those of a call. That there is no such product is none: the estimate says so.
+    pub async fn completed(&self, mut item: Item) -> Result<Item, RestError> {
+        if !item.is_whole() {
+            match self.product(&item.product_id).await {
+                Ok(product) => item.completed(Some(&product.view)),
+                // Nor does a page of another shape say anything.
+                Err(RestError::Status { status: 400 | 404, .. } | RestError::Malformed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !item.is_whole() {
+            let found = self.search(&item.product_id, Some(NAMESAKES_MAX)).await?.view;
+            let same = found.iter().find(|product| product.product_id.as_ref() == Some(&item.product_id));
+            item.completed(same);
+        }
+        Ok(item)
+    }
+
     /// Step 1, prices a cart: `POST …/checkout/estimate`. What cannot be bought is listed, and left out of the order.
     pub async fn estimate(&self, customer: &Customer, items: &[Item]) -> Result<Decoded<Estimate>, RestError> {
         let request = customer.named_in(json!({ "items": items }));
@@ -241,6 +282,28 @@ mod tests {
         assert_eq!(customer.named_in(json!({ "estimateId": estimate_id, "address": address })), wanted);
         let wallet = Customer::Wallet { address: "0x1".to_owned(), network: "bsc".to_owned() };
         assert_eq!(wallet.named_in(json!({})), json!({ "wallet_address": "0x1", "wallet_network": "bsc" }));
+    }
+
+    #[test]
+    fn an_item_takes_from_a_product_what_it_lacks() {
+        let product: Product = serde_json::from_str(r#"{"title":"Cable","price":"11.490"}"#).unwrap();
+        let item = |title: Option<&str>, price: Option<&str>| Item {
+            product_id: "p".to_owned(),
+            retailer: "amazon".to_owned(),
+            quantity: 1,
+            title: title.map(str::to_owned),
+            price: price.map(|price| price.parse().unwrap()),
+        };
+        let check = |mut had: Item, product: Option<&Product>, wanted: &Item| {
+            had.completed(product);
+            assert_eq!(&had, wanted);
+        };
+        check(item(None, None), Some(&product), &item(Some("Cable"), Some("11.490")));
+        check(item(Some("Mine"), None), Some(&product), &item(Some("Mine"), Some("11.490")));
+        check(item(None, Some("9")), Some(&product), &item(Some("Cable"), Some("9")));
+        check(item(None, None), None, &item(None, None));
+        let dear: Product = serde_json::from_str(r#"{"price":"11.49 USD"}"#).unwrap();
+        check(item(None, None), Some(&dear), &item(None, None));
     }
 
     #[test]

@@ -94,6 +94,8 @@ struct Item {
     product_id: String,
     quantity: u64,
     retailer: String,
+    title: Option<String>,
+    price: Option<serde_json::Number>,
 }
 
 /// Prices are the catalogue's, whatever the request says: an offer may have changed since it was seen.
@@ -105,6 +107,10 @@ pub(super) async fn estimate(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Resul
         (None, true) => return Err(Error::invalid("the cart is empty")),
         _ => return Err(Error::invalid("either items or useCart is required")),
     };
+    let lacks = |item: &Item| item.title.as_deref().is_none_or(str::is_empty) || item.price.is_none();
+    if hub.faults().rest.whole_items_wanted && items.iter().any(lacks) {
+        return Err(Error::invalid("title and price of each item are required"));
+    }
     let items = items.into_iter().map(|item| EstimateItem {
         product_id: item.product_id,
         retailer: item.retailer,
