@@ -66,6 +66,16 @@ fn alerts_and_dashboard_name_metrics_that_there_are_and_each_alert_has_its_page(
         let unknown: Vec<_> = metrics_in(&text).difference(&served).copied().map(str::to_owned).collect();
         assert_eq!(unknown, Vec::<String>::new(), "{file}");
     }
+    let shown = read("monitoring/dashboard.json");
+    let shown = metrics_in(&shown);
+    let series = |name: &str| !["_sum", "_count", "_created"].iter().any(|end| name.ends_with(end));
+    // A counter and a histogram are families whose series have longer names.
+    let is_shown = |name: &&str| {
+        let of = |shown: &&str| shown.strip_prefix(*name).is_some_and(|rest| ["", "_total", "_bucket"].contains(&rest));
+        shown.iter().any(of)
+    };
+    let hidden: Vec<_> = served.iter().copied().filter(|name| series(name)).filter(|name| !is_shown(name)).collect();
+    assert_eq!(hidden, Vec::<&str>::new(), "the dashboard has no panel");
     let dashboard: serde_json::Value = serde_json::from_str(&read("monitoring/dashboard.json")).unwrap();
     assert!(dashboard["panels"].as_array().is_some_and(|panels| !panels.is_empty()));
     let runbook = read("docs/runbook.md");
