@@ -33,18 +33,24 @@ fn the_units_are_valid_and_leave_little_open() {
 }
 
 #[test]
-fn the_socket_is_valid_and_of_the_address_that_the_settings_have() {
+fn the_sockets_are_valid_and_of_the_address_that_the_settings_have() {
     let folder = tempfile::tempdir().unwrap();
-    let service =
-        read("systemd/pepay-relay.service").replace("/usr/bin/pepay-relay", env!("CARGO_BIN_EXE_pepay-relay"));
-    std::fs::write(folder.path().join("pepay-relay.service"), service).unwrap();
-    let socket = read("systemd/pepay-relay.socket");
-    let file = folder.path().join("pepay-relay.socket");
-    std::fs::write(&file, &socket).unwrap();
-    let said = succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file), "systemd");
-    assert_eq!(said, "");
-    let listen = directives(&socket).into_iter().find_map(|line| line.strip_prefix("ListenStream=").map(str::to_owned));
-    assert!(read("config/pepay-relay.toml").contains(&format!("#listen = \"{}\"", listen.unwrap())));
+    for name in ["pepay-relay", "pepay-relay@"] {
+        let write = |kind: &str, text: &str| {
+            let file = folder.path().join(format!("{name}.{kind}").replace('@', "@devnet"));
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let service = read(&format!("systemd/{name}.service"));
+        write("service", &service.replace("/usr/bin/pepay-relay", env!("CARGO_BIN_EXE_pepay-relay")));
+        let socket = read(&format!("systemd/{name}.socket"));
+        let file = write("socket", &socket);
+        let said = succeeds(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file), "systemd");
+        assert_eq!(said, "", "{name}");
+        let listen =
+            directives(&socket).into_iter().find_map(|line| line.strip_prefix("ListenStream=").map(str::to_owned));
+        assert!(read("config/pepay-relay.toml").contains(&format!("#listen = \"{}\"", listen.unwrap())));
+    }
 }
 
 #[test]
@@ -56,4 +62,6 @@ fn an_instance_differs_from_the_one_relay_in_what_names_it_alone() {
         .map(|line| line.replace(" (%i)", "").replace("%i/", ""))
         .collect();
     assert_eq!(unnamed, one);
+    let [one, template] = ["pepay-relay", "pepay-relay@"].map(|name| read(&format!("systemd/{name}.socket")));
+    assert_eq!(directives(&template.replace(" (%i)", "")), directives(&one));
 }
