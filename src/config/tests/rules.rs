@@ -4,7 +4,7 @@ use super::*;
 
 /// Two keys with a value of each that breaks the rule against the other's default, and what is told of each.
 #[rustfmt::skip]
-const PAIRS: [[(&str, &str, &str); 2]; 10] = [
+const PAIRS: [[(&str, &str, &str); 2]; 12] = [
     [("admin.listen", "'127.0.0.1:8787'", "is the webhook listener's address too"),
      ("webhook.listen", "'127.0.0.1:9464'", "is the admin listener's address too")],
     [("websocket.backoff_max", "'100ms'", "is not at least websocket.backoff_min"),
@@ -17,6 +17,10 @@ const PAIRS: [[(&str, &str, &str); 2]; 10] = [
      ("shutdown.deadline", "'4s'", "is shorter than webhook.answer_within")],
     [("intake.bytes_max", "'16MiB'", "is too small for the largest delivery"),
      ("websocket.frame_bytes_max", "'17MiB'", "is more than a quarter of intake.bytes_max")],
+    [("intake.bytes_max", "'3MiB'\nwebsocket.frame_bytes_max = '512KiB'", "is too small for the largest delivery"),
+     ("webhook.body_bytes_max", "'17MiB'\nwebhook.unverified_bytes_max = '32MiB'", "is more than a quarter of intake.bytes_max")],
+    [("webhook.health_path", "'/webhooks/pepay'", "is the path of the webhooks too"),
+     ("webhook.path", "'/healthz'", "is webhook.health_path too")],
     [("kafka.topics.invoices", "'pepay.orders'", "is the same topic for Kafka as kafka.topics.orders"),
      ("kafka.topics.orders", "'pepay.invoices'", "is the same topic for Kafka as kafka.topics.invoices")],
     [("webhook.tls_cert_file", "'/dev/null'", "stands without the other"),

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 use super::*;
 use crate::labels::Leg;
-use crate::legs::{Arrival, Intake};
+use crate::legs::{Arrival, Intake, Trace};
 use crate::provider::Environment;
 use futures::FutureExt;
 use std::time::Duration;
@@ -195,4 +195,25 @@ fn headers_are_cloudevents_and_the_relays_own() {
         .map(|(name, value)| (name, String::from_utf8_lossy(value).into_owned()))
         .collect();
     insta::assert_debug_snapshot!(headers);
+}
+
+#[test]
+fn the_trace_that_a_webhook_brought_stands_in_the_headers_of_all_its_records() {
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for state in ["a=1,b=2", ""] {
+        let mut desk = Desk::new(|_| {});
+        let (intake, mut receiver) = Intake::new(1 << 20);
+        intake.offer(Leg::Webhook, order("evt_1-0", "a").into(), NOW_MS).now_or_never().unwrap().unwrap();
+        let mut arrived = Vec::new();
+        receiver.drain(&mut arrived);
+        let Arrival::Delivery(mut delivery) = arrived.remove(0) else { unreachable!("a delivery was offered") };
+        let states = Some(state.as_bytes()).filter(|state| !state.is_empty());
+        delivery.trace = Trace::read([PARENT.as_bytes()].into_iter(), states.into_iter()).map(Box::new);
+        let mut plan = desk.core.begin(Plan::default());
+        assert!(desk.core.add(&mut plan, Item::Delivery(delivery, None), NOW).is_none());
+        let told: Vec<_> =
+            plan.batch.records().map(|record| ["traceparent", "tracestate"].map(|name| header(record, name))).collect();
+        let wanted = [Some(PARENT.to_owned()), Some(state.to_owned()).filter(|state| !state.is_empty())];
+        assert_eq!(told, [wanted.clone(), wanted], "orders and orders_latest");
+    }
 }
