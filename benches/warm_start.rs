@@ -1,7 +1,7 @@
 //! The warm start and the journal against a real Kafka: `cargo bench --bench warm_start -- 1000000`.
 //!
-//! Writes that many events in transactions of 1,000, and a tenth of them in transactions of one event, as the relay writes
-//! its journal; starts the real binary on each, and prints what reading it back took and what memory it left. Then
+//! Starts the real binary ten times with an empty window. Then writes that many events in transactions of 1,000, and a tenth
+//! of them in transactions of one event, as the relay writes its journal; starts the binary on each, and prints what reading it back took and what memory it left. Then
 //! commits single events with their journal record and without it in turns.
 
 #![allow(
@@ -39,6 +39,8 @@ const VALUE: usize = 200;
 const STEPS: u64 = 6;
 /// Starts that are measured.
 const ROUNDS: usize = 5;
+/// Starts with an empty window.
+const EMPTY: usize = 10;
 /// Transactions of one event, with the journal and without.
 const TURNS: usize = 2_000;
 
@@ -46,9 +48,27 @@ const TURNS: usize = 2_000;
 async fn main() {
     let ids = std::env::args().filter_map(|argument| argument.parse().ok()).next_back().unwrap_or(1_000_000);
     let broker = Broker::measured();
+    empty(&broker).await;
     measure(&broker, "batches", ids, BATCH).await;
     measure(&broker, "singles", ids / 10, 1).await;
     in_turns(&broker).await;
+}
+
+/// Starts with nothing to read back but the checkpoints of the starts before; the first one creates the topics.
+async fn empty(broker: &Broker) {
+    let rig = Rig::new(broker.bootstrap(), "empty").await;
+    let mut took = Vec::new();
+    for start in 0..=EMPTY {
+        let began = Instant::now();
+        let relay = Process::ready(&rig).await;
+        match start {
+            0 => println!("empty: topics created, ready after {:.2?}", began.elapsed()),
+            _ => took.push(began.elapsed()),
+        }
+        relay.stop().await;
+    }
+    took.sort_unstable();
+    println!("empty: {EMPTY} starts ready after {:.2?} (median), {:.2?} at most", took[EMPTY / 2], took[EMPTY - 1]);
 }
 
 /// Starts on `ids` events that were committed in transactions of `each`.
