@@ -174,6 +174,50 @@ fn sources(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
+/// What is wrong with a cell that tells how something is counted and logged: names in backticks are series of metrics,
+/// or, where they are several words, the beginning of a message that some source logs.
+fn untold(cell: &str, metrics: &str, sources: &[String]) -> Vec<String> {
+    let is_series = |name: &str| {
+        let (family, label) = name.split_once('{').map_or((name, ""), |(family, label)| (family, label));
+        let mut series = metrics.lines().filter_map(|line| line.strip_prefix("pepay_relay_"));
+        series.any(|line| {
+            line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(label.trim_end_matches('}'))
+        })
+    };
+    let is_logged = |words: &str| sources.iter().any(|source| source.contains(&format!("\"{words}")));
+    let is_there = |name: &str| if name.contains(' ') { is_logged(name) } else { is_series(name) };
+    let mut wrong: Vec<_> = names(cell).into_iter().filter(|name| !is_there(name)).map(str::to_owned).collect();
+    if !cell.contains("; ") && !cell.contains(": neither") {
+        wrong.push(format!("`{cell}` does not say both how it is counted and what is logged"));
+    }
+    wrong
+}
+
+#[test]
+fn each_row_of_bad_input_names_its_metric_and_its_line() {
+    let text = read("ARCHITECTURE.md").unwrap();
+    let (_, table) = text.split_once("| Input | What happens | Counted; logged | Test |\n").unwrap();
+    let metrics = pepay_relay::telemetry::Metrics::new("0.0.0").text().unwrap();
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let rows: Vec<_> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 40, "{}", rows.len());
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        assert_eq!(untold(cells[2], &metrics, &all), <[&str; 0]>::default(), "{row}");
+    }
+    let logged = [r#"warn!("gap opened: x")"#.to_owned()];
+    let found = |cell: &str| untold(cell, &metrics, &logged).len();
+    assert_eq!(found("`ready`, `outcomes_total{outcome=\"ignored\"}`; `gap opened`"), 0);
+    for wrong in
+        ["`read`; no line", "`ready{leg=\"x\"}`; no line", "`ready`; `gap closed`", "`ready`; `opened: x`", "`ready`"]
+    {
+        assert_eq!(found(wrong), 1, "{wrong}");
+    }
+}
+
 #[test]
 fn the_runbook_tells_of_every_line_at_error_and_warn() {
     let runbook = read("docs/runbook.md").unwrap();
