@@ -1,8 +1,8 @@
 //! The warm start and the journal against a real Kafka: `cargo bench --bench warm_start -- 1000000`.
 //!
 //! Starts the real binary ten times with an empty window. Then writes that many events in transactions of 1,000, and a tenth
-//! of them in transactions of one event, as the relay writes its journal; starts the binary on each, and prints what reading it back took and what memory it left. Then
-//! commits single events with their journal record and without it in turns.
+//! of them in transactions of one event, as the relay writes its journal; starts the binary on each, and prints what reading
+//! it back took and what memory it left. Then commits single events with their journal record and without it in turns.
 
 #![allow(
     clippy::unwrap_used,

@@ -23,7 +23,7 @@ pub enum Checkout {
     #[command(
         after_help = "Examples:\n  pepay-relay checkout estimate B0D7KX91QZ:2 B09VHP63LD --customer-id cust_8842\n  \
         pepay-relay checkout estimate B0D7KX91QZ --wallet-address 0x5290…9EE7 --wallet-network bsc\n\n\
-        Titles and prices are looked up at the provider unless they are given; the provider's own prices count.\n\
+        Titles and prices are looked up unless they are given; the provider's own prices count.\n\
         An estimate holds 15 minutes; an order is worth at most 2,500 USD."
     )]
     Estimate(Estimate),
@@ -82,7 +82,7 @@ pub struct Cart {
     /// Who sells it
     #[arg(long, value_name = "NAME", default_value = "amazon", value_parser = parse_text)]
     pub retailer: String,
-    /// Its title, instead of the one that the provider shows; once for each product, in their order
+    /// Its title, unless the provider is to be asked; once for each product, in their order
     #[arg(long = "title", value_name = "TEXT", value_parser = parse_text)]
     pub titles: Vec<String>,
     /// The price of one in USD, likewise

@@ -48,12 +48,19 @@ fn wires() -> Vec<Wire> {
     let fields = |count: usize| -> String { (0..count).map(|number| format!("x-{number}: 1\r\n")).collect() };
     let rejected = "outcomes_total{leg=\"webhook\",outcome=\"rejected\"}";
     let unsigned = b"POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\ncontent-length: 60000\r\n\r\nx";
-    let not_hex = format!("POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\n{SIGNATURE}: {}\r\n", "g".repeat(64));
+    let post = "POST /webhooks/pepay HTTP/1.1\r\nhost: r\r\n";
+    let not_hex = format!("{post}{SIGNATURE}: {}\r\n", "g".repeat(64));
     vec![
         Wire::new("HTTP/2 without negotiation", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0")
             .refused("http2"),
         Wire::new("no HTTP", "\u{1}\u{2} nothing\r\n\r\n").answered(400, malformed).refused("malformed"),
         Wire::new("a broken field", "GET / HTTP/1.1\r\nno field\r\n\r\n").answered(400, malformed).refused("malformed"),
+        Wire::new("a PROXY line", "PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\nhost: r\r\n\r\n")
+            .answered(400, malformed)
+            .refused("malformed"),
+        Wire::new("two lengths", format!("{post}content-length: 1\r\ncontent-length: 2\r\n\r\n"))
+            .answered(400, malformed)
+            .refused("malformed"),
         Wire::new("too many fields", format!("GET / HTTP/1.1\r\n{}\r\n", fields(101)))
             .answered(431, too_large)
             .refused("head_too_large"),
@@ -66,6 +73,21 @@ fn wires() -> Vec<Wire> {
         Wire {
             says: Some("webhook rejected"),
             ..Wire::new("a signature that is none", format!("{not_hex}{TIMESTAMP}: 1\r\ncontent-length: 9\r\n\r\n"))
+        }
+        .answered(400, invalid)
+        .counted(rejected),
+        Wire {
+            says: Some("webhook rejected"),
+            ..Wire::new(
+                "a question whether a body is wanted",
+                format!("{post}expect: 100-continue\r\ncontent-length: 9\r\n\r\n"),
+            )
+        }
+        .answered(400, invalid)
+        .counted(rejected),
+        Wire {
+            says: Some("webhook rejected"),
+            ..Wire::new("a length and chunks", format!("{post}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"))
         }
         .answered(400, invalid)
         .counted(rejected),
