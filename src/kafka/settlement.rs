@@ -107,9 +107,12 @@ pub enum Standing {
     Lost,
 }
 
-/// What the newest checkpoint says about `commit` of `run`, whose last transaction known to be committed is `settled`.
-pub fn stands(newest: Option<&Newest>, run: &str, settled: u64, commit: u64) -> Standing {
+/// What the newest checkpoint says about `commit` of `run`, whose last transaction known to be committed is `settled` and
+/// whose claim followed these runs.
+pub fn stands(newest: Option<&Newest>, run: &str, before: &[String], settled: u64, commit: u64) -> Standing {
     match newest {
+        // None of theirs can be newer than our claim, which is gone.
+        Some(newest) if before.contains(&newest.checkpoint.run) => Standing::Lost,
         Some(newest) if newest.checkpoint.run != run => Standing::TakenOver,
         Some(newest) if newest.checkpoint.commit == commit => Standing::Committed(newest.written_at_ms),
         Some(newest) if newest.checkpoint.commit == settled => Standing::SendAgain,
@@ -158,6 +161,8 @@ impl Claim {
 #[derive(Debug)]
 pub struct Settlement {
     run: String,
+    /// The runs that its claim followed, as far as it knows.
+    before: Vec<String>,
     /// The last transaction known to be committed.
     settled: u64,
     batch: Shape,
@@ -176,6 +181,7 @@ impl Settlement {
     pub fn new(run: String, settled: u64, batch: Shape) -> Self {
         Self {
             run,
+            before: Vec::new(),
             settled,
             batch,
             aborts: 0,
@@ -185,6 +191,12 @@ impl Settlement {
             invalid_since: None,
             invalid_times: 0,
         }
+    }
+
+    /// The same of a run whose claim followed these.
+    #[must_use]
+    pub fn behind(self, before: Vec<String>) -> Self {
+        Self { before, ..self }
     }
 
     /// The number that is settled.
@@ -199,7 +211,7 @@ impl Settlement {
 
     /// A new producer was made; the newest checkpoint is this one.
     pub fn fenced(&mut self, newest: Option<&Newest>) -> Next {
-        match stands(newest, &self.run, self.settled, self.commit()) {
+        match stands(newest, &self.run, &self.before, self.settled, self.commit()) {
             Standing::Committed(_) if !self.asked && self.batch != Shape::Control => Next::Stop(End::Torn),
             Standing::Committed(at_ms) => Next::Committed(Some(at_ms)),
             Standing::SendAgain => {
@@ -216,6 +228,7 @@ impl Settlement {
     pub fn looked(&mut self, newest: Option<&Newest>) -> (Wait, Next) {
         match newest {
             None => (Wait::No, Next::Stop(End::Lost)),
+            Some(newest) if self.before.contains(&newest.checkpoint.run) => (Wait::No, Next::Stop(End::Lost)),
             Some(newest) if newest.checkpoint.run != self.run => (Wait::No, Next::Stop(End::TakenOver)),
             Some(_) if self.looks == 0 => {
                 self.looks = 1;
@@ -298,7 +311,8 @@ mod tests {
 
     #[test]
     fn the_newest_checkpoint_says_which_of_four_things_happened() {
-        let says = |newest: Option<Newest>| stands(newest.as_ref(), "ours", 4, 5);
+        let before = ["before".to_owned()];
+        let says = |newest: Option<Newest>| stands(newest.as_ref(), "ours", &before, 4, 5);
         assert_eq!(says(newest("ours", 5)), Standing::Committed(77));
         assert_eq!(says(newest("ours", 4)), Standing::SendAgain);
         assert_eq!(says(newest("theirs", 5)), Standing::TakenOver, "the same number of another run");
@@ -306,6 +320,7 @@ mod tests {
         assert_eq!(says(newest("ours", 3)), Standing::Lost);
         assert_eq!(says(newest("ours", 6)), Standing::Lost);
         assert_eq!(says(None), Standing::Lost);
+        assert_eq!(says(newest("before", 5)), Standing::Lost, "our claim is gone, and nobody else is there");
     }
 
     #[test]
@@ -354,8 +369,10 @@ mod tests {
         assert_eq!(timed_out.looked(newest("ours", 4).as_ref()), (Wait::Confirm, Next::Look));
         assert_eq!(timed_out.looked(newest("ours", 4).as_ref()), (Wait::No, Next::Fence));
         assert_eq!(timed_out.fenced(newest("ours", 4).as_ref()), Next::Attempt);
-        for (found, end) in [(newest("theirs", 0), End::TakenOver), (None, End::Lost)] {
-            let mut fenced = settlement(Shape::Several);
+        for (found, end) in
+            [(newest("theirs", 0), End::TakenOver), (newest("before", 7), End::Lost), (None, End::Lost)]
+        {
+            let mut fenced = settlement(Shape::Several).behind(vec!["before".to_owned()]);
             fenced.attempted(FENCED, true, AT);
             assert_eq!(fenced.looked(found.as_ref()), (Wait::No, Next::Stop(end)));
         }

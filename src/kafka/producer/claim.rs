@@ -28,7 +28,8 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let producer = None;
     let carried = Carried::default();
     let marks = Marks::default();
-    let mut writer = Writer { setup, producer, carried, run, commit: 0, marks, outage, reader: None };
+    let before = Vec::new();
+    let mut writer = Writer { setup, producer, carried, run, before, commit: 0, marks, outage, reader: None };
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
@@ -71,6 +72,9 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
         };
     }
     writer.outage.over();
+    if let Some(Checkpoint { run, previous, .. }) = &claim.predecessor {
+        writer.before = [run].into_iter().chain(previous.as_ref().map(|previous| &previous.run)).cloned().collect();
+    }
     let marks = writer.marks.clone();
     Ok((writer, claim.predecessor.map(|checkpoint| Predecessor { checkpoint, marks })))
 }

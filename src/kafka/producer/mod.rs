@@ -52,6 +52,8 @@ pub(super) struct Writer {
     producer: Option<BaseProducer<Context>>,
     carried: Carried,
     run: String,
+    /// The runs that the claim followed: the last one, and the one before it where that came no further than its claim.
+    before: Vec<String>,
     /// Number of the last transaction that is committed.
     commit: u64,
     /// The marks of that transaction.
@@ -75,7 +77,7 @@ impl Writer {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, left: bool) -> Option<Result<Verdict, Stop>> {
         let shape = batch.shape();
-        let mut settlement = Settlement::new(self.run.clone(), self.commit, shape);
+        let mut settlement = Settlement::new(self.run.clone(), self.commit, shape).behind(self.before.clone());
         let began = Instant::now();
         let mut detail = String::new();
         let mut next = settlement.begin(self.producer.is_some());
