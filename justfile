@@ -49,7 +49,7 @@ fuzz-lint:
 mutants FILE="src/provider/signature.rs":
     cargo mutants --in-place --output target --file {{FILE}} --cargo-arg=--lib
 
-# Run N rounds of chaos on the real parts (the tests run 20); the report goes to target/chaos/report.json
+# Run N rounds of chaos on the real parts (the tests run 24); the report goes to target/chaos/report.json
 chaos N="1000":
     mkdir -p target/chaos
     CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos/report.json cargo test --locked --test chaos whatever_fails -- --nocapture

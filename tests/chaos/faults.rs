@@ -1,5 +1,6 @@
-//! What is done to the parts, and how each fault is done.
+//! What is done to the parts, and how each fault is done; those that Kafka itself is made to have are in `kafka`.
 
+use crate::kafka;
 use crate::stage::{Slot, Stage};
 use pepay_relay::labels::Topic;
 use rand::RngExt;
@@ -58,10 +59,22 @@ pub enum Fault {
     Disorder,
     /// Thousands of events at once.
     Flood,
+    /// The end of a transaction reaches the broker late, in the middle of the next one, after it was asked for again.
+    LateEnd,
+    /// The control topic's records are deleted, or the topic itself, and made again.
+    ControlRecreated,
+    /// The broker comes back without its last seconds: of everything, of the control topic, or of the others.
+    BrokerLosesTail,
+    /// A few thousand events against a quota.
+    Quota,
+    /// The records of the output topics are deleted.
+    TopicEmptied,
+    /// Output topics get another partition.
+    MorePartitions,
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 24] = [
         Self::KillRelay,
         Self::KillRelayTwice,
         Self::RestartRelay,
@@ -80,20 +93,32 @@ impl Fault {
         Self::LostFrames,
         Self::Disorder,
         Self::Flood,
+        Self::LateEnd,
+        Self::ControlRecreated,
+        Self::BrokerLosesTail,
+        Self::Quota,
+        Self::TopicEmptied,
+        Self::MorePartitions,
     ];
 
     pub fn name(self) -> String {
         format!("{self:?}")
     }
 
-    /// Each fault once, in some order, and again: so many rounds see all of them as often, give or take one.
+    /// Those of these names, with commas between them.
+    pub fn named(names: &str) -> Vec<Self> {
+        let named = |name: &str| Self::ALL.into_iter().find(|fault| fault.name() == name);
+        names.split(',').map(|name| named(name).unwrap_or_else(|| panic!("{name} is no fault"))).collect()
+    }
+
+    /// Each of these faults once, in some order, and again: so many rounds see all of them as often, give or take one.
     ///
     /// The one that takes more than a minute comes once in a hundred rounds.
-    pub fn rounds(count: usize, chance: &mut StdRng) -> Vec<Self> {
+    pub fn rounds(faults: &[Self], count: usize, chance: &mut StdRng) -> Vec<Self> {
         let mut rounds = Vec::new();
         while rounds.len() < count {
-            let mut deck = Self::ALL.to_vec();
-            if !rounds.is_empty() && rounds.len() / 100 == (rounds.len() + deck.len()) / 100 {
+            let mut deck = faults.to_vec();
+            if !rounds.is_empty() && deck.len() > 1 && rounds.len() / 100 == (rounds.len() + deck.len()) / 100 {
                 deck.retain(|fault| *fault != Self::FreezeRelayBeyondItsTransaction);
             }
             deck.shuffle(chance);
@@ -198,6 +223,12 @@ impl Fault {
                 let orders = stage.chance.random_range(100..=500);
                 stage.provider.pour(orders).await;
             }
+            Self::LateEnd => kafka::end_late(stage).await,
+            Self::ControlRecreated => kafka::recreate_control(stage).await,
+            Self::BrokerLosesTail => kafka::lose_tail(stage).await,
+            Self::Quota => kafka::slow_down(stage).await,
+            Self::TopicEmptied => kafka::empty_topics(stage).await,
+            Self::MorePartitions => kafka::add_partitions(stage).await,
         }
     }
 }
@@ -262,7 +293,7 @@ async fn freeze_beyond(stage: &mut Stage) {
 
 impl Stage {
     /// Yes or no: webhooks alone would hide what the other legs lose.
-    fn at_times(&mut self) -> bool {
+    pub fn at_times(&mut self) -> bool {
         self.chance.random_bool(0.5)
     }
 
@@ -291,10 +322,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn the_first_twenty_rounds_see_every_fault_and_a_seed_decides_their_order() {
-        let rounds = |seed| Fault::rounds(1_000, &mut StdRng::seed_from_u64(seed));
+    fn the_first_rounds_see_every_fault_and_a_seed_decides_their_order() {
+        let rounds = |seed| Fault::rounds(&Fault::ALL, 1_000, &mut StdRng::seed_from_u64(seed));
         for seed in 0..100 {
-            let first: BTreeSet<Fault> = rounds(seed).into_iter().take(20).collect();
+            let first: BTreeSet<Fault> = rounds(seed).into_iter().take(Fault::ALL.len()).collect();
             assert_eq!(first.len(), Fault::ALL.len());
         }
         assert_eq!(rounds(7), rounds(7));

@@ -1,6 +1,7 @@
 //! A consumer of committed records that shows each of them to the oracle, through every death of the broker.
 
-use crate::oracle::{Oracle, Record};
+use crate::judged::{Ends, Record};
+use crate::oracle::Oracle;
 use pepay_relay::config::Config;
 use pepay_relay::labels::Topic;
 use rdkafka::config::ClientConfig;
@@ -9,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, TryRecvError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,14 +18,19 @@ use tokio::sync::watch;
 
 /// What a consumer of the relay reads.
 const TOPICS: [Topic; 4] = [Topic::Orders, Topic::OrdersLatest, Topic::Invoices, Topic::DeadLetter];
+/// What a reader sees (`isolation.level`): what is committed, or everything that is written.
+pub const COMMITTED: &str = "read_committed";
+pub const ALL: &str = "read_uncommitted";
 /// Reading everything once more; a second takes some ten thousand records.
 const READ_MAX: Duration = Duration::from_secs(300);
 
 /// Reads until it is dropped.
 pub struct Reader {
+    config: Config,
     oracle: Arc<Mutex<Oracle>>,
     changed: watch::Receiver<u64>,
-    stop: Arc<AtomicBool>,
+    /// Without a place to wait in: what was sent has been taken.
+    sources: Option<mpsc::SyncSender<Option<Source>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,15 +38,19 @@ impl Reader {
     /// Begins at the beginning; the topics must be there.
     pub fn start(config: &Config) -> Self {
         let oracle = Arc::new(Mutex::new(Oracle::default()));
-        let stop = Arc::new(AtomicBool::new(false));
         let (sender, changed) = watch::channel(0);
-        let source = Source::new(config, &TOPICS);
+        let (sources, next) = mpsc::sync_channel::<Option<Source>>(0);
         let judging = Arc::clone(&oracle);
-        let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let mut source = source;
-            while !stopped.load(Ordering::Relaxed) {
-                match source.next() {
+            let mut source: Option<Source> = None;
+            loop {
+                let reading = if source.is_some() { next.try_recv() } else { next.recv().map_err(Into::into) };
+                match reading {
+                    Ok(reading) => source = reading,
+                    Err(TryRecvError::Disconnected) => return,
+                    Err(TryRecvError::Empty) => {}
+                }
+                match source.as_mut().and_then(Source::next) {
                     Some(Read::Record(record)) => lock(&judging).read(record),
                     Some(Read::Trouble(what)) => lock(&judging).complain(what),
                     Some(Read::End(_)) | None => continue,
@@ -48,7 +58,28 @@ impl Reader {
                 sender.send_modify(|turn| *turn += 1);
             }
         });
-        Self { oracle, changed, stop, thread: Some(thread) }
+        let reader = Self { config: config.clone(), oracle, changed, sources: Some(sources), thread: Some(thread) };
+        reader.go_on();
+        reader
+    }
+
+    /// Reads no more, until it is told to go on. Its consumer is gone when this returns: a process whose consumer was
+    /// leaving while the broker was killed was seen to crash.
+    pub fn pause(&self) {
+        self.read_from(None);
+        // It is taken once the consumer of before is gone.
+        self.read_from(None);
+    }
+
+    /// Reads on behind the last record that the oracle knows of each partition, also of those that are new.
+    pub fn go_on(&self) {
+        self.pause();
+        let ends = self.oracle().ends();
+        self.read_from(Some(Source::new(&self.config, COMMITTED, &TOPICS, &ends)));
+    }
+
+    fn read_from(&self, source: Option<Source>) {
+        self.sources.as_ref().expect("reading").send(source).expect("a thread");
     }
 
     pub fn oracle(&self) -> MutexGuard<'_, Oracle> {
@@ -72,7 +103,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.sources.take());
         if let Some(thread) = self.thread.take() {
             // It may have failed, which the test has noticed by what it no longer read.
             let _ = thread.join();
@@ -80,18 +111,35 @@ impl Drop for Reader {
     }
 }
 
-/// Shows `oracle` everything that is committed by now, from the beginning, by consumers of its own.
-pub fn read_anew(config: &Config, oracle: &mut Oracle) {
+/// Shows `oracle` everything that is committed by now and that it does not know yet, by consumers of its own.
+pub fn read_on(config: &Config, oracle: &mut Oracle) {
+    read_to_end(config, COMMITTED, &oracle.ends(), |read| match read {
+        Ok(record) => oracle.read(record),
+        Err(what) => oracle.complain(what),
+    });
+}
+
+/// The records of transactions that are open now.
+pub fn open_records(config: &Config) -> Vec<Record> {
+    let stable = offsets(config, Offset::End, COMMITTED);
+    let mut open = Vec::new();
+    read_to_end(config, ALL, &stable, |read| open.push(read.expect("readable")));
+    open
+}
+
+/// Gives each record from these places on, or what is wrong.
+fn read_to_end(config: &Config, isolation: &str, from: &Ends, mut each: impl FnMut(Result<Record, String>)) {
     let began = Instant::now();
     // One at a time: the end of a partition is told without its topic.
     for topic in TOPICS {
-        let mut source = Source::new(config, &[topic]);
-        let mut waiting: BTreeSet<i32> = source.last.keys().map(|(_, partition)| *partition).collect();
+        let mut source = Source::new(config, isolation, &[topic], from);
+        let known = partitions(&source.consumer, config, &[topic]);
+        let mut waiting: BTreeSet<i32> = known.into_iter().map(|(_, partition)| partition).collect();
         while !waiting.is_empty() {
             assert!(began.elapsed() < READ_MAX, "{topic:?} cannot be read to its end: {waiting:?} are missing");
             match source.next() {
-                Some(Read::Record(record)) => oracle.read(record),
-                Some(Read::Trouble(what)) => oracle.complain(what),
+                Some(Read::Record(record)) => each(Ok(record)),
+                Some(Read::Trouble(what)) => each(Err(what)),
                 Some(Read::End(partition)) => drop(waiting.remove(&partition)),
                 None => {}
             }
@@ -101,6 +149,52 @@ pub fn read_anew(config: &Config, oracle: &mut Oracle) {
 
 fn lock(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
     oracle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where the partitions of every topic begin ([`Offset::Beginning`]) or end ([`Offset::End`]) for a reader of this isolation.
+pub fn offsets(config: &Config, at: Offset, isolation: &str) -> Ends {
+    let consumer: BaseConsumer = client(config).set("isolation.level", isolation).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    let known = partitions(&consumer, config, &TOPICS);
+    for (topic, partition) in &known {
+        list.add_partition_offset(name(config, *topic), *partition, at).expect("an offset");
+    }
+    let began = Instant::now();
+    // A broker that has just come back leads its partitions a moment later.
+    loop {
+        let found = consumer.offsets_for_times(list.clone(), READ_MAX).expect("offsets");
+        let offset = |topic, partition| match found.find_partition(name(config, topic), partition)?.offset() {
+            Offset::Offset(offset) => Some(((topic, partition), offset)),
+            _ => None,
+        };
+        if let Some(ends) = known.iter().map(|(topic, partition)| offset(*topic, *partition)).collect() {
+            return ends;
+        }
+        assert!(began.elapsed() < READ_MAX, "the partitions are led: {found:?}");
+    }
+}
+
+fn name(config: &Config, topic: Topic) -> &str {
+    config.kafka.topics.name(topic).expect("turned on")
+}
+
+fn client(config: &Config) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.kafka.bootstrap_servers);
+    client.set("reconnect.backoff.max.ms", "100").set("log_level", "0");
+    client
+}
+
+/// The partitions of these topics.
+fn partitions(consumer: &BaseConsumer, config: &Config, topics: &[Topic]) -> BTreeSet<(Topic, i32)> {
+    let mut found = BTreeSet::new();
+    for topic in topics {
+        let metadata = consumer.fetch_metadata(Some(name(config, *topic)), READ_MAX).expect("metadata");
+        let partitions = metadata.topics()[0].partitions();
+        assert!(!partitions.is_empty(), "{topic:?} exists");
+        found.extend(partitions.iter().map(|partition| (*topic, partition.id())));
+    }
+    found
 }
 
 enum Read {
@@ -114,39 +208,30 @@ enum Read {
 struct Source {
     consumer: BaseConsumer,
     topics: HashMap<String, Topic>,
-    /// The last offset of each partition: a fetch that is answered twice shows a record twice, which is one record.
-    last: HashMap<(Topic, i32), i64>,
 }
 
 impl Source {
-    fn new(config: &Config, topics: &[Topic]) -> Self {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &config.kafka.bootstrap_servers)
+    /// At these offsets, or else at the beginning.
+    fn new(config: &Config, isolation: &str, topics: &[Topic], from: &Ends) -> Self {
+        let consumer: BaseConsumer = client(config)
             .set("group.id", "nobody")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             // An offset that is gone is a finding, and no reason to begin anew.
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "1")
             .set("fetch.wait.max.ms", "50")
-            .set("reconnect.backoff.max.ms", "100")
-            .set("log_level", "0")
             .create()
             .expect("a client");
         let mut list = TopicPartitionList::new();
-        let mut last = HashMap::new();
-        let name = |topic: &Topic| config.kafka.topics.name(*topic).expect("turned on").to_owned();
-        for topic in topics {
-            let metadata = consumer.fetch_metadata(Some(&name(topic)), READ_MAX).expect("metadata");
-            for partition in metadata.topics()[0].partitions() {
-                list.add_partition_offset(&name(topic), partition.id(), Offset::Beginning).expect("an offset");
-                last.insert((*topic, partition.id()), -1);
-            }
+        for (topic, partition) in partitions(&consumer, config, topics) {
+            let offset = from.get(&(topic, partition)).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
+            list.add_partition_offset(name(config, topic), partition, offset).expect("an offset");
         }
-        assert!(!last.is_empty(), "the topics exist");
         consumer.assign(&list).expect("assigned");
-        Self { consumer, topics: topics.iter().map(|topic| (name(topic), *topic)).collect(), last }
+        let topics = topics.iter().map(|topic| (name(config, *topic).to_owned(), *topic)).collect();
+        Self { consumer, topics }
     }
 
     fn next(&mut self) -> Option<Read> {
@@ -160,13 +245,7 @@ impl Source {
             // The broker is away.
             Err(_) => return None,
         };
-        let topic = self.topics[message.topic()];
-        let last = self.last.get_mut(&(topic, message.partition())).expect("assigned");
-        if message.offset() <= *last {
-            return None;
-        }
-        *last = message.offset();
-        Some(Read::Record(record(topic, &message)))
+        Some(Read::Record(record(self.topics[message.topic()], &message)))
     }
 }
 
@@ -178,5 +257,10 @@ fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     };
     let key = message.key().map(text).unwrap_or_default();
     let id = header("ce_id").unwrap_or_else(|| key.clone());
-    Record { topic, key, id, stale: header("relay_stale").as_deref() == Some("true") }
+    let partition = message.partition();
+    let offset = message.offset();
+    let says = |name: &str, value: &str| header(name).as_deref() == Some(value);
+    let stale = says("relay_stale", "true");
+    let by_webhook = says("relay_leg", "webhook");
+    Record { topic, partition, offset, key, id, stale, by_webhook }
 }

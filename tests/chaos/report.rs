@@ -36,10 +36,11 @@ impl Report {
             let longest = longest.as_secs_f64();
             text += &format!("{fault:32} {rounds:>6} {median:>10.2} {longest:>10.2}\n");
         }
-        let Outcome { verdict, events, records, stale } = &self.outcome;
+        let Outcome { verdict, events, records, stale, excused, gone } = &self.outcome;
         text += &format!(
             "\n{} rounds in {:.0} s, seed {}: {events} events, {records} records ({stale} stale); lost {}, repeated {}, \
-             out of order {}, unexplained {}; longest recovery {:.2} s\n",
+             out of order {}, unexplained {}; longest recovery {:.2} s; excused by what Kafka lost: {excused} repeated, \
+             {gone} lost\n",
             self.rounds.len(),
             self.took.as_secs_f64(),
             self.seed,
@@ -61,12 +62,13 @@ impl Report {
             (row.fault, times)
         });
         let by_fault: serde_json::Map<String, Value> = by_fault.collect();
-        let Outcome { verdict, events, records, stale } = &self.outcome;
+        let Outcome { verdict, events, records, stale, excused, gone } = &self.outcome;
         json!({
             "seed": self.seed, "rounds": self.rounds.len(), "seconds": self.took.as_secs(),
             "events": events, "records": records, "stale": stale,
             "lost": verdict.lost.count, "repeated": verdict.repeated.count,
             "out_of_order": verdict.out_of_order.count, "unexplained": verdict.unexplained.count,
+            "excused": { "repeated": excused, "lost": gone },
             "longest_recovery_ms": ms(self.longest()), "by_fault": by_fault,
         })
     }
@@ -88,13 +90,13 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracle::Verdict;
+    use crate::judged::Verdict;
 
     #[test]
     fn rounds_are_counted_by_fault() {
         let s = Duration::from_secs;
         let rounds = vec![(Fault::Flap, s(3)), (Fault::KillBroker, s(9)), (Fault::Flap, s(1)), (Fault::Flap, s(2))];
-        let outcome = Outcome { verdict: Verdict::default(), events: 7, records: 9, stale: 1 };
+        let outcome = Outcome { verdict: Verdict::default(), events: 7, records: 9, stale: 1, excused: 3, gone: 2 };
         let report = Report { seed: 1, rounds, outcome, took: s(20) };
         let json = report.json();
         assert_eq!(
@@ -104,6 +106,7 @@ mod tests {
             })
         );
         assert_eq!((&json["rounds"], &json["longest_recovery_ms"]), (&json!(4), &json!(9_000)));
+        assert_eq!(json["excused"], json!({ "repeated": 3, "lost": 2 }));
         assert!(report.table().contains("4 rounds in 20 s, seed 1: 7 events, 9 records (1 stale); lost 0, repeated 0"));
     }
 }

@@ -132,11 +132,68 @@ impl Broker {
     /// Gives a user of `SCRAM-SHA-512` another password, as an administrator does.
     pub fn rotate(&self, user: &str, password: &str) {
         let credentials = format!("SCRAM-SHA-512=[password={password}]");
+        self.alter("users", user, "--add-config", &credentials);
+    }
+
+    /// Lets the client of this id send and read so many bytes a second; `None` ends that.
+    pub fn quota(&self, client_id: &str, rate: Option<u32>) {
+        let keys = ["producer_byte_rate", "consumer_byte_rate"];
+        match rate {
+            Some(rate) => {
+                let rates = keys.map(|key| format!("{key}={rate}")).join(",");
+                self.alter("clients", client_id, "--add-config", &rates);
+            }
+            None => self.alter("clients", client_id, "--delete-config", &keys.join(",")),
+        }
+    }
+
+    /// Gives a topic another `cleanup.policy`.
+    pub fn clean(&self, topic: &str, policy: &str) {
+        self.alter("topics", topic, "--add-config", &format!("cleanup.policy={policy}"));
+    }
+
+    fn alter(&self, kind: &str, name: &str, how: &str, settings: &str) {
         let mut command = java(BRIEF);
         command.arg("kafka.admin.ConfigCommand").args(["--bootstrap-server", &self.bootstrap, "--alter"]);
-        command.args(["--add-config", &credentials, "--entity-type", "users", "--entity-name", user]);
+        command.args([how, settings, "--entity-type", kind, "--entity-name", name]);
         let done = command.output().expect(JAVA);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// A copy of its data as they are at one instant.
+    pub fn copy(&self) -> TempDir {
+        let copy = tempfile::Builder::new().prefix("pepay-relay-kafka-copy-").tempdir().expect("temporary directory");
+        self.freeze();
+        copy_all(&self.data(), &copy.path().join("data"));
+        self.thaw();
+        copy
+    }
+
+    /// Makes it lose what it wrote since `copy` was made: everything, or what stands in the partitions of these topics.
+    /// It must not be running.
+    pub fn lose_since(&self, copy: &TempDir, topics: Option<&[&str]>) {
+        assert!(self.process.is_none(), "killed first");
+        let data = self.data();
+        let copied = copy.path().join("data");
+        let Some(topics) = topics else {
+            fs::remove_dir_all(&data).expect("the data");
+            return copy_all(&copied, &data);
+        };
+        let mut lost = 0;
+        for entry in fs::read_dir(&copied).expect("the copy") {
+            let name = entry.expect("the copy").file_name().into_string().expect("UTF-8");
+            let partition = name.rsplit_once('-').filter(|(topic, _)| topics.contains(topic));
+            if partition.is_some_and(|(_, number)| number.parse::<u32>().is_ok()) {
+                fs::remove_dir_all(data.join(&name)).expect("a partition");
+                copy_all(&copied.join(&name), &data.join(&name));
+                lost += 1;
+            }
+        }
+        assert!(lost >= topics.len(), "{topics:?} have partitions");
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.as_ref().expect("a broker of its own").path().join("data")
     }
 
     /// Kills it, as a power cut does.
@@ -365,6 +422,12 @@ fn wait_ready(bootstrap: &str) {
         }
         assert!(began.elapsed() < READY_MAX, "Kafka at {bootstrap} is not ready");
     }
+}
+
+/// Also holes, which an index has many of.
+fn copy_all(from: &Path, to: &Path) {
+    let done = Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status().expect("cp");
+    assert!(done.success(), "cp {} {}", from.display(), to.display());
 }
 
 fn signal(which: &str, pid: u32) {

@@ -53,8 +53,8 @@ impl Process {
 
     /// The same without a rig; `log` takes its lines from a level on, at the end of a file. Only those that are no
     /// detail are remembered as well.
-    pub fn launch(config: &Config, secrets: &Secrets, log: Option<(&str, &Path)>) -> Self {
-        Self::spawn(config, secrets, log, &[], &[], |command| command)
+    pub fn launch(config: &Config, secrets: &Secrets, log: Option<(&str, &Path)>, arguments: &[&str]) -> Self {
+        Self::spawn(config, secrets, log, arguments, &[], |command| command)
     }
 
     fn spawn(
@@ -158,6 +158,14 @@ impl Process {
         // The last lines are read once its end of the pipe is closed.
         let _ = tokio::time::timeout(PATIENCE, async { while self.lines.changed().await.is_ok() {} }).await;
         status.code()
+    }
+
+    /// Its exit status if it has ended, as [`Process::ended`] tells it.
+    pub async fn has_ended(&mut self) -> Option<Option<i32>> {
+        match self.child.try_wait().expect("wait") {
+            Some(_) => Some(self.ended().await),
+            None => None,
+        }
     }
 
     /// SIGTERM: everything is settled, and it says so.

@@ -102,10 +102,11 @@ impl Proxy {
         self.set(&[], None);
     }
 
-    /// Waits until the request that was late has reached the broker.
+    /// Waits until the request that is to be late has reached the broker.
     pub fn wait_for_twin(&self) {
         let lock = self.state();
-        let waited = self.state.1.wait_timeout_while(lock, PATIENCE, |state| state.twin.is_some());
+        let to_come = |state: &State| state.faults.iter().any(|fault| matches!(fault, Fault::LateTwin(..)));
+        let waited = self.state.1.wait_timeout_while(lock, PATIENCE, |state| state.twin.is_some() || to_come(state));
         assert!(!waited.expect("not poisoned").1.timed_out(), "the late request was never due");
     }
 
