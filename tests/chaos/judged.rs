@@ -2,6 +2,7 @@
 
 use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// An offset of each partition of the relay's topics; 0 where there is none.
@@ -104,7 +105,7 @@ pub struct Judged {
     /// Issued and not standing, by the number under which it was issued.
     pub waiting: BTreeMap<u64, EventId>,
     pub numbers: HashMap<EventId, u64>,
-    pub standing: HashMap<(Topic, EventId), Stood>,
+    pub standing: HashMap<(Topic, EventId), Vec<Stood>>,
     pub newest: HashMap<(Topic, i32, String), Newest>,
     /// Orders that are not stale and not yet seen in `latest`, and those that were seen there first; each with how often
     /// the relay's memory was lost before it.
@@ -116,12 +117,25 @@ pub struct Judged {
     pub found: Verdict,
 }
 
-/// The last record of an event on a topic.
+/// A record of an event on a topic.
 #[derive(Debug)]
 pub struct Stood {
     /// How often the relay's memory was lost before it.
     age: usize,
     forgotten: bool,
+    /// It is no older than what a person asked for, or came by a webhook.
+    asked_for: bool,
+}
+
+impl Stood {
+    /// Whichever is read first: a topic that got more partitions has them on two.
+    fn is_excused_beside(&self, other: &Self) -> bool {
+        match self.age.cmp(&other.age) {
+            Ordering::Less => self.forgotten && other.asked_for,
+            Ordering::Equal => false,
+            Ordering::Greater => other.forgotten && self.asked_for,
+        }
+    }
 }
 
 /// The newest event of a key on a partition.
@@ -143,11 +157,17 @@ impl Judged {
         };
         let age = losses.iter().filter(|loss| record.offset >= at(&loss.since, record)).count();
         let forgotten = losses.iter().any(|loss| loss.forgot(record));
-        if let Some(before) = self.standing.insert((topic, id), Stood { age, forgotten }) {
-            let from_ms = losses[..age].last().and_then(|loss| loss.again_from_ms).unwrap_or(0);
-            if !(before.forgotten && before.age < age && (id.ms >= from_ms || record.by_webhook)) {
-                return self.found.repeated.add(format!("{id} in {}", topic.as_str()));
-            }
+        let from_ms = losses[..age].last().and_then(|loss| loss.again_from_ms).unwrap_or(0);
+        let asked_for = id.ms >= from_ms || record.by_webhook;
+        let stood = Stood { age, forgotten, asked_for };
+        let others = self.standing.entry((topic, id)).or_default();
+        let is_excused = others.iter().all(|other| stood.is_excused_beside(other));
+        let is_first = others.is_empty();
+        others.push(stood);
+        if !is_excused {
+            return self.found.repeated.add(format!("{id} in {}", topic.as_str()));
+        }
+        if !is_first {
             self.excused += 1;
         }
         match topic {

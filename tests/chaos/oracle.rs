@@ -355,6 +355,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_forgotten_may_stand_on_another_partition_that_is_read_first() {
+        let mut oracle = oracle(1, &[]);
+        let elsewhere = Record { partition: 1, ..record(Orders, 0, "k", "evt_1-0", true) };
+        oracle.read(elsewhere.clone());
+        oracle.lose(Loss {
+            to: BTreeMap::from([((Orders, 1), 1)]),
+            since: BTreeMap::from([((Orders, 1), 1)]),
+            ..Loss::default()
+        });
+        oracle.read(record(Orders, 0, "k", "evt_1-0", true));
+        oracle.judge_anew();
+        assert_eq!((counts(&oracle.verdict(1)), oracle.excused().0), ([0; 4], 1));
+        oracle.read(Record { offset: 1, ..elsewhere });
+        assert_eq!(counts(&oracle.verdict(1)), [0, 1, 0, 0]);
+    }
+
+    #[test]
     fn an_old_event_that_was_forgotten_comes_again_by_webhook_alone() {
         let mut oracle = oracle(2, &TWO);
         oracle.lose(Loss { to: ends(4), since: ends(4), versions: true, again_from_ms: Some(2), ..Loss::default() });
