@@ -3,9 +3,10 @@
 //!
 //! Every walk begins at the same mark, `verified − overlap`, whatever started it, so that none can leave a hole that
 //! another one takes for filled. A page that cannot be had is asked for until it is there: the socket goes on meanwhile.
-//! What to ask for and what to hand on is [`walk`]'s decision; this file waits, counts and logs.
+//! What to ask for and what to hand on is [`walk`]'s decision, when to walk is [`rounds`]'; this file waits, counts and logs.
 
 pub mod reconcile;
+pub mod rounds;
 mod unproven;
 pub mod walk;
 
@@ -20,6 +21,7 @@ use crate::provider::rest::{Rest, RestError};
 use crate::telemetry::{Health, LegState, Metrics};
 use bytes::Bytes;
 use rand::RngExt;
+use rounds::{RETRY_MAX, RETRY_MIN, Rounds};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,16 +29,6 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use walk::{Step, Taken, Walk, Why};
-
-/// First wait after a page that could not be had; it doubles up to [`RETRY_MAX`].
-pub(super) const RETRY_MIN: Duration = Duration::from_secs(1);
-
-/// Longest wait between two tries of a page, unless the provider asks for more (`Retry-After`).
-const RETRY_MAX: Duration = Duration::from_secs(60);
-
-/// The provider's clock is known to the second (RFC 9110, section 5.6.7), and rounded down: a walk that is to confirm
-/// an instant begins so much later.
-const CLOCK_GRAIN: Duration = Duration::from_secs(2);
 
 /// The relay takes a note within a turn of its loop.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
@@ -70,19 +62,8 @@ pub struct Backfill {
 /// What ends a walk early.
 pub(super) enum Interrupted {
     Stopped,
-    /// The walk did not come to its end, and proves nothing.
-    Broken(Why),
-}
-
-/// What one walk leaves to the next.
-#[derive(Debug, Default)]
-struct Past {
-    /// The end of the last time that was told to be unproven.
-    told_to_ms: Option<i64>,
-    /// Why the last walk broke.
-    broke: Option<Why>,
-    /// A walk had too many pages: the next one goes on below it, and is done for the time at which that one began.
-    below: Option<(Walk, i64)>,
+    /// The walk did not come to its end, and proves nothing; when its first page was asked for, in Unix milliseconds.
+    Broken(Why, Box<Walk>, Option<i64>),
 }
 
 impl From<IntakeClosed> for Interrupted {
@@ -96,47 +77,42 @@ impl Backfill {
     pub async fn run(self) {
         self.health.set_leg(Leg::Backfill, LegState::Connecting);
         let mut asked = self.walks.asked.subscribe();
-        // A walk that fills a gap is confirmed by another one, `overlap` after it.
-        let mut confirm_at = None;
-        let mut wait = RETRY_MIN;
-        let mut past = Past::default();
+        let config::Backfill { every, overlap, .. } = self.settings;
+        let mut rounds = Rounds::new(every, overlap);
+        let mut broke = None;
+        let leg_began = Instant::now();
         loop {
-            let timer = Instant::now() + self.settings.every;
-            let wake_at = confirm_at.map_or(timer, |at: Instant| at.min(timer));
-            let wanted = *asked.borrow_and_update() > *self.walks.done.borrow();
-            if !wanted {
+            let ticket = *asked.borrow_and_update();
+            let fills = ticket > *self.walks.done.borrow();
+            let began = leg_began.elapsed();
+            let next_at = rounds.next_at(began, fills);
+            if next_at > began {
                 tokio::select! {
                     () = self.stop.cancelled() => return,
                     changed = asked.changed() => if changed.is_err() { return },
-                    () = sleep_until(wake_at) => {}
+                    () = sleep_until(leg_began + next_at) => {}
                 }
+                continue;
             }
-            let ticket = *asked.borrow_and_update();
-            let fills = ticket > *self.walks.done.borrow();
-            let began = Instant::now();
-            match self.walk(fills, &mut past).await {
+            match self.walk(fills, &mut rounds).await {
                 Ok(()) => {
                     self.walks.done.send_replace(ticket);
-                    confirm_at = fills.then(|| began + self.settings.overlap + CLOCK_GRAIN);
-                    wait = RETRY_MIN;
+                    rounds.done(leg_began.elapsed(), began, fills);
+                    broke = None;
                 }
                 Err(Interrupted::Stopped) => return,
-                Err(Interrupted::Broken(why)) => {
-                    // A log that leads nowhere must not be walked in a hurry.
-                    self.say_broken(why, wait, &mut past);
-                    if self.pause(wait).await.is_err() {
-                        return;
-                    }
-                    wait = (wait * 2).min(RETRY_MAX);
+                Err(Interrupted::Broken(why, walk, started_ms)) => {
+                    let wait = rounds.broken(leg_began.elapsed(), why, *walk, started_ms);
+                    self.say_broken(why, wait, broke.replace(why));
                 }
             }
         }
     }
 
     /// Tells of a walk that broke: once a reason, until a walk comes to its end.
-    fn say_broken(&self, why: Why, wait: Duration, past: &mut Past) {
+    fn say_broken(&self, why: Why, wait: Duration, before: Option<Why>) {
         let retry_in_ms = millis(wait);
-        if past.broke.replace(why) == Some(why) {
+        if before == Some(why) {
             debug!(reason = %why, retry_in_ms, "backfill broke off again");
         } else {
             warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is handed on, and the event log is walked again");
@@ -145,10 +121,10 @@ impl Backfill {
     }
 
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
-    async fn walk(&self, fills: bool, past: &mut Past) -> Result<(), Interrupted> {
+    async fn walk(&self, fills: bool, rounds: &mut Rounds) -> Result<(), Interrupted> {
         let Position { cursor, walk_from_ms, proven_ms } = *self.position.borrow();
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
-        let (below, mut started_ms) = past.below.take().unzip();
+        let (below, mut started_ms) = rounds.below().unzip();
         let mut walk = below.unwrap_or_else(|| Walk::new(mark_ms));
         let mut pages = 0u64;
         let mut events = 0u64;
@@ -168,28 +144,24 @@ impl Backfill {
                 }
                 Step::HandOn(page) => events += self.hand_on(page).await?,
                 Step::Done { reached } => break reached,
-                Step::Broken(why) => {
-                    if let Why::TooManyPages(event) = why {
-                        past.below = started_ms.map(|started_ms| (walk.below(event), started_ms));
-                    }
-                    return Err(Interrupted::Broken(why));
-                }
+                Step::Broken(why) => return Err(Interrupted::Broken(why, Box::new(walk), started_ms)),
             }
         };
-        past.broke = None;
         self.health.set_leg(Leg::Backfill, LegState::Connected);
         let started_ms = started_ms.unwrap_or(mark_ms);
         let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
         let known = (proven_ms.unwrap_or(mark_ms), cursor_ms);
-        let end = self.log_end(known, walk.oldest_ms(), started_ms, past.told_to_ms);
+        let end = rounds.log_end(known, walk.oldest_ms(), started_ms);
         if let Some(period) = end.unproven().filter(|_| !reached) {
             // Before the end of the walk, which moves the mark past it: a relay that dies in between tells it again.
             self.tell_unproven(period, walk.lowest()).await?;
-            past.told_to_ms = Some(period.to_ms);
+            rounds.told(period);
             self.intake.note(Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms })?;
         }
         self.intake.note(Note::WalkDone { started_ms })?;
-        self.until_noted(started_ms, mark_ms).await;
+        if rounds.moves(started_ms, mark_ms) {
+            self.until_noted(mark_ms).await;
+        }
         let took_ms = millis(began.elapsed());
         if fills {
             info!(pages, events, reached, took_ms, "backfill finished");
@@ -200,14 +172,11 @@ impl Backfill {
     }
 
     /// Waits until the relay has taken note, so that a walk that follows at once does not begin at the old mark.
-    async fn until_noted(&self, started_ms: i64, mark_ms: i64) {
-        let overlap_ms = millis(self.settings.overlap);
-        if started_ms.saturating_sub(overlap_ms).saturating_sub(overlap_ms) > mark_ms {
-            let mut position = self.position.clone();
-            let noted = position.wait_for(|position| position.walk_from_ms > Some(mark_ms));
-            // When it takes longer (Kafka is away), the next walk is only longer than it need be.
-            let _ = timeout(NOTED_WITHIN, noted).await;
-        }
+    async fn until_noted(&self, mark_ms: i64) {
+        let mut position = self.position.clone();
+        let noted = position.wait_for(|position| position.walk_from_ms > Some(mark_ms));
+        // When it takes longer (Kafka is away), the next walk is only longer than it need be.
+        let _ = timeout(NOTED_WITHIN, noted).await;
     }
 
     /// Hands on events; returns how many.

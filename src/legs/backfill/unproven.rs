@@ -4,9 +4,10 @@
 //! It publishes nothing: an order's state is no event. It is bounded in pages, tries and time, and whatever the
 //! provider answers, the walk goes on behind it.
 
-use super::reconcile::{LogEnd, Next, PAGE_ORDERS_MAX, Period, Reconciliation};
-use super::{Backfill, Interrupted, RETRY_MIN};
-use crate::clock::{millis, rfc3339};
+use super::reconcile::{Next, PAGE_ORDERS_MAX, Period, Reconciliation};
+use super::rounds::RETRY_MIN;
+use super::{Backfill, Interrupted};
+use crate::clock::rfc3339;
 use crate::provider::event::order_of_event;
 use crate::provider::page::Page;
 use crate::provider::rest::{OrderFilter, OrdersPage, RestError};
@@ -23,27 +24,10 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// Tries of one page: what fails three times in a row is not about to work within the time that is left.
 const TRIES_MAX: usize = 3;
 
-/// No log is taken to forget events that are younger than this without showing it. Walks in a row are closer together
-/// unless the settings, or a provider that is away, pull them apart.
-const STEADY_MAX: Duration = Duration::from_secs(3600);
-
 /// What a person can do about it.
 const REMEDY: &str = "`pepay-relay orders get ORDER` shows an order as it is: take that as the truth";
 
 impl Backfill {
-    /// What is judged when a walk that began at `started_ms` has come to the end of the log.
-    pub(super) fn log_end(
-        &self,
-        (proven_ms, cursor_ms): (i64, Option<i64>),
-        oldest_ms: Option<i64>,
-        started_ms: i64,
-        told_to_ms: Option<i64>,
-    ) -> LogEnd {
-        let steady = self.settings.every.saturating_add(self.settings.overlap).saturating_mul(2).min(STEADY_MAX);
-        let steady_ms = millis(steady);
-        LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms }
-    }
-
     /// Lists the orders, and says what cannot be proven. `oldest` is the lowest page of the log that holds events.
     pub(super) async fn tell_unproven(&self, period: Period, oldest: Option<Page>) -> Result<(), Interrupted> {
         let events = oldest.into_iter().flat_map(|page| page.events);
