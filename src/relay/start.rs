@@ -41,6 +41,8 @@ pub struct Start {
     read_from_ms: i64,
     /// When the last checkpoint was written.
     last_ms: i64,
+    /// The later of both clocks, and the cursor.
+    latest_ms: i64,
 }
 
 /// What the relay begins with.
@@ -125,7 +127,7 @@ impl Start {
         let window = Window::new(window, ids_max, seed);
         let memory = Memory { window, versions, ids_max, early: 0, horizon_ms, forgot_to_ms, at_ms: i64::MIN };
         let journal = checkpoint.map(|_| ReadBack::new(proven_from_ms));
-        Self { memory, journal, progress, opened, read_from_ms, last_ms }
+        Self { memory, journal, progress, opened, read_from_ms, last_ms, latest_ms }
     }
 
     /// The gap that is open from now on.
@@ -156,11 +158,13 @@ impl Start {
 
     /// Everything was read, by `own_ms` ([`Now::own_ms`]): reading back may have waited long for Kafka.
     pub fn finish(self, own_ms: i64) -> Started {
-        let Self { mut memory, journal, mut progress, last_ms, .. } = self;
+        let Self { mut memory, journal, mut progress, last_ms, latest_ms, .. } = self;
         let breach = journal.and_then(|journal| journal.finish(&mut |entry, at_ms| memory.note(entry, at_ms)));
         let Memory { mut window, mut versions, early, .. } = memory;
         let forgot = breach.map(|breach| {
-            // What is missing may have been newer than anything that is known, up to the last checkpoint.
+            // What is missing may have been newer than anything that is known, up to the last checkpoint. Where the marks are
+            // missing too, nothing tells of a clock that was behind when that was written.
+            let last_ms = if progress.cursor().is_some() { last_ms } else { last_ms.max(latest_ms) };
             versions.raise_floor(forgotten_floor(last_ms, progress.cursor()));
             versions.forget();
             (breach, progress.forgot(last_ms))
@@ -179,8 +183,15 @@ fn open_gap(progress: &mut Progress, settings: &Settings, predecessor: Option<&C
         (Some(from_ms), ..) => progress.begin_at(GapCause::FirstStart, from_ms, now.ms),
         (None, Some(_), Some(last_ms)) => progress.restarted(last_ms),
         _ => {
-            // A predecessor that came no further than to claim the name told the time by its own clock.
-            progress.began(last_ms.map_or(now.ms, |last_ms| last_ms.saturating_sub(CLOCKS_DISAGREE_MS)));
+            match predecessor {
+                None => progress.began(now.ms),
+                // It came no further than to claim the name, and told the time by its own clock.
+                Some(claim) if claim.is_claim() => {
+                    progress.began(last_ms.unwrap_or(now.ms).saturating_sub(CLOCKS_DISAGREE_MS));
+                }
+                // Kafka lost the marks: what is fetched again was promised.
+                Some(_) => {}
+            }
             let first_start_ms = millis(settings.first_start);
             progress.begin_at(GapCause::FirstStart, now.ms.saturating_sub(first_start_ms), now.ms)
         }
@@ -328,6 +339,17 @@ mod tests {
         assert!(!is_newest(&mut started, "a", NOW_MS - 10_000) && is_newest(&mut started, "b", NOW_MS - 9_999));
     }
 
+    /// The clock of who wrote the checkpoint may have been behind, and there is no cursor that tells.
+    #[test]
+    fn a_memory_without_marks_raises_the_floor_to_the_start() {
+        let known = predecessor(None, None);
+        let mut start = Start::new(&SETTINGS, Some(&known), NOW, [1, 2]);
+        start.checkpoint(&Checkpoint { commit: 5, ..known.checkpoint });
+        let mut started = start.finish(NOW_MS);
+        assert_eq!(started.forgot.take().map(|(_, gap)| gap.opened_ms), Some(NOW_MS));
+        assert!(!is_newest(&mut started, "a", NOW_MS) && is_newest(&mut started, "b", NOW_MS + 1));
+    }
+
     /// The gap stays open until a walk has proven its time: a relay that starts meanwhile knows no better.
     #[test]
     fn what_a_predecessor_forgot_is_forgotten_until_its_gap_is_closed() {
@@ -393,6 +415,10 @@ mod tests {
         let expected = (first, NOW_MS - 600_000, Some(NOW_MS - 600_000), Some(NOW_MS - 540_000));
         assert_eq!(begin(&SETTINGS, Some(&claimed)), expected, "it claimed the name, and no more");
         assert_eq!(begin(&from, Some(&known)), (first, 7_000_000, Some(7_000_000), Some(7_060_000)));
+        let mut lost = predecessor(None, None);
+        lost.checkpoint.commit = 1;
+        let expected = (first, NOW_MS - 600_000, Some(NOW_MS - 600_000), Some(NOW_MS - 540_000));
+        assert_eq!(begin(&SETTINGS, Some(&lost)), expected, "the marks are lost, and what they proved");
     }
 
     #[test]
