@@ -37,6 +37,15 @@ pub enum Shape {
     Several,
 }
 
+/// A place in the sequence of a transaction.
+#[derive(Clone, Copy, Debug)]
+pub enum Sequenced<'b> {
+    /// A record of the batch.
+    Record(Record<'b>),
+    /// The checkpoint, if the transaction has one.
+    Checkpoint,
+}
+
 /// One record of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'b> {
@@ -132,6 +141,15 @@ impl Batch {
     /// The records, in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         self.records.iter().map(|slot| Record { batch: self, slot })
+    }
+
+    /// The sequence in which a transaction is handed over.
+    ///
+    /// The control topic's records first: its partition is then asked for together with those of the first records. The
+    /// checkpoint is the last in that partition, so that where it is, the journal that it counts is too.
+    pub fn sequence(&self) -> impl Iterator<Item = Sequenced<'_>> {
+        let of = |control: bool| self.records().filter(move |record| (record.topic() == Topic::Control) == control);
+        of(true).map(Sequenced::Record).chain([Sequenced::Checkpoint]).chain(of(false).map(Sequenced::Record))
     }
 
     /// The record at `index`, counted from 0.

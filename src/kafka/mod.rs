@@ -9,10 +9,13 @@ pub mod diagnosis;
 #[doc(hidden)] // for the least program of the bench
 pub mod drain_pace;
 pub mod embedded;
+pub mod ends;
 pub mod errors;
+pub mod owner;
 pub mod probe;
 pub mod publisher;
 pub mod recover;
+pub mod run;
 pub mod settlement;
 pub mod side_writer;
 pub mod topics;
@@ -22,13 +25,12 @@ mod batch;
 mod blocking;
 mod cause;
 mod outage;
-mod owner;
 mod producer;
 mod scan;
 mod transaction;
 mod transactional;
 
-pub use batch::{Batch, Record, Shape};
+pub use batch::{Batch, Record, Sequenced, Shape};
 pub use checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
 pub use publisher::{Publisher, PublisherSetup};
 pub use settlement::Refusal;

@@ -8,11 +8,17 @@ use crate::config::Config;
 /// when it is idle.
 pub(super) const OTHERS_WITHIN_MS: i64 = 5 * 60 * 1000;
 
+/// Whether a start has to look for records in the output topics: there is no checkpoint of ours, and no person said from
+/// when on events are to be fetched.
+pub fn misses_a_memory(has_checkpoint: bool, starts_afresh: bool) -> bool {
+    !has_checkpoint && !starts_afresh
+}
+
 /// Refuses topics that another relay writes, that hold another environment's events, or whose memory is gone.
 ///
 /// `checkpoints` are our own newest one and the newest of each other relay of the last minutes, by name; `holds` is an
 /// output topic that holds records although we never wrote a checkpoint.
-pub(super) fn check(
+pub fn check(
     config: &Config,
     checkpoints: impl IntoIterator<Item = (String, Checkpoint)>,
     holds: Option<&str>,
@@ -77,6 +83,9 @@ mod tests {
 
     #[test]
     fn an_emptied_memory_is_a_persons_to_decide() {
+        let misses = [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(had, afresh)| misses_a_memory(had, afresh));
+        assert_eq!(misses, [true, false, false, false]);
         let text = refusal(&[], Some("pepay.orders"));
         assert!(text.contains("pepay.orders holds records") && text.contains("run --from"), "{text}");
     }

@@ -107,12 +107,11 @@ pub enum Standing {
     Lost,
 }
 
-/// What the newest checkpoint says about `commit` of `run`, whose last transaction known to be committed is `settled` and
-/// whose claim followed these runs.
-pub fn stands(newest: Option<&Newest>, run: &str, before: &[String], settled: u64, commit: u64) -> Standing {
+/// What the newest checkpoint says about `commit` of `run`, whose last transaction known to be committed is `settled`.
+/// `earlier` are runs from before it: none of them comes back, so where one wrote the newest checkpoint, ours are lost.
+pub fn stands(newest: Option<&Newest>, run: &str, earlier: &[String], settled: u64, commit: u64) -> Standing {
     match newest {
-        // None of theirs can be newer than our claim, which is gone.
-        Some(newest) if before.contains(&newest.checkpoint.run) => Standing::Lost,
+        Some(newest) if earlier.contains(&newest.checkpoint.run) => Standing::Lost,
         Some(newest) if newest.checkpoint.run != run => Standing::TakenOver,
         Some(newest) if newest.checkpoint.commit == commit => Standing::Committed(newest.written_at_ms),
         Some(newest) if newest.checkpoint.commit == settled => Standing::SendAgain,
@@ -161,8 +160,8 @@ impl Claim {
 #[derive(Debug)]
 pub struct Settlement {
     run: String,
-    /// The runs that its claim followed, as far as it knows.
-    before: Vec<String>,
+    /// Runs that were there before ours.
+    earlier: Vec<String>,
     /// The last transaction known to be committed.
     settled: u64,
     batch: Shape,
@@ -181,7 +180,7 @@ impl Settlement {
     pub fn new(run: String, settled: u64, batch: Shape) -> Self {
         Self {
             run,
-            before: Vec::new(),
+            earlier: Vec::new(),
             settled,
             batch,
             aborts: 0,
@@ -193,10 +192,9 @@ impl Settlement {
         }
     }
 
-    /// The same of a run whose claim followed these.
-    #[must_use]
-    pub fn behind(self, before: Vec<String>) -> Self {
-        Self { before, ..self }
+    /// These runs were there before ours.
+    pub fn behind(self, earlier: Vec<String>) -> Self {
+        Self { earlier, ..self }
     }
 
     /// The number that is settled.
@@ -211,7 +209,7 @@ impl Settlement {
 
     /// A new producer was made; the newest checkpoint is this one.
     pub fn fenced(&mut self, newest: Option<&Newest>) -> Next {
-        match stands(newest, &self.run, &self.before, self.settled, self.commit()) {
+        match stands(newest, &self.run, &self.earlier, self.settled, self.commit()) {
             Standing::Committed(_) if !self.asked && self.batch != Shape::Control => Next::Stop(End::Torn),
             Standing::Committed(at_ms) => Next::Committed(Some(at_ms)),
             Standing::SendAgain => {
@@ -228,7 +226,7 @@ impl Settlement {
     pub fn looked(&mut self, newest: Option<&Newest>) -> (Wait, Next) {
         match newest {
             None => (Wait::No, Next::Stop(End::Lost)),
-            Some(newest) if self.before.contains(&newest.checkpoint.run) => (Wait::No, Next::Stop(End::Lost)),
+            Some(newest) if self.earlier.contains(&newest.checkpoint.run) => (Wait::No, Next::Stop(End::Lost)),
             Some(newest) if newest.checkpoint.run != self.run => (Wait::No, Next::Stop(End::TakenOver)),
             Some(_) if self.looks == 0 => {
                 self.looks = 1;
@@ -311,12 +309,13 @@ mod tests {
 
     #[test]
     fn the_newest_checkpoint_says_which_of_four_things_happened() {
-        let before = ["before".to_owned()];
-        let says = |newest: Option<Newest>| stands(newest.as_ref(), "ours", &before, 4, 5);
+        let earlier = ["before".to_owned()];
+        let says = |newest: Option<Newest>| stands(newest.as_ref(), "ours", &earlier, 4, 5);
         assert_eq!(says(newest("ours", 5)), Standing::Committed(77));
         assert_eq!(says(newest("ours", 4)), Standing::SendAgain);
         assert_eq!(says(newest("theirs", 5)), Standing::TakenOver, "the same number of another run");
         assert_eq!(says(newest("theirs", 4)), Standing::TakenOver);
+        assert_eq!(says(newest("before", 9)), Standing::Lost, "our claim is gone, and nobody took over");
         assert_eq!(says(newest("ours", 3)), Standing::Lost);
         assert_eq!(says(newest("ours", 6)), Standing::Lost);
         assert_eq!(says(None), Standing::Lost);
@@ -360,6 +359,15 @@ mod tests {
         let mut control = settlement(Shape::Control);
         control.attempted(Attempted::InDoubt { fenced: false, asked: false }, true, AT);
         assert_eq!(control.fenced(newest("ours", 5).as_ref()), Next::Committed(Some(77)));
+    }
+
+    #[test]
+    fn a_run_from_before_ours_takes_nothing_over() {
+        let before = newest("before", 9);
+        let behind = || settlement(Shape::Several).behind(vec!["before".to_owned()]);
+        assert_eq!(behind().fenced(before.as_ref()), Next::Stop(End::Lost));
+        assert_eq!(behind().looked(before.as_ref()), (Wait::No, Next::Stop(End::Lost)));
+        assert_eq!(behind().looked(newest("later", 0).as_ref()), (Wait::No, Next::Stop(End::TakenOver)));
     }
 
     #[test]

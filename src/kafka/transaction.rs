@@ -3,10 +3,11 @@
 //! Blocking, on the producer's thread. Each wait is cut into slices, so that Kafka's absence is noticed and told.
 
 use super::Batch;
-use super::batch::Record;
+use super::batch::{Record, Sequenced};
 use super::blocking::Cancel;
 use super::client::Context;
 use super::drain_pace::Pace;
+use super::ends::Ends;
 use super::errors::{self, Class};
 use crate::labels::Topic;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -16,11 +17,6 @@ use std::time::{Duration, Instant};
 
 /// A slice of waiting for Kafka.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
-
-/// An end of a transaction that takes this long was asked for again on the same epoch, so that a copy of the request may
-/// still be under way: delayed, it would end the producer's *next* transaction half way. librdkafka repeats a request no
-/// sooner than 0.8 of `retry.backoff.ms`, which is ours and 1 s (`RETRY_BACKOFF` in `client::properties`).
-const REPEATED_AFTER: Duration = Duration::from_millis(800);
 
 /// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
 /// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
@@ -55,29 +51,20 @@ impl Failure {
 pub(super) struct Carried {
     /// One has been begun, and has no record yet.
     begun: bool,
-    /// The commit of the last one was asked for.
-    asked: bool,
-    /// The end of a transaction may have been asked for twice: the producer must not begin another one.
-    spent: bool,
+    ends: Ends,
     pace: Pace,
 }
 
 impl Carried {
-    /// Whether the commit of the last transaction was asked for; one that was not cannot be committed.
-    pub(super) fn asked(&self) -> bool {
-        self.asked
-    }
-
-    /// Whether the producer may not begin another transaction: a copy of its last end may still be under way. A new
-    /// producer has another epoch, which refuses the copy.
-    pub(super) fn spent(&self) -> bool {
-        self.spent
+    /// How the transactions of the producer ended so far.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends
     }
 
     /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
     /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
     pub(super) fn begin(&mut self, producer: &BaseProducer<Context>) {
-        self.begun = self.begun || !self.spent && producer.begin_transaction().is_ok();
+        self.begun = self.begun || !self.ends.spent() && producer.begin_transaction().is_ok();
     }
 }
 
@@ -101,13 +88,7 @@ impl Work<'_> {
     /// Kafka does not answer, with the reason.
     pub(super) fn commit(&mut self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let opened_at = self.open()?;
-        // The control topic's records first: its partition is then asked for together with those of the first records. The
-        // checkpoint is the last in that partition, so that where it is, the journal that it counts is too.
-        let enqueued = self
-            .enqueue(batch, true, waiting)
-            .and_then(|()| self.enqueue_checkpoint(waiting))
-            .and_then(|()| self.enqueue(batch, false, waiting));
-        let drained = enqueued.and_then(|()| self.drain(batch.len(), opened_at, waiting));
+        let drained = self.enqueue(batch, waiting).and_then(|()| self.drain(batch.len(), opened_at, waiting));
         match drained {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
@@ -151,16 +132,20 @@ impl Work<'_> {
     /// Begins a transaction, unless one has been begun; when.
     fn open(&mut self) -> Result<Instant, Failure> {
         self.producer.context().forget();
-        self.carried.asked = false;
+        self.carried.ends.begin();
         if !std::mem::take(&mut self.carried.begun) {
             self.producer.begin_transaction().map_err(|error| self.sorted(&error))?;
         }
         Ok(Instant::now())
     }
 
-    /// The records of the control topic, or all others.
-    fn enqueue(&self, batch: &Batch, control: bool, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        for record in batch.records().filter(|record| (record.topic() == Topic::Control) == control) {
+    /// All records in their sequence, and the checkpoint in its place.
+    fn enqueue(&self, batch: &Batch, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+        for place in batch.sequence() {
+            let Sequenced::Record(record) = place else {
+                self.enqueue_checkpoint(waiting)?;
+                continue;
+            };
             // The relay plans no record for a topic that is turned off.
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
             let new = BaseRecord {
@@ -230,10 +215,10 @@ impl Work<'_> {
     }
 
     fn end(&mut self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        self.carried.asked = true;
+        self.carried.ends.ask();
         let began = Instant::now();
         let ended = self.commit_until(began, waiting);
-        self.carried.spent |= began.elapsed() >= REPEATED_AFTER;
+        self.carried.ends.took(began.elapsed());
         ended
     }
 
@@ -255,7 +240,7 @@ impl Work<'_> {
     fn abort(&mut self, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         let began = Instant::now();
         let ended = self.abort_until(began, waiting);
-        self.carried.spent |= began.elapsed() >= REPEATED_AFTER;
+        self.carried.ends.took(began.elapsed());
         ended
     }
 

@@ -49,20 +49,24 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 50] = [
+const PURE: [&str; 54] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
     "src/exit.rs",
+    "src/kafka/batch.rs",
     "src/kafka/cause.rs",
     "src/kafka/client/denied.rs",
     "src/kafka/drain_pace.rs",
+    "src/kafka/ends.rs",
     "src/kafka/owner.rs",
+    "src/kafka/run.rs",
     "src/kafka/settlement.rs",
     "src/kafka/topics/report.rs",
     "src/kafka/topics/spec.rs",
     "src/kafka/verdict.rs",
     "src/legs/backfill/reconcile.rs",
+    "src/legs/backfill/rounds.rs",
     "src/legs/backfill/walk/",
     "src/legs/trace.rs",
     "src/legs/websocket/headers.rs",

@@ -2,12 +2,13 @@
 
 use super::{Writer, WriterSetup, attempted};
 use crate::clock::now_ms;
-use crate::kafka::batch::Batch;
+use crate::config::Config;
 use crate::kafka::blocking::AskError;
-use crate::kafka::checkpoint::{Checkpoint, Keys, Marks, Predecessor};
+use crate::kafka::checkpoint::{Checkpoint, Predecessor};
 use crate::kafka::errors::StartError;
 use crate::kafka::outage::Outage;
 use crate::kafka::owner::{self, OTHERS_WITHIN_MS};
+use crate::kafka::run::Run;
 use crate::kafka::scan::Reader;
 use crate::kafka::settlement::{Claim, Next};
 use crate::kafka::transaction::{Carried, Failure};
@@ -23,13 +24,10 @@ use std::time::Instant;
 pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known());
-    let run = uuid::Uuid::new_v4().to_string();
-    let mut claim = Claim::new(run.clone());
-    let producer = None;
-    let carried = Carried::default();
-    let marks = Marks::default();
-    let before = Vec::new();
-    let mut writer = Writer { setup, producer, carried, run, before, commit: 0, marks, outage, reader: None };
+    let Config { name, provider, .. } = &setup.config;
+    let run = Run::new(uuid::Uuid::new_v4().to_string(), name, provider.environment.as_str());
+    let mut claim = Claim::new(run.id().to_owned());
+    let mut writer = Writer { setup, producer: None, carried: Carried::default(), run, outage, reader: None };
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
@@ -39,7 +37,8 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
                 let Survey { predecessor, others, holds } = writer.patiently(|writer| writer.survey())?;
                 let next = claim.fenced(predecessor.as_ref().map(|found| found.checkpoint.clone()));
                 if next == Next::Attempt {
-                    writer.marks = predecessor.map(|found| found.marks).unwrap_or_default();
+                    let marks = predecessor.map(|found| found.marks).unwrap_or_default();
+                    writer.run.follow(claim.predecessor.as_ref(), marks);
                     let config = &writer.setup.config;
                     let own = claim.predecessor.iter().map(|checkpoint| (config.name.clone(), checkpoint.clone()));
                     owner::check(config, own.chain(others), holds.as_deref())?;
@@ -55,7 +54,7 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
             Next::Attempt => {
                 let failure = writer.claim(claim.predecessor.as_ref()).err();
                 writer.replace_if_spent();
-                let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.asked()));
+                let (wait, next) = claim.attempted(attempted(failure.as_ref(), writer.carried.ends().asked()));
                 let detail = failure.as_ref().map_or("", Failure::detail);
                 match (&failure, &next) {
                     (Some(Failure::Cancelled), _) => return Err(AskError::Cancelled),
@@ -72,10 +71,7 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
         };
     }
     writer.outage.over();
-    if let Some(Checkpoint { run, previous, .. }) = &claim.predecessor {
-        writer.before = [run].into_iter().chain(previous.as_ref().map(|previous| &previous.run)).cloned().collect();
-    }
-    let marks = writer.marks.clone();
+    let marks = writer.run.marks().clone();
     Ok((writer, claim.predecessor.map(|checkpoint| Predecessor { checkpoint, marks })))
 }
 
@@ -124,14 +120,9 @@ impl Writer {
         })
     }
 
-    /// Commits the first transaction of this run, which repeats the newest marks.
-    pub(super) fn claim(&mut self, predecessor: Option<&Checkpoint>) -> Result<(), Failure> {
-        let mut batch = Batch::default();
-        let keys = Keys::new(&self.setup.config.name);
-        for (account, value) in &self.marks {
-            batch.record(Topic::Control, keys.marks(account).as_bytes(), value);
-        }
-        let checkpoint = self.checkpoint(0).following(predecessor);
+    /// Commits the first transaction of this run.
+    fn claim(&mut self, predecessor: Option<&Checkpoint>) -> Result<(), Failure> {
+        let (batch, checkpoint) = self.run.claim(predecessor, now_ms());
         self.attempt(&batch, &checkpoint)
     }
 
@@ -151,7 +142,7 @@ impl Writer {
         let predecessor = recover::predecessor(&reader, control, &config.name, cancel, &mut waiting)?;
         let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
         let others = recover::others(&reader, control, &config.name, since_ms, cancel)?;
-        let holds = if predecessor.is_none() && !starts_afresh {
+        let holds = if owner::misses_a_memory(predecessor.is_some(), *starts_afresh) {
             let outputs = topics.reports.iter().filter(|report| report.topic != Topic::Control);
             let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
             recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel, &mut waiting)?.map(str::to_owned)

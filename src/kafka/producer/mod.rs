@@ -9,18 +9,19 @@ pub(super) use claim::claim;
 
 use super::batch::{Batch, Shape};
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
-use super::checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest};
+use super::checkpoint::{Checkpoint, Keys, Newest};
 use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
 use super::outage::Outage;
 use super::recover;
+use super::run::Run;
 use super::scan::Reader;
-use super::settlement::{Attempted, End, Next, Settlement, Wait};
+use super::settlement::{Attempted, End, Next, Wait};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::{Early, Opening};
 use super::verdict::{Broker, Stop, Verdict};
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::now_ms;
 use crate::config::{Config, Secrets};
 use crate::labels::Topic;
 use crate::telemetry::{Health, KafkaErrorKind, Metrics, Phase};
@@ -51,13 +52,7 @@ pub(super) struct Writer {
     /// `None` after trouble that only a new one ends.
     producer: Option<BaseProducer<Context>>,
     carried: Carried,
-    run: String,
-    /// The runs that the claim followed: the last one, and the one before it where that came no further than its claim.
-    before: Vec<String>,
-    /// Number of the last transaction that is committed.
-    commit: u64,
-    /// The marks of that transaction.
-    marks: Marks,
+    run: Run,
     outage: Outage,
     /// Made early, for the first question.
     reader: Option<Reader>,
@@ -77,7 +72,7 @@ impl Writer {
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, left: bool) -> Option<Result<Verdict, Stop>> {
         let shape = batch.shape();
-        let mut settlement = Settlement::new(self.run.clone(), self.commit, shape).behind(self.before.clone());
+        let mut settlement = self.run.settle(shape);
         let began = Instant::now();
         let mut detail = String::new();
         let mut next = settlement.begin(self.producer.is_some());
@@ -101,15 +96,14 @@ impl Writer {
                     Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
                 },
                 Next::Attempt => {
-                    let checkpoint =
-                        Checkpoint { journal: batch.journal(), left, ..self.checkpoint(settlement.commit()) };
+                    let checkpoint = self.run.checkpoint(batch, left, now_ms());
                     let failure = self.attempt(batch, &checkpoint).err();
                     if matches!(failure, Some(Failure::Cancelled)) {
                         return None;
                     }
-                    let attempted = attempted(failure.as_ref(), self.carried.asked());
+                    let attempted = attempted(failure.as_ref(), self.carried.ends().asked());
                     // What is in doubt is counted as such.
-                    if self.carried.spent() && !matches!(failure, Some(Failure::InDoubt { .. })) {
+                    if self.carried.ends().spent() && !matches!(failure, Some(Failure::InDoubt { .. })) {
                         self.setup.metrics.kafka_error(KafkaErrorKind::Rebuild);
                     }
                     self.replace_if_spent();
@@ -122,7 +116,7 @@ impl Writer {
                     next
                 }
                 Next::Committed(at_ms) => {
-                    return Some(Ok(self.committed(batch, settlement.commit(), at_ms.unwrap_or_else(now_ms))));
+                    return Some(Ok(self.committed(batch, at_ms.unwrap_or_else(now_ms))));
                 }
                 // Nothing of ours can be halved any further.
                 Next::Refused(_) if shape == Shape::Control => {
@@ -148,7 +142,7 @@ impl Writer {
 
     /// Gives up a producer that must not begin another transaction; the settlement makes a new one.
     fn replace_if_spent(&mut self) {
-        if self.carried.spent() {
+        if self.carried.ends().spent() {
             tracing::debug!("the end of a transaction was asked for twice: a new Kafka producer is needed");
             self.producer = None;
             self.carried = Carried::default();
@@ -204,12 +198,6 @@ impl Writer {
         }
     }
 
-    /// A checkpoint of this run, written now.
-    fn checkpoint(&self, commit: u64) -> Checkpoint {
-        let environment = self.setup.config.provider.environment.as_str();
-        Checkpoint::new(self.run.clone(), commit, rfc3339(now_ms()), environment)
-    }
-
     fn attempt(&mut self, batch: &Batch, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let checkpoint = checkpoint.to_json().map_err(|error| Failure::Stop(format!("checkpoint: {error}")))?;
         let began = Instant::now();
@@ -239,15 +227,9 @@ impl Writer {
         act(&mut work, outage)
     }
 
-    fn committed(&mut self, batch: &Batch, commit: u64, at_ms: i64) -> Verdict {
-        self.commit = commit;
+    fn committed(&mut self, batch: &Batch, at_ms: i64) -> Verdict {
+        self.run.committed(batch);
         self.outage.over();
-        let keys = Keys::new(&self.setup.config.name);
-        for record in batch.records().filter(|record| record.topic() == Topic::Control) {
-            if let (Some(account), Some(value)) = (keys.account_of(record.key()), record.value()) {
-                self.marks.insert(account.to_owned(), value.to_owned());
-            }
-        }
         let mut counts = Topic::ALL.map(|_| 0);
         batch.records().for_each(|record| counts[record.topic() as usize] += 1);
         counts[Topic::Control as usize] += 1;
@@ -272,10 +254,8 @@ impl Writer {
     /// Says in Kafka that the newest transaction was torn, so that its events do not count as published, and gives the
     /// sentence to leave with. Where that fails too, the next start takes the transaction for whole.
     fn disown(&mut self) -> String {
-        let torn = CommitId { run: self.run.clone(), commit: self.commit };
-        self.run = uuid::Uuid::new_v4().to_string();
-        let previous = Checkpoint { run: torn.run, ..self.checkpoint(torn.commit) };
-        let failure = self.claim(Some(&previous)).err();
+        let (batch, claim) = self.run.disown(uuid::Uuid::new_v4().to_string(), now_ms());
+        let failure = self.attempt(&batch, &claim).err();
         let name = &self.setup.config.name;
         let outcome = failure.map_or_else(
             || "its events are left to the provider, and a restart brings them back".to_owned(),
