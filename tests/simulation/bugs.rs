@@ -59,10 +59,22 @@ pub enum Bug {
     JournalTrusted,
     /// The absence before a start is measured by the wall clock, the window's age by the steady one.
     ResumeByTheWallClock,
+    /// A producer is kept whose last end may have been asked for twice.
+    LateEndTrusted,
+    /// A transaction that a late end tore is taken for whole, because its checkpoint stands.
+    TornTakenForWhole,
+    /// Checkpoints that Kafka lost are taken for a takeover.
+    LostTailIsARival,
+    /// The run before ours is taken for one that took over, where ours is lost to its claim.
+    PredecessorIsARival,
+    /// What was published is what the output topics still hold.
+    MemoryOfTheOutputs,
+    /// A control topic without a checkpoint is taken for that of a first start, whatever the output topics hold.
+    EmptiedIsAFirstStart,
 }
 
 impl Bug {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 34] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -91,5 +103,11 @@ impl Bug {
         Self::SlowSentWhole,
         Self::JournalTrusted,
         Self::ResumeByTheWallClock,
+        Self::LateEndTrusted,
+        Self::TornTakenForWhole,
+        Self::LostTailIsARival,
+        Self::PredecessorIsARival,
+        Self::MemoryOfTheOutputs,
+        Self::EmptiedIsAFirstStart,
     ];
 }

@@ -1,7 +1,8 @@
 //! A Kafka of one partition a topic and one transactional id beside a foreign one.
 //!
 //! A transaction is open, decided (the coordinator has written its decision, the markers are not there yet, and the
-//! last stable offset stays before it), committed or aborted. Nothing that was acknowledged is ever lost.
+//! last stable offset stays before it), committed or aborted. An end may come twice, and late. What was acknowledged is
+//! lost when a broker comes back without its tail, or when a person empties a topic.
 
 use pepay_relay::kafka::{Checkpoint, Keys, Marks, Newest};
 use pepay_relay::labels::Topic;
@@ -22,10 +23,28 @@ pub struct Record {
     pub value: Option<Rc<[u8]>>,
     /// A dead letter because Kafka refused a record.
     pub refused: bool,
-    /// Compaction has removed it.
-    pub cleaned: bool,
+    /// Compaction, a crash of the broker or a person has removed it.
+    pub gone: bool,
     pub closes_gap: Option<u64>,
     pub transaction: usize,
+}
+
+impl Record {
+    /// A record of the control topic without anything else; of the transaction that is told later.
+    pub fn new(key: &[u8], at_ms: i64) -> Self {
+        Self {
+            key: key.to_vec(),
+            event: None,
+            stale: false,
+            at_ms,
+            checkpoint: None,
+            value: None,
+            refused: false,
+            gone: false,
+            closes_gap: None,
+            transaction: usize::MAX,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +60,24 @@ pub struct Transaction {
     pub state: State,
     /// Of another program, which the relay's fencing does not touch.
     pub foreign: bool,
+    /// Of the producer that began it.
+    pub epoch: u64,
     pub began_ms: i64,
     pub records: Vec<(Topic, usize)>,
+    /// The relay that began it, and the events that all of its records are of.
+    pub relay: usize,
+    pub events: Vec<(Topic, usize)>,
+    /// Every record is there.
+    pub whole: bool,
+    /// Some of its records of the control topic are lost.
+    pub forgotten: bool,
+}
+
+/// A copy of an end of a transaction that is still under way.
+#[derive(Clone, Copy, Debug)]
+pub struct LateEnd {
+    pub epoch: u64,
+    pub commits: bool,
 }
 
 /// The broker and all it holds.
@@ -52,12 +87,23 @@ pub struct Kafka {
     /// The producer that may write; older ones are fenced.
     pub epoch: u64,
     pub transactions: Vec<Transaction>,
+    /// Copies of ends that are still under way; none where one has come.
+    pub late_ends: Vec<Option<LateEnd>>,
+    /// The broker has forgotten which records of the producer came last, and takes no further one of it.
+    pub sequence_lost: bool,
     logs: [Vec<Record>; 5],
 }
 
 impl Kafka {
     pub fn new() -> Self {
-        Self { up: true, epoch: 0, transactions: Vec::new(), logs: Default::default() }
+        Self {
+            up: true,
+            epoch: 0,
+            transactions: Vec::new(),
+            late_ends: Vec::new(),
+            sequence_lost: false,
+            logs: Default::default(),
+        }
     }
 
     pub fn log(&self, topic: Topic) -> &[Record] {
@@ -73,13 +119,57 @@ impl Kafka {
                 State::Committed | State::Aborted => {}
             }
         }
+        self.sequence_lost = false;
         self.epoch += 1;
         self.epoch
     }
 
-    pub fn begin(&mut self, now_ms: i64, foreign: bool) -> usize {
-        self.transactions.push(Transaction { state: State::Open, foreign, began_ms: now_ms, records: Vec::new() });
+    /// A transaction of this relay, which publishes these events, or of another program.
+    pub fn begin(&mut self, now_ms: i64, of: Option<(usize, Vec<(Topic, usize)>)>) -> usize {
+        let foreign = of.is_none();
+        let (relay, events) = of.unwrap_or_default();
+        self.transactions.push(Transaction {
+            state: State::Open,
+            foreign,
+            epoch: self.epoch,
+            began_ms: now_ms,
+            records: Vec::new(),
+            relay,
+            events,
+            whole: false,
+            forgotten: false,
+        });
         self.transactions.len() - 1
+    }
+
+    /// A late copy of an end arrives: the transaction that it ends, if the producer is still the same and has one open.
+    pub fn late_end(&mut self, number: usize) -> Option<(usize, LateEnd)> {
+        let end = self.late_ends[number].take().filter(|end| end.epoch == self.epoch)?;
+        let open = |one: &Transaction| one.state == State::Open && !one.foreign && one.epoch == end.epoch;
+        let transaction = self.transactions.iter().position(open)?;
+        self.transactions[transaction].state = if end.commits { State::Decided } else { State::Aborted };
+        Some((transaction, end))
+    }
+
+    /// The broker comes back without the last records of a topic. Gives the transactions that had one of them.
+    pub fn lose_tail(&mut self, topic: Topic, records: usize) -> Vec<usize> {
+        let there = self.logs[topic as usize].iter_mut().rev().filter(|record| !record.gone);
+        let lost = there.take(records).map(|record| {
+            record.gone = true;
+            record.transaction
+        });
+        lost.collect()
+    }
+
+    /// A person empties a topic.
+    pub fn empty(&mut self, topic: Topic) {
+        self.logs[topic as usize].iter_mut().for_each(|record| record.gone = true);
+    }
+
+    /// An output topic that holds a committed record.
+    pub fn holds(&self) -> Option<Topic> {
+        let outputs = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Control);
+        outputs.into_iter().find(|topic| self.committed(*topic, usize::MAX).next().is_some())
     }
 
     pub fn append(&mut self, topic: Topic, record: Record) {
@@ -117,8 +207,7 @@ impl Kafka {
     /// What `read_committed` shows up to `end`.
     pub fn committed(&self, topic: Topic, end: usize) -> impl DoubleEndedIterator<Item = &Record> {
         let end = end.min(self.last_stable_offset(topic));
-        let stands =
-            |record: &&Record| !record.cleaned && self.transactions[record.transaction].state == State::Committed;
+        let stands = |record: &&Record| !record.gone && self.transactions[record.transaction].state == State::Committed;
         self.log(topic)[..end].iter().filter(stands)
     }
 
@@ -146,10 +235,10 @@ impl Kafka {
         let stable = self.last_stable_offset(Topic::Control);
         for index in (0..stable).rev() {
             let record = &self.logs[Topic::Control as usize][index];
-            let stands = self.transactions[record.transaction].state == State::Committed;
+            let stands = self.transactions[record.transaction].state == State::Committed && !record.gone;
             let kept = stands && newest.insert(record.key.clone());
             let cleaned = !kept && record.at_ms < before_ms;
-            self.logs[Topic::Control as usize][index].cleaned |= cleaned;
+            self.logs[Topic::Control as usize][index].gone |= cleaned;
         }
     }
 }

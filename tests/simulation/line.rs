@@ -1,16 +1,20 @@
-//! The producer's thread between the production's claim and settlement, which say what it does next, and the model of
+//! The producer's thread between the production's run, claim and settlement, which say what it does next, and the model of
 //! Kafka.
 
 use crate::bugs::Bug;
-use crate::kafka::{Record, State};
-use crate::relay::{Job, marks_of};
-use crate::world::{Do, Step, World};
-use pepay_relay::clock::rfc3339;
+use crate::kafka::{LateEnd, State};
+use crate::relay::{Job, Relay};
+use crate::requests::Request;
+use crate::world::{Do, Exit, Step, World};
+use pepay_relay::config::Config;
+use pepay_relay::kafka::ends::Ends;
 use pepay_relay::kafka::errors::Class;
-use pepay_relay::kafka::settlement::{Attempted, Next, Settlement, Wait};
-use pepay_relay::kafka::{Batch, Checkpoint, Keys, Marks, Newest, Refusal, Shape};
+use pepay_relay::kafka::owner;
+use pepay_relay::kafka::settlement::{Attempted, End, Next, Settlement, Wait};
+use pepay_relay::kafka::{Newest, Refusal, Shape};
 use pepay_relay::labels::Topic;
-use std::rc::Rc;
+use pepay_relay::provider::Environment;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Between two attempts while Kafka is away.
@@ -21,6 +25,17 @@ const CONFIRM_MS: i64 = 2000;
 const SLOW_MS: i64 = 3000;
 /// Largest value that Kafka takes.
 pub const VALUE_BYTES_MAX: usize = 3000;
+/// librdkafka repeats an end whose answer does not come no sooner than this.
+const REPEATED_MS: i64 = 800;
+/// How long the network may hold a request.
+const HELD_MS: i64 = 60_000;
+
+/// The settings that a claim looks at.
+static CONFIG: LazyLock<Config> = LazyLock::new(|| {
+    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
+    "relay".clone_into(&mut config.name);
+    config
+});
 
 /// A step of the producer's thread.
 #[derive(Debug)]
@@ -29,11 +44,23 @@ pub enum Line {
     Fence,
     /// Reads the newest checkpoint up to the high watermark of the beginning.
     Newest(Why, Option<usize>),
+    /// A batch is to be settled.
+    Settle,
     Attempt,
-    Commit(usize),
+    /// Sends what is left of a transaction.
+    Produce(usize, Vec<Request>),
+    /// Asks for the commit, for the first time or again.
+    Commit(usize, Ask),
     Committed,
     /// Reads the journal up to this end, then opens the legs.
     ReadBack(usize),
+}
+
+/// How often an end is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    First,
+    Again,
 }
 
 /// Why the newest checkpoint is read.
@@ -49,7 +76,7 @@ impl World {
     pub fn line_step(&mut self, relay: usize, line: Line) {
         let slow = if self.rng.chance(50) { 1500 } else { 30 };
         let delay = self.rng.range(1, slow);
-        if !self.kafka.up && !matches!(line, Line::Committed | Line::Commit(_)) {
+        if !self.kafka.up && !matches!(line, Line::Committed | Line::Commit(..)) {
             return self.step(relay, RETRY_MS, Step::Line(line));
         }
         match line {
@@ -61,7 +88,10 @@ impl World {
                     // Reading takes its time.
                     return self.step(relay, 1000, Step::Line(Line::Fence));
                 }
-                self.relays[relay].epoch = self.kafka.init();
+                let epoch = self.kafka.init();
+                let fencing = &mut self.relays[relay];
+                fencing.producer = Some(epoch);
+                fencing.ends = Ends::default();
                 self.step(relay, delay, Step::Line(Line::Newest(Why::Fenced, None)));
             }
             Line::Newest(why, end) => {
@@ -72,46 +102,91 @@ impl World {
                 let newest = self.kafka.newest(end);
                 self.newest(relay, delay, why, newest, end);
             }
+            Line::Settle => {
+                let settlement = self.settle(relay);
+                let next = settlement.begin(self.relays[relay].producer.is_some());
+                self.relays[relay].settling = Some((settlement, self.now));
+                self.obey(relay, 1, Wait::No, next);
+            }
             Line::Attempt => self.attempt(relay, delay),
-            Line::Commit(transaction) => self.commit(relay, delay, transaction),
-            Line::Committed => self.committed(relay),
+            Line::Produce(transaction, requests) => self.produce(relay, delay, transaction, requests),
+            Line::Commit(transaction, ask) => self.commit(relay, delay, transaction, ask),
+            Line::Committed => {
+                let took = self.now - self.relays[relay].asked_ms;
+                self.relays[relay].ends.took(Duration::from_millis(took as u64));
+                self.attempted(relay, delay, Attempted::Committed);
+            }
             Line::ReadBack(end) => self.read_back(relay, end),
         }
     }
 
     fn newest(&mut self, number: usize, delay: i64, why: Why, mut newest: Option<Newest>, end: usize) {
         let without_run = self.scenario.has(Bug::CommitWithoutRun);
-        let settlement = self.settlement(number);
-        let relay = &mut self.relays[number];
-        let (wait, next) = match settlement {
-            None => {
-                relay.marks = self.kafka.marks(end);
-                (Wait::No, relay.claim.fenced(newest.map(|newest| newest.checkpoint)))
+        let Some(mut settlement) = self.settlement(number) else {
+            let next = self.relays[number].claim.fenced(newest.map(|newest| newest.checkpoint));
+            if next == Next::Attempt && !self.may_claim(number, end) {
+                return self.exit(number, Exit::Settings);
             }
-            Some(mut settlement) => {
-                if without_run && let Some(newest) = &mut newest {
-                    newest.checkpoint.run.clone_from(&relay.run);
-                }
-                let next = match why {
-                    Why::Fenced => (Wait::No, settlement.fenced(newest.as_ref())),
-                    Why::Look => settlement.looked(newest.as_ref()),
-                };
-                relay.settling = Some((settlement, self.now));
-                next
-            }
+            return self.obey(number, delay, Wait::No, next);
         };
-        self.obey(number, delay, wait, next);
+        let relay = &mut self.relays[number];
+        if without_run && let Some(newest) = &mut newest {
+            newest.checkpoint.run = relay.run.id().to_owned();
+        }
+        let (wait, next) = match why {
+            Why::Fenced => (Wait::No, settlement.fenced(newest.as_ref())),
+            Why::Look => settlement.looked(newest.as_ref()),
+        };
+        relay.settling = Some((settlement, self.now));
+        match next {
+            Next::Stop(End::Torn) if self.scenario.has(Bug::TornTakenForWhole) => self.committed(number),
+            Next::Stop(End::Lost) if self.scenario.has(Bug::LostTailIsARival) => self.fenced_by(number, newest),
+            Next::Stop(End::TakenOver) => self.fenced_by(number, newest),
+            next => self.obey(number, delay, wait, next),
+        }
+    }
+
+    /// Whether the topics are the relay's to go on with; then its claim follows what was found.
+    fn may_claim(&mut self, number: usize, end: usize) -> bool {
+        let marks = self.kafka.marks(end);
+        let relay = &mut self.relays[number];
+        let predecessor = relay.claim.predecessor.as_ref();
+        relay.run.follow(predecessor, marks);
+        let looks = owner::misses_a_memory(predecessor.is_some(), relay.from_ms.is_some());
+        let holds = self.kafka.holds().map(Topic::as_str);
+        let own = predecessor.map(|checkpoint| (CONFIG.name.clone(), checkpoint.clone()));
+        if looks && holds.is_none() {
+            self.oracle.begin_anew();
+        }
+        let holds = holds.filter(|_| looks);
+        owner::check(&CONFIG, own, holds).is_ok() || self.scenario.has(Bug::EmptiedIsAFirstStart)
+    }
+
+    /// Leaves with 75, because of this checkpoint.
+    fn fenced_by(&mut self, number: usize, newest: Option<Newest>) {
+        let run = newest.map(|newest| newest.checkpoint.run);
+        let rival = run.and_then(|run| self.relays.iter().find(|relay| run.starts_with(relay.run.id())));
+        if !rival.is_some_and(|rival| rival.claim_written > self.relays[number].claim_written) {
+            self.oracle.fail(format!("P7: relay {number} leaves with 75, and none took over"));
+        }
+        self.exit(number, Exit::Fenced);
+    }
+
+    /// How the batch is settled.
+    fn settle(&self, number: usize) -> Settlement {
+        let relay = &self.relays[number];
+        let shape = relay.job.as_ref().map_or(Shape::Control, |job| job.batch.shape());
+        let settlement = relay.run.settle(shape);
+        if self.scenario.has(Bug::PredecessorIsARival) { settlement.behind(Vec::new()) } else { settlement }
     }
 
     /// What is being settled, if it is more than the claim.
     fn settlement(&mut self, number: usize) -> Option<Settlement> {
-        let relay = &mut self.relays[number];
-        if !relay.claimed {
+        if !self.relays[number].claimed {
             return None;
         }
-        let shape = relay.job.as_ref().map_or(Shape::Control, |job| job.batch.shape());
-        let fresh = || Settlement::new(relay.run.clone(), relay.commit, shape);
-        Some(relay.settling.take().map_or_else(fresh, |(settlement, _)| settlement))
+        let settling = self.relays[number].settling.take();
+        Some(settling.map_or_else(|| self.settle(number), |(settlement, _)| settlement))
     }
 
     /// Tells the settlement what became of an attempt.
@@ -128,11 +203,20 @@ impl World {
                 _ => self.refused(number, Refusal::Invalid),
             };
         }
+        if self.relays[number].disowns.is_some() {
+            // Told or not, the relay leaves.
+            return self.exit(number, Exit::Failed);
+        }
+        if self.relays[number].ends.spent() && !self.scenario.has(Bug::LateEndTrusted) {
+            self.relays[number].producer = None;
+            self.relays[number].ends = Ends::default();
+        }
         let (wait, next) = match self.settlement(number) {
             None => self.relays[number].claim.attempted(attempted),
             Some(mut settlement) => {
                 let took = Duration::from_millis((self.now - began) as u64);
-                let next = settlement.attempted(attempted, true, took);
+                let has_producer = self.relays[number].producer.is_some();
+                let next = settlement.attempted(attempted, has_producer, took);
                 self.relays[number].settling = Some((settlement, began));
                 next
             }
@@ -157,42 +241,113 @@ impl World {
                 self.relays[relay].settling = None;
                 self.refused(relay, refusal);
             }
-            Next::Stop(_) => self.kill(relay),
+            Next::Stop(End::Torn) => {
+                let leaving = &mut self.relays[relay];
+                let now_ms = leaving.now_ms(self.now);
+                leaving.disowns = Some(leaving.run.disown(format!("{}-disowning", leaving.run.id()), now_ms));
+                self.attempt(relay, wait);
+            }
+            Next::Stop(End::TakenOver) => self.exit(relay, Exit::Fenced),
+            Next::Stop(_) => self.exit(relay, Exit::Failed),
         }
     }
 
-    fn attempt(&mut self, relay: usize, delay: i64) {
-        if self.relays[relay].epoch != self.kafka.epoch {
-            return self.attempted(relay, delay, Attempted::InDoubt { fenced: true, asked: false });
+    fn attempt(&mut self, number: usize, delay: i64) {
+        let relay = &mut self.relays[number];
+        relay.ends.begin();
+        let asked = relay.ends.asked();
+        if relay.producer != Some(self.kafka.epoch) {
+            return self.attempted(number, delay, Attempted::InDoubt { fenced: true, asked });
         }
         if self.kafka.is_ending() {
-            return self.step(relay, 5, Step::Line(Line::Attempt));
+            return self.step(number, 5, Step::Line(Line::Attempt));
+        }
+        if self.kafka.sequence_lost {
+            return self.attempted(number, delay, Attempted::InDoubt { fenced: false, asked });
         }
         if self.active && self.rng.chance(self.scenario.aborts) {
             let class = if self.rng.chance(500) { Class::Abort } else { Class::Retry };
-            return self.attempted(relay, 1, Attempted::Aborted(class));
+            let took = self.repeats_end(number, false).unwrap_or(1);
+            self.relays[number].ends.took(Duration::from_millis(took as u64));
+            return self.attempted(number, took, Attempted::Aborted(class));
         }
         if self.active && self.rng.chance(self.scenario.invalid) {
-            return self.attempted(relay, 1, Attempted::Aborted(Class::Invalid));
+            return self.attempted(number, 1, Attempted::Aborted(Class::Invalid));
         }
-        if self.orders_of(relay) > self.scenario.in_time {
-            return self.attempted(relay, SLOW_MS, Attempted::Aborted(Class::Slow));
+        if self.orders_of(number) > self.scenario.in_time {
+            return self.attempted(number, SLOW_MS, Attempted::Aborted(Class::Slow));
         }
-        if self.is_too_large(relay) {
-            return self.attempted(relay, 1, Attempted::Aborted(Class::Size));
+        if self.is_too_large(number) {
+            return self.attempted(number, 1, Attempted::Aborted(Class::Size));
         }
-        let transaction = self.kafka.begin(self.now, false);
-        self.append(relay, transaction);
-        self.step(relay, delay, Step::Line(Line::Commit(transaction)));
+        let mut requests = self.requests(number);
+        let records = requests.iter().flat_map(|(topic, records)| records.iter().map(|record| (*topic, record.event)));
+        let events = records.filter_map(|(topic, event)| Some((topic, event?))).collect();
+        let transaction = self.kafka.begin(self.now, Some((number, events)));
+        requests.iter_mut().for_each(|(_, records)| records.iter_mut().for_each(|one| one.transaction = transaction));
+        if !self.relays[number].claimed {
+            self.relays[number].claim_written = Some(transaction);
+        }
+        let later = requests.split_off(self.rng.range(0, requests.len() as i64) as usize);
+        self.meet_late_ends(delay);
+        self.send(requests);
+        self.kafka.transactions[transaction].whole = later.is_empty();
+        self.step(number, delay, Step::Line(Line::Produce(transaction, later)));
+    }
+
+    /// An end of a transaction is asked for twice, perhaps: how long it takes then. The first copy comes late.
+    fn repeats_end(&mut self, number: usize, commits: bool) -> Option<i64> {
+        let epoch = self.relays[number].producer?;
+        if !self.active || !self.rng.chance(self.scenario.late_ends) {
+            return None;
+        }
+        let soonest = if self.scenario.hasty { REPEATED_MS / 8 } else { REPEATED_MS };
+        let took = self.rng.range(soonest, soonest + REPEATED_MS / 2);
+        self.kafka.late_ends.push(Some(LateEnd { epoch, commits }));
+        let held = took + self.rng.range(1, HELD_MS);
+        self.after(held, Do::LateEnd(self.kafka.late_ends.len() - 1));
+        Some(took)
+    }
+
+    /// A transaction begins: what is under way of the ends before it arrives meanwhile, mostly.
+    fn meet_late_ends(&mut self, delay: i64) {
+        for number in 0..self.kafka.late_ends.len() {
+            if self.kafka.late_ends[number].is_some() && self.rng.chance(700) {
+                let at = self.rng.range(0, 2 * delay + 1);
+                self.after(at, Do::LateEnd(number));
+            }
+        }
+    }
+
+    fn send(&mut self, requests: Vec<Request>) {
+        for (topic, records) in requests {
+            records.into_iter().for_each(|record| self.kafka.append(topic, record));
+        }
+    }
+
+    /// The rest of a transaction.
+    fn produce(&mut self, number: usize, delay: i64, transaction: usize, requests: Vec<Request>) {
+        let asked = self.relays[number].ends.asked();
+        if self.relays[number].producer != Some(self.kafka.epoch) {
+            return self.attempted(number, delay, Attempted::InDoubt { fenced: true, asked });
+        }
+        let refused = self.kafka.sequence_lost || self.kafka.transactions[transaction].state != State::Open;
+        if refused && !requests.is_empty() {
+            return self.attempted(number, delay, Attempted::InDoubt { fenced: false, asked });
+        }
+        self.send(requests);
+        self.kafka.transactions[transaction].whole = true;
+        self.step(number, delay, Step::Line(Line::Commit(transaction, Ask::First)));
     }
 
     fn orders_of(&self, relay: usize) -> usize {
-        let job = self.relays[relay].job.as_ref();
+        let Relay { job, disowns, .. } = &self.relays[relay];
+        let job = job.as_ref().filter(|_| disowns.is_none());
         job.map_or(0, |job| job.batch.records().filter(|record| record.topic() == Topic::Orders).count())
     }
 
     fn is_too_large(&self, relay: usize) -> bool {
-        let Some(Job { batch, .. }) = &self.relays[relay].job else { return false };
+        let Relay { job: Some(Job { batch, .. }), disowns: None, .. } = &self.relays[relay] else { return false };
         self.orders_of(relay) > self.scenario.batch_records_max
             || batch.records().any(|record| {
                 let output = record.topic() != Topic::Control;
@@ -200,82 +355,29 @@ impl World {
             })
     }
 
-    fn append(&mut self, number: usize, transaction: usize) {
-        let relay = &self.relays[number];
-        let at_ms = relay.now_ms(self.now);
-        let later = relay.pipeline.as_ref().filter(|_| self.scenario.has(Bug::CursorBeforeCommit));
-        let stale_off = self.scenario.has(Bug::StaleCheckOff);
-        let mut records = Vec::new();
-        let mut heartbeats = 0;
-        let claim = marks_batch(&relay.marks);
-        let batch = relay.job.as_ref().map_or(&claim, |job| &job.batch);
-        for record in batch.records() {
-            let header = |wanted: &str| record.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
-            let id = header("ce_id").unwrap_or(record.key());
-            let known = std::str::from_utf8(id).ok().and_then(|id| self.provider.by_id.get(id).copied());
-            let event = known.or_else(|| numbered(record.value()));
-            if event.is_none() && record.topic() != Topic::Control {
-                heartbeats += 1;
-            }
-            let closes_gap = record.key().strip_prefix(b"relay/gap/").filter(|_| record.topic() == Topic::Control);
-            let mut value = record.value().filter(|_| record.topic() == Topic::Control).map(<[u8]>::to_vec);
-            if let Some(later) = later
-                && record.key().starts_with(b"relay/marks/")
-            {
-                value = value.map(|value| marks_of(later.progress(), &value));
-            }
-            let made = Record {
-                key: record.key().to_vec(),
-                event: event.filter(|_| record.topic() != Topic::Control),
-                stale: header("relay_stale").is_some() && !stale_off,
-                at_ms,
-                checkpoint: None,
-                value: value.map(Rc::from),
-                refused: matches!(header("relay_reason"), Some(b"too_large" | b"invalid_record")),
-                cleaned: false,
-                closes_gap: closes_gap.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok()),
-                transaction,
-            };
-            records.push((record.topic(), made));
-        }
-        let fresh = |commit| Checkpoint::new(relay.run.clone(), commit, rfc3339(at_ms), "devnet");
-        let checkpoint = match &relay.job {
-            Some(Job { batch, left }) => {
-                Checkpoint { journal: batch.journal(), left: *left, ..fresh(relay.commit + 1) }
-            }
-            None => fresh(0).following(relay.claim.predecessor.as_ref()),
-        };
-        let control = Record {
-            key: b"relay/checkpoint".to_vec(),
-            event: None,
-            stale: false,
-            at_ms,
-            checkpoint: Some(Rc::new(checkpoint)),
-            value: None,
-            refused: false,
-            cleaned: false,
-            closes_gap: None,
-            transaction,
-        };
-        // As the writer does: last in its partition, so that the journal that it counts is before it.
-        records.push((Topic::Control, control));
-        for (topic, record) in records {
-            self.kafka.append(topic, record);
-        }
-        if heartbeats > 0 {
-            self.oracle.fail("a frame that is no event became a record");
-        }
-    }
-
-    fn commit(&mut self, relay: usize, delay: i64, transaction: usize) {
+    fn commit(&mut self, relay: usize, delay: i64, transaction: usize, ask: Ask) {
         let in_doubt = |fenced| Attempted::InDoubt { fenced, asked: true };
         let later = self.rng.range(1, 300);
+        if ask == Ask::First {
+            self.relays[relay].ends.ask();
+            self.relays[relay].asked_ms = self.now;
+        }
         if !self.kafka.up {
             return self.attempted(relay, later, in_doubt(false));
         }
-        let open = self.kafka.transactions[transaction].state == State::Open;
-        if self.relays[relay].epoch != self.kafka.epoch || !open {
+        if self.relays[relay].producer != Some(self.kafka.epoch) {
             return self.attempted(relay, later, in_doubt(true));
+        }
+        match self.kafka.transactions[transaction].state {
+            State::Open => {}
+            // An earlier copy was obeyed.
+            State::Decided | State::Committed => return self.step(relay, delay, Step::Line(Line::Committed)),
+            State::Aborted => return self.attempted(relay, later, in_doubt(false)),
+        }
+        if ask == Ask::First
+            && let Some(took) = self.repeats_end(relay, true)
+        {
+            return self.step(relay, took, Step::Line(Line::Commit(transaction, Ask::Again)));
         }
         let doubt = self.active && self.rng.chance(self.scenario.doubts);
         if doubt && self.rng.chance(500) {
@@ -283,13 +385,29 @@ impl World {
             return self.attempted(relay, later, in_doubt(false));
         }
         self.kafka.transactions[transaction].state = State::Decided;
-        let markers = self.rng.range(1, 60);
-        self.after(markers, Do::Markers(transaction));
-        self.judge_commit(transaction);
+        self.decided(transaction);
         if doubt {
             self.attempted(relay, later, in_doubt(false));
         } else {
             self.step(relay, delay, Step::Line(Line::Committed));
+        }
+    }
+
+    /// The coordinator has decided to commit.
+    fn decided(&mut self, transaction: usize) {
+        let markers = self.rng.range(1, 60);
+        self.after(markers, Do::Markers(transaction));
+        if self.kafka.transactions[transaction].whole {
+            self.judge_commit(transaction);
+        } else {
+            self.judge_torn(transaction);
+        }
+    }
+
+    /// A late copy of an end arrives.
+    pub fn late_end(&mut self, number: usize) {
+        if let Some((transaction, LateEnd { commits: true, .. })) = self.kafka.late_end(number) {
+            self.decided(transaction);
         }
     }
 
@@ -298,7 +416,8 @@ impl World {
         if !self.relays[number].claimed {
             return self.claimed(number);
         }
-        self.relays[number].commit += 1;
+        let Relay { job, run, .. } = &mut self.relays[number];
+        job.iter().for_each(|job| run.committed(&job.batch));
         self.stood(number);
     }
 
@@ -307,20 +426,4 @@ impl World {
         let end = self.control_end();
         self.step(relay, 1, Step::Line(Line::ReadBack(end)));
     }
-}
-
-/// What a claim writes: the marks that it found.
-fn marks_batch(marks: &Marks) -> Batch {
-    let mut batch = Batch::default();
-    for (account, value) in marks {
-        batch.record(Topic::Control, Keys::new("relay").marks(account).as_bytes(), value);
-    }
-    batch
-}
-
-/// The event's number in bytes that came without an id.
-fn numbered(value: Option<&[u8]>) -> Option<usize> {
-    let text = String::from_utf8_lossy(value?);
-    let rest = &text[text.find(r#""n":"#)? + 4..];
-    rest[..rest.find(',')?].parse().ok()
 }

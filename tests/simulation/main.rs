@@ -20,11 +20,13 @@
 )]
 
 mod bugs;
+mod faults;
 mod kafka;
 mod line;
 mod oracle;
 mod provider;
 mod relay;
+mod requests;
 mod scenario;
 mod socket;
 mod walks;

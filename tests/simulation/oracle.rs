@@ -24,6 +24,13 @@ pub struct Oracle {
     stands: HashSet<(Topic, usize)>,
     /// Newest version of each key, of the records that are not stale.
     newest: HashMap<(Topic, Vec<u8>), Version>,
+    /// The same of each event whose journal Kafka still has.
+    known: HashMap<(Topic, Vec<u8>), HashMap<usize, Version>>,
+    /// What stands, and may come again, once: Kafka lost the relay's memory of it.
+    forgiven: HashSet<(Topic, usize)>,
+    /// Transactions that a late end tore and that their relay has not made good yet. What is visible of them stands for
+    /// nothing.
+    torn: Vec<usize>,
     /// Pings that were answered.
     pub ignored: HashSet<usize>,
     /// Events that were answered 2xx.
@@ -42,6 +49,33 @@ pub struct Oracle {
 impl Oracle {
     pub fn fail(&mut self, failure: impl Into<String>) {
         self.failure.get_or_insert(failure.into());
+    }
+
+    /// Kafka has lost what the control topic held of gaps.
+    pub fn forget_gaps(&mut self) {
+        self.closed_gaps.clear();
+    }
+
+    fn forgive(&mut self, topic: Topic, event: usize) {
+        if self.stands.contains(&(topic, event)) {
+            self.forgiven.insert((topic, event));
+        }
+        for (_, versions) in self.known.iter_mut().filter(|((of, _), _)| *of == topic) {
+            versions.remove(&event);
+        }
+    }
+
+    /// The relay's memory is gone, and a person says from when on events are to be fetched again.
+    pub fn forgive_all(&mut self) {
+        self.forgiven.clone_from(&self.stands);
+        self.known.clear();
+        self.forget_gaps();
+    }
+
+    /// Nothing is left in any topic, so that nobody can know that there was a relay.
+    pub fn begin_anew(&mut self) {
+        self.forgive_all();
+        self.began_ms = None;
     }
 
     fn bears_loss_at(&self, ms: i64) -> bool {
@@ -75,8 +109,59 @@ impl World {
         event.old || forgotten || self.oracle.bears_loss_at(event.ms)
     }
 
+    /// A late end has committed what there is of a transaction.
+    pub fn judge_torn(&mut self, transaction: usize) {
+        self.oracle.torn.push(transaction);
+    }
+
+    /// A transaction commits: where its relay tore one before it, that is made good, or will be by the restart. Another
+    /// relay cannot know of it, and goes on from what it finds.
+    fn make_good(&mut self, transaction: usize) {
+        let relay = self.kafka.transactions[transaction].relay;
+        for torn in std::mem::take(&mut self.oracle.torn) {
+            let torn = &self.kafka.transactions[torn];
+            let seen = torn.records.iter().any(|(topic, _)| *topic == Topic::Control);
+            if torn.relay != relay && seen {
+                for (topic, event) in &torn.events {
+                    self.oracle.stands.insert((*topic, *event));
+                    self.oracle.forgive(*topic, *event);
+                }
+            }
+        }
+    }
+
+    /// Kafka has lost records of the control topic that this transaction wrote.
+    pub fn judge_lost(&mut self, transaction: usize) {
+        let lost = &mut self.kafka.transactions[transaction];
+        lost.forgotten = true;
+        if matches!(lost.state, State::Decided | State::Committed) {
+            self.forgive(transaction);
+        }
+    }
+
+    /// The events of a transaction may come again, and its gaps may close again.
+    fn forgive(&mut self, transaction: usize) {
+        let forgiven = &self.kafka.transactions[transaction];
+        for (topic, event) in &forgiven.events {
+            self.oracle.forgive(*topic, *event);
+        }
+        for (topic, index) in &forgiven.records {
+            if let Some(gap) = self.kafka.log(*topic)[*index].closes_gap {
+                self.oracle.closed_gaps.remove(&gap);
+            }
+        }
+    }
+
     /// The coordinator has decided to commit: nothing can take this transaction back.
     pub fn judge_commit(&mut self, transaction: usize) {
+        self.make_good(transaction);
+        self.judge_records(transaction);
+        if self.kafka.transactions[transaction].forgotten {
+            self.forgive(transaction);
+        }
+    }
+
+    fn judge_records(&mut self, transaction: usize) {
         let records = self.kafka.transactions[transaction].records.clone();
         let mut closed = false;
         for (topic, index) in &records {
@@ -117,7 +202,7 @@ impl World {
 
     fn judge_record(&mut self, topic: Topic, event: usize, record: &Record) {
         let known = &self.provider.events[event];
-        if !self.oracle.stands.insert((topic, event)) {
+        if !self.oracle.stands.insert((topic, event)) && !self.oracle.forgiven.remove(&(topic, event)) {
             // A relay that said that its memory is not whole may repeat, marked; an event that was ahead of its time is newer
             // than the floor.
             let ahead = known.visible_ms.is_none_or(|ms| known.ms > ms);
@@ -160,11 +245,14 @@ impl World {
             return;
         }
         let version = known.version();
-        let newest = self.oracle.newest.entry((topic, record.key.clone())).or_insert(version);
-        if version < *newest {
+        let key = (topic, record.key.clone());
+        let versions = self.oracle.known.entry(key.clone()).or_default();
+        let goes_back = versions.values().any(|newer| version < *newer);
+        versions.insert(event, version);
+        let newest = self.oracle.newest.entry(key).or_insert(version);
+        *newest = version.max(*newest);
+        if goes_back {
             self.oracle.fail(format!("P3: event {event} goes back in {topic:?} and is not marked"));
-        } else {
-            *newest = version;
         }
     }
 

@@ -11,8 +11,10 @@ use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
 use pepay_relay::clock::{Moment, ProviderTime, rfc3339};
+use pepay_relay::kafka::ends::Ends;
+use pepay_relay::kafka::run::Run;
 use pepay_relay::kafka::settlement::{Claim, Settlement};
-use pepay_relay::kafka::{Batch, Marks, Refusal};
+use pepay_relay::kafka::{Batch, Checkpoint, Refusal};
 use pepay_relay::labels::{Outcome, Topic};
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
@@ -65,14 +67,21 @@ pub struct Relay {
     pub provider: ProviderTime,
     /// The distance of the provider's clock from the wall clock, as a seeded mistake goes by it.
     wall_ahead_ms: i64,
-    pub run: String,
-    pub epoch: u64,
+    pub run: Run,
+    /// A person says from when on events are to be fetched again.
+    pub from_ms: Option<i64>,
+    /// The epoch of its producer, unless it has to make another one.
+    pub producer: Option<u64>,
+    /// The transaction with its claim.
+    pub claim_written: Option<usize>,
+    pub ends: Ends,
+    /// When the commit of the last transaction was asked for.
+    pub asked_ms: i64,
     pub claimed: bool,
-    pub commit: u64,
     pub job: Option<Job>,
     pub claim: Claim,
-    /// The marks that the claim found.
-    pub marks: Marks,
+    /// What it leaves with after a torn transaction.
+    pub disowns: Option<(Batch, Checkpoint)>,
     /// What is being settled, and since when.
     pub settling: Option<(Settlement, i64)>,
     pub early: Option<Vec<ReadBack>>,
@@ -128,8 +137,10 @@ impl Relay {
 }
 
 impl World {
-    pub fn boot(&mut self) {
+    /// A relay starts; `from_ms` where a person says from when on events are to be fetched.
+    pub fn boot(&mut self, from_ms: Option<i64>) {
         let number = self.relays.len();
+        let run = format!("run-{number:03}");
         let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
         let offset_ms = if self.scenario.clock_off { off } else { 0 };
         // A machine that boots with a wrong clock, which is set right once the relay has begun.
@@ -143,13 +154,16 @@ impl World {
             offset_ms,
             provider: ProviderTime::unknown(Moment { wall_ms: self.now + offset_ms + booted_ms, steady_ms: self.now }),
             wall_ahead_ms: 0,
-            run: format!("run-{number}"),
-            epoch: 0,
+            run: Run::new(run.clone(), "relay", "devnet"),
+            from_ms,
+            producer: None,
+            claim_written: None,
+            ends: Ends::default(),
+            asked_ms: self.now,
             claimed: false,
-            commit: 0,
             job: None,
-            claim: Claim::new(format!("run-{number}")),
-            marks: Marks::new(),
+            claim: Claim::new(run),
+            disowns: None,
             settling: None,
             early: None,
             pipeline: None,
@@ -164,7 +178,7 @@ impl World {
             looking: false,
             wake: (0, 0),
             socket: Socket::new(),
-            walker: Walker::default(),
+            walker: Walker::new(self.now),
             known: HashSet::new(),
         });
         self.step(number, 10, Step::Line(Line::Fence));
@@ -359,7 +373,7 @@ impl World {
         relay.job = Some(Job { batch, left });
         relay.sent_ms = self.now;
         relay.turn.on(since(self.now), Event::Submitted);
-        self.step(number, 1, Step::Line(Line::Attempt));
+        self.step(number, 1, Step::Line(Line::Settle));
     }
 
     /// The batch with Kafka is committed.

@@ -133,6 +133,14 @@ pub struct Scenario {
     pub retention_ms: i64,
     /// The relay is away from then on for so long.
     pub absence: Option<(i64, i64)>,
+    /// Per mille of ends of transactions whose first copy comes late.
+    pub late_ends: i64,
+    /// Ends are repeated sooner than librdkafka promises, so that only the second line of defence is left.
+    pub hasty: bool,
+    /// How often the broker comes back without its tail, and topics are emptied.
+    pub lost_tails: i64,
+    pub emptied_outputs: i64,
+    pub emptied_controls: i64,
 }
 
 impl Scenario {
@@ -212,12 +220,34 @@ impl Scenario {
             suspends,
             retention_ms: if rng.chance(400) { 60_000 * rng.range(12, 60) } else { i64::MAX },
             absence,
+            late_ends: 0,
+            hasty: false,
+            lost_tails: 0,
+            emptied_outputs: 0,
+            emptied_controls: 0,
         };
         // Drawn last, so that the rest of a seed stays what it was.
         let lag_ms = [WINDOW_MS + 30 * 60_000, 20_000][rng.range(0, 1) as usize];
         // What the clocks of hosts may disagree by is not in these lags.
         let cleaned = rng.chance(200) && !scenario.clock_off;
-        Self { cleaned_after_ms: cleaned.then_some(lag_ms), ..scenario }
+        let mut some = |per_mille: i64, most: i64| if rng.chance(per_mille) { rng.range(1, most) } else { 0 };
+        let late_ends = some(400, 300);
+        let hasty = some(150, 1) == 1 || bug == Some(Bug::TornTakenForWhole);
+        let emptied_outputs = some(250, 2);
+        // What Kafka loses of the relay's own records may be published again, and what it loses of others is gone.
+        let lost_tails = unruly(some(250, 2));
+        let emptied_controls = unruly(some(120, 1));
+        // Where the marks are gone as well, a start knows no other clock than its own.
+        let emptied_controls = if scenario.clock_off { 0 } else { emptied_controls };
+        Self {
+            cleaned_after_ms: cleaned.then_some(lag_ms),
+            late_ends,
+            hasty: hasty && !orderly,
+            lost_tails,
+            emptied_outputs,
+            emptied_controls,
+            ..scenario
+        }
     }
 
     pub fn has(&self, bug: Bug) -> bool {

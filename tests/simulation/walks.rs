@@ -8,35 +8,30 @@ use futures::FutureExt;
 use pepay_relay::clock::Moment;
 use pepay_relay::labels::Leg;
 use pepay_relay::legs::Note;
-use pepay_relay::legs::backfill::reconcile::LogEnd;
+use pepay_relay::legs::backfill::rounds::{RETRY_MAX, RETRY_MIN, Rounds};
 use pepay_relay::legs::backfill::walk::{Bounds, Step as Next, Walk, Why};
 use pepay_relay::provider::page::{Listed, decode_page};
 use pepay_relay::provider::rest::RestError;
 use pepay_relay::provider::{EventId, errors};
 use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
 
-const RETRY_MIN_MS: i64 = 1000;
-const RETRY_MAX_MS: i64 = 60_000;
-/// As the leg reckons it, from `every` and `overlap`.
-const STEADY_MS: i64 = 2 * (EVERY_MS + OVERLAP_MS);
+const RETRY_MIN_MS: i64 = RETRY_MIN.as_millis() as i64;
+const RETRY_MAX_MS: i64 = RETRY_MAX.as_millis() as i64;
 /// The relay takes a note within this time, mostly.
 const NOTED_MS: i64 = 5000;
 
 /// The leg.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Walker {
     asked: u64,
     pub done: u64,
     walking: Option<Walking>,
     /// Names the walk or the wait that is under way.
     token: u64,
-    confirm_at: Option<i64>,
-    told_to_ms: Option<i64>,
-    /// After a walk that broke.
-    paused_until: i64,
-    wait_ms: i64,
-    /// The next walk goes on there, for the time at which an earlier one began.
-    below: Option<(Walk, i64)>,
+    rounds: Rounds,
+    /// When the leg began.
+    leg_began: i64,
 }
 
 #[derive(Debug)]
@@ -64,6 +59,17 @@ struct Walking {
 }
 
 impl Walker {
+    /// A leg that begins at `now`.
+    pub fn new(now: i64) -> Self {
+        let rounds = Rounds::new(Duration::from_millis(EVERY_MS as u64), Duration::from_millis(OVERLAP_MS as u64));
+        Self { asked: 0, done: 0, walking: None, token: 0, rounds, leg_began: now }
+    }
+
+    /// The time as the rounds count it.
+    fn since(&self, now: i64) -> Duration {
+        Duration::from_millis((now - self.leg_began) as u64)
+    }
+
     /// Asks for a walk that begins from now on.
     pub fn ask(&mut self) -> u64 {
         self.asked += 1;
@@ -78,24 +84,22 @@ impl World {
         let token = self.counter;
         let now = self.now;
         let walker = &mut self.relays[number].walker;
-        if walker.walking.is_some() || now < walker.paused_until {
+        if walker.walking.is_some() {
             return;
         }
         walker.token = token;
-        if walker.asked > walker.done {
+        let now = walker.since(now);
+        let next_at = walker.rounds.next_at(now, walker.asked > walker.done);
+        if next_at <= now {
             return self.begin_walk(number);
         }
-        let timer = now + EVERY_MS;
-        let wake_at = walker.confirm_at.map_or(timer, |at| at.min(timer));
-        self.step(number, (wake_at - now).max(0), Step::WalkTimer(token));
+        self.step(number, (next_at - now).as_millis() as i64, Step::WalkTimer(token));
     }
 
     pub fn walker_step(&mut self, number: usize, step: Step) {
         let token = self.relays[number].walker.token;
         match step {
-            Step::WalkTimer(of) if of == token && self.relays[number].walker.walking.is_none() => {
-                self.begin_walk(number);
-            }
+            Step::WalkTimer(of) if of == token => self.walker_wake(number),
             Step::PageAsked(of, cursor, limit) if of == token => {
                 let fails = !self.provider.rest_up || (self.active && self.rng.chance(self.scenario.rest_fails));
                 let limit = match self.active && self.rng.chance(self.scenario.short_pages) {
@@ -142,7 +146,7 @@ impl World {
         let known = (relay.position.proven_ms.unwrap_or(mark_ms), cursor_ms);
         let walker = &mut relay.walker;
         let ticket = walker.asked;
-        let (below, started_ms) = walker.below.take().unzip();
+        let (below, started_ms) = walker.rounds.below().unzip();
         let bounds = Bounds { kept_bytes_max: self.scenario.kept_bytes_max, pages_max: self.scenario.pages_max };
         walker.walking = Some(Walking {
             walk: below.unwrap_or_else(|| Walk::new(mark_ms).within(bounds)),
@@ -215,13 +219,12 @@ impl World {
         walking.noting = true;
         let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
         let began_ms = walking.began_ms;
-        let ((proven_ms, cursor_ms), oldest_ms) = (walking.known, walking.walk.oldest_ms());
-        relay.walker.wait_ms = 0;
-        let told_to_ms = relay.walker.told_to_ms;
-        let end = LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms: STEADY_MS };
+        let known = walking.known;
+        let oldest_ms = walking.walk.oldest_ms();
+        let end = relay.walker.rounds.log_end(known, oldest_ms, started_ms);
         let unsaid = reached || self.scenario.has(Bug::LossUnsaid);
         if let Some(period) = end.unproven().filter(|_| !unsaid) {
-            relay.walker.told_to_ms = Some(period.to_ms);
+            relay.walker.rounds.told(period);
             let note = Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms };
             relay.intake.note(note).unwrap_or_default();
             self.judge_unproven(period, began_ms);
@@ -236,18 +239,12 @@ impl World {
 
     /// The walk broke, and the next one waits.
     fn broken(&mut self, number: usize, why: Why) {
-        let now = self.now;
         let walker = &mut self.relays[number].walker;
-        let walking = walker.walking.take();
-        if let (Why::TooManyPages(event), Some(Walking { walk, started_ms: Some(started_ms), .. })) = (why, walking) {
-            walker.below = Some((walk.below(event), started_ms));
-        }
-        walker.wait_ms = (walker.wait_ms * 2).clamp(RETRY_MIN_MS, RETRY_MAX_MS);
-        walker.paused_until = now + walker.wait_ms;
-        let token = walker.token;
-        let wait_ms = walker.wait_ms;
+        let now = walker.since(self.now);
+        let Some(Walking { walk, started_ms, .. }) = walker.walking.take() else { return };
+        walker.rounds.broken(now, why, walk, started_ms);
         self.turn_soon(number);
-        self.step(number, wait_ms, Step::WalkTimer(token));
+        self.walker_wake(number);
     }
 
     pub fn walker_look(&mut self, number: usize) {
@@ -324,12 +321,14 @@ impl World {
         let token = relay.walker.token;
         let Some(walking) = &relay.walker.walking else { return };
         let started_ms = walking.started_ms.unwrap_or(walking.mark_ms);
-        let moves = started_ms - 2 * OVERLAP_MS > walking.mark_ms;
+        let moves = relay.walker.rounds.moves(started_ms, walking.mark_ms);
         if moves && relay.position.walk_from_ms <= Some(walking.mark_ms) && self.now < until {
             return self.step(number, 100, Step::WalkNoted(token, until));
         }
         relay.walker.done = walking.ticket;
-        relay.walker.confirm_at = walking.fills.then_some(walking.began_ms + OVERLAP_MS);
+        let now = relay.walker.since(self.now);
+        let began = relay.walker.since(walking.began_ms);
+        relay.walker.rounds.done(now, began, walking.fills);
         relay.walker.walking = None;
         self.socket_look(number);
         self.walker_wake(number);

@@ -10,7 +10,7 @@ use pepay_relay::kafka::{Checkpoint, Predecessor};
 use pepay_relay::labels::Topic;
 use pepay_relay::normalize;
 use pepay_relay::provider::{Environment, EventId};
-use pepay_relay::relay::journal::{self, Entry};
+use pepay_relay::relay::journal::{self, Entries, Entry};
 use pepay_relay::relay::pipeline::Pipeline;
 use pepay_relay::relay::planner::{Planner, Settings};
 use pepay_relay::relay::start::{self, Start, Started};
@@ -58,11 +58,11 @@ impl World {
             ids_max: 1000,
             overlap: Duration::from_millis(OVERLAP_MS as u64),
             first_start: Duration::from_millis((now_ms - HISTORY_MS) as u64),
-            from_ms: None,
+            from_ms: relay.from_ms,
         };
         let now = relay.now(self.now);
         let predecessor = relay.claim.predecessor.clone();
-        let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.marks.clone() });
+        let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.run.marks().clone() });
         Start::new(&settings, predecessor.as_ref(), now, [1, 2])
     }
 
@@ -83,6 +83,7 @@ impl World {
             Some(records) => records,
             None => self.read_back_records(number, end),
         };
+        let records = if self.scenario.has(Bug::MemoryOfTheOutputs) { self.of_the_outputs(&records) } else { records };
         let mut start = self.begin(number);
         for (record, at_ms) in &records {
             match record {
@@ -122,6 +123,38 @@ impl World {
             self.relays[number].walker.ask();
         }
         self.walker_wake(number);
+    }
+}
+
+impl World {
+    /// A seeded mistake: the journal as if it named what the output topics still hold.
+    fn of_the_outputs(&self, records: &[ReadBack]) -> Vec<ReadBack> {
+        let held = |entry: &Entry<'_>| {
+            let event = std::str::from_utf8(entry.id).ok().and_then(|id| self.provider.by_id.get(id).copied());
+            self.kafka.committed(entry.topic, usize::MAX).any(|record| record.event == event && event.is_some())
+        };
+        let mut count = 0;
+        let mut filtered = Vec::new();
+        for (record, at_ms) in records {
+            let record = match record {
+                Control::Journal(value) => {
+                    let mut entries = Entries::default();
+                    journal::read(value, |entry| {
+                        if held(&entry) {
+                            entries.push(&entry);
+                        }
+                    })
+                    .unwrap();
+                    count += entries.count();
+                    filtered.extend(entries.values().map(|value| (Control::Journal(Rc::from(value)), *at_ms)));
+                    continue;
+                }
+                Control::Checkpoint(checkpoint) => Checkpoint { journal: count, ..Checkpoint::clone(checkpoint) },
+            };
+            count = 0;
+            filtered.push((Control::Checkpoint(Rc::new(record)), *at_ms));
+        }
+        filtered
     }
 }
 

@@ -3,14 +3,11 @@
 use crate::bugs::Bug;
 use crate::kafka::{Kafka, State};
 use crate::oracle::Oracle;
-use crate::provider::{Connection, Provider};
+use crate::provider::{Connection, HISTORY_MS, Provider};
 use crate::relay::{Answer, Relay};
-use crate::scenario::{
-    ACTIVE_MS, IDLE_TIMEOUT_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS,
-};
+use crate::scenario::{ACTIVE_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS};
 use crate::{line::Line, socket::Frame};
 use bytes::Bytes;
-use pepay_relay::labels::Topic;
 use pepay_relay::legs::websocket::reconnect::End;
 use pepay_relay::provider::rest::RestError;
 use std::collections::BTreeMap;
@@ -47,10 +44,31 @@ pub enum Do {
     Expire(i64),
     /// Kafka compacts the control topic.
     Clean,
+    /// A late copy of an end of a transaction arrives.
+    LateEnd(usize),
+    /// The broker crashes, and comes back without the last records of some topics.
+    LoseTail,
+    /// A person empties an output topic, or all of them.
+    EmptyOutputs,
+    /// A person empties the control topic.
+    EmptyControl,
+    /// A person starts the relay, and says from when on events are to be fetched.
+    Person,
     /// All faults end.
     Mend,
     /// A relay does something; void once it is dead.
     Relay(usize, Step),
+}
+
+/// How a relay leaves by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: the supervisor starts it again.
+    Failed,
+    /// 75: another one took over, and nobody starts this one.
+    Fenced,
+    /// 78: a person has to do something.
+    Settings,
 }
 
 /// What a relay does.
@@ -188,6 +206,9 @@ impl World {
         (0..scenario.broker_faults).for_each(|_| draw(self, Do::Broker(false)));
         (0..scenario.rest_faults).for_each(|_| draw(self, Do::Rest(false)));
         (0..scenario.foreign).for_each(|_| draw(self, Do::Foreign(None)));
+        (0..scenario.lost_tails).for_each(|_| draw(self, Do::LoseTail));
+        (0..scenario.emptied_outputs).for_each(|_| draw(self, Do::EmptyOutputs));
+        (0..scenario.emptied_controls).for_each(|_| draw(self, Do::EmptyControl));
         (0..scenario.cuts).for_each(|number| draw(self, if number % 3 == 2 { Do::Silence } else { Do::Cut }));
         if let Some((from, length)) = scenario.absence {
             self.at(START_MS + from, Do::Crash);
@@ -223,7 +244,7 @@ impl World {
             // An older one may still run, frozen: it will be fenced and is nobody to rely on.
             Do::Boot if self.is_absent() || self.relays.last().is_some_and(|relay| relay.alive) => {}
             Do::Boot | Do::Takeover if self.is_absent() => {}
-            Do::Boot | Do::Takeover => self.boot(),
+            Do::Boot | Do::Takeover => self.boot(None),
             Do::Crash => {
                 if let Some(relay) = self.living() {
                     self.kill(relay);
@@ -273,7 +294,7 @@ impl World {
             Do::Cut => self.cut(false),
             Do::Silence => self.cut(true),
             Do::Foreign(None) => {
-                let number = self.kafka.begin(self.now, true);
+                let number = self.kafka.begin(self.now, None);
                 self.append_foreign(number);
                 let delay = self.rng.range(100, 30_000);
                 self.after(delay, Do::Foreign(Some(number)));
@@ -294,6 +315,17 @@ impl World {
                 self.kafka.clean(self.now.saturating_sub(lag_ms));
                 self.after(if self.is_absent() { 600_000 } else { CLEAN_EVERY_MS }, Do::Clean);
             }
+            Do::LateEnd(number) if !self.kafka.up => self.after(200, Do::LateEnd(number)),
+            Do::LateEnd(number) => self.late_end(number),
+            Do::LoseTail => self.lose_tail(),
+            Do::EmptyOutputs => self.empty_outputs(),
+            Do::EmptyControl => self.empty_control(),
+            Do::Person if self.is_absent() => self.after(60_000, Do::Person),
+            Do::Person if self.living().is_some() => {}
+            Do::Person => {
+                self.oracle.forgive_all();
+                self.boot(Some(HISTORY_MS));
+            }
             Do::Mend => {
                 self.active = false;
                 self.kafka.up = true;
@@ -312,21 +344,15 @@ impl World {
         }
     }
 
-    fn append_foreign(&mut self, transaction: usize) {
-        let record = crate::kafka::Record {
-            key: Vec::new(),
-            event: None,
-            stale: false,
-            at_ms: self.now,
-            checkpoint: None,
-            value: None,
-            refused: false,
-            cleaned: false,
-            closes_gap: None,
-            transaction,
-        };
-        self.kafka.append(Topic::Control, record.clone());
-        self.kafka.append(Topic::Orders, record);
+    /// A relay leaves by itself.
+    pub fn exit(&mut self, relay: usize, exit: Exit) {
+        self.kill(relay);
+        let delay = self.rng.range(1000, 20_000);
+        match exit {
+            Exit::Failed => self.after(delay, Do::Boot),
+            Exit::Fenced => {}
+            Exit::Settings => self.after(delay, Do::Person),
+        }
     }
 
     /// The youngest relay that runs.
@@ -412,36 +438,6 @@ impl World {
                 r#"{"type":"heartbeat","ts":1768480000}"#,
             ] {
                 self.push(number, Frame::Control(heartbeat));
-            }
-        }
-    }
-
-    /// The relay stands still, and hears afterwards that its connection is gone.
-    fn suspend(&mut self, relay: usize) {
-        let length = self.rng.range(20_000, 80_000);
-        self.relays[relay].frozen_until = self.now + length;
-        let mine = |connection: &Connection| connection.relay == relay;
-        let numbers: Vec<u64> =
-            self.provider.connections.iter().filter(|(_, one)| mine(one)).map(|(number, _)| *number).collect();
-        for number in numbers {
-            self.provider.connections.remove(&number);
-            self.step(relay, length, Step::Ended(number, End::Silence));
-        }
-    }
-
-    fn cut(&mut self, silently: bool) {
-        let mut connections: Vec<u64> = self.provider.connections.keys().copied().collect();
-        connections.sort_unstable();
-        for number in connections {
-            let Some(connection) = self.provider.connections.get_mut(&number) else { continue };
-            let relay = connection.relay;
-            if silently {
-                connection.silent = true;
-                self.step(relay, IDLE_TIMEOUT_MS, Step::Ended(number, End::Silence));
-            } else {
-                self.provider.connections.remove(&number);
-                let end = if self.rng.chance(500) { End::Reset } else { End::Close(Some(1001)) };
-                self.step(relay, 10, Step::Ended(number, end));
             }
         }
     }
