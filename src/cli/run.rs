@@ -24,7 +24,8 @@ pub struct Run {
     /// Forget the cursor, and begin so long ago (`36h`) or at that time (RFC 3339)
     ///
     /// For a cursor gone wrong or an emptied control topic, once: from there on the first walk fetches all that the
-    /// provider's log holds. What stands in Kafka is not published again.
+    /// provider's log holds. What the relay remembers is not published again; with an emptied control topic it
+    /// remembers nothing.
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<When>,
 }
