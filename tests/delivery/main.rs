@@ -18,6 +18,7 @@ mod attack;
 mod bad_input;
 mod bench;
 mod both_legs;
+mod certificates;
 mod drain;
 mod flood;
 mod gaps;

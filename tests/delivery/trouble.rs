@@ -1,5 +1,6 @@
 //! What the log and `check` say about a Kafka that does not do what it should: the cause, and the remedy.
 
+use super::pressure::live;
 use crate::support::kafka::{Broker, USER};
 use crate::support::process::{Process, check};
 use crate::support::relay::Rig;
@@ -9,6 +10,9 @@ use pepay_relay::kafka::diagnosis::why;
 use pepay_relay::kafka::errors::StartError;
 use pepay_relay::kafka::topics::{self, Topics};
 use pepay_relay::kafka::{Publisher, PublisherSetup};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use std::path::Path;
 
 fn tls(mut config: Config, bootstrap: &str, ca_file: &Path) -> Config {
@@ -48,6 +52,73 @@ async fn a_single_broker_that_wants_three_replicas_of_its_transactions_is_named(
     let (status, findings) = check(&rig).await;
     assert_eq!(status, Some(1));
     assert!(findings.contains("transactions") && findings.contains("replication.factor (3 unless set)"), "{findings}");
+}
+
+/// The log of a relay that cannot start, and `check`, name this remedy, and say more than that there is trouble.
+pub async fn told(rig: &Rig, remedy: &str) {
+    let mut relay = Process::start(rig);
+    let line = relay.line_with("kafka unavailable", "remedy", remedy).await;
+    let (status, findings) = check(rig).await;
+    assert_eq!(status, Some(1), "{findings}");
+    let found = findings.lines().find(|line| line.starts_with("✗ kafka")).unwrap_or(&findings);
+    println!("{}\n  {found}", line["detail"].as_str().unwrap());
+    assert!(found.contains(remedy), "wanted {remedy}: {findings}");
+    assert!(!line["detail"].as_str().unwrap().contains("brokers are down"), "{line}");
+    assert!(!found.contains("brokers are down"), "{found}");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_advertised_name_without_an_address_is_named() {
+    let broker = Broker::start_with("advertised.listeners=PLAINTEXT://nowhere.invalid:{plain}\n");
+    let rig = Rig::new(broker.bootstrap(), "advertised").await;
+    let mut relay = Process::start(&rig);
+    let line = relay.line_with("kafka unavailable", "detail", "nowhere.invalid").await;
+    assert!(line["remedy"].as_str().unwrap().contains("advertised.listeners"), "{line}");
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1));
+    assert!(findings.contains("nowhere.invalid") && findings.contains("advertised.listeners"), "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_deleted_is_named() {
+    let broker = Broker::start();
+    let rig = Rig::new(broker.bootstrap(), "deleted").await;
+    let mut relay = Process::ready(&rig).await;
+    let orders = rig.config.kafka.topics.orders.clone();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
+    let done = admin.delete_topics(&[&orders], &AdminOptions::new()).await.unwrap();
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    live(&rig, 1);
+    let line = relay.line_with("cause of the outage of Kafka", "cause", &orders).await;
+    assert!(line["cause"].as_str().unwrap().contains("a topic was deleted"), "{line}");
+    let (_, findings) = check(&rig).await;
+    assert!(findings.contains(&format!("{orders} does not exist yet")), "{findings}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_open_files_are_named() {
+    let mut broker = Broker::start_with("advertised.listeners=PLAINTEXT://localhost:{plain}\n");
+    let rig = Rig::new(broker.bootstrap(), "descriptors").await;
+    let mut relay = Process::ready(&rig).await;
+    let pid = relay.pid().to_string();
+    let allow = |files: &str| {
+        let done = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={files}")]).status();
+        assert!(done.unwrap().success());
+    };
+    allow("3:");
+    tokio::task::block_in_place(|| {
+        broker.kill();
+        broker.restart();
+    });
+    live(&rig, 1);
+    relay.line_with("kafka unavailable", "remedy", "raise LimitNOFILE").await;
+    allow("1024:");
+    relay.line("kafka recovered").await;
+    rig.until_delivered().await;
+    relay.stop().await;
+    rig.assert_delivered().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

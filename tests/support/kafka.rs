@@ -85,7 +85,8 @@ impl Broker {
         Self::launch(false, None, BRIEF, "", &[])
     }
 
-    /// One with these settings, which win over the usual ones; `{plain}` is the port of its listener.
+    /// One with these settings, which win over the usual ones; `{plain}` is the port of its listener, `{controller}` that of
+    /// its controller.
     pub fn start_with(properties: &str) -> Self {
         Self::launch(false, None, BRIEF, properties, &[])
     }
@@ -132,32 +133,31 @@ impl Broker {
     /// Gives a user of `SCRAM-SHA-512` another password, as an administrator does.
     pub fn rotate(&self, user: &str, password: &str) {
         let credentials = format!("SCRAM-SHA-512=[password={password}]");
-        self.alter("users", user, "--add-config", &credentials);
+        self.alter(&["--add-config", &credentials, "--entity-type", "users", "--entity-name", user]);
     }
 
     /// Lets the client of this id send and read so many bytes a second; `None` ends that.
     pub fn quota(&self, client_id: &str, rate: Option<u32>) {
         let keys = ["producer_byte_rate", "consumer_byte_rate"];
-        match rate {
-            Some(rate) => {
-                let rates = keys.map(|key| format!("{key}={rate}")).join(",");
-                self.alter("clients", client_id, "--add-config", &rates);
-            }
-            None => self.alter("clients", client_id, "--delete-config", &keys.join(",")),
-        }
+        let (how, settings) = match rate {
+            Some(rate) => ("--add-config", keys.map(|key| format!("{key}={rate}")).join(",")),
+            None => ("--delete-config", keys.join(",")),
+        };
+        self.alter(&[how, &settings, "--entity-type", "clients", "--entity-name", client_id]);
     }
 
     /// Gives a topic another `cleanup.policy`.
     pub fn clean(&self, topic: &str, policy: &str) {
-        self.alter("topics", topic, "--add-config", &format!("cleanup.policy={policy}"));
+        let policy = format!("cleanup.policy={policy}");
+        self.alter(&["--add-config", &policy, "--entity-type", "topics", "--entity-name", topic]);
     }
 
-    fn alter(&self, kind: &str, name: &str, how: &str, settings: &str) {
+    /// Changes settings as an administrator does, with these arguments of `kafka-configs`.
+    pub fn alter(&self, arguments: &[&str]) {
         let mut command = java(BRIEF);
         command.arg("kafka.admin.ConfigCommand").args(["--bootstrap-server", &self.bootstrap, "--alter"]);
-        command.args([how, settings, "--entity-type", kind, "--entity-name", name]);
-        let done = command.output().expect(JAVA);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let done = command.args(arguments).output().expect(JAVA);
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// A copy of its data as they are at one instant.
@@ -249,7 +249,10 @@ impl Broker {
             settings.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", proxy.address()));
             proxy.towards(([127, 0, 0, 1], plain).into());
         }
-        settings.push_str(&properties.replace("{plain}", &plain.to_string()));
+        let ports = [("{plain}", plain), ("{controller}", controller)];
+        let properties =
+            ports.iter().fold(properties.to_owned(), |text, (name, port)| text.replace(name, &port.to_string()));
+        settings.push_str(&properties);
         fs::write(dir.path().join("server.properties"), settings).expect("settings");
         format(dir.path(), secured, &flags);
         let bootstrap = format!("127.0.0.1:{plain}");

@@ -12,4 +12,5 @@ pub mod records;
 pub mod relay;
 pub mod settings;
 pub mod systemd;
+pub mod tls;
 pub mod watch;

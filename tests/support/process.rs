@@ -270,10 +270,9 @@ fn settings(config: &Config) -> String {
     text += &file("password_file", &config.secret_files.kafka_password);
     let options: Vec<_> = kafka.options.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"")).collect();
     text += &format!("options = {{ {} }}\n", options.join(", "));
-    if let (Some(username), Some(mechanism), Some(file)) = (&kafka.username, &kafka.sasl_mechanism, &kafka.ca_file) {
-        let file = file.display();
-        text +=
-            &format!("tls = true\nca_file = \"{file}\"\nusername = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
+    text += &format!("tls = {}\n{}", kafka.tls, file("ca_file", &kafka.ca_file));
+    if let (Some(username), Some(mechanism)) = (&kafka.username, &kafka.sasl_mechanism) {
+        text += &format!("username = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
     }
     text + &format!(
         "[kafka.topics]\norders = \"{}\"\norders_latest = \"{}\"\ninvoices = \"{}\"\ndead_letter = \"{}\"\ncontrol = \"{}\"\n",
