@@ -1,13 +1,14 @@
 //! Secrets and keys change while events flow, as an administrator changes them: by files and SIGHUP, and by systemd's
 //! credentials and a restart.
 
-use crate::support::kafka::Broker;
+use crate::support::kafka::{Broker, USER};
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
 use crate::support::systemd::Systemd;
-use crate::support::watch::{eventually, metric};
+use crate::support::watch::{eventually, metric, published};
 use pepay_relay::simulator::{Cut, Simulator};
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// One an hour for a day.
@@ -135,6 +136,48 @@ async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeat
     assert_eq!((tally.delivered, tally.given_up, tally.dropped), (events, 0, 0), "each was taken in the end");
     assert!(tally.attempts > tally.delivered, "some came while nobody was there");
     drop(credentials);
+}
+
+/// An administrator gives the relay's user another password, and the broker cuts its connections before the relay has heard
+/// of it: until its file is changed and it reloads, it is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_kafka_password_rotates_under_load_and_nothing_is_lost_or_repeated() {
+    let mut broker = Broker::start_secured();
+    let rig = Rig::new(broker.bootstrap(), "password").await.with_webhooks();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kafka-password");
+    write(&file, USER.1);
+    let mut config = rig.config.clone();
+    config.kafka.bootstrap_servers = broker.secured().bootstrap.clone();
+    config.kafka.tls = true;
+    config.kafka.ca_file = Some(broker.secured().ca_file.clone());
+    config.kafka.username = Some(USER.0.to_owned());
+    config.kafka.sasl_mechanism = Some("SCRAM-SHA-512".to_owned());
+    config.secret_files.kafka_password = Some(file.clone());
+    let (simulator, secrets, tuning) = (Arc::clone(&rig.simulator), rig.secrets.clone(), rig.tuning);
+    let mut relay = Process::ready(&Rig { simulator, config, secrets, tuning }).await;
+    let load = rig.load();
+    eventually("it relays", async || published(&rig).await > 100).await;
+    tokio::task::block_in_place(|| {
+        broker.rotate(USER.0, "another-password");
+        broker.stop();
+        broker.restart();
+    });
+    let line = relay.line_with("kafka unavailable", "remedy", "the Kafka password").await;
+    assert!(line["detail"].as_str().unwrap().contains("credentials"), "{line}");
+    let before = published(&rig).await;
+    write(&file, "another-password");
+    relay.signal("HUP");
+    relay.line("reloaded").await;
+    relay.line("kafka recovered").await;
+    eventually("it relays again", async || published(&rig).await > before + 100).await;
+    load.stop().await;
+    rig.until_delivered().await;
+    rig.simulator.wait_for_webhooks().await;
+    assert!(!relay.said().contains("another-password") && !relay.said().contains(USER.1), "{}", relay.said());
+    println!("{} events", rig.simulator.events().len());
+    relay.stop().await;
+    rig.assert_delivered().await;
 }
 
 /// A folder as systemd makes one for each start (systemd.exec(5), `LoadCredential=`).
