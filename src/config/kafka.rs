@@ -37,6 +37,10 @@ const REFUSED: &[(&str, Refused)] = &[
     ("metadata.broker.list", Refused::Setting("kafka.bootstrap_servers")), ("client.id", Refused::Setting("name")),
     ("security.protocol", Refused::Setting("kafka.tls")), ("ssl.ca.location", Refused::Setting("kafka.ca_file")),
     ("ssl.ca.pem", Refused::Setting("kafka.ca_file")), ("ssl_ca", Refused::Setting("kafka.ca_file")),
+    ("ssl.certificate.location", Refused::Setting("kafka.tls_cert_file")),
+    ("ssl.certificate.pem", Refused::Setting("kafka.tls_cert_file")),
+    ("ssl_certificate", Refused::Setting("kafka.tls_cert_file")),
+    ("ssl.key.location", Refused::Setting("kafka.tls_key_file")),
     ("sasl.username", Refused::Setting("kafka.username")),
     ("sasl.mechanism", Refused::Setting("kafka.sasl_mechanism")),
     ("sasl.mechanisms", Refused::Setting("kafka.sasl_mechanism")),
@@ -139,9 +143,28 @@ impl Rules<'_> {
         let used = kafka.tls || kafka.ca_file.is_none();
         self.demand(used, &["kafka.ca_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
         self.readable("kafka.ca_file", kafka.ca_file.as_deref().map(Path::new));
+        self.client_certificate();
         if mechanism == Some("PLAIN") && !kafka.tls {
             self.findings.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
         }
+    }
+
+    /// Its files are read with the secrets.
+    fn client_certificate(&mut self) {
+        let kafka = &self.config.kafka;
+        let (chain, key) = (kafka.tls_cert_file.is_some(), kafka.tls_key_file.is_some());
+        let remedy = "set kafka.tls_cert_file and kafka.tls_key_file, or neither";
+        self.demand(chain == key, &["kafka.tls_cert_file", "kafka.tls_key_file"], "stands without the other", remedy);
+        let used = kafka.tls || !(chain && key);
+        self.demand(used, &["kafka.tls_cert_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
+        let lonely = self.config.secret_files.kafka_key_password.is_some() && !key;
+        let remedy = "set kafka.tls_key_file too, or leave it out";
+        self.demand(
+            !lonely,
+            &["kafka.tls_key_password_file", "kafka.tls_key_file"],
+            "stands without kafka.tls_key_file",
+            remedy,
+        );
     }
 
     fn options(&mut self) {
@@ -165,7 +188,7 @@ impl Rules<'_> {
 fn judge(name: &str, value: &str) -> Option<(String, String)> {
     match refused(name) {
         Some(Refused::Secret) => {
-            let remedy = "take it out; a client key goes unencrypted into a file of its own (ssl.key.location)";
+            let remedy = "take it out; a client key is named by kafka.tls_key_file";
             Some(("is a secret, and secrets are never in the settings".into(), remedy.into()))
         }
         Some(Refused::Unsafe) => {
@@ -239,7 +262,8 @@ mod tests {
         check("ssl.key.password", Some(Refused::Secret));
         check("sasl.username", Some(Refused::Setting("kafka.username")));
         check("linger.ms", None);
-        check("ssl.certificate.location", None);
+        check("ssl.certificate.location", Some(Refused::Setting("kafka.tls_cert_file")));
+        check("ssl.key.location", Some(Refused::Setting("kafka.tls_key_file")));
         check("compression.type", None);
     }
 

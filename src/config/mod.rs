@@ -5,6 +5,7 @@
 //! the environment, reloads and the documents all follow it. Nothing here logs, and no value of a setting that
 //! could be a secret is ever shown.
 
+mod certificate;
 mod field;
 mod follows;
 mod kafka;
@@ -19,6 +20,8 @@ mod tests;
 mod types;
 mod written;
 
+pub use certificate::ClientCertificate;
+pub(crate) use certificate::first_expiry;
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};
 pub use mistakes::{Mistake, Mistakes, Warning};
 pub(crate) use rules::is_log_level;

@@ -1,6 +1,7 @@
 //! Secrets: each from the first of environment, file, systemd credential that has it. None is ever shown, not even
 //! its length.
 
+use super::certificate::{ClientCertificate, Fault};
 use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning, looks_secret, printable};
 use super::sources::{Sources, read_bounded, variable};
 use super::types::Config;
@@ -13,12 +14,15 @@ use std::path::{Path, PathBuf};
 /// Larger than any key; a certificate bundle or log named by mistake is noticed.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
+/// What OpenSSL hands librdkafka to put it in (`PEM_BUFSIZE`).
+const KEY_PASSWORD_BYTES_MAX: usize = 1024;
+
 /// Each costs one HMAC over every unverified body; a rotation needs two.
 const WEBHOOK_SECRETS_MAX: usize = 8;
 
 /// The variables that carry secrets.
-pub(super) const VARIABLES: [&str; 4] =
-    [API_KEY.variable, PROXY_PASSWORD.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable];
+pub(super) const VARIABLES: [&str; 5] =
+    [API_KEY.variable, PROXY_PASSWORD.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable, KEY_PASSWORD.variable];
 
 /// The secrets, which never print.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct Secrets {
     pub webhook: Vec<SecretString>,
     /// Password of `kafka.username`.
     pub kafka_password: Option<SecretString>,
+    /// What the brokers know the relay by, where they ask for a certificate.
+    pub kafka_certificate: Option<ClientCertificate>,
     /// The way to the provider, with what the proxy's user has for a password.
     pub proxies: Proxies,
 }
@@ -37,7 +43,11 @@ impl Secrets {
     /// Whether a client of Kafka with the other ones would be the same.
     pub fn is_same_for_kafka(&self, other: &Self) -> bool {
         let own = self.kafka_password.as_ref().map(|secret| secret.expose_secret());
-        own == other.kafka_password.as_ref().map(|secret| secret.expose_secret())
+        let certificates_are_same = match (&self.kafka_certificate, &other.kafka_certificate) {
+            (Some(own), Some(other)) => own.is_same(other),
+            (own, other) => own.is_none() == other.is_none(),
+        };
+        own == other.kafka_password.as_ref().map(|secret| secret.expose_secret()) && certificates_are_same
     }
 }
 
@@ -74,6 +84,13 @@ const KAFKA_PASSWORD: SecretSource = SecretSource {
     credential: "kafka-password",
 };
 
+const KEY_PASSWORD: SecretSource = SecretSource {
+    what: "the password of the Kafka client's key",
+    variable: "PEPAY_RELAY_KAFKA_KEY_PASSWORD",
+    key: "kafka.tls_key_password_file",
+    credential: "kafka-key-password",
+};
+
 impl SecretSource {
     fn remedy(&self) -> String {
         format!(
@@ -101,6 +118,7 @@ pub(super) fn remedy_for_key(key: &str) -> Option<String> {
         "api_key" | "apikey" | "key" | "token" => API_KEY,
         "secret" | "secrets" | "webhook_secret" | "webhook_secrets" | "signing_secret" => WEBHOOK,
         "proxy_password" => PROXY_PASSWORD,
+        "tls_key_password" | "key_password" | "kafka_key_password" => KEY_PASSWORD,
         "password" | "kafka_password" | "sasl_password" => KAFKA_PASSWORD,
         _ if looks_secret(&leaf) => API_KEY,
         _ => return None,
@@ -112,8 +130,9 @@ pub(super) fn collect(config: &Config, sources: &Sources, findings: &mut Finding
     let api_key = read_api_key(config, sources, findings);
     let webhook = if config.webhook.enabled { read_webhook(config, sources, findings) } else { Vec::new() };
     let kafka_password = read_kafka_password(config, sources, findings);
+    let kafka_certificate = read_kafka_certificate(config, sources, findings);
     let proxies = read_proxies(config, sources, findings);
-    Secrets { api_key, webhook, kafka_password, proxies }
+    Secrets { api_key, webhook, kafka_password, kafka_certificate, proxies }
 }
 
 pub(super) fn read_api_key(config: &Config, sources: &Sources, findings: &mut Findings) -> SecretString {
@@ -153,6 +172,63 @@ fn read_kafka_password(config: &Config, sources: &Sources, findings: &mut Findin
     find(&KAFKA_PASSWORD, file, sources, findings).map(|(text, _)| text)
 }
 
+/// The certificate that the settings name, if they do, with its key; what is wrong with its files is a mistake.
+fn read_kafka_certificate(config: &Config, sources: &Sources, findings: &mut Findings) -> Option<ClientCertificate> {
+    const CHAIN: &str = "kafka.tls_cert_file";
+    const KEY: &str = "kafka.tls_key_file";
+    let (chain_file, key_file) = config.kafka.tls_cert_file.as_deref().zip(config.kafka.tls_key_file.as_deref())?;
+    let place = |file: &Path| Origin::File { name: printable(&file.to_string_lossy()), line: 0 };
+    let mut text = |key, file: &Path| match read_bounded(file, FILE_BYTES_MAX) {
+        Ok(text) => Some(SecretString::from(text)),
+        Err(reason) => {
+            let what = format!("names a file that cannot be read ({reason})");
+            findings.mistake(Mistake::new(place(file), key, what, "name a readable PEM file, or leave the key out"));
+            None
+        }
+    };
+    let (chain, key) = (text(CHAIN, chain_file), text(KEY, key_file));
+    let (chain, key) = chain.zip(key)?;
+    warn_of_readers("the key of the Kafka client", key_file, findings);
+    let mut password = None;
+    // Both forms of an encrypted key (RFC 7468, section 11, and RFC 1421) say so in a line.
+    if key.expose_secret().lines().any(|line| line.contains("ENCRYPTED")) {
+        let file = config.secret_files.kafka_key_password.as_deref();
+        let (text, origin) = find(&KEY_PASSWORD, file, sources, findings)?;
+        if text.expose_secret().len() > KEY_PASSWORD_BYTES_MAX {
+            let what = format!("is longer than {KEY_PASSWORD_BYTES_MAX} bytes, which OpenSSL does not take");
+            let remedy = "encrypt the key with a shorter one";
+            findings.mistake(Mistake::new(origin, KEY_PASSWORD.key, what, remedy));
+            return None;
+        }
+        password = Some((text, origin));
+    }
+    let origin = password.as_ref().map_or(Origin::Default, |(_, origin)| origin.clone());
+    let fault = match ClientCertificate::new(chain, key, password.map(|(text, _)| text)) {
+        Ok(certificate) => return Some(certificate),
+        Err(fault) => fault,
+    };
+    let (origin, key, what, remedy) = match fault {
+        Fault::Chain => {
+            let what = "names a file that holds no certificate chain";
+            (place(chain_file), CHAIN, what, "name a PEM file with the chain, leaf first")
+        }
+        Fault::Key => {
+            let what = "names a file that holds no private key";
+            (place(key_file), KEY, what, "name a PEM file with the key of the certificate")
+        }
+        Fault::Password => {
+            let what = "holds a password that does not open the key";
+            (origin, KEY_PASSWORD.key, what, "give the one that the key is encrypted with")
+        }
+        Fault::Pair => {
+            let what = "names a key that is not the one of the certificate";
+            (place(key_file), KEY, what, "give the key of the first certificate in kafka.tls_cert_file")
+        }
+    };
+    findings.mistake(Mistake::new(origin, key, what, remedy));
+    None
+}
+
 /// The settings' proxy with the password of its user, else that of the environment.
 pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Findings) -> Proxies {
     if let Some(proxy) = &config.provider.proxy {
@@ -190,7 +266,7 @@ fn find(
             Origin::Variable(place.variable.into()),
         )
     } else if let Some(file) = file.map(PathBuf::from).or_else(|| credential().filter(|file| file.exists())) {
-        warn_of_readers(place, &file, findings);
+        warn_of_readers(place.what, &file, findings);
         (read_bounded(&file, FILE_BYTES_MAX), Origin::File { name: printable(&file.to_string_lossy()), line: 0 })
     } else {
         let what = format!("{} is missing", place.what);
@@ -238,10 +314,10 @@ fn padding(text: &str) -> Option<(&'static str, &'static str)> {
         .then_some(("with white space around it", "take the white space off; a line end behind it does no harm"))
 }
 
-fn warn_of_readers(place: &SecretSource, file: &Path, findings: &mut Findings) {
+fn warn_of_readers(what: &str, file: &Path, findings: &mut Findings) {
     const OTHERS_READ: u32 = 0o004;
     if std::fs::metadata(file).is_ok_and(|file| file.permissions().mode() & OTHERS_READ != 0) {
         let name = printable(&file.to_string_lossy());
-        findings.warn(format!("{name} holds {} and every user can read it; chmod o-r {name}", place.what));
+        findings.warn(format!("{name} holds {what} and every user can read it; chmod o-r {name}"));
     }
 }

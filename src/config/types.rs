@@ -49,6 +49,8 @@ pub struct SecretFiles {
     pub webhook: Option<PathBuf>,
     /// `kafka.password_file`
     pub kafka_password: Option<PathBuf>,
+    /// `kafka.tls_key_password_file`
+    pub kafka_key_password: Option<PathBuf>,
 }
 
 /// `[provider]`
@@ -187,6 +189,10 @@ pub struct Kafka {
     pub tls: bool,
     /// PEM certificates of the authorities to trust; `None`: the system's.
     pub ca_file: Option<PathBuf>,
+    /// PEM certificate chain of the relay's own, leaf first; set together with its key.
+    pub tls_cert_file: Option<PathBuf>,
+    /// PEM key of the leaf, encrypted or not.
+    pub tls_key_file: Option<PathBuf>,
     /// Further librdkafka properties, already checked against what the relay owns and known to librdkafka.
     pub options: Vec<(String, String)>,
 }

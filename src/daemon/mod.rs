@@ -104,6 +104,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let reach = Reach::new(config, setup.secrets.api_key.clone(), setup.secrets.proxies.clone())?;
         let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
+        tell_certificate(&metrics, &setup.secrets);
         let kafka = watch::Sender::new(setup.secrets.clone());
         let kafka_secrets = kafka.subscribe();
         let secrets = SecretChannels {
@@ -183,6 +184,7 @@ impl Daemon {
         self.secrets.kafka.send_if_modified(|used| {
             let renewed = !used.is_same_for_kafka(secrets);
             if renewed {
+                tell_certificate(&self.metrics, secrets);
                 used.clone_from(secrets);
             }
             renewed
@@ -194,6 +196,15 @@ impl Daemon {
     pub async fn ended(&mut self) -> Result<(), Exit> {
         flatten((&mut self.running).await)
     }
+}
+
+/// When the certificate that Kafka knows the relay by expires.
+fn tell_certificate(metrics: &Metrics, secrets: &Secrets) {
+    let Some(certificate) = &secrets.kafka_certificate else { return };
+    if certificate.expires_at.is_none() {
+        tracing::warn!("when the certificate for Kafka expires cannot be read: it is used, and its metric is 0");
+    }
+    metrics.kafka_certificate_expires(certificate.expires_at.unwrap_or_default());
 }
 
 fn flatten(joined: Result<Result<(), Exit>, JoinError>) -> Result<(), Exit> {

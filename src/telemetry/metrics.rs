@@ -35,6 +35,7 @@ pub struct Metrics {
     walk_pages: Counter,
     webhook_responses: [Counter; WebhookCode::ALL.len()],
     certificate_expires: Gauge,
+    kafka_certificate_expires: Gauge,
     connections_cut: [Counter; Listener::ALL.len()],
     connections_refused: [[Counter; Refusal::ALL.len()]; Listener::ALL.len()],
     records: [Counter; Topic::ALL.len()],
@@ -156,6 +157,10 @@ impl Metrics {
                 "webhook_certificate_expires_timestamp_seconds",
                 "When the webhook listener's certificate chain expires, in Unix time; 0 without TLS",
             ),
+            kafka_certificate_expires: of.one(
+                "kafka_certificate_expires_timestamp_seconds",
+                "When the certificate that Kafka knows the relay by expires, in Unix time; 0 without one",
+            ),
             connections_cut: cut,
             connections_refused: Listener::ALL.map(|listener| {
                 Refusal::ALL.map(|why| refused([("listener", listener.as_str()), ("reason", why.as_str())]))
@@ -269,6 +274,11 @@ impl Metrics {
         self.certificate_expires.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
     }
 
+    /// The certificate that Kafka knows the relay by expires at this Unix time, in seconds.
+    pub fn kafka_certificate_expires(&self, unix_seconds: u64) {
+        self.kafka_certificate_expires.set(i64::try_from(unix_seconds).unwrap_or(i64::MAX));
+    }
+
     /// A connection of `listener` was cut so that another one can be served.
     pub fn connection_cut(&self, listener: Listener) {
         self.connections_cut[listener as usize].inc();
@@ -350,7 +360,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 26] = [
+    const CONTRACT: [(&str, &[&str], usize); 27] = [
         ("deliveries_total", &["leg"], 3),
         ("outcomes_total", &["leg", "outcome"], 18),
         ("in_flight", &["leg"], 3),
@@ -363,6 +373,7 @@ mod tests {
         ("reconnects_total", &["cause"], 8),
         ("webhook_responses_total", &["code"], 8),
         ("webhook_certificate_expires_timestamp_seconds", &[], 1),
+        ("kafka_certificate_expires_timestamp_seconds", &[], 1),
         ("connections_cut_total", &["listener"], 2),
         ("connections_refused_total", &["listener", "reason"], 10),
         ("records_total", &["topic"], 5),
@@ -436,6 +447,7 @@ mod tests {
         metrics.intake_bytes(usize::MAX);
         metrics.webhook_response(WebhookCode::Unavailable);
         metrics.certificate_expires(1_800_000_000);
+        metrics.kafka_certificate_expires(1_900_000_000);
         metrics.records(Topic::OrdersLatest, 2);
         metrics.reconnect(Cause::Silence);
         metrics.dedup_ids(7);
@@ -460,6 +472,7 @@ mod tests {
                 "gaps_open 1",
                 "gaps_total 1",
                 "intake_bytes 9223372036854775807",
+                "kafka_certificate_expires_timestamp_seconds 1900000000",
                 "kafka_errors_total{kind=\"rebuild\"} 1",
                 "leg_connected{leg=\"websocket\"} 1",
                 "publish_duration_seconds_count{leg=\"webhook\"} 1",

@@ -113,6 +113,7 @@ impl Stage {
             api_key: provider.api_key.clone().into(),
             webhook: vec![provider.webhook_secret.clone().into()],
             kafka_password: None,
+            kafka_certificate: None,
             proxies: Default::default(),
         };
         let log = dir.join("relay.log");

@@ -45,8 +45,13 @@ impl Scene {
         let kafka = Embedded::start(&config).await.unwrap();
         kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         let webhook = vec![simulator.webhook_secret().into()];
-        let secrets =
-            Secrets { api_key: simulator.api_key().into(), webhook, kafka_password: None, proxies: Default::default() };
+        let secrets = Secrets {
+            api_key: simulator.api_key().into(),
+            webhook,
+            kafka_password: None,
+            kafka_certificate: None,
+            proxies: Default::default(),
+        };
         let setup = Setup { config, secrets, broker: Broker::Embedded, tuning: Tuning::default(), from_ms: None };
         let daemon = Daemon::start(setup).await.unwrap();
         // Before it is ready, too.

@@ -271,6 +271,9 @@ fn settings(config: &Config) -> String {
     let options: Vec<_> = kafka.options.iter().map(|(name, value)| format!("\"{name}\" = \"{value}\"")).collect();
     text += &format!("options = {{ {} }}\n", options.join(", "));
     text += &format!("tls = {}\n{}", kafka.tls, file("ca_file", &kafka.ca_file));
+    text += &file("tls_cert_file", &kafka.tls_cert_file);
+    text += &file("tls_key_file", &kafka.tls_key_file);
+    text += &file("tls_key_password_file", &config.secret_files.kafka_key_password);
     if let (Some(username), Some(mechanism)) = (&kafka.username, &kafka.sasl_mechanism) {
         text += &format!("username = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
     }

@@ -85,6 +85,7 @@ impl Rig {
             api_key,
             webhook: vec![simulator.webhook_secret().into()],
             kafka_password: None,
+            kafka_certificate: None,
             proxies: Default::default(),
         };
         Self { simulator: Arc::new(simulator), config, secrets, tuning: Tuning::default() }

@@ -33,7 +33,13 @@ pub fn config(bootstrap: &str, name: &str) -> Config {
 /// Secrets, with a Kafka password if the broker asks for one.
 pub fn secrets(kafka_password: Option<&str>) -> Secrets {
     let kafka_password = kafka_password.map(Into::into);
-    Secrets { api_key: "key".into(), webhook: vec!["secret".into()], kafka_password, proxies: Default::default() }
+    Secrets {
+        api_key: "key".into(),
+        webhook: vec!["secret".into()],
+        kafka_password,
+        kafka_certificate: None,
+        proxies: Default::default(),
+    }
 }
 
 /// What a publisher works with, on topics that were found or not asked for.

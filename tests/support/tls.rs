@@ -8,6 +8,12 @@ use super::relay::Rig;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Whom the broker takes a client with `client.cert.pem` or `renewed.cert.pem` for (`X500Principal.getName`).
+pub const CLIENT: &str = "O=Shop,CN=relay";
+
+/// What the key in `client.encrypted.key.pem` is encrypted with.
+pub const KEY_PASSWORD: &str = "key-password";
+
 /// Name of a listener, and the file with its key and certificate.
 const LISTENERS: [(&str, &str); 4] =
     [("good", "broker.pem"), ("mutual", "broker.pem"), ("expired", "expired.pem"), ("elsewhere", "elsewhere.pem")];

@@ -89,6 +89,7 @@ impl Stage {
             api_key: simulator.api_key().into(),
             webhook: vec![simulator.webhook_secret().into()],
             kafka_password: None,
+            kafka_certificate: None,
             proxies: Default::default(),
         };
         let mut records = Vec::new();

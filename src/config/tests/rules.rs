@@ -29,6 +29,10 @@ const PAIRS: [[(&str, &str, &str); 2]; 12] = [
      ("kafka.sasl_mechanism", "'PLAIN'", "stands without the other")],
     [("kafka.ca_file", "'/dev/null'", "has no effect without TLS"),
      ("kafka.password_file", "'/dev/null'", "stands without kafka.username")],
+    [("kafka.tls_cert_file", "'/dev/null'", "stands without the other"),
+     ("kafka.tls_key_file", "'/dev/null'", "stands without the other")],
+    [("kafka.tls_key_password_file", "'/dev/null'", "stands without kafka.tls_key_file"),
+     ("kafka.tls_cert_file", "'/dev/null'\nkafka.tls_key_file = '/dev/null'", "has no effect without TLS")],
 ];
 
 #[test]

@@ -130,6 +130,9 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
             // The OpenSSL built in looks where no distribution keeps its certificates; "probe" looks in all of them.
             None => client.set("ssl.ca.location", "probe"),
         };
+        if let Some(certificate) = &secrets.kafka_certificate {
+            certificate.show(&mut client);
+        }
     }
     if let Some(username) = &kafka.username {
         client.set("sasl.username", username);
@@ -245,6 +248,7 @@ mod tests {
             api_key: SecretString::from("k"),
             webhook: Vec::new(),
             kafka_password: None,
+            kafka_certificate: None,
             proxies: Default::default(),
         };
         let made = |options: &[(&str, &str)]| {
@@ -317,6 +321,7 @@ mod tests {
             api_key: SecretString::from("k"),
             webhook: Vec::new(),
             kafka_password: None,
+            kafka_certificate: None,
             proxies: Default::default(),
         };
         let of = |names: &[&'static str]| -> Vec<(&'static str, &'static str)> {

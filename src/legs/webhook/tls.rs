@@ -1,6 +1,6 @@
 //! TLS for the webhook listener, where no proxy stands before it.
 
-use crate::config;
+use crate::config::{self, first_expiry};
 use crate::telemetry::Metrics;
 use crate::text::foreign;
 use rustls::ServerConfig;
@@ -10,8 +10,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
 
 /// Why certificate and key cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +94,4 @@ fn server_config(cert_file: &Path, key_file: &Path) -> Result<(Arc<ServerConfig>
         .with_single_cert(chain, key)?;
     server.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok((Arc::new(server), expiry))
-}
-
-/// When the first of these certificates expires, in Unix seconds; `None` where one of them cannot be read.
-fn first_expiry(chain: &[CertificateDer<'_>]) -> Option<u64> {
-    let expiries =
-        chain.iter().map(|certificate| Certificate::from_der(certificate).ok().map(|read| expires_at(&read)));
-    expiries.collect::<Option<Vec<_>>>()?.into_iter().min()
-}
-
-/// The end of a certificate's validity (RFC 5280, section 4.1.2.5), in Unix seconds.
-fn expires_at(certificate: &Certificate) -> u64 {
-    certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
 }
