@@ -156,10 +156,15 @@ impl Report {
 
     async fn kafka(&mut self, settings: &Context) -> Result<(), Exit> {
         let Context { config, secrets, .. } = settings;
-        let reports = match inspect(config, secrets).await {
-            Ok(topics) => topics.reports,
-            Err(error) => return self.tell(&Finding::wrong("kafka", explained(config, secrets, &error).await, "")),
+        let topics = match inspect(config, secrets).await {
+            Ok(topics) => topics,
+            Err(error) => {
+                let error = explained(config, secrets, &error, Vec::new()).await;
+                return self.tell(&Finding::wrong("kafka", error, ""));
+            }
         };
+        let known = topics.known();
+        let reports = topics.reports;
         self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
         reports.iter().try_for_each(|report| {
             let missing = report.actual.is_none() && config.kafka.create_topics;
@@ -169,11 +174,11 @@ impl Report {
                 false => topic(report),
             })
         })?;
-        let existing = reports.iter().filter(|report| report.actual.is_some()).map(|report| report.name.clone());
-        let permissions = match kafka::probe::permissions(config, secrets, existing.collect()).await {
-            Ok(()) => Finding::ok("permissions", "every topic that exists may be written to in transactions"),
+        let permissions = match kafka::probe::permissions(config, secrets, known.clone()).await {
+            Ok(Some(quota)) => Finding::warning("transactions", quota),
+            Ok(None) => Finding::ok("permissions", "every topic that exists may be written to in transactions"),
             Err(error @ StartError::Failed(_)) => {
-                Finding::wrong("transactions", explained(config, secrets, &error).await, "")
+                Finding::wrong("transactions", explained(config, secrets, &error, known).await, "")
             }
             Err(error) => Finding::wrong("permissions", error, ""),
         };

@@ -60,7 +60,7 @@ const REFUSED: &[(&str, Refused)] = &[
     ("fetch.queue.backoff.ms", Refused::Owned), ("client.rack", Refused::Owned), ("allow.auto.create.topics", Refused::Owned),
     ("topic.blacklist", Refused::Owned), ("enabled_events", Refused::Owned), ("log.queue", Refused::Owned),
     ("log_level", Refused::Setting("log.level")), ("enable.random.seed", Refused::Owned),
-    ("builtin.features", Refused::Owned), ("produce.offset.report", Refused::Owned),
+    ("statistics.interval.ms", Refused::Owned), ("builtin.features", Refused::Owned), ("produce.offset.report", Refused::Owned),
 ];
 
 /// Beginnings and endings of names. All of `sasl.` beside the above: Kerberos runs a command, OAuth takes secrets.

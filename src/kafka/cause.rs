@@ -14,7 +14,7 @@ pub(super) enum Cause {
     CertificateAuthority,
     /// It was refused, and why was not said.
     Certificate,
-    /// The broker wants a certificate of ours.
+    /// The broker wants a certificate of ours, or refuses it.
     ClientCertificate,
     /// TLS to a listener without.
     TlsToPlain,
@@ -52,6 +52,12 @@ pub(super) enum Cause {
 
 /// Words, and what they are a sign of. The first row that fits counts, so what is more special stands first.
 const SIGNS: &[(&str, Cause)] = &[
+    // The broker's word, so about ours: `certificate required`, `bad certificate`, `certificate expired` and so on.
+    ("alert certificate", Cause::ClientCertificate),
+    ("alert bad certificate", Cause::ClientCertificate),
+    ("alert unsupported certificate", Cause::ClientCertificate),
+    ("alert unknown ca", Cause::ClientCertificate),
+    ("client SSL authentication might be required", Cause::ClientCertificate),
     ("certificate has expired", Cause::CertificateExpired),
     ("certificate expired", Cause::CertificateExpired),
     ("Hostname mismatch", Cause::CertificateName),
@@ -59,9 +65,6 @@ const SIGNS: &[(&str, Cause)] = &[
     ("UnknownIssuer", Cause::CertificateAuthority),
     ("self-signed certificate", Cause::CertificateAuthority),
     ("unable to get local issuer", Cause::CertificateAuthority),
-    ("certificate required", Cause::ClientCertificate),
-    ("bad certificate", Cause::ClientCertificate),
-    ("client SSL authentication might be required", Cause::ClientCertificate),
     ("certificate verify failed", Cause::Certificate),
     ("could not be verified", Cause::Certificate),
     ("connecting to a PLAINTEXT broker listener", Cause::TlsToPlain),
@@ -69,6 +72,7 @@ const SIGNS: &[(&str, Cause)] = &[
     ("packet length too long", Cause::TlsToPlain),
     ("record layer failure", Cause::TlsToPlain),
     ("connecting to a SSL listener", Cause::PlainToTls),
+    ("speaks TLS", Cause::PlainToTls),
     // Closed at the very first request: so does a TLS listener that sends no alert.
     ("in state APIVERSION_QUERY", Cause::NotUnderstood),
     // A TLS alert (0x15, version 3.x) read as the length of an answer.
@@ -85,15 +89,16 @@ const SIGNS: &[(&str, Cause)] = &[
     ("Failed to create socket", Cause::Files),
     ("Connection refused", Cause::Refused),
     ("Coordinator not available", Cause::Coordinator),
-    ("__transaction_state", Cause::Coordinator),
     ("Invalid transaction timeout", Cause::TransactionTimeout),
     ("transaction timeout is larger", Cause::TransactionTimeout),
     ("Invalid timestamp", Cause::Clock),
     ("Unknown topic", Cause::TopicGone),
     ("Unknown partition", Cause::TopicGone),
     ("is not known to the broker", Cause::TopicGone),
-    ("hrottling quota", Cause::Quota),
     ("in-sync replicas", Cause::Replicas),
+    ("__transaction_state", Cause::Coordinator),
+    ("hrottling quota", Cause::Quota),
+    ("by a quota", Cause::Quota),
     ("Leader not available", Cause::Leader),
     ("has no leader", Cause::Leader),
 ];
@@ -102,6 +107,11 @@ impl Cause {
     /// What these words are a sign of; `None` for words that say nothing (`1/1 brokers are down`, a time-out).
     pub(super) fn of(words: &str) -> Option<Self> {
         SIGNS.iter().find(|(sign, _)| words.contains(sign)).map(|(_, cause)| *cause)
+    }
+
+    /// Whether a closer look may tell more.
+    pub(super) fn is_vague(self) -> bool {
+        matches!(self, Self::Certificate | Self::NotUnderstood | Self::Resolve | Self::Refused)
     }
 
     /// What to do about it.
@@ -121,7 +131,8 @@ impl Cause {
                 "the broker's certificate is refused: see its end, its host name, and kafka.ca_file for who signed it"
             }
             Self::ClientCertificate => {
-                "the broker wants a certificate of the relay's: give it one that the broker trusts"
+                "the broker wants a certificate of the relay's: give one that it trusts in kafka.tls_cert_file, and its key in \
+                 kafka.tls_key_file"
             }
             Self::TlsToPlain => {
                 "the broker's listener speaks no TLS: set kafka.tls = false, or name the port of its TLS listener"
@@ -170,6 +181,11 @@ impl Cause {
     }
 }
 
+/// Whether the broker refused our certificate, or the lack of one, in so many words: an alert of TLS (RFC 8446, section 6.2).
+pub(super) fn is_alert_about_us(words: &str) -> bool {
+    words.contains("SSL routines") && words.contains(" alert ") && Cause::of(words) == Some(Cause::ClientCertificate)
+}
+
 /// How much these words tell: 2 the cause, 1 something, 0 only that there is trouble.
 pub(super) fn weight(words: &str) -> u8 {
     let empty = words.contains("brokers are down") || words.contains("timed out") || words.contains("Timed out");
@@ -209,6 +225,11 @@ mod tests {
             Some(Cause::ClientCertificate),
         ),
         (
+            "error:0A000415:SSL routines::sslv3 alert certificate expired: SSL alert number 45",
+            Some(Cause::ClientCertificate),
+        ),
+        ("error:0A000418:SSL routines::tlsv1 alert unknown ca: SSL alert number 48", Some(Cause::ClientCertificate)),
+        (
             "SSL handshake failed: Disconnected: connection closed by peer: connecting to a PLAINTEXT broker listener?",
             Some(Cause::TlsToPlain),
         ),
@@ -242,6 +263,8 @@ mod tests {
         ("Local: Unknown topic", Some(Cause::TopicGone)),
         ("pepay.orders is not known to the broker, or was deleted", Some(Cause::TopicGone)),
         ("Broker: Throttling quota has been exceeded", Some(Cause::Quota)),
+        ("Kafka holds this client up for 900 ms by a quota", Some(Cause::Quota)),
+        ("127.0.0.1:9093 speaks TLS", Some(Cause::PlainToTls)),
         ("Broker: Not enough in-sync replicas", Some(Cause::Replicas)),
         ("Broker: Leader not available", Some(Cause::Leader)),
     ];
@@ -254,6 +277,17 @@ mod tests {
             assert_eq!(said.contains("; "), cause.is_some() || words.contains("; "), "{said}");
             assert!(cause.is_none_or(|cause| said.ends_with(cause.remedy())), "{said}");
         }
+    }
+
+    #[test]
+    fn an_alert_is_about_us_and_a_guess_is_not() {
+        for (words, cause) in TABLE {
+            let is_alert = words.contains(" alert ") && *cause == Some(Cause::ClientCertificate);
+            assert_eq!(is_alert_about_us(words), is_alert, "{words}");
+        }
+        assert!(!is_alert_about_us(
+            "SSL handshake failed: unexpected message: client SSL authentication might be required"
+        ));
     }
 
     #[test]

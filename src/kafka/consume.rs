@@ -147,7 +147,7 @@ impl Follow {
 
 fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> Result<BaseConsumer<Context>, AskError> {
     let settings = client::consumer(config, secrets, "read_committed");
-    let consumer = BaseConsumer::from_config_and_context(&settings, Context::default())
+    let consumer = BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
     let mut list = TopicPartitionList::new();
     let assigned = (0..)

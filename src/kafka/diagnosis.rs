@@ -1,22 +1,28 @@
 //! Asks around why Kafka does not answer, where librdkafka only says that it does not.
 //!
-//! A client of its own asks for the topics and for that of the transactions' coordinators, and a TLS connection of its own
-//! looks at the certificate, since OpenSSL's words are the same for an expired one and for one that nobody has signed.
+//! A client of its own asks for the brokers, the topics and that of the transactions' coordinators, and a TLS connection of its
+//! own looks at the certificate, since OpenSSL's words are the same for an expired one and for one that nobody has signed.
 
+use super::blocking::Cancel;
 use super::cause::Cause;
 use super::client::{self, Context};
 use super::errors::StartError;
 use crate::config::{Config, Secrets};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::metadata::{Metadata, MetadataTopic};
+use rdkafka::metadata::{Metadata, MetadataPartition};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use std::fs::File;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// A broker that has not answered by then does not.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
@@ -27,85 +33,188 @@ const TLS_WITHIN: Duration = Duration::from_secs(3);
 /// Where the brokers keep their transactions (KIP-98); its partitions' leaders are the coordinators.
 const TRANSACTIONS: &str = "__transaction_state";
 
-/// A topic's name, and its `min.insync.replicas` where that can be read.
-pub(super) type Known = (String, Option<i32>);
-
 /// A sentence with the cause and its remedy, as far as one can be found within some seconds.
 pub async fn why(config: &Config, secrets: &Secrets) -> Option<String> {
+    why_of(config, secrets, Vec::new()).await
+}
+
+async fn why_of(config: &Config, secrets: &Secrets, known: Vec<String>) -> Option<String> {
     let config = config.clone();
     let secrets = secrets.clone();
-    tokio::task::spawn_blocking(move || ask(&config, &secrets, &[])).await.ok()?
+    tokio::task::spawn_blocking(move || ask(&config, &secrets, &known, &Cancel::default())).await.ok()?
 }
 
-/// The sentence of an error, or a better one where it only says that Kafka does not answer.
-pub async fn explained(config: &Config, secrets: &Secrets, error: &StartError) -> String {
+/// The sentence of an error, or a better one where it only says that Kafka does not answer; `known` are topics that exist.
+pub async fn explained(config: &Config, secrets: &Secrets, error: &StartError, known: Vec<String>) -> String {
     let words = error.to_string();
-    let is_told =
-        !matches!(error, StartError::Failed(_)) || Cause::of(&words).is_some_and(|cause| cause != Cause::Certificate);
-    if is_told { words } else { why(config, secrets).await.unwrap_or(words) }
+    let cause = Cause::of(&words);
+    if !matches!(error, StartError::Failed(_)) || cause.is_some_and(|cause| !cause.is_vague()) {
+        return words;
+    }
+    let better = why_of(config, secrets, known).await;
+    better.filter(|better| cause.is_none() || Cause::of(better) != cause).unwrap_or(words)
 }
 
-/// The same, blocking; `known` are topics that were there.
-pub(super) fn ask(config: &Config, secrets: &Secrets, known: &[Known]) -> Option<String> {
+/// The same, blocking, on a thread of the runtime's; `known` are the names of topics that were there.
+pub(super) fn ask(config: &Config, secrets: &Secrets, known: &[String], cancel: &Cancel) -> Option<String> {
     let settings = client::consumer(config, secrets, "read_uncommitted");
-    let consumer: BaseConsumer<Context> = BaseConsumer::from_config_and_context(&settings, Context::default()).ok()?;
-    if metadata(&consumer, &config.kafka.topics.control).is_err() {
+    let consumer: BaseConsumer<Context> =
+        BaseConsumer::from_config_and_context(&settings, Context::of(secrets)).ok()?;
+    let Ok(cluster) = metadata(&consumer, &config.kafka.topics.control, cancel) else {
         return silent(config, &consumer);
+    };
+    let topics = known.iter().map(String::as_str).chain([TRANSACTIONS]);
+    let topics: Vec<(&str, Metadata)> =
+        topics.filter_map(|name| Some((name, metadata(&consumer, name, cancel).ok()?))).collect();
+    drop(consumer);
+    let of_topics = topics.iter().filter(|(name, _)| *name != TRANSACTIONS).find_map(trouble);
+    let words = of_topics.or_else(|| out_of_sync(config, secrets, &topics, cancel)).or_else(|| {
+        let mut brokers = cluster.brokers().iter();
+        brokers.find_map(|broker| unreachable(broker.host(), broker.port()))
+    });
+    if let Some(words) = words {
+        return Some(Cause::explained(&words));
     }
-    for (name, min_insync_replicas) in known {
-        let metadata = metadata(&consumer, name).ok()?;
-        if let Some(words) = trouble(name, metadata.topics().first()?, *min_insync_replicas) {
-            return Some(Cause::explained(&words));
+    let words = topics.iter().find(|(name, _)| *name == TRANSACTIONS).and_then(trouble)?;
+    Some(format!("{words} ({} brokers); {}", cluster.brokers().len(), Cause::Coordinator.remedy()))
+}
+
+/// The partition of these topics that has fewer replicas in sync than its topic asks for.
+fn out_of_sync(config: &Config, secrets: &Secrets, topics: &[(&str, Metadata)], cancel: &Cancel) -> Option<String> {
+    let missing = |partition: &&MetadataPartition| partition.isr().len() < partition.replicas().len();
+    // No topic asks for more than it has.
+    let short: Vec<_> = topics
+        .iter()
+        .filter_map(|(name, metadata)| {
+            let partitions = metadata.topics().first()?.partitions().iter().filter(missing);
+            let worst = partitions.min_by_key(|partition| partition.isr().len())?;
+            Some((*name, worst.id(), worst.isr().len(), worst.replicas().len()))
+        })
+        .collect();
+    let wanted = in_sync_wanted(config, secrets, short.iter().map(|(name, ..)| *name), cancel)?;
+    short.into_iter().zip(wanted).find_map(|((name, partition, in_sync, replicas), wanted)| {
+        let wanted = wanted?.min(replicas);
+        let place = format!("partition {partition} of {name}");
+        (in_sync < wanted).then(|| format!("{place} has {in_sync} in-sync replicas, fewer than {wanted}"))
+    })
+}
+
+/// That a broker cannot be had by the name that it gives to its clients, which need not be the one in
+/// `kafka.bootstrap_servers`.
+fn unreachable(host: &str, port: i32) -> Option<String> {
+    let port = u16::try_from(port).ok()?;
+    let host = host.trim_matches(['[', ']']);
+    let addresses = match (host, port).to_socket_addrs() {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            return Some(format!("Failed to resolve '{host}:{port}', the advertised name of a broker: {error}"));
+        }
+    };
+    let mut refused = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, TLS_WITHIN) {
+            Ok(_) => return None,
+            Err(error) => refused = Some(format!("{host}:{port}, the advertised address of a broker: {error}")),
         }
     }
-    let metadata = metadata(&consumer, TRANSACTIONS).ok()?;
-    let words = trouble(TRANSACTIONS, metadata.topics().first()?, None)?;
-    let brokers = metadata.brokers().len();
-    Some(format!("{words} ({brokers} brokers); {}", Cause::Coordinator.remedy()))
+    refused
 }
 
-fn metadata(consumer: &BaseConsumer<Context>, topic: &str) -> KafkaResult<Metadata> {
+/// `min.insync.replicas` of each topic, as far as we may read it.
+fn in_sync_wanted<'n>(
+    config: &Config,
+    secrets: &Secrets,
+    names: impl ExactSizeIterator<Item = &'n str>,
+    cancel: &Cancel,
+) -> Option<Vec<Option<usize>>> {
+    if names.len() == 0 {
+        return None;
+    }
+    let admin = AdminClient::from_config_and_context(&client::base(config, secrets), Context::of(secrets)).ok()?;
+    let topics: Vec<_> = names.map(ResourceSpecifier::Topic).collect();
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
+    let runtime = Handle::try_current().ok()?;
+    let mut asked = pin!(admin.describe_configs(&topics, &options));
+    let answers = loop {
+        match runtime.block_on(async { timeout(SLICE, &mut asked).await }) {
+            Ok(answers) => break answers.ok()?,
+            Err(_) if cancel.is_set() => return None,
+            Err(_) => {}
+        }
+    };
+    // Answers come in the order of the questions.
+    let wanted = |answer: ConfigResource| answer.get("min.insync.replicas")?.value.as_ref()?.parse().ok();
+    Some(answers.into_iter().map(|answer| answer.ok().and_then(wanted)).collect())
+}
+
+fn metadata(consumer: &BaseConsumer<Context>, topic: &str, cancel: &Cancel) -> KafkaResult<Metadata> {
     let began = Instant::now();
     loop {
         let answer = consumer.fetch_metadata(Some(topic), SLICE);
         // What the client heard meanwhile.
         while consumer.poll(Duration::ZERO).is_some() {}
-        if answer.is_ok() || began.elapsed() >= ANSWER_WITHIN || consumer.context().said().denied.is_some() {
+        let is_over = began.elapsed() >= ANSWER_WITHIN || cancel.is_set();
+        if answer.is_ok() || is_over || consumer.context().said().denied.is_some() {
             return answer;
         }
     }
 }
 
 /// What is wrong with a topic that is written to.
-fn trouble(name: &str, found: &MetadataTopic, min_insync_replicas: Option<i32>) -> Option<String> {
+fn trouble((name, found): &(&str, Metadata)) -> Option<String> {
+    let found = found.topics().first()?;
     if let Some(code @ (Code::UnknownTopicOrPartition | Code::UnknownTopic)) = found.error().map(Code::from) {
         return Some(format!("{name}: {code}"));
     }
-    found.partitions().iter().find_map(|partition| {
-        let in_sync = i32::try_from(partition.isr().len()).unwrap_or(i32::MAX);
-        let place = format!("{name}[{}]", partition.id());
-        match min_insync_replicas {
-            _ if partition.leader() < 0 => Some(format!("{place} has no leader")),
-            Some(min) if in_sync < min => Some(format!("{place} has {in_sync} in-sync replicas, fewer than {min}")),
-            _ => None,
-        }
-    })
+    let headless = found.partitions().iter().find(|partition| partition.leader() < 0)?;
+    Some(format!("{name}[{}] has no leader", headless.id()))
 }
 
-/// These words of librdkafka's, or better ones: why a certificate is refused, which it does not say.
+/// These words of librdkafka's, or better ones where they are vague: why a certificate is refused, which it does not say, or
+/// that a listener which closed at the first request speaks TLS.
 pub(super) fn bettered(config: &Config, words: &str) -> String {
-    let better = (Cause::of(words) == Some(Cause::Certificate)).then(|| certificate(config));
-    better.flatten().unwrap_or_else(|| words.to_owned())
+    let better = match Cause::of(words) {
+        Some(Cause::Certificate) => refusals(config).find(|words| Cause::of(words).is_some()),
+        // Who speaks TLS and wants a certificate may close before the alert that says so is read.
+        Some(Cause::NotUnderstood) if config.kafka.tls => {
+            Some(format!("{words}: client SSL authentication might be required"))
+        }
+        Some(Cause::NotUnderstood) => speaks_tls(config),
+        Some(Cause::Resolve) => descriptors_spent(),
+        _ => None,
+    };
+    better.unwrap_or_else(|| words.to_owned())
 }
 
-/// Nobody answered: what librdkafka said about it.
+/// That no file can be opened. It looks like a name without an address, since to find one takes a file.
+pub(super) fn descriptors_spent() -> Option<String> {
+    File::open("/dev/null").err().map(|error| error.to_string()).filter(|words| words.contains("Too many open files"))
+}
+
+/// Nobody answered: what librdkafka said about it, or what a look at the listeners tells.
 fn silent(config: &Config, consumer: &BaseConsumer<Context>) -> Option<String> {
-    let words = consumer.context().reason()?;
-    Cause::of(&words).map(|_| Cause::explained(&bettered(config, &words)))
+    let said = consumer.context().reason().filter(|words| Cause::of(words).is_some());
+    let words = said.or_else(|| if config.kafka.tls { None } else { speaks_tls(config) })?;
+    Some(Cause::explained(&bettered(config, &words)))
 }
 
-/// Why the certificate of a broker is refused, by a look at it.
-fn certificate(config: &Config) -> Option<String> {
+/// Why the certificate of each broker is refused, by a look at it.
+fn refusals(config: &Config) -> impl Iterator<Item = String> {
+    let servers = config.kafka.bootstrap_servers.split(',').map(str::trim);
+    servers.filter_map(|server| shake(config, server)?.err().map(|error| format!("{server}: {error}")))
+}
+
+/// That a server answers a TLS handshake, with whatever certificate.
+fn speaks_tls(config: &Config) -> Option<String> {
+    let mut servers = config.kafka.bootstrap_servers.split(',').map(str::trim);
+    let is_tls = |error: &std::io::Error| error.to_string().contains("invalid peer certificate");
+    let found =
+        servers.find(|server| shake(config, server).is_some_and(|shaken| shaken.as_ref().err().is_none_or(is_tls)))?;
+    Some(format!("{found} speaks TLS"))
+}
+
+/// A TLS handshake with a server, `host:port`; `None` where there is nobody to shake hands with.
+fn shake(config: &Config, server: &str) -> Option<std::io::Result<()>> {
     let mut roots = RootCertStore::empty();
     match &config.kafka.ca_file {
         Some(file) => roots.add_parsable_certificates(CertificateDer::pem_file_iter(file).ok()?.flatten()),
@@ -114,17 +223,12 @@ fn certificate(config: &Config) -> Option<String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
     let tls = Arc::new(tls.with_root_certificates(roots).with_no_client_auth());
-    config.kafka.bootstrap_servers.split(',').find_map(|server| refusal(server.trim(), &tls))
-}
-
-fn refusal(server: &str, tls: &Arc<ClientConfig>) -> Option<String> {
     let host = server.rsplit_once(':')?.0.trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let address = server.to_socket_addrs().ok()?.next()?;
     let mut socket = TcpStream::connect_timeout(&address, TLS_WITHIN).ok()?;
     socket.set_read_timeout(Some(TLS_WITHIN)).ok()?;
     socket.set_write_timeout(Some(TLS_WITHIN)).ok()?;
-    let mut connection = ClientConnection::new(Arc::clone(tls), name).ok()?;
-    let error = connection.complete_io(&mut socket).err()?;
-    Some(format!("{server}: {error}"))
+    let mut connection = ClientConnection::new(tls, name).ok()?;
+    Some(connection.complete_io(&mut socket).map(|_| ()))
 }

@@ -1,6 +1,7 @@
 //! Whether this user may write to the topics in transactions, for `check`: asked under a name of its own, so that nobody is fenced.
 
 use super::blocking::{Cancel, blocking};
+use super::cause::Cause;
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
 use super::transaction::{Carried, Work};
@@ -8,16 +9,23 @@ use super::transactional::{ANSWER_WITHIN, Opening};
 use crate::config::{Config, Secrets};
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseProducer, Producer};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
-/// never see them. Names every permission that lacks.
-pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<String>) -> Result<(), StartError> {
+/// never see them. Names every permission that lacks; gives a sentence where a quota holds this client up.
+pub async fn permissions(
+    config: &Config,
+    secrets: &Secrets,
+    topics: Vec<String>,
+) -> Result<Option<String>, StartError> {
     let config = config.clone();
     let secrets = secrets.clone();
     blocking(move |cancel| {
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        let Err(error) = tried(&config, &secrets, cancel, &topics) else { return Ok(()) };
+        let error = match tried(&config, &secrets, cancel, &topics) {
+            Ok(producer) => return Ok(held_up(&producer).map(|words| Cause::explained(&words))),
+            Err(error) => error,
+        };
         // Whose permission it was is told only where a topic is asked for alone.
         let mut lacking = Vec::new();
         for topic in topics {
@@ -31,7 +39,21 @@ pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<String>
     .await
 }
 
-fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -> Result<(), StartError> {
+/// What the next statistics tell of a quota.
+fn held_up(producer: &BaseProducer<Context>) -> Option<String> {
+    let began = Instant::now();
+    while producer.context().throttled().is_none() && began.elapsed() < client::STATISTICS_EVERY * 6 / 5 {
+        producer.poll(client::STATISTICS_EVERY / 10);
+    }
+    producer.context().throttled()
+}
+
+fn tried(
+    config: &Config,
+    secrets: &Secrets,
+    cancel: &Cancel,
+    topics: &[&str],
+) -> Result<BaseProducer<Context>, StartError> {
     let name = format!("{}.check", config.name);
     let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
     let opening = Opening {
@@ -53,10 +75,13 @@ fn tried(config: &Config, secrets: &Secrets, cancel: &Cancel, topics: &[&str]) -
         renewed: &|| false,
         phase_max: ANSWER_WITHIN,
     };
-    work.rehearse(topics, &name, &mut |_| ()).map_err(|failure| {
-        let said = producer.context().said().refused;
-        refused(config, &producer, (&name, about), said, failure.detail())
-    })
+    match work.rehearse(topics, &name, &mut |_| ()) {
+        Ok(()) => Ok(producer),
+        Err(failure) => {
+            let said = producer.context().said().refused;
+            Err(refused(config, &producer, (&name, about), said, failure.detail()))
+        }
+    }
 }
 
 /// What Kafka refused, with the credentials or the permission that it asks for.
@@ -70,12 +95,13 @@ pub(super) fn refused(
     producer.poll(Duration::ZERO);
     let credentials = producer.context().said().denied.clone();
     if let Some(reason) = credentials {
-        return client::credentials_refused(config, &reason);
+        return client::credentials_refused(config, producer.context(), &reason);
     }
     match code.filter(|code| errors::is_denied(*code)) {
         Some(code) => {
             let refused = producer.context().said().refused_topic.clone();
-            client::denied(config, code, detail, name, refused.as_deref().unwrap_or(topic))
+            let about = (name, refused.as_deref().unwrap_or(topic));
+            client::denied(config, producer.context(), code, detail, about)
         }
         None => StartError::Failed(producer.context().away(detail)),
     }

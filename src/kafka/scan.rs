@@ -70,7 +70,7 @@ impl Reader {
     pub(super) fn open(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
         let open = |isolation| {
             let settings = client::consumer(config, secrets, isolation);
-            BaseConsumer::from_config_and_context(&settings, Context::default())
+            BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
                 .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
         };
         Ok(Self { config: config.clone(), all: open("read_uncommitted")?, committed: open("read_committed")? })
@@ -239,17 +239,20 @@ pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: 
     for _ in 0..QUEUED_EVENTS {
         drop(consumer.poll(Duration::ZERO));
     }
-    if let Some(reason) = consumer.context().said().denied.clone() {
-        return client::credentials_refused(config, &reason).into();
+    let denied = consumer.context().said().denied.clone();
+    if let Some(reason) = denied {
+        return client::credentials_refused(config, consumer.context(), &reason).into();
     }
     match error.rdkafka_error_code() {
         Some(Code::TopicAuthorizationFailed) => {
             let named = topic.replace(TOPICS_BETWEEN, "` or `");
             let listed = topic.replace(TOPICS_BETWEEN, " --topic ");
             let acl = format!("--operation Read --operation Describe --topic {listed}");
-            client::permission_lacking(config, &format!("read the topic `{named}`"), &acl).into()
+            client::permission_lacking(config, consumer.context(), &format!("read the topic `{named}`"), &acl).into()
         }
-        Some(code) if errors::is_denied(code) => client::credentials_refused(config, &error.to_string()).into(),
+        Some(code) if errors::is_denied(code) => {
+            client::credentials_refused(config, consumer.context(), &error.to_string()).into()
+        }
         _ if errors::sort(error) == Class::Stop => StartError::Failed(format!("reading {topic}: {error}")).into(),
         _ => AskError::Away(consumer.context().away(&error.to_string())),
     }

@@ -28,7 +28,7 @@ impl Early {
     pub fn connect(config: &Config, secrets: &Secrets, tuning: &Tuning) -> Option<Self> {
         let sizes = Sizes::default();
         let settings = client::producer(config, secrets, &config.name, sizes, tuning);
-        let producer = BaseProducer::from_config_and_context(&settings, Context::default()).ok()?;
+        let producer = BaseProducer::from_config_and_context(&settings, Context::of(secrets)).ok()?;
         Some(Self { producer, sizes, reader: Some(Reader::open(config, secrets).ok()?) })
     }
 
@@ -93,7 +93,7 @@ impl Opening<'_> {
 
     fn made(&self) -> Result<BaseProducer<Context>, StartError> {
         let settings = client::producer(self.config, self.secrets, self.transactional_id, self.sizes, self.tuning);
-        BaseProducer::from_config_and_context(&settings, Context::default())
+        BaseProducer::from_config_and_context(&settings, Context::of(self.secrets))
             .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
     }
 
@@ -101,11 +101,12 @@ impl Opening<'_> {
     fn refused(&self, producer: &BaseProducer<Context>, error: &KafkaError) -> Result<(), AskError> {
         let denied = producer.context().said().denied.clone();
         if let Some(reason) = denied {
-            return Err(client::credentials_refused(self.config, &reason).into());
+            return Err(client::credentials_refused(self.config, producer.context(), &reason).into());
         }
         if let Some(code) = error.rdkafka_error_code().filter(|code| errors::is_denied(*code)) {
             let error = error.to_string();
-            return Err(client::denied(self.config, code, &error, self.transactional_id, self.topic).into());
+            let about = (self.transactional_id, self.topic);
+            return Err(client::denied(self.config, producer.context(), code, &error, about).into());
         }
         if error.rdkafka_error_code() == Some(Code::InvalidTransactionTimeout) {
             let text = format!(

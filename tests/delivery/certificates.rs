@@ -3,7 +3,7 @@
 use super::pressure::live;
 use super::trouble::told;
 use crate::support::acl::{self, Resource};
-use crate::support::process::Process;
+use crate::support::process::{Process, check};
 use crate::support::relay::{Rig, until};
 use crate::support::tls::{CLIENT, KEY_PASSWORD, TlsBroker, fixture};
 use crate::support::watch::metric;
@@ -50,6 +50,49 @@ fn known_by(rig: &mut Rig, certificate: &Path, key: &Path) {
     rig.config.kafka.tls_key_file = Some(key.to_owned());
 }
 
+/// A start is refused with this status, and both it and `check` say these words.
+async fn refused(rig: &Rig, status: i32, words: &[&str]) {
+    let mut relay = Process::start(rig);
+    assert_eq!(relay.ended().await, Some(status), "{}", relay.said());
+    let (checked, findings) = check(rig).await;
+    assert_eq!(checked, Some(1), "{findings}");
+    for said in [relay.said(), findings] {
+        assert!(words.iter().all(|words| said.contains(words)), "wanted {words:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_certificate_opens_the_door_and_one_that_is_refused_is_named() {
+    let broker = TlsBroker::start();
+    let (open, mut rig) = broker.rig("mutual", "mutual").await;
+    refused(&rig, 77, &["a connection without a certificate", "set kafka.tls_cert_file and kafka.tls_key_file"]).await;
+    // Signed by somebody whom the broker does not know.
+    let localhost = |kind: &str| fixture("..").join(format!("localhost.{kind}.pem"));
+    known_by(&mut rig, &localhost("cert"), &localhost("key"));
+    refused(&rig, 77, &["the certificate of `CN=localhost`", "whose authority the brokers trust"]).await;
+    // Known, and allowed nothing.
+    known_by(&mut rig, &fixture("client.cert.pem"), &fixture("client.key.pem"));
+    let principal = format!("--allow-principal \\\"User:{CLIENT}\\\"");
+    let mut relay = Process::start(&rig);
+    assert_eq!(relay.ended().await, Some(77), "{}", relay.said());
+    let said = relay.said();
+    assert!(said.contains(&format!("does not allow `{CLIENT}` to")) && said.contains(&principal), "{said}");
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1), "{findings}");
+    assert!(findings.contains(&format!("--allow-principal \"User:{CLIENT}\"")), "{findings}");
+    for resource in [Resource::Topics(&rig.config.name), Resource::TransactionalIds(&rig.config.name)] {
+        acl::allow(broker.broker.bootstrap(), CLIENT, resource);
+    }
+    let relay = Process::ready(&rig).await;
+    live(&open, 1);
+    open.until_delivered().await;
+    assert_eq!(metric(&open, EXPIRES).await, CLIENT_EXPIRES);
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(0), "{findings}");
+    relay.stop().await;
+    open.assert_delivered().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_certificate_is_renewed_under_load_and_nothing_is_lost_or_repeated() {
     let broker = TlsBroker::start();
@@ -94,8 +137,7 @@ async fn a_client_certificate_is_renewed_under_load_and_nothing_is_lost_or_repea
 async fn files_of_a_client_certificate_that_are_wrong_are_named() {
     let rig = Rig::new("127.0.0.1:1", "files").await;
     let missing = Path::new("/nowhere/client.pem");
-    let [certificate, key, encrypted] =
-        ["client.cert.pem", "client.key.pem", "client.encrypted.key.pem"].map(|name| fixture(name));
+    let [certificate, key, encrypted] = ["client.cert.pem", "client.key.pem", "client.encrypted.key.pem"].map(fixture);
     let folder = tempfile::tempdir().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "not-the-password").unwrap();

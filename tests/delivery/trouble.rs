@@ -97,6 +97,50 @@ async fn a_topic_that_was_deleted_is_named() {
     assert!(findings.contains(&format!("{orders} does not exist yet")), "{findings}");
 }
 
+/// Two brokers, of which one dies: what is left of each topic is not enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_few_replicas_in_sync_are_named() {
+    let both = "min.insync.replicas=2\ndefault.replication.factor=2\ntransaction.state.log.replication.factor=2\n";
+    let broker = Broker::start_with(both);
+    let mut other = broker.beside(both);
+    let rig = Rig::new(broker.bootstrap(), "in-sync").await;
+    let remedy = "fewer replicas are in sync than min.insync.replicas";
+    let mut relay = Process::ready(&rig).await;
+    tokio::task::block_in_place(|| other.kill());
+    live(&rig, 1);
+    let line = relay.line_with("cause of the outage of Kafka", "cause", remedy).await;
+    assert!(line["cause"].as_str().unwrap().contains("has 1 in-sync replicas, fewer than 2"), "{line}");
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1), "{findings}");
+    assert!(findings.contains(remedy) && findings.contains("has 1 in-sync replicas, fewer than 2"), "{findings}");
+    tokio::task::block_in_place(|| other.restart());
+    relay.line("kafka recovered").await;
+    rig.until_delivered().await;
+    relay.stop().await;
+    rig.assert_delivered().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quota_is_named() {
+    let broker = Broker::start();
+    let rig = Rig::new(broker.bootstrap(), "quota").await;
+    let mut relay = Process::ready(&rig).await;
+    let name = rig.config.name.clone();
+    let alter = |change| {
+        tokio::task::block_in_place(|| broker.alter(&[change, "--entity-type", "clients", "--entity-name", &name]));
+    };
+    alter("--add-config=producer_byte_rate=2000");
+    live(&rig, 10);
+    let line = relay.line_with("kafka unavailable", "remedy", "producer_byte_rate").await;
+    assert!(line["detail"].as_str().unwrap().contains("quota"), "{line}");
+    let (_, findings) = check(&rig).await;
+    assert!(findings.contains("producer_byte_rate"), "{findings}");
+    alter("--delete-config=producer_byte_rate");
+    rig.until_delivered().await;
+    relay.stop().await;
+    rig.assert_delivered().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_many_open_files_are_named() {
     let mut broker = Broker::start_with("advertised.listeners=PLAINTEXT://localhost:{plain}\n");

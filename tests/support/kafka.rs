@@ -108,6 +108,26 @@ impl Broker {
         Self::launch(false, Some(proxy), BRIEF, "", &[])
     }
 
+    /// Another broker of the same cluster, with these settings.
+    pub fn beside(&self, properties: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
+        let port = free_address().port();
+        let first = self.dir.as_ref().expect("a broker of its own").path().join("server.properties");
+        let first = fs::read_to_string(first).expect("settings");
+        let controller =
+            first.lines().find(|line| line.starts_with("controller.quorum.voters=")).expect("a controller");
+        let settings = format!(
+            "{}process.roles=broker\nnode.id=2\nlisteners=PLAINTEXT://127.0.0.1:{port}\n{controller}\n{properties}",
+            settings(dir.path(), port, port)
+        );
+        fs::write(dir.path().join("server.properties"), settings).expect("settings");
+        format(dir.path(), false, &self.flags);
+        let process = run(dir.path(), &self.flags);
+        let bootstrap = format!("127.0.0.1:{port}");
+        wait_ready(&bootstrap);
+        Self { bootstrap, flags: self.flags.clone(), secured: None, dir: Some(dir), process: Some(process) }
+    }
+
     /// The one that the environment names.
     fn given() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]

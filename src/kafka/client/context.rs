@@ -1,6 +1,7 @@
 //! What Kafka said last to one client: librdkafka's log lines, errors and delivery reports.
 
-use crate::kafka::cause;
+use crate::config::Secrets;
+use crate::kafka::cause::{self, Cause};
 use crate::kafka::errors::{self, Class};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::ProducerContext;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What Kafka said last to one client.
 #[derive(Debug, Default)]
@@ -21,15 +23,48 @@ pub(in crate::kafka) struct Said {
     pub(in crate::kafka) denied: Option<String>,
     /// The last trouble with connections.
     pub(in crate::kafka) away: Option<String>,
+    /// Our certificate was kept back: the broker names the authorities that it trusts, and ours is not among them.
+    pub(in crate::kafka) unsent: bool,
 }
 
 /// Takes librdkafka's log lines, errors and delivery reports.
 #[derive(Debug, Default)]
 pub(in crate::kafka) struct Context {
     said: Mutex<Said>,
+    subject: Option<String>,
+    throttled: Mutex<Option<Throttled>>,
+}
+
+/// So long it is believed that a connection is throttled: one that is silent for longer is given up (`socket.timeout.ms`), and
+/// the next one hears of the quota again.
+const THROTTLED_MAX: Duration = Duration::from_secs(15);
+
+/// Kafka does not read what this client sends, because of a quota (KIP-219).
+#[derive(Clone, Copy, Debug)]
+struct Throttled {
+    by: Duration,
+    until: Instant,
 }
 
 impl Context {
+    /// Of a client with these secrets.
+    pub(in crate::kafka) fn of(secrets: &Secrets) -> Self {
+        let subject = secrets.kafka_certificate.as_ref().map(|certificate| certificate.subject.clone());
+        Self { subject, ..Self::default() }
+    }
+
+    /// The subject of the client's certificate, where it has one.
+    pub(in crate::kafka) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// That a quota holds the client up now.
+    pub(in crate::kafka) fn throttled(&self) -> Option<String> {
+        let throttled = (*self.throttled.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let Throttled { by, until } = throttled;
+        (Instant::now() < until).then(|| format!("Kafka holds this client up for {} ms by a quota", by.as_millis()))
+    }
+
     /// What was said so far.
     pub(in crate::kafka) fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,12 +90,13 @@ impl Context {
         }
     }
 
-    /// The last trouble with connections, or `otherwise`, whichever says more.
+    /// The last trouble with connections, a quota, or `otherwise`, whichever says more.
     pub(in crate::kafka) fn away(&self, otherwise: &str) -> String {
-        match self.reason() {
+        let words = match self.reason() {
             Some(said) if cause::weight(&said) >= cause::weight(otherwise) => said,
             _ => otherwise.to_owned(),
-        }
+        };
+        if Cause::of(&words).is_some() { words } else { self.throttled().unwrap_or(words) }
     }
 
     /// The code of the record that decides a batch's fate, and words that name its topic.
@@ -74,13 +110,19 @@ impl Context {
     /// That the credentials were refused, or the last trouble with connections.
     pub(in crate::kafka) fn reason(&self) -> Option<String> {
         let said = self.said();
-        let denied = said.denied.as_ref().map(|reason| format!("the credentials were refused: {reason}"));
+        let denied = said.denied.as_ref().map(|reason| match cause::is_alert_about_us(reason) {
+            true => reason.clone(),
+            false => format!("the credentials were refused: {reason}"),
+        });
         denied.or_else(|| said.away.clone())
     }
 
     /// What tells the cause is not overwritten by what only tells that there is trouble.
     fn hear(&self, reason: &str) {
         let mut said = self.said();
+        if cause::is_alert_about_us(reason) {
+            said.denied = Some(reason.to_owned());
+        }
         let before = said.away.as_deref().map_or(0, cause::weight);
         if cause::weight(reason) >= before {
             said.away = Some(reason.to_owned());
@@ -95,6 +137,9 @@ impl ClientContext for Context {
         if facility == "FAIL" {
             self.hear(line.split_once("]: ").map_or(line, |(_, words)| words));
         }
+        if facility == "SSL" && line.contains("not sending any client certificates") {
+            self.said().unsent = true;
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -105,7 +150,15 @@ impl ClientContext for Context {
         }
     }
 
-    fn stats(&self, _statistics: rdkafka::Statistics) {}
+    /// What librdkafka sums up once in a while; of interest is how long the brokers throttled us since the last time.
+    fn stats(&self, statistics: rdkafka::Statistics) {
+        let throttles = statistics.brokers.values().filter_map(|broker| broker.throttle.as_ref());
+        let by = throttles.map(|throttle| throttle.max).max().and_then(|ms| u64::try_from(ms).ok());
+        if let Some(by) = by.filter(|by| *by > 0).map(Duration::from_millis) {
+            let throttled = Throttled { by, until: Instant::now() + by.min(THROTTLED_MAX) };
+            *self.throttled.lock().unwrap_or_else(PoisonError::into_inner) = Some(throttled);
+        }
+    }
 }
 
 impl ConsumerContext for Context {}

@@ -1,11 +1,16 @@
 //! What to do when Kafka refuses who we are, or what we may do. Pure.
 
+use super::Context;
 use crate::config::Config;
+use crate::kafka::cause::Cause;
 use crate::kafka::errors::StartError;
 use rdkafka::error::RDKafkaErrorCode as Code;
 
-/// The credentials were refused.
-pub(in crate::kafka) fn credentials_refused(config: &Config, reason: &str) -> StartError {
+/// Who we are was refused to the client of `context`: its certificate, or its credentials.
+pub(in crate::kafka) fn credentials_refused(config: &Config, context: &Context, reason: &str) -> StartError {
+    if Cause::of(reason) == Some(Cause::ClientCertificate) {
+        return certificate_refused(context, reason);
+    }
     let who = match &config.kafka.username {
         Some(username) => format!("the credentials of `{username}`"),
         None => "a connection without credentials".to_owned(),
@@ -16,12 +21,32 @@ pub(in crate::kafka) fn credentials_refused(config: &Config, reason: &str) -> St
     ))
 }
 
-/// A permission is lacking; `acl` is what follows the principal, such as `--operation Write --topic pepay.orders`.
-pub(in crate::kafka) fn permission_lacking(config: &Config, what: &str, acl: &str) -> StartError {
-    let principal = config.kafka.username.as_deref().unwrap_or("ANONYMOUS");
+fn certificate_refused(context: &Context, reason: &str) -> StartError {
+    let Some(subject) = context.subject() else {
+        return StartError::Denied(format!(
+            "Kafka refused a connection without a certificate: {reason}; set kafka.tls_cert_file and kafka.tls_key_file"
+        ));
+    };
+    let unsent =
+        if context.said().unsent { ", since its authority is none of those that the broker names" } else { "" };
     StartError::Denied(format!(
-        "Kafka does not allow to {what}; add the permission: kafka-acls --bootstrap-server {} --add \
-         --allow-principal User:{principal} {acl}",
+        "Kafka refused the certificate of `{subject}`{unsent}: {reason}; give one in kafka.tls_cert_file that is in force and \
+         whose authority the brokers trust (their ssl.truststore.location)"
+    ))
+}
+
+/// A permission is lacking to the client of `context`; `acl` is what follows the principal, such as
+/// `--operation Write --topic pepay.orders`.
+pub(in crate::kafka) fn permission_lacking(config: &Config, context: &Context, what: &str, acl: &str) -> StartError {
+    // The brokers go by the user where there is one, and else by the certificate.
+    let (who, principal) = match (&config.kafka.username, context.subject()) {
+        (Some(username), _) => (String::new(), format!("User:{username}")),
+        (None, Some(subject)) => (format!(" `{subject}`"), format!("\"User:{subject}\"")),
+        (None, None) => (String::new(), "User:ANONYMOUS".to_owned()),
+    };
+    StartError::Denied(format!(
+        "Kafka does not allow{who} to {what}; add the permission: kafka-acls --bootstrap-server {} --add \
+         --allow-principal {principal} {acl}",
         config.kafka.bootstrap_servers
     ))
 }
@@ -29,25 +54,27 @@ pub(in crate::kafka) fn permission_lacking(config: &Config, what: &str, acl: &st
 /// The permission that `code` asks for, of a producer with this transactional id that writes to `topic`.
 pub(in crate::kafka) fn denied(
     config: &Config,
+    context: &Context,
     code: Code,
     reason: &str,
-    transactional_id: &str,
-    topic: &str,
+    (transactional_id, topic): (&str, &str),
 ) -> StartError {
     match code {
         Code::TransactionalIdAuthorizationFailed => permission_lacking(
             config,
+            context,
             &format!("use the transactional id `{transactional_id}`"),
             &format!("--operation Write --operation Describe --transactional-id {transactional_id}"),
         ),
         Code::ClusterAuthorizationFailed => {
-            permission_lacking(config, "write idempotently", "--operation IdempotentWrite --cluster")
+            permission_lacking(config, context, "write idempotently", "--operation IdempotentWrite --cluster")
         }
         Code::TopicAuthorizationFailed => permission_lacking(
             config,
+            context,
             &format!("write and read the topic `{topic}`"),
             &format!("--operation Write --operation Read --operation Describe --topic {topic}"),
         ),
-        _ => credentials_refused(config, reason),
+        _ => credentials_refused(config, context, reason),
     }
 }

@@ -7,4 +7,6 @@ mod properties;
 pub(super) use context::Context;
 pub(super) use denied::{credentials_refused, denied, permission_lacking};
 pub use properties::Tuning;
-pub(super) use properties::{MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_MAX, Sizes, base, consumer, producer};
+pub(super) use properties::{
+    MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_MAX, STATISTICS_EVERY, Sizes, base, consumer, producer,
+};

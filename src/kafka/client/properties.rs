@@ -24,6 +24,9 @@ impl Default for Tuning {
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
 pub(in crate::kafka) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
+/// How often a producer hears whether a quota holds it up: sooner than Kafka is called unavailable.
+pub(in crate::kafka) const STATISTICS_EVERY: Duration = Duration::from_secs(1);
+
 /// Sizes that the topics allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::kafka) struct Sizes {
@@ -189,6 +192,8 @@ pub(in crate::kafka) fn producer(
     client.set("message.timeout.ms", (transaction_ms * 3 / 4).to_string());
     client.set("acks", "all");
     client.set("enable.idempotence", "true");
+    // Nothing else tells of a quota.
+    client.set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string());
     // By the time that an end took it is known whether it was asked for twice.
     let backoff = RETRY_BACKOFF.as_millis().to_string();
     client.set("retry.backoff.ms", &backoff);

@@ -23,7 +23,7 @@ use std::time::Instant;
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
 pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
-    let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known());
+    let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known(), &setup.cancel);
     let Config { name, provider, .. } = &setup.config;
     let run = Run::new(uuid::Uuid::new_v4().to_string(), name, provider.environment.as_str());
     let mut claim = Claim::new(run.id().to_owned());

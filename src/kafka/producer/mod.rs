@@ -339,6 +339,6 @@ impl Writer {
         let code = code.or_else(|| producer.client().fatal_error().map(|(code, _)| code));
         let code = code.filter(|code| errors::is_denied(*code))?;
         let config = &self.setup.config;
-        Some(client::denied(config, code, &code.to_string(), &config.name, topic))
+        Some(client::denied(config, producer.context(), code, &code.to_string(), (&config.name, topic)))
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn create(
     for ((report, entries), code) in missing.iter().zip(&entries).zip(made) {
         let Some(code) = code else { continue };
         if !matches!(code, Code::PolicyViolation | Code::InvalidConfig) {
-            return Err(refused(config, report, code));
+            return Err(refused(admin, config, report, code));
         }
         let allowed = allowed(admin, report, entries).await?;
         let code = match &allowed {
@@ -107,12 +107,12 @@ async fn ask(
     Ok(reports.iter().map(of).collect())
 }
 
-fn refused(config: &Config, report: &TopicReport, code: Code) -> StartError {
+fn refused(admin: &AdminClient<Context>, config: &Config, report: &TopicReport, code: Code) -> StartError {
     let name = &report.name;
     match code {
         Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             let acl = format!("--operation Create --topic {name}");
-            client::permission_lacking(config, &format!("create the topic `{name}`"), &acl)
+            client::permission_lacking(config, admin.inner().context(), &format!("create the topic `{name}`"), &acl)
         }
         Code::InvalidReplicationFactor => StartError::Settings(format!(
             "creating {name}: {code}; set kafka.replication_factor to at most the number of brokers"

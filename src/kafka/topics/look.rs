@@ -202,6 +202,6 @@ fn read(resource: &ConfigResource) -> TopicSettings {
 }
 
 pub(super) fn admin(config: &Config, secrets: &Secrets) -> Result<AdminClient<Context>, StartError> {
-    AdminClient::from_config_and_context(&client::base(config, secrets), Context::default())
+    AdminClient::from_config_and_context(&client::base(config, secrets), Context::of(secrets))
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
 }

@@ -42,13 +42,9 @@ impl Topics {
         sizes_of(&limits)
     }
 
-    /// The names of the topics that were there, each with its `min.insync.replicas` where that can be read.
-    pub(in crate::kafka) fn known(&self) -> Vec<(String, Option<i32>)> {
-        let known = |report: &TopicReport| {
-            let min = report.actual.as_ref()?.settings.as_ref().and_then(|settings| settings.min_insync_replicas);
-            Some((report.name.clone(), min))
-        };
-        self.reports.iter().filter_map(known).collect()
+    /// The names of the topics that were there.
+    pub fn known(&self) -> Vec<String> {
+        self.reports.iter().filter(|report| report.actual.is_some()).map(|report| report.name.clone()).collect()
     }
 
     /// How many partitions a topic has; `None` where it is turned off, or was not asked for.
