@@ -4,7 +4,7 @@ use super::*;
 
 /// Two keys with a value of each that breaks the rule against the other's default, and what is told of each.
 #[rustfmt::skip]
-const PAIRS: [[(&str, &str, &str); 2]; 12] = [
+const PAIRS: [[(&str, &str, &str); 2]; 14] = [
     [("admin.listen", "'127.0.0.1:8787'", "is the webhook listener's address too"),
      ("webhook.listen", "'127.0.0.1:9464'", "is the admin listener's address too")],
     [("websocket.backoff_max", "'100ms'", "is not at least websocket.backoff_min"),
