@@ -17,6 +17,7 @@ mod checkout;
 mod events;
 mod mistakes;
 mod orders;
+mod pages;
 mod payments;
 mod products;
 mod redact;

@@ -25,6 +25,7 @@ mod gaps;
 mod history;
 mod leaving;
 mod listening;
+mod permissions;
 mod pressure;
 mod publish;
 mod replay;

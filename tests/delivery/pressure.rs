@@ -196,6 +196,15 @@ async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_bac
 /// The relay logs in as somebody with permissions of his own; the tests read without any.
 pub async fn with_permissions(broker: &Broker, test: &str) -> (Rig, Rig) {
     let open = Rig::new(broker.bootstrap(), test).await;
+    let secured = as_stranger(broker, &open);
+    for resource in [Resource::Topics(&open.config.name), Resource::TransactionalIds(&open.config.name)] {
+        acl::allow(broker.bootstrap(), STRANGER.0, resource);
+    }
+    (open, secured)
+}
+
+/// The same relay, logging in as somebody who may do what he was allowed and nothing else.
+pub fn as_stranger(broker: &Broker, open: &Rig) -> Rig {
     let mut config = open.config.clone();
     config.kafka.bootstrap_servers = broker.secured().bootstrap.clone();
     config.kafka.tls = true;
@@ -204,11 +213,7 @@ pub async fn with_permissions(broker: &Broker, test: &str) -> (Rig, Rig) {
     config.kafka.sasl_mechanism = Some("PLAIN".to_owned());
     let mut secrets = open.secrets.clone();
     secrets.kafka_password = Some(STRANGER.1.into());
-    for resource in [Resource::Topics(&config.name), Resource::TransactionalIds(&config.name)] {
-        acl::allow(broker.bootstrap(), STRANGER.0, resource);
-    }
-    let secured = Rig { simulator: Arc::clone(&open.simulator), config, secrets, tuning: open.tuning };
-    (open, secured)
+    Rig { simulator: Arc::clone(&open.simulator), config, secrets, tuning: open.tuning }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,52 +14,78 @@ pub enum Resource<'r> {
     Topic(&'r str),
     /// Every transactional id that begins so.
     TransactionalIds(&'r str),
+    /// This transactional id.
+    TransactionalId(&'r str),
 }
 
-const ALL: u8 = 2;
-const WRITE: u8 = 4;
+/// What may be done, by its number in the protocol (`AclOperation`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    All = 2,
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    DescribeConfigs = 10,
+}
+
 const DENY: u8 = 2;
 const ALLOW: u8 = 3;
 
 /// Allows `user` everything with `resource`.
 pub fn allow(bootstrap: &str, user: &str, resource: Resource<'_>) {
-    create(bootstrap, user, resource, ALL, ALLOW);
+    give(bootstrap, user, resource, Operation::All);
+}
+
+/// Allows `user` one thing with `resource`.
+pub fn give(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Operation) {
+    create(bootstrap, user, resource, operation, ALLOW);
+}
+
+/// Takes back what [`give`] said.
+pub fn take(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Operation) {
+    delete(bootstrap, user, resource, operation, ALLOW);
 }
 
 /// Denies `user` to write to `resource`, whatever else is allowed.
 pub fn deny_writing(bootstrap: &str, user: &str, resource: Resource<'_>) {
-    create(bootstrap, user, resource, WRITE, DENY);
+    create(bootstrap, user, resource, Operation::Write, DENY);
 }
 
 /// Takes back what [`deny_writing`] said.
 pub fn stop_denying(bootstrap: &str, user: &str, resource: Resource<'_>) {
-    let mut body = 1_i32.to_be_bytes().to_vec();
-    binding(&mut body, user, resource, WRITE, DENY);
-    let answer = ask(bootstrap, 31, &body);
-    // Throttle time, the number of filters, then the error of the first.
-    assert_eq!(answer[8..10], [0, 0], "DeleteAcls");
+    delete(bootstrap, user, resource, Operation::Write, DENY);
 }
 
-fn create(bootstrap: &str, user: &str, resource: Resource<'_>, operation: u8, permission: u8) {
+fn delete(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Operation, permission: u8) {
+    let mut body = 1_i32.to_be_bytes().to_vec();
+    binding(&mut body, user, resource, operation, permission);
+    let answer = ask(bootstrap, 31, &body);
+    // Throttle time, the number of filters, the error of the first with its message, then how many it matched.
+    assert_eq!(answer[8..10], [0, 0], "DeleteAcls");
+    assert_eq!(answer[12..16], 1_i32.to_be_bytes(), "DeleteAcls: {resource:?} was not there");
+}
+
+fn create(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Operation, permission: u8) {
     let mut body = 1_i32.to_be_bytes().to_vec();
     binding(&mut body, user, resource, operation, permission);
     let answer = ask(bootstrap, 30, &body);
     assert_eq!(answer[8..10], [0, 0], "CreateAcls");
 }
 
-fn binding(body: &mut Vec<u8>, user: &str, resource: Resource<'_>, operation: u8, permission: u8) {
+fn binding(body: &mut Vec<u8>, user: &str, resource: Resource<'_>, operation: Operation, permission: u8) {
     let [topic, transactional_id, literal, prefixed] = [2, 5, 3, 4];
     let (kind, name, pattern) = match resource {
         Resource::Topics(name) => (topic, name, prefixed),
         Resource::Topic(name) => (topic, name, literal),
         Resource::TransactionalIds(name) => (transactional_id, name, prefixed),
+        Resource::TransactionalId(name) => (transactional_id, name, literal),
     };
     body.push(kind);
     text(body, name);
     body.push(pattern);
     text(body, &format!("User:{user}"));
     text(body, "*");
-    body.extend([operation, permission]);
+    body.extend([operation as u8, permission]);
 }
 
 fn text(body: &mut Vec<u8>, text: &str) {

@@ -91,7 +91,7 @@ impl TopicSpec {
     }
 
     /// The command that creates the topic as the relay would.
-    pub(super) fn command(&self, topic: Topic, name: &str, bootstrap: &str) -> String {
+    pub fn command(&self, topic: Topic, name: &str, bootstrap: &str) -> String {
         let partitions = self.partitions;
         let mut command =
             format!("kafka-topics --bootstrap-server {bootstrap} --create --topic {name} --partitions {partitions}");
@@ -130,7 +130,8 @@ impl TopicSpec {
         let configs = format!("kafka-configs --bootstrap-server {bootstrap} --alter --topic {name} --add-config");
         let Some(actual) = actual else {
             return vec![Finding::Mistake(format!(
-                "{name} does not exist; set kafka.create_topics = true, or create it: pepay-relay topics --create"
+                "{name} does not exist; set kafka.create_topics = true, or create it: pepay-relay topics --create, or: {}",
+                self.command(topic, name, bootstrap)
             ))];
         };
         if topic == Topic::Control && actual.partitions != 1 {
@@ -293,7 +294,8 @@ mod tests {
         let unknown = Actual { partitions: 6, replicas: 3, offline: Vec::new(), settings: None };
         check(Topic::Orders, &wanted("delete"), &unknown, &["warning: DescribeConfigs"]);
         let missing = wanted("delete").findings(Topic::Orders, "t", "k", None);
-        assert!(matches!(&missing[..], [Finding::Mistake(text)] if text.contains("topics --create")), "{missing:?}");
+        let by_hand = "topics --create, or: kafka-topics --bootstrap-server k --create --topic t ";
+        assert!(matches!(&missing[..], [Finding::Mistake(text)] if text.contains(by_hand)), "{missing:?}");
     }
 
     #[test]
