@@ -12,21 +12,29 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn alerts() -> BTreeSet<String> {
-    let text = read("monitoring/alerts.yml");
+/// The rules, each file with its tests beside it.
+const RULES: [&str; 2] = ["alerts", "slo"];
+
+fn alerts(rules: &str) -> BTreeSet<String> {
+    let text = read(&format!("monitoring/{rules}.yml"));
     text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
 
 #[test]
 fn each_alert_is_raised_by_its_series_and_by_no_others() {
-    succeeds(Command::new("promtool").args(["check", "rules"]).arg(monitoring("alerts.yml")), "prometheus");
-    let said =
-        succeeds(Command::new("promtool").args(["test", "rules"]).arg(monitoring("alerts.test.yml")), "prometheus");
-    assert!(said.contains("SUCCESS"), "{said}");
-    let tests = read("monitoring/alerts.test.yml");
-    for alert in alerts() {
-        for verdict in ["is raised", "is not raised"] {
-            assert!(tests.contains(&format!("name: {alert} {verdict}\n")), "no test that {alert} {verdict}");
+    for rules in RULES {
+        let file = format!("{rules}.yml");
+        let tests = format!("{rules}.test.yml");
+        succeeds(Command::new("promtool").args(["check", "rules"]).arg(monitoring(&file)), "prometheus");
+        let said = succeeds(Command::new("promtool").args(["test", "rules"]).arg(monitoring(&tests)), "prometheus");
+        assert!(said.contains("SUCCESS"), "{said}");
+        let tests = read(&format!("monitoring/{tests}"));
+        let alerts = alerts(rules);
+        assert!(!alerts.is_empty(), "{file}");
+        for alert in alerts {
+            for verdict in ["is raised", "is not raised"] {
+                assert!(tests.contains(&format!("name: {alert} {verdict}\n")), "no test that {alert} {verdict}");
+            }
         }
     }
 }
@@ -61,7 +69,7 @@ fn promtool_finds_nothing_wrong_with_the_metrics() {
 fn alerts_and_dashboard_name_metrics_that_there_are_and_each_alert_has_its_page() {
     let served = Metrics::new("1.2.3").text().unwrap();
     let served = metrics_in(&served);
-    for file in ["monitoring/alerts.yml", "monitoring/dashboard.json"] {
+    for file in ["monitoring/alerts.yml", "monitoring/slo.yml", "monitoring/dashboard.json"] {
         let text = read(file);
         let unknown: Vec<_> = metrics_in(&text).difference(&served).copied().map(str::to_owned).collect();
         assert_eq!(unknown, Vec::<String>::new(), "{file}");
@@ -79,7 +87,48 @@ fn alerts_and_dashboard_name_metrics_that_there_are_and_each_alert_has_its_page(
     let dashboard: serde_json::Value = serde_json::from_str(&read("monitoring/dashboard.json")).unwrap();
     assert!(dashboard["panels"].as_array().is_some_and(|panels| !panels.is_empty()));
     let runbook = read("docs/runbook.md");
-    for alert in alerts() {
+    for alert in RULES.into_iter().flat_map(alerts) {
         assert!(runbook.contains(&format!("\n### {alert}\n")), "docs/runbook.md has nothing on {alert}");
     }
+}
+
+#[test]
+fn the_objectives_are_bounds_of_the_histograms() {
+    let served = Metrics::new("1.2.3").text().unwrap();
+    let rules = read("monitoring/slo.yml");
+    for (series, leg, le) in [("publish_duration_seconds", "webhook", "1.0"), ("event_lag_seconds", "websocket", "5.0")]
+    {
+        let bucket = format!("pepay_relay_{series}_bucket{{le=\"{le}\",leg=\"{leg}\"}}");
+        assert!(served.contains(&bucket), "{bucket} is not served");
+        // As the relay writes it, and as the collector may.
+        let asked = format!("{series}_bucket{{leg=\"{leg}\",le=~\"{}|{le}\"}}", le.trim_end_matches(".0"));
+        assert!(rules.contains(&asked), "{asked} is not asked for");
+    }
+    assert_eq!(
+        rules.matches("le=").count(),
+        rules.matches("le=~\"1|1.0\"").count() + rules.matches("le=~\"5|5.0\"").count()
+    );
+}
+
+#[test]
+fn the_collector_reads_where_the_relay_writes_and_every_part_is_used() {
+    let settings: serde_json::Value = serde_yaml_ng::from_str(&read("monitoring/otel-collector.yaml")).unwrap();
+    let scrape = &settings["receivers"]["prometheus"]["config"]["scrape_configs"][0];
+    let config = pepay_relay::config::Config::minimal(pepay_relay::provider::Environment::Devnet, "k:9092");
+    assert_eq!(scrape["static_configs"][0]["targets"][0], config.admin.listen.to_string());
+    assert!(read("monitoring/alerts.yml").contains(&format!("up{{job={}}}", scrape["job_name"])));
+    let unit = settings["receivers"]["journald"]["units"][0].as_str().unwrap();
+    assert!(super::root().join("systemd").join(unit).exists(), "{unit}");
+    let names = |value: &serde_json::Value| -> BTreeSet<String> {
+        let keys = value.as_object().into_iter().flat_map(|object| object.keys().cloned());
+        let items = value.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned));
+        keys.chain(items).collect()
+    };
+    let pipelines: Vec<_> = settings["service"]["pipelines"].as_object().unwrap().values().collect();
+    assert_eq!(pipelines.len(), 2);
+    for part in ["receivers", "processors", "exporters"] {
+        let used: BTreeSet<String> = pipelines.iter().flat_map(|pipeline| names(&pipeline[part])).collect();
+        assert_eq!(used, names(&settings[part]), "{part}");
+    }
+    assert_eq!(names(&settings["service"]["extensions"]), names(&settings["extensions"]));
 }
