@@ -1,9 +1,13 @@
 //! Settings that documents and packaging hand out, judged as `check --offline` judges them.
 
 use super::program;
+use pepay_relay::simulator;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -49,4 +53,65 @@ fn every_block_of_settings_for_a_kafka_is_one_that_the_relay_takes() {
     let (status, said) =
         judged("[provider]\nenvironment = \"devnet\"\n[kafka]\nbootstrap_servers = \"k\"\nuser = \"a\"");
     assert!(status == Some(78) && said.contains("kafka.user"), "{status:?}: {said}");
+}
+
+/// The texts of a list, or the values of a table.
+fn texts(value: &Value) -> Vec<&str> {
+    let items = value.as_array().into_iter().flatten().chain(value.as_object().into_iter().flat_map(|t| t.values()));
+    items.filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn the_compose_file_names_what_is_there_and_settings_that_the_relay_takes() {
+    let file: Value = serde_yaml_ng::from_str(&read("packaging/compose.yaml")).unwrap();
+    let services = file["services"].as_object().unwrap();
+    let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let mut configs = BTreeSet::new();
+    for (name, service) in services {
+        for mounted in texts(&service["volumes"]) {
+            let (here, there) = mounted.split_once(':').unwrap();
+            assert!(packaging.join(here).is_file() && there.ends_with(":ro"), "{name}: {mounted}");
+        }
+        configs.extend(service["configs"].as_array().into_iter().flatten().filter_map(|one| one["source"].as_str()));
+        let others = texts(&service["depends_on"]).into_iter();
+        for other in others.chain(service["network_mode"].as_str().and_then(|mode| mode.strip_prefix("service:"))) {
+            assert!(services.contains_key(other), "{name}: {other}");
+        }
+        // Nobody else's machine reaches it.
+        assert!(texts(&service["ports"]).iter().all(|port| port.starts_with("127.0.0.1:")), "{name}");
+    }
+    assert_eq!(configs, file["configs"].as_object().unwrap().keys().map(String::as_str).collect());
+    let Value::Object(build) = &services["relay"]["build"] else { panic!("no build") };
+    let context = packaging.join(build["context"].as_str().unwrap());
+    assert!(context.join(build["dockerfile"].as_str().unwrap()).is_file());
+    assert_eq!(services["simulator"]["image"], services["relay"]["image"]);
+
+    // The Kafka that the tests run on.
+    let kafka = services["kafka"]["image"].as_str().unwrap().strip_prefix("apache/kafka:").unwrap();
+    assert!(read("tests/kafka/pom.xml").contains(&format!("<version>{kafka}</version>")), "{kafka}");
+
+    // Rules that are asked for are mounted, and none besides.
+    let prometheus: Value =
+        serde_yaml_ng::from_str(file["configs"]["prometheus"]["content"].as_str().unwrap()).unwrap();
+    let rules: Vec<String> = texts(&prometheus["rule_files"])
+        .iter()
+        .map(|rules| format!("../monitoring/{rules}:/etc/prometheus/{rules}:ro"))
+        .collect();
+    assert_eq!(texts(&services["prometheus"]["volumes"]), rules);
+    assert_eq!(prometheus["scrape_configs"][0]["job_name"], "pepay-relay");
+
+    let environment = services["relay"]["environment"].as_object().unwrap();
+    let usual = simulator::Options::default();
+    assert_eq!(environment["PEPAY_RELAY_API_KEY"], usual.api_key);
+    assert_eq!(environment["PEPAY_RELAY_WEBHOOK_SECRETS"], usual.webhook_secret);
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+    let output = program(&["check", "--offline"], &environment).output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.lines().count() == 1, "{said}");
+    let grace = services["relay"]["stop_grace_period"].as_str().unwrap();
+    assert!(
+        humantime::parse_duration(grace).unwrap() > Duration::from_secs(20),
+        "longer than shutdown.deadline: {grace}"
+    );
 }

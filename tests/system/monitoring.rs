@@ -132,3 +132,15 @@ fn the_collector_reads_where_the_relay_writes_and_every_part_is_used() {
     }
     assert_eq!(names(&settings["service"]["extensions"]), names(&settings["extensions"]));
 }
+
+#[test]
+fn promtool_takes_the_settings_of_the_compose_file() {
+    let file: serde_json::Value = serde_yaml_ng::from_str(&read("packaging/compose.yaml")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("prometheus.yml");
+    std::fs::write(&settings, file["configs"]["prometheus"]["content"].as_str().unwrap()).unwrap();
+    for rules in RULES {
+        std::fs::copy(monitoring(&format!("{rules}.yml")), folder.path().join(format!("{rules}.yml"))).unwrap();
+    }
+    succeeds(Command::new("promtool").args(["check", "config"]).arg(&settings), "prometheus");
+}
