@@ -62,6 +62,10 @@ pressure:
 deny:
     .ci/steps deny
 
+# Judge the Helm chart by helm, by the schemas of three versions of Kubernetes and by the relay (needs Go and Python, builds helm)
+charts:
+    .ci/steps charts
+
 # The real binary beside a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
 bench *ARGUMENTS:
     cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
