@@ -62,6 +62,10 @@ pressure:
 deny:
     .ci/steps deny
 
+# Judge the workflows: their grammar, and what an attacker could do with them (needs Go and Python)
+workflows:
+    .ci/steps workflows
+
 # Judge the Helm chart by helm, by the schemas of three versions of Kubernetes and by the relay (needs Go and Python, builds helm)
 charts:
     .ci/steps charts

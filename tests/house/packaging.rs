@@ -121,3 +121,30 @@ fn the_scripts_of_the_packages_are_ones_that_a_plain_shell_reads() {
         assert!(status.success(), "{}", script.display());
     }
 }
+
+/// What `packaging/notes` says of a version in a folder with this changelog, and whether it succeeded.
+fn notes(version: &str, changelog: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["Cargo.toml", "packaging/helm/Chart.yaml", "packaging/notes"] {
+        let there = folder.path().join(file);
+        std::fs::create_dir_all(there.parent().unwrap()).unwrap();
+        std::fs::copy(root().join(file), there).unwrap();
+    }
+    std::fs::write(folder.path().join("CHANGELOG.md"), changelog).unwrap();
+    let output = Command::new(folder.path().join("packaging/notes")).arg(version).output().unwrap();
+    (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+}
+
+#[test]
+fn a_release_is_of_the_version_that_everything_names_and_says_what_changed() {
+    let version = manifest("version");
+    let changelog = format!(
+        "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [{version}] - 2026-01-01\n\n- this\n\n## [0.0.1]\n\n- before\n"
+    );
+    let (done, said) = notes(&version, &changelog);
+    assert!(done && said.trim() == "- this", "{said}");
+    let (done, said) = notes("99.0.0", &changelog);
+    assert!(!done && said.contains("not 99.0.0"), "{said}");
+    let (done, said) = notes(&version, "# Changelog\n\n## [Unreleased]\n\n- later\n");
+    assert!(!done && said.contains("has nothing on"), "{said}");
+}
