@@ -187,7 +187,9 @@ pub(super) async fn settings(
     };
     // Answers come in the order of the questions.
     let mut answers = answers.into_iter();
-    Ok(names.iter().map(|_| answers.next().and_then(Result::ok).map(|answer| read(&answer))).collect())
+    // The wrapper gives an answer without entries for a topic whose settings we may not read.
+    let told = |answer: &ConfigResource| !answer.entries.is_empty();
+    Ok(names.iter().map(|_| answers.next().and_then(Result::ok).filter(told).map(|answer| read(&answer))).collect())
 }
 
 fn read(resource: &ConfigResource) -> TopicSettings {
