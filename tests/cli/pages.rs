@@ -16,11 +16,17 @@ fn read(path: &str) -> String {
 /// The settings' file, with each file that it names made in `folder` instead of in `/etc/pepay-relay/`.
 fn with_files(settings: &str, folder: &Path) -> String {
     let certificate = read("tests/fixtures/tls/localhost.cert.pem");
+    let key = read("tests/fixtures/tls/localhost.key.pem");
     let mut parts = settings.split("\"/etc/pepay-relay/");
     let mut text = parts.next().unwrap().to_owned();
     for part in parts {
         let (name, rest) = part.split_once('"').unwrap();
-        fs::write(folder.join(name), if name.contains("password") { "secret" } else { &certificate }).unwrap();
+        let content = match name.rsplit('.').next() {
+            _ if name.contains("password") => "secret",
+            Some("key") => &key,
+            _ => &certificate,
+        };
+        fs::write(folder.join(name), content).unwrap();
         // As a secret has to be: one that others can read is warned of.
         fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o600)).unwrap();
         text.push_str(&format!("{:?}{rest}", folder.join(name)));
