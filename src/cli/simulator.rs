@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(super) const ROUTES: &str = r#"Routes of its own, with the provider's key:
   POST /simulator/faults         the faults from now on, by channel; {} ends them all:
-                                 {"stream":{"silent":true}}, {"webhooks":{"delay":"2s"}},
+                                 {"websocket":{"silent":true}}, {"webhooks":{"delay":"2s"}},
                                  {"rest":{"refuse":{"status":503}}}
   POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
   POST /simulator/availability   whether commerce is on: {"available":false}

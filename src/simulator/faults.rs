@@ -11,7 +11,7 @@ use std::time::Duration;
 #[serde(default, deny_unknown_fields)]
 pub struct Faults {
     /// On the WebSocket.
-    pub stream: StreamFaults,
+    pub websocket: WebsocketFaults,
     /// On the webhooks.
     pub webhooks: WebhookFaults,
     /// On the REST calls.
@@ -21,7 +21,7 @@ pub struct Faults {
 /// Faults of the WebSocket.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct StreamFaults {
+pub struct WebsocketFaults {
     /// Answers every upgrade with this status.
     pub refuse: Option<FaultAnswer>,
     /// Accepts every connection and ends it at once.

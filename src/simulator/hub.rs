@@ -155,11 +155,11 @@ impl Hub {
         world.model.set_log_delay(delay_ms);
         let keep = world.faults.rest.history_events.unwrap_or(usize::MAX).min(self.options.keep_events);
         world.model.keep_events(keep, now_ms());
-        if let Some(event) = world.held.take_if(|_| !world.faults.stream.swap) {
+        if let Some(event) = world.held.take_if(|_| !world.faults.websocket.swap) {
             world.send(&event);
         }
         for subscriber in &world.subscribers {
-            subscriber.set_silent(world.faults.stream.silent);
+            subscriber.set_silent(world.faults.websocket.silent);
         }
         self.webhooks_wake.notify_one();
     }
@@ -187,15 +187,15 @@ impl World {
 
     /// Puts `event` into the buffer of every socket that wants it, as the faults say.
     fn fan_out(&mut self, event: &Arc<Event>) {
-        if self.faults.stream.drop_next > 0 {
-            self.faults.stream.drop_next -= 1;
+        if self.faults.websocket.drop_next > 0 {
+            self.faults.websocket.drop_next -= 1;
             return;
         }
-        if self.faults.stream.swap && self.held.is_none() {
+        if self.faults.websocket.swap && self.held.is_none() {
             self.held = Some(Arc::clone(event));
             return;
         }
-        let copies = 1 + usize::from(self.by_chance(self.faults.stream.duplicate_percent));
+        let copies = 1 + usize::from(self.by_chance(self.faults.websocket.duplicate_percent));
         for _ in 0..copies {
             self.send(event);
         }

@@ -191,21 +191,21 @@ impl Fault {
             }
             Self::Flap => {
                 let webhooks = json!({ "paused": stage.at_times() });
-                stage.provider.faults(json!({ "stream": { "flap": "abrupt" }, "webhooks": webhooks })).await;
+                stage.provider.faults(json!({ "websocket": { "flap": "abrupt" }, "webhooks": webhooks })).await;
                 stage.provider.cut().await;
                 stage.some_time(500, 3_000).await;
                 stage.provider.well().await;
             }
             Self::Silence => {
                 let webhooks = json!({ "paused": stage.at_times() });
-                stage.provider.faults(json!({ "stream": { "silent": true }, "webhooks": webhooks })).await;
+                stage.provider.faults(json!({ "websocket": { "silent": true }, "webhooks": webhooks })).await;
                 // From below the relay's patience to beyond it.
                 stage.some_time(1_000, 5_000).await;
                 stage.provider.well().await;
             }
             Self::LostFrames => {
                 let webhooks = json!({ "paused": true });
-                stage.provider.faults(json!({ "stream": { "drop_next": 100 }, "webhooks": webhooks })).await;
+                stage.provider.faults(json!({ "websocket": { "drop_next": 100 }, "webhooks": webhooks })).await;
                 stage.some_time(500, 3_000).await;
                 stage.provider.well().await;
             }
@@ -214,7 +214,7 @@ impl Fault {
                 let webhooks = json!({ "jitter": "1s", "duplicate_percent": 20 });
                 // Less than the overlap of walks: what is later may be missed.
                 let rest = json!({ "log_visible_after": "500ms" });
-                stage.provider.faults(json!({ "stream": stream, "webhooks": webhooks, "rest": rest })).await;
+                stage.provider.faults(json!({ "websocket": stream, "webhooks": webhooks, "rest": rest })).await;
                 stage.provider.cut().await;
                 stage.some_time(500, 3_000).await;
                 stage.provider.well().await;

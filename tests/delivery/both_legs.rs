@@ -22,14 +22,14 @@ async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_i
     rig.simulator.faults().set(|faults| {
         faults.webhooks.jitter = Duration::from_millis(500);
         faults.webhooks.duplicate_percent = 10;
-        faults.stream.duplicate_percent = 10;
+        faults.websocket.duplicate_percent = 10;
     });
     let mut issued = 0;
     let mut half = false;
     while issued < EVENTS {
         if issued > EVENTS / 2 && !std::mem::replace(&mut half, true) {
             rig.simulator.faults().set(|faults| {
-                faults.stream.drop_next = DROPPED;
+                faults.websocket.drop_next = DROPPED;
                 // Nor is a walk to be first.
                 faults.rest.refuse = Some(FaultAnswer::status(503));
             });

@@ -146,7 +146,7 @@ async fn while_idle_and_while_the_stream_backs_off() {
 
     rig.config.websocket.backoff_min = Duration::from_secs(30);
     rig.config.websocket.backoff_max = Duration::from_secs(30);
-    rig.simulator.faults().set(|faults| faults.stream.refuse = Some(FaultAnswer::status(503)));
+    rig.simulator.faults().set(|faults| faults.websocket.refuse = Some(FaultAnswer::status(503)));
     let mut relay = Process::ready(&rig).await;
     assert_eq!(relay.line("stream disconnected").await["cause"], "server_error");
     stops(&mut relay, SOON, 0).await;

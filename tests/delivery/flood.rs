@@ -46,13 +46,13 @@ async fn a_flood_by_the_log_and_by_the_socket_stays_within_its_memory_and_arrive
     forget_peak(relay.pid());
     let faults = rig.simulator.faults();
     faults.set(|faults| {
-        faults.stream.refuse = Some(FaultAnswer::status(503));
+        faults.websocket.refuse = Some(FaultAnswer::status(503));
         faults.rest.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&pepay_relay::simulator::Cut::Abrupt);
     eventually("the cut", async || metric(&rig, "leg_connected{leg=\"websocket\"}").await == 0).await;
     let both = backlog + pour(&rig, events);
-    faults.set(|faults| faults.stream.refuse = None);
+    faults.set(|faults| faults.websocket.refuse = None);
     let began = Instant::now();
     arrived(&rig, both).await;
     rows.push(row("replay by the socket", both - backlog, began.elapsed(), memory(relay.pid()).peak));

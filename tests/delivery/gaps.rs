@@ -68,7 +68,7 @@ async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
     closed(&rig, "first_start").await;
     let faults = rig.simulator.faults();
     faults.set(|faults| {
-        faults.stream.refuse = Some(FaultAnswer::status(503));
+        faults.websocket.refuse = Some(FaultAnswer::status(503));
         faults.rest.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&Cut::Abrupt);
@@ -76,9 +76,9 @@ async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
     live(&rig);
     // The socket is back before the log is, and does not know of what it missed.
     faults.set(|faults| {
-        faults.stream.refuse = None;
-        faults.stream.since = Since::Ignored;
-        faults.stream.replay_missing = true;
+        faults.websocket.refuse = None;
+        faults.websocket.since = Since::Ignored;
+        faults.websocket.replay_missing = true;
     });
     rig.simulator.wait_for_connections(1).await;
     live(&rig);
@@ -97,7 +97,7 @@ async fn silence_is_noticed_and_what_was_said_meanwhile_is_resumed() {
     live(&rig);
     rig.until_delivered().await;
     let faults = rig.simulator.faults();
-    faults.set(|faults| faults.stream.silent = true);
+    faults.set(|faults| faults.websocket.silent = true);
     live(&rig);
     until("the silence is noticed", || daemon.metrics.reconnects(Cause::Silence) > 0).await;
     faults.clear();
@@ -112,7 +112,7 @@ async fn frames_dropped_without_a_word_are_found_by_the_walk_of_the_timer() {
     let daemon = rig.daemon().await;
     live(&rig);
     rig.until_delivered().await;
-    rig.simulator.faults().set(|faults| faults.stream.drop_next = 3);
+    rig.simulator.faults().set(|faults| faults.websocket.drop_next = 3);
     live(&rig);
     rig.until_delivered().await;
     assert!(daemon.metrics.outcomes(Leg::Backfill, Outcome::Published) >= 1);
@@ -130,14 +130,14 @@ async fn events_that_the_log_shows_late_are_found() {
     // Less than `overlap`, as the settings promise it of the provider.
     faults.set(|faults| {
         faults.rest.log_visible_after = std::time::Duration::from_millis(700);
-        faults.stream.refuse = Some(FaultAnswer::status(503));
+        faults.websocket.refuse = Some(FaultAnswer::status(503));
     });
     faults.cut_sockets(&Cut::Close(1012));
     until("the cut", || daemon.metrics.reconnects(Cause::ServerError) > 1).await;
     live(&rig);
     faults.set(|faults| {
-        faults.stream.refuse = None;
-        faults.stream.since = Since::Ignored;
+        faults.websocket.refuse = None;
+        faults.websocket.since = Since::Ignored;
     });
     closed(&rig, "server_error").await;
     finish(&rig, daemon).await;
@@ -151,7 +151,7 @@ async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;
     // More than the simulator buffers for a reader that does not read: it drops what it has, and asks for a resync.
-    rig.simulator.faults().set(|faults| faults.stream.silent = true);
+    rig.simulator.faults().set(|faults| faults.websocket.silent = true);
     let orders: Vec<_> = (0..600).map(|_| rig.simulator.create_order().unwrap()).collect();
     for step in Transition::LIFE {
         orders.iter().for_each(|order| rig.simulator.simulate(order, step).unwrap());

@@ -77,7 +77,7 @@ impl Scene {
 
     /// The stream goes away and stays away.
     fn cut(&self) {
-        self.simulator.faults().set(|faults| faults.stream.refuse = Some(FaultAnswer::status(503)));
+        self.simulator.faults().set(|faults| faults.websocket.refuse = Some(FaultAnswer::status(503)));
         self.simulator.faults().cut_sockets(&Cut::Abrupt);
     }
 
@@ -122,7 +122,7 @@ async fn the_page_shows_what_the_status_says() {
     )
     .await;
     page.picture(&pictures().join("degraded.png")).await;
-    scene.simulator.faults().set(|faults| faults.stream.refuse = None);
+    scene.simulator.faults().set(|faults| faults.websocket.refuse = None);
     scene.orders(6, Duration::from_millis(100)).await;
     scene.quiet().await;
     page.until("all is well", "document.getElementById('verdict').textContent == 'Ready: every leg delivers'").await;

@@ -28,9 +28,9 @@ mod provider;
 mod relay;
 mod requests;
 mod scenario;
-mod socket;
 mod walks;
 mod warm;
+mod websocket;
 mod world;
 
 use bugs::Bug;

@@ -4,9 +4,9 @@ use crate::bugs::Bug;
 use crate::line::Line;
 use crate::provider::Event as Issued;
 use crate::scenario::{START_MS, WINDOW_MS};
-use crate::socket::Socket;
 use crate::walks::Walker;
 use crate::warm::ReadBack;
+use crate::websocket::Websocket;
 use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -99,7 +99,7 @@ pub struct Relay {
     looking: bool,
     /// When the loop turns if nothing happens before, and the number of that turn.
     wake: (i64, u64),
-    pub socket: Socket,
+    pub websocket: Websocket,
     pub walker: Walker,
     /// Ids that a seeded mistake takes for known.
     known: HashSet<Vec<u8>>,
@@ -177,7 +177,7 @@ impl World {
             turning: false,
             looking: false,
             wake: (0, 0),
-            socket: Socket::new(),
+            websocket: Websocket::new(),
             walker: Walker::new(self.now),
             known: HashSet::new(),
         });

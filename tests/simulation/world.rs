@@ -6,7 +6,7 @@ use crate::oracle::Oracle;
 use crate::provider::{Connection, HISTORY_MS, Provider};
 use crate::relay::{Answer, Relay};
 use crate::scenario::{ACTIVE_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS};
-use crate::{line::Line, socket::Frame};
+use crate::{line::Line, websocket::Frame};
 use bytes::Bytes;
 use pepay_relay::legs::websocket::reconnect::End;
 use pepay_relay::provider::rest::RestError;

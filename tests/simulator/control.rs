@@ -10,21 +10,21 @@ use tokio_tungstenite::tungstenite::Message;
 async fn faults_are_set_as_a_whole_and_touch_no_route_of_the_simulators_own() {
     let simulator = start().await;
     let wanted = json!({
-        "stream": { "flap": { "close": 1001 }, "drop_next": 3, "since": "ignored", "controls": "other" },
+        "websocket": { "flap": { "close": 1001 }, "drop_next": 3, "since": "ignored", "controls": "other" },
         "webhooks": { "delay": "2s", "jitter": "150ms", "paused": true },
         "rest": { "refuse": { "status": 429, "retry_after_s": 7 }, "log_visible_after": "1m" },
     });
     assert_eq!(post(&simulator, "/simulator/faults", &wanted).await.0, 200);
     let faults = simulator.faults().current();
-    assert_eq!((faults.stream.flap, faults.stream.drop_next), (Some(Cut::Close(1001)), 3));
+    assert_eq!((faults.websocket.flap, faults.websocket.drop_next), (Some(Cut::Close(1001)), 3));
     assert_eq!((faults.webhooks.delay, faults.webhooks.paused), (Duration::from_secs(2), true));
     assert_eq!(faults.rest.refuse, Some(FaultAnswer { status: 429, retry_after_s: Some(7) }));
     assert_eq!(faults.rest.log_visible_after, Duration::from_secs(60));
     assert_eq!(get(&simulator, "/api/v1/events").await.0, 429);
 
-    assert_eq!(post(&simulator, "/simulator/faults", &json!({ "stream": { "silent": true } })).await.0, 200);
+    assert_eq!(post(&simulator, "/simulator/faults", &json!({ "websocket": { "silent": true } })).await.0, 200);
     let faults = simulator.faults().current();
-    assert!(faults.stream.silent && faults.stream.flap.is_none() && !faults.webhooks.paused);
+    assert!(faults.websocket.silent && faults.websocket.flap.is_none() && !faults.webhooks.paused);
     assert_eq!(get(&simulator, "/api/v1/events").await.0, 200);
     simulator.stop().await;
 }
@@ -33,7 +33,7 @@ async fn faults_are_set_as_a_whole_and_touch_no_route_of_the_simulators_own() {
 async fn what_is_no_fault_changes_nothing() {
     let simulator = start().await;
     for wrong in [
-        json!({ "stream": { "mute": true } }),
+        json!({ "websocket": { "mute": true } }),
         json!({ "weather": {} }),
         json!({ "webhooks": { "delay": 5 } }),
         json!({ "webhooks": { "delay": "99999999999h" } }),

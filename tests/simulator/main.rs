@@ -15,8 +15,8 @@ mod examples;
 mod page;
 mod receiver;
 mod rest;
-mod stream;
 mod webhooks;
+mod websocket;
 
 use futures::StreamExt;
 use pepay_relay::simulator::{Options, Simulator, Transition};

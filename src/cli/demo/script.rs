@@ -98,14 +98,14 @@ impl Script {
             }
             Outage => {
                 faults.set(|faults| {
-                    faults.stream.refuse = Some(FaultAnswer::status(503));
+                    faults.websocket.refuse = Some(FaultAnswer::status(503));
                     faults.webhooks.paused = true;
                 });
                 faults.cut_sockets(&Cut::Abrupt);
                 return "the stream is cut and stays away, and webhooks fall silent".to_owned();
             }
             Stream => {
-                faults.set(|faults| faults.stream.refuse = None);
+                faults.set(|faults| faults.websocket.refuse = None);
                 return "the provider takes connections again".to_owned();
             }
             Webhooks => {

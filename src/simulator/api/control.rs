@@ -43,7 +43,7 @@ async fn set_faults(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Respons
     if waits.iter().any(|wait| wait.as_secs() > WAIT_MAX_S) {
         return Err(Error::invalid("a fault's time is at most an hour"));
     }
-    let refusals = [wanted.stream.refuse, wanted.rest.refuse];
+    let refusals = [wanted.websocket.refuse, wanted.rest.refuse];
     if refusals.into_iter().flatten().any(|answer| !(400..=599).contains(&answer.status)) {
         return Err(Error::invalid("refuse.status is between 400 and 599"));
     }

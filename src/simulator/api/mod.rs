@@ -7,7 +7,7 @@ mod events;
 mod orders;
 mod page;
 mod payments;
-mod stream;
+mod websocket;
 
 use super::hub::Hub;
 use crate::clock::now_ms;
@@ -32,7 +32,7 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
     let keyed = Router::new()
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/{event_id}", get(events::get))
-        .route("/api/v1/ws/token", post(stream::mint_token))
+        .route("/api/v1/ws/token", post(websocket::mint_token))
         .route("/api/commerce/status", get(checkout::status))
         .route("/api/commerce/search", get(checkout::search))
         .route("/api/commerce/products/{product_id}", get(checkout::product))
@@ -55,7 +55,7 @@ pub(super) fn router(hub: Arc<Hub>) -> Router {
         .merge(keyed)
         .merge(page::routes())
         .merge(control)
-        .route("/ws/commerce/events", get(stream::connect))
+        .route("/ws/commerce/events", get(websocket::connect))
         .fallback(async || Error::not_found("Route not found"))
         .method_not_allowed_fallback(async || Error::method_not_allowed())
         .layer(axum::extract::DefaultBodyLimit::max(BODY_MAX))

@@ -1,5 +1,5 @@
 //! The two channels on which the provider speaks first.
 
 pub(super) mod replay;
-pub(super) mod socket;
 pub(super) mod webhooks;
+pub(super) mod websocket;

@@ -1,7 +1,7 @@
 //! What a socket gets before its live events: replay, or a bounded snapshot when `since` is too old. Pure.
 
 use crate::provider::EventId;
-use crate::simulator::faults::{Since, StreamFaults};
+use crate::simulator::faults::{Since, WebsocketFaults};
 use crate::simulator::frames::control;
 use crate::simulator::model::{Event, Filter, Log};
 use serde_json::json;
@@ -24,7 +24,7 @@ pub(in crate::simulator) fn frames(
     log: &Log,
     since: EventId,
     filter: &Filter,
-    faults: &StreamFaults,
+    faults: &WebsocketFaults,
     now_ms: i64,
 ) -> Vec<Frame> {
     if faults.since == Since::Ignored {
@@ -87,7 +87,7 @@ mod tests {
         log
     }
 
-    fn shape(log: &Log, since_ms: u64, faults: &StreamFaults) -> Vec<String> {
+    fn shape(log: &Log, since_ms: u64, faults: &WebsocketFaults) -> Vec<String> {
         let filter = Filter { types: Types::parse("commerce.order.*").unwrap(), scope: Scope::default() };
         let frames = frames(log, EventId { ms: since_ms, seq: 0 }, &filter, faults, 0);
         let name = |frame| match frame {
@@ -104,21 +104,22 @@ mod tests {
     fn since_is_exclusive_filtered_and_framed() {
         let log = log_of(7, 100);
         let wanted = ["replay_started", "evt_5-0", "evt_7-0", "replay_completed"];
-        assert_eq!(shape(&log, 3, &StreamFaults::default()), wanted);
-        let inclusive = StreamFaults { since: Since::Inclusive, controls: Controls::None, ..StreamFaults::default() };
+        assert_eq!(shape(&log, 3, &WebsocketFaults::default()), wanted);
+        let inclusive =
+            WebsocketFaults { since: Since::Inclusive, controls: Controls::None, ..WebsocketFaults::default() };
         assert_eq!(shape(&log, 3, &inclusive), ["evt_3-0", "evt_5-0", "evt_7-0"]);
-        let missing = StreamFaults { replay_missing: true, ..StreamFaults::default() };
+        let missing = WebsocketFaults { replay_missing: true, ..WebsocketFaults::default() };
         assert_eq!(shape(&log, 3, &missing), ["replay_started", "replay_completed"]);
-        let ignored = StreamFaults { since: Since::Ignored, ..StreamFaults::default() };
+        let ignored = WebsocketFaults { since: Since::Ignored, ..WebsocketFaults::default() };
         assert!(shape(&log, 3, &ignored).is_empty());
-        let other = StreamFaults { controls: Controls::Other, ..StreamFaults::default() };
+        let other = WebsocketFaults { controls: Controls::Other, ..WebsocketFaults::default() };
         assert_eq!(shape(&log, 6, &other), ["other", "evt_7-0", "other"]);
     }
 
     #[test]
     fn a_cursor_older_than_retention_gets_a_bounded_snapshot() {
         let log = log_of(1_000, 900);
-        let frames = shape(&log, 1, &StreamFaults::default());
+        let frames = shape(&log, 1, &WebsocketFaults::default());
         assert_eq!(frames.len(), SNAPSHOT_EVENTS + 2);
         assert_eq!((frames[0].as_str(), frames[201].as_str()), ("snapshot_started", "snapshot_completed"));
         assert_eq!((frames[1].as_str(), frames[200].as_str()), ("evt_601-0", "evt_999-0"));

@@ -21,7 +21,7 @@ pub enum Frame {
 
 /// The leg.
 #[derive(Debug)]
-pub struct Socket {
+pub struct Websocket {
     session: Session<(Bytes, i64)>,
     /// The connection that stands or stood last.
     pub number: u64,
@@ -34,7 +34,7 @@ pub struct Socket {
     blocked_since: Option<i64>,
 }
 
-impl Socket {
+impl Websocket {
     pub fn new() -> Self {
         let reconnect = Reconnect::new(Duration::from_millis(500), Duration::from_secs(5), false, Instant::now());
         let session = Session::new(reconnect, duration(HOLD_MAX_MS));
@@ -60,18 +60,18 @@ impl World {
     pub fn dial_after(&mut self, relay: usize, delay: i64) {
         self.counter += 1;
         let number = self.counter;
-        self.relays[relay].socket.number = number;
+        self.relays[relay].websocket.number = number;
         self.step(relay, delay, Step::Dial(number));
     }
 
     pub fn socket_step(&mut self, relay: usize, step: Step) {
-        let current = self.relays[relay].socket.number;
-        let open = self.relays[relay].socket.open;
+        let current = self.relays[relay].websocket.number;
+        let open = self.relays[relay].websocket.open;
         match step {
             Step::Dial(number) if number == current => self.connect(relay, number),
             Step::Frame(number, frame) if number == current && open => {
                 let now = self.now;
-                let socket = &mut self.relays[relay].socket;
+                let socket = &mut self.relays[relay].websocket;
                 socket.heard_ms = now;
                 socket.unread.push_back(frame);
                 self.socket_look(relay);
@@ -82,7 +82,7 @@ impl World {
             }
             Step::Hint(number) if number == current && open => {
                 let at_ms = self.relays[relay].provider_ms(self.now);
-                let orders = self.relays[relay].socket.session.follow_hint(duration(self.now), at_ms);
+                let orders = self.relays[relay].websocket.session.follow_hint(duration(self.now), at_ms);
                 self.obey_session(relay, orders.into_iter().flatten());
             }
             _ => {}
@@ -93,23 +93,23 @@ impl World {
         let now = self.now;
         let fails = self.active && self.rng.chance(100);
         let relay = &mut self.relays[number];
-        let since = relay.socket.session.dial(relay.position.cursor);
+        let since = relay.websocket.session.dial(relay.position.cursor);
         if fails {
             // Now and then the request is refused, perhaps for its cursor.
             let refused = since.is_some() && connection.is_multiple_of(2);
             let end = if refused { End::Http { status: 400, retry_after: None } } else { End::ConnectFailed };
-            relay.socket.session.failed(end);
+            relay.websocket.session.failed(end);
             return self.end_when_out(number);
         }
         let at_ms = relay.provider_ms(now);
-        let socket = &mut relay.socket;
+        let socket = &mut relay.websocket;
         socket.open = true;
         socket.connected_ms = now;
         socket.heard_ms = now;
         let orders = socket.session.connected(duration(now), at_ms);
         self.obey_session(number, orders);
         if self.scenario.has(Bug::HoldDropped) {
-            self.relays[number].socket.session.stop();
+            self.relays[number].websocket.session.stop();
         }
         self.accept(number, connection, since);
         self.step(number, HOLD_MAX_MS, Step::HoldOver(connection));
@@ -123,7 +123,7 @@ impl World {
                 Order::Note(note) => relay.intake.note(note).unwrap_or_default(),
                 Order::AskWalk => {
                     let ticket = relay.walker.ask();
-                    relay.socket.session.walk_asked(ticket);
+                    relay.websocket.session.walk_asked(ticket);
                     self.walker_wake(number);
                 }
             }
@@ -138,7 +138,7 @@ impl World {
             if !self.flush(number) {
                 return;
             }
-            let socket = &mut self.relays[number].socket;
+            let socket = &mut self.relays[number].websocket;
             let Some(frame) = socket.unread.pop_front() else { break };
             match frame {
                 Frame::Event(event) => {
@@ -161,9 +161,9 @@ impl World {
         let relay = &mut self.relays[number];
         let received_at_ms = relay.now_ms(self.now);
         let len = bytes.len();
-        match relay.socket.session.frame((bytes, received_at_ms), len, duration(self.now)) {
+        match relay.websocket.session.frame((bytes, received_at_ms), len, duration(self.now)) {
             Passage::Held => {}
-            Passage::Now(frame) => relay.socket.out.push_back(frame),
+            Passage::Now(frame) => relay.websocket.out.push_back(frame),
             Passage::All(frames) => {
                 self.oracle.hold_was_over = true;
                 self.released(number, frames);
@@ -174,7 +174,7 @@ impl World {
     /// Lets go what is held, if the walk that it waits for is out or its time is over.
     fn let_go(&mut self, number: usize) {
         let walked = self.relays[number].walker.done;
-        let session = &mut self.relays[number].socket.session;
+        let session = &mut self.relays[number].websocket.session;
         let Some(Wait { walk, .. }) = session.waits() else { return };
         let Some(frames) = session.over(duration(self.now), walked) else { return };
         if walk.is_none_or(|walk| walk > walked) {
@@ -184,7 +184,7 @@ impl World {
     }
 
     fn released(&mut self, number: usize, frames: Vec<(Bytes, i64)>) {
-        let socket = &mut self.relays[number].socket;
+        let socket = &mut self.relays[number].websocket;
         let held_ms = self.now - socket.connected_ms;
         if held_ms > HOLD_MAX_MS && !frames.is_empty() && self.scenario.freezes + self.scenario.suspends == 0 {
             self.oracle.fail("P5: a frame was held for longer than the bound");
@@ -196,7 +196,7 @@ impl World {
     fn flush(&mut self, number: usize) -> bool {
         let now = self.now;
         let relay = &mut self.relays[number];
-        let socket = &mut relay.socket;
+        let socket = &mut relay.websocket;
         let mut moved = false;
         while let Some((bytes, received_at_ms)) = socket.out.front() {
             if relay.intake.offer(Leg::Websocket, bytes.clone(), *received_at_ms).now_or_never().is_none() {
@@ -223,11 +223,11 @@ impl World {
 
     fn hinted(&mut self, number: usize) {
         let at_ms = self.relays[number].provider_ms(self.now);
-        let session = &mut self.relays[number].socket.session;
+        let session = &mut self.relays[number].websocket.session;
         let orders = session.hint(duration(self.now), at_ms);
         if let Some(due) = session.hint_due() {
             let delay = due.as_millis() as i64 - self.now;
-            let connection = self.relays[number].socket.number;
+            let connection = self.relays[number].websocket.number;
             self.step(number, delay, Step::Hint(connection));
         }
         self.obey_session(number, orders.into_iter().flatten());
@@ -235,8 +235,8 @@ impl World {
 
     fn ended(&mut self, number: usize, end: End) {
         let relay = &mut self.relays[number];
-        let heard_at_ms = relay.provider_ms(relay.socket.heard_ms);
-        let socket = &mut relay.socket;
+        let heard_at_ms = relay.provider_ms(relay.websocket.heard_ms);
+        let socket = &mut relay.websocket;
         socket.session.ended(end, duration(self.now), heard_at_ms);
         socket.open = false;
         socket.unread.clear();
@@ -247,21 +247,21 @@ impl World {
 
     /// The gap is reported behind everything that the connection brought; then the next one is made.
     fn end_when_out(&mut self, number: usize) {
-        if !self.relays[number].socket.out.is_empty() {
+        if !self.relays[number].websocket.out.is_empty() {
             return;
         }
         let random = self.rng.unit();
-        let Some(next) = self.relays[number].socket.session.next(random) else { return };
+        let Some(next) = self.relays[number].websocket.session.next(random) else { return };
         self.obey_session(number, next.order);
         self.dial_after(number, next.retry.delay.as_millis() as i64);
     }
 
     /// The leg is to stop: what finds room goes on; the rest and what is held are left to the provider.
     pub fn socket_stops(&mut self, number: usize) {
-        self.relays[number].socket.session.stop();
+        self.relays[number].websocket.session.stop();
         self.flush(number);
-        let connection = self.relays[number].socket.number;
+        let connection = self.relays[number].websocket.number;
         self.provider.connections.remove(&connection);
-        self.relays[number].socket.open = false;
+        self.relays[number].websocket.open = false;
     }
 }

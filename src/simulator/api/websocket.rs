@@ -8,7 +8,7 @@ use crate::clock::now_ms;
 use crate::simulator::hub::Hub;
 use crate::simulator::model::{Chance, Filter, Stamp, Types};
 use crate::simulator::push::replay;
-use crate::simulator::push::socket::{CONNECTIONS_MAX, Registration, run};
+use crate::simulator::push::websocket::{CONNECTIONS_MAX, Registration, run};
 use crate::simulator::subscriber::Subscriber;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
@@ -71,7 +71,7 @@ pub(super) async fn connect(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
-    let faults = hub.faults().stream;
+    let faults = hub.faults().websocket;
     if let Some(answer) = faults.refuse {
         return Error::from_fault(answer).into_response();
     }
@@ -122,7 +122,7 @@ fn subscribe(hub: &Arc<Hub>, params: &HashMap<String, String>) -> Result<(Regist
     }
     let now = now_ms();
     world.model.expire_log(now);
-    let faults = &world.faults.stream;
+    let faults = &world.faults.websocket;
     let frames = since.map(|since| replay::frames(world.model.log(), since, &filter, faults, now));
     world.connections_made += 1;
     let subscriber = Arc::new(Subscriber::new(world.connections_made, filter, faults.silent));

@@ -78,7 +78,7 @@ async fn serve(socket: &mut WebSocket, hub: &Hub, subscriber: &Subscriber, repla
     let mut ping = tokio::time::interval(hub.options.ping_interval);
     ping.reset();
     loop {
-        let words = hub.world().faults.stream.controls;
+        let words = hub.world().faults.websocket.controls;
         match subscriber.next(words) {
             Next::Send(message) => send(socket, message).await?,
             Next::End(cut) => return Some(cut),

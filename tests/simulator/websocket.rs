@@ -140,10 +140,10 @@ async fn connections_can_be_refused_ended_and_cut() {
     let simulator = start().await;
     let faults = simulator.faults();
     for code in [401, 403, 503] {
-        faults.set(|faults| faults.stream.refuse = Some(FaultAnswer::status(code)));
+        faults.set(|faults| faults.websocket.refuse = Some(FaultAnswer::status(code)));
         assert_eq!(status(connect(&simulator, "").await), code);
     }
-    faults.set(|faults| faults.stream.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(7) }));
+    faults.set(|faults| faults.websocket.refuse = Some(FaultAnswer { status: 429, retry_after_s: Some(7) }));
     let Err(Error::Http(response)) = connect(&simulator, "").await else { panic!("refused") };
     assert_eq!(response.headers()["retry-after"], "7");
     faults.clear();
@@ -165,7 +165,7 @@ async fn connections_can_be_refused_ended_and_cut() {
         assert!(matches!(last, Message::Close(Some(close)) if u16::from(close.code) == code));
     }
 
-    faults.set(|faults| faults.stream.flap = Some(Cut::Close(1013)));
+    faults.set(|faults| faults.websocket.flap = Some(Cut::Close(1013)));
     let mut socket = connect(&simulator, "").await.unwrap();
     assert!(matches!(frame(&mut socket).await, Message::Close(Some(_))));
     simulator.stop().await;
@@ -176,15 +176,15 @@ async fn frames_can_be_dropped_doubled_swapped_and_made_up() {
     let simulator = start().await;
     let faults = simulator.faults();
     let mut socket = connect(&simulator, "").await.unwrap();
-    faults.set(|faults| faults.stream.drop_next = 2);
+    faults.set(|faults| faults.websocket.drop_next = 2);
     simulator.create_order().unwrap();
-    faults.set(|faults| faults.stream.duplicate_percent = 100);
+    faults.set(|faults| faults.websocket.duplicate_percent = 100);
     simulator.create_order().unwrap();
     let issued = ids(&simulator);
     assert_eq!(names(&mut socket, 4).await, [2, 2, 3, 3].map(|index| issued[index].clone()));
 
     faults.clear();
-    faults.set(|faults| faults.stream.swap = true);
+    faults.set(|faults| faults.websocket.swap = true);
     let order_id = simulator.create_order().unwrap();
     simulator.see_payment(&order_id).unwrap();
     let issued = ids(&simulator);
@@ -213,7 +213,7 @@ async fn silence_is_complete_and_ends_without_loss() {
     let simulator = Simulator::start(options).await.unwrap();
     let mut socket = connect(&simulator, "").await.unwrap();
     assert!(matches!(patiently(socket.next()).await, Some(Ok(Message::Ping(_)))), "it pings");
-    simulator.faults().set(|faults| faults.stream.silent = true);
+    simulator.faults().set(|faults| faults.websocket.silent = true);
     simulator.create_order().unwrap();
     // What was on its way before the fault may still come.
     while let Ok(Some(Ok(message))) = tokio::time::timeout(Duration::from_millis(200), socket.next()).await {
@@ -231,15 +231,15 @@ async fn since_and_control_frames_have_other_readings() {
     deliver(&simulator);
     let issued = ids(&simulator);
     let query = format!("since={}", issued[8]);
-    faults.set(|faults| (faults.stream.since, faults.stream.controls) = (Since::Inclusive, Controls::None));
+    faults.set(|faults| (faults.websocket.since, faults.websocket.controls) = (Since::Inclusive, Controls::None));
     let mut socket = connect(&simulator, &query).await.unwrap();
     assert_eq!(names(&mut socket, 2).await, issued[8..]);
-    faults.set(|faults| (faults.stream.since, faults.stream.controls) = (Since::Ignored, Controls::Known));
+    faults.set(|faults| (faults.websocket.since, faults.websocket.controls) = (Since::Ignored, Controls::Known));
     let mut socket = connect(&simulator, &query).await.unwrap();
     simulator.create_order().unwrap();
     assert_eq!(names(&mut socket, 2).await, ids(&simulator)[10..]);
-    faults.set(|faults| (faults.stream.since, faults.stream.controls) = (Since::Exclusive, Controls::Other));
-    faults.set(|faults| faults.stream.replay_missing = true);
+    faults.set(|faults| (faults.websocket.since, faults.websocket.controls) = (Since::Exclusive, Controls::Other));
+    faults.set(|faults| faults.websocket.replay_missing = true);
     let mut socket = connect(&simulator, &query).await.unwrap();
     let frames = [json(&mut socket).await, json(&mut socket).await];
     assert!(frames.iter().all(|frame| frame["object"] == "ws_control" && frame["type"].is_null()));
@@ -250,7 +250,7 @@ async fn since_and_control_frames_have_other_readings() {
 async fn a_reader_that_is_too_slow_is_told_to_resync() {
     let simulator = start().await;
     let mut socket = connect(&simulator, "").await.unwrap();
-    simulator.faults().set(|faults| faults.stream.silent = true);
+    simulator.faults().set(|faults| faults.websocket.silent = true);
     for _ in 0..420 {
         deliver(&simulator);
     }
