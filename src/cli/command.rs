@@ -16,6 +16,7 @@ use super::payments::Payments;
 use super::products::Products;
 use super::replay::{self, Replay};
 use super::run::Run;
+use super::schema::{self, Schema};
 use super::simulator::{self, Simulator};
 use super::smoke::{self, Smoke};
 use super::status::Status;
@@ -123,9 +124,9 @@ pub enum Command {
     /// Serve the simulated provider, for one's own integration tests
     #[command(after_help = simulator::ROUTES)]
     Simulator(Simulator),
-    /// Print the JSON Schema of each topic's value, as one JSON object
-    #[command(after_help = "Example:\n  pepay-relay schema > schemas.json")]
-    Schema,
+    /// Print the JSON Schema of each topic's value, or an AsyncAPI document
+    #[command(after_help = schema::EXAMPLES)]
+    Schema(Schema),
     /// Print completions for a shell
     #[command(
         after_help = "Example:\n  pepay-relay completions bash > /usr/share/bash-completion/completions/pepay-relay"

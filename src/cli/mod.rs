@@ -5,6 +5,7 @@
 //! Nothing knows this room but `main`.
 
 mod args;
+mod asyncapi;
 mod availability;
 mod check;
 mod checkout;
@@ -97,7 +98,7 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;
             wait_for(simulator::run(&arguments, output))
         }
-        Command::Schema => schema::run(output),
+        Command::Schema(arguments) => schema::run(&arguments, output),
         Command::Completions(arguments) => packaging::completions(&arguments, &mut Cli::command()),
         Command::Man(arguments) => packaging::man(&arguments, Cli::command()),
     }

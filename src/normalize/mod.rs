@@ -8,6 +8,7 @@
 
 mod invoice;
 mod money;
+mod open;
 mod order;
 mod reshape;
 mod schema;
@@ -17,6 +18,7 @@ mod time;
 mod write;
 
 pub use money::decimal_text;
+pub use open::open_schemas;
 pub use schema::schemas;
 
 use crate::clock;

@@ -202,6 +202,29 @@ fn schemas_are_one_object_with_a_key_a_topic() {
 }
 
 #[test]
+fn schemas_are_open_or_a_document_where_asked_for() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let (status, stdout, stderr) = run(arguments);
+        assert_eq!((status, stderr.as_str()), (0, ""), "{arguments:?}");
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let closed = json(&["schema"]);
+    let open = json(&["schema", "--open"]);
+    assert_eq!(closed["orders"]["additionalProperties"], false);
+    assert_eq!(open["orders"].get("additionalProperties"), None);
+    let document = json(&["schema", "--asyncapi"]);
+    assert_eq!(document["asyncapi"], "3.0.0");
+    for topic in closed.as_object().unwrap().keys() {
+        let channel = &document["channels"][topic];
+        let message = &document["components"]["messages"][topic];
+        assert!(channel["address"].as_str().unwrap().starts_with("pepay."), "{topic}");
+        assert_eq!(message["payload"]["title"], open[topic]["title"], "{topic}");
+        assert!(message["bindings"]["kafka"]["key"]["description"].is_string(), "{topic}");
+    }
+    assert_eq!(run(&["schema", "--open", "--asyncapi"]).0, 2);
+}
+
+#[test]
 fn completions_know_every_command() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let (status, script, stderr) = run(&["completions", shell]);

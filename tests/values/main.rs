@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 mod loss;
+mod policy;
 mod rules;
 mod snapshots;
 mod spelling;
