@@ -27,6 +27,10 @@ test:
 system:
     .ci/steps system
 
+# Run the example consumers on a real Kafka, and judge schemas and AsyncAPI (needs Java 17, Maven, Python, Node.js and Go)
+consumers:
+    .ci/steps consumers
+
 # Instructions of one order event, against the number in the repository (needs Debian's valgrind)
 instructions:
     .ci/steps instructions
