@@ -166,7 +166,7 @@ impl World {
     fn fenced_by(&mut self, number: usize, newest: Option<Newest>) {
         let run = newest.map(|newest| newest.checkpoint.run);
         let rival = run.and_then(|run| self.relays.iter().find(|relay| run.starts_with(relay.run.id())));
-        if !rival.is_some_and(|rival| rival.claim_written > self.relays[number].claim_written) {
+        if rival.is_none_or(|rival| rival.claim_written <= self.relays[number].claim_written) {
             self.oracle.fail(format!("P7: relay {number} leaves with 75, and none took over"));
         }
         self.exit(number, Exit::Fenced);

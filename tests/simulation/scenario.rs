@@ -244,7 +244,8 @@ impl Scenario {
             // A floor that was raised goes by the clock of who wrote last, and by a cursor that webhooks do not move.
             steps: if scenario.webhooks && emptied_controls + lost_tails > 0 { 0 } else { scenario.steps },
             late_ends,
-            hasty: hasty && !orderly,
+            // That a transaction was torn is in the control topic's tail, which must not be lost: this line is the last.
+            hasty: hasty && !orderly && lost_tails + emptied_controls == 0,
             lost_tails,
             emptied_outputs,
             emptied_controls,
