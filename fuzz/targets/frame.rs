@@ -46,6 +46,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             assert!(is_fit_for_a_log(&error.message), "{error:?}");
             assert!(error.code.as_deref().is_none_or(is_fit_for_a_log), "{error:?}");
         }
+        Frame::Unknown(kind) => assert!(is_fit_for_a_log(&kind), "{kind:?}"),
         Frame::Event | Frame::Other => {}
     }
     if let Err(error) = decoded {
