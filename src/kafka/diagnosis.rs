@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use std::fs::File;
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::pin::pin;
 use std::sync::Arc;
@@ -207,14 +208,14 @@ fn refusals(config: &Config) -> impl Iterator<Item = String> {
 /// That a server answers a TLS handshake, with whatever certificate.
 fn speaks_tls(config: &Config) -> Option<String> {
     let mut servers = config.kafka.bootstrap_servers.split(',').map(str::trim);
-    let is_tls = |error: &std::io::Error| error.to_string().contains("invalid peer certificate");
+    let is_tls = |error: &io::Error| error.to_string().contains("invalid peer certificate");
     let found =
         servers.find(|server| shake(config, server).is_some_and(|shaken| shaken.as_ref().err().is_none_or(is_tls)))?;
     Some(format!("{found} speaks TLS"))
 }
 
 /// A TLS handshake with a server, `host:port`; `None` where there is nobody to shake hands with.
-fn shake(config: &Config, server: &str) -> Option<std::io::Result<()>> {
+fn shake(config: &Config, server: &str) -> Option<io::Result<()>> {
     let mut roots = RootCertStore::empty();
     match &config.kafka.ca_file {
         Some(file) => roots.add_parsable_certificates(CertificateDer::pem_file_iter(file).ok()?.flatten()),
@@ -226,9 +227,59 @@ fn shake(config: &Config, server: &str) -> Option<std::io::Result<()>> {
     let host = server.rsplit_once(':')?.0.trim_matches(['[', ']']);
     let name = ServerName::try_from(host.to_owned()).ok()?;
     let address = server.to_socket_addrs().ok()?.next()?;
-    let mut socket = TcpStream::connect_timeout(&address, TLS_WITHIN).ok()?;
-    socket.set_read_timeout(Some(TLS_WITHIN)).ok()?;
-    socket.set_write_timeout(Some(TLS_WITHIN)).ok()?;
-    let mut connection = ClientConnection::new(tls, name).ok()?;
-    Some(connection.complete_io(&mut socket).map(|_| ()))
+    let socket = TcpStream::connect_timeout(&address, TLS_WITHIN).ok()?;
+    let connection = ClientConnection::new(tls, name).ok()?;
+    Some(complete(connection, &socket, Instant::now() + TLS_WITHIN))
+}
+
+/// Completes a handshake until then: a peer that sends a byte now and then does not hold it up.
+fn complete(mut connection: ClientConnection, mut socket: &TcpStream, until: Instant) -> io::Result<()> {
+    while connection.is_handshaking() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        socket.set_read_timeout(Some(left))?;
+        socket.set_write_timeout(Some(left))?;
+        if connection.wants_write() {
+            connection.write_tls(&mut socket)?;
+        } else if connection.read_tls(&mut socket)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        } else {
+            connection.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    #[test]
+    fn a_peer_that_sends_a_byte_now_and_then_does_not_hold_a_handshake_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (done, is_done) = channel::<()>();
+        let peer = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            // The head of a handshake record, and then its bytes, one each time that nothing else happens.
+            peer.write_all(&[0x16, 3, 3, 0x40, 0]).unwrap();
+            let goes_on = || is_done.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout);
+            while goes_on() && peer.write_all(&[0]).is_ok() {}
+        });
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let connection = ClientConnection::new(Arc::new(tls), "localhost".try_into().unwrap()).unwrap();
+        let ended = complete(connection, &socket, Instant::now() + Duration::from_millis(300)).unwrap_err();
+        assert!(matches!(ended.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{ended}");
+        drop(done);
+        peer.join().unwrap();
+    }
 }
