@@ -363,9 +363,8 @@ fn pings(every: Duration) -> Interval {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
-    use super::super::dial::Heard;
     use super::super::ending::CLOSE_WAIT;
-    use super::super::pulse::Pulse;
+    use super::super::pulse::{Pulse, heard};
     use super::super::{Ended, Kinds};
     use super::*;
     use crate::clock::Clock;
@@ -415,7 +414,7 @@ mod tests {
         let leg = leg();
         let (ours, theirs) = duplex(4096);
         let pulse = Pulse::new();
-        let heard = Heard::new(ours, pulse.clone());
+        let heard = heard(ours, pulse.clone());
         let stream = WebSocketStream::from_raw_socket(heard, Role::Client, None).await;
         let started = Instant::now();
         let reconnect = Reconnect::new(IDLE, IDLE, false, started.into_std());

@@ -1,6 +1,6 @@
 //! Making one connection: credentials, address, TLS, upgrade.
 
-use super::pulse::Pulse;
+use super::pulse::{Pulse, heard};
 use super::untyped::Untyped;
 use super::{Dialer, Ended};
 use crate::clock::spelled;
@@ -20,11 +20,7 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::Empty;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
@@ -73,7 +69,7 @@ impl Dialer {
     ) -> Result<(Parts, Link, Bytes), Ended> {
         // Its text would hold the query, and with it a token.
         let uri: Uri = url.origin().ascii_serialization().parse().map_err(|_| no_address())?;
-        let link = self.connector.connect(&uri, |socket| Box::new(Heard::new(socket, pulse))).await;
+        let link = self.connector.connect(&uri, |socket| Box::new(heard(socket, pulse))).await;
         let link = link.map_err(|error| Ended::new(End::ConnectFailed, error.to_string()))?;
         let answered = timeout(ANSWER_WITHIN, ask_to_switch(link, request)).await;
         let late = || format!("no answer to the upgrade within {}", spelled(ANSWER_WITHIN));
@@ -200,44 +196,6 @@ fn without_token(error: RestError) -> Ended {
         _ => End::ConnectFailed,
     };
     Ended::new(end, format!("no ws_token: {error}"))
-}
-
-/// A byte stream that beats its pulse with each read.
-#[derive(Debug)]
-pub(super) struct Heard<S> {
-    inner: S,
-    pulse: Pulse,
-}
-
-impl<S> Heard<S> {
-    pub(super) fn new(inner: S, pulse: Pulse) -> Self {
-        Self { inner, pulse }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.pulse.beat();
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use crate::clock::steady_ms;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 
 /// A connection whose machine slept for so long in all may have missed something: the peer hears no pongs meanwhile.
 pub(super) const SLEPT_MAX: Duration = Duration::from_secs(10);
@@ -72,6 +74,15 @@ impl Pulse {
         let by_steady = steady_ms.saturating_sub(self.awake_ms.load(Ordering::Relaxed));
         self.last().elapsed().max(Duration::from_millis(u64::try_from(by_steady).unwrap_or(0)))
     }
+}
+
+/// A byte stream that beats `pulse` with each read.
+pub(super) fn heard<S: AsyncRead>(stream: S, pulse: Pulse) -> InspectReader<S, impl FnMut(&[u8])> {
+    InspectReader::new(stream, move |bytes| {
+        if !bytes.is_empty() {
+            pulse.beat();
+        }
+    })
 }
 
 #[cfg(test)]
