@@ -35,6 +35,26 @@ impl fmt::Display for Leg {
     }
 }
 
+/// One of the relay's accounts: its place in the order in which this process got to know them. What is known of it is
+/// found by that place; its name is written where people or Kafka read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account(u16);
+
+impl Account {
+    /// The first one; the only one where accounts have no names.
+    pub const FIRST: Self = Self(0);
+
+    /// The account at this place; all beyond 65,535 share the last one.
+    pub fn at(place: usize) -> Self {
+        Self(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    /// Its place.
+    pub const fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What `relay_leg` names where no leg brought the event: the command `replay` published it again.
 pub const REPLAY: &str = "replay";
 

@@ -19,9 +19,10 @@ use crate::config::{Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
+use crate::legs::Intake;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
-use crate::legs::{Intake, Position};
 use crate::provider::connect::Proxies;
+use crate::relay::Served;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
 use secrecy::SecretString;
@@ -85,7 +86,7 @@ struct Shared {
     health: Arc<Health>,
     board: Arc<Board>,
     intake: Intake,
-    position: watch::Sender<Position>,
+    accounts: Vec<Served>,
     /// Ends the legs.
     stop: CancellationToken,
 }
@@ -147,7 +148,7 @@ impl Daemon {
             health: Arc::clone(&health),
             board,
             intake,
-            position: watch::Sender::new(Position::default()),
+            accounts: vec![Served { name: String::new(), position: watch::Sender::default() }],
             stop: stop.clone(),
             setup: Arc::new(setup),
             kafka_secrets,

@@ -6,7 +6,7 @@ use crate::exit::Exit;
 use crate::kafka::errors::StartError;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{Broker, Early, Publisher, PublisherSetup, Stop};
-use crate::labels::{Leg, Outcome};
+use crate::labels::{Account, Leg, Outcome};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::Listening;
 use crate::legs::websocket::{Kinds, Websocket};
@@ -15,7 +15,7 @@ use crate::normalize;
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
 use crate::relay::start::Started;
-use crate::relay::{Ended, Lines, Relay};
+use crate::relay::{Ended, Lines, Relay, Served};
 use crate::telemetry::{LegState, Metrics, Phase};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,9 @@ impl Shared {
         self.health.set_reading_back(None);
         self.health.set_phase(Phase::Ready);
         info!("relay ready");
-        self.spawn_legs(&mut tasks);
+        for (place, served) in self.accounts.iter().enumerate() {
+            self.spawn_legs(Account::at(place), served, &mut tasks);
+        }
         let Self { stop, health, metrics, setup, .. } = &self;
         let mut broken = None;
         let ended = tokio::select! {
@@ -132,8 +134,8 @@ impl Shared {
         };
         let (publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
-        let Started { window, versions, progress, .. } = warm::start(self, predecessor.as_ref()).await?;
-        let planner = Planner::new(planner_settings(config), window, versions, progress);
+        let Started { window, versions, accounts, .. } = warm::start(self, predecessor.as_ref()).await?;
+        let planner = Planner::new(planner_settings(config), window, versions, accounts);
         let relay = Relay {
             pipeline: Pipeline::new(planner),
             publisher,
@@ -142,7 +144,7 @@ impl Shared {
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             board: Arc::clone(&self.board),
-            position: self.position.clone(),
+            accounts: self.accounts.clone(),
             lines: Lines::default(),
             close_deadline: CLOSE_DEADLINE,
         };
@@ -164,15 +166,16 @@ impl Shared {
         Ok(ended)
     }
 
-    fn spawn_legs(&self, tasks: &mut JoinSet<()>) {
+    fn spawn_legs(&self, account: Account, served: &Served, tasks: &mut JoinSet<()>) {
         let config = &self.setup.config;
+        let intake = self.intake.of(account);
         let walks = Walks::default();
         let backfill = Backfill {
             settings: config.backfill.clone(),
             rest: Arc::clone(&self.reach.rest),
-            intake: self.intake.clone(),
+            intake: intake.clone(),
             clock: Arc::clone(&self.reach.clock),
-            position: self.position.subscribe(),
+            position: served.position.subscribe(),
             walks: walks.clone(),
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
@@ -184,17 +187,17 @@ impl Shared {
         if !config.websocket.enabled {
             self.health.set_leg(Leg::Websocket, LegState::Disabled);
             // No stream, no gap that is still open because of it. The loop lives, so its intake takes the note.
-            let _ = self.intake.note(Note::WebsocketUp { at_ms: self.reach.clock.provider_ms() });
+            let _ = intake.note(Note::WebsocketUp { at_ms: self.reach.clock.provider_ms() });
             return;
         }
         let websocket = Websocket {
             dialer: self.reach.dialer(config),
             hold_max: config.backfill.hold_max,
             kinds: Kinds::default(),
-            position: self.position.subscribe(),
+            position: served.position.subscribe(),
             walks,
             clock: Arc::clone(&self.reach.clock),
-            intake: self.intake.clone(),
+            intake,
             health: Arc::clone(&self.health),
             metrics: Arc::clone(&self.metrics),
             stop: self.stop.clone(),

@@ -6,8 +6,10 @@ use crate::config::{Config, Secrets};
 use crate::kafka::Predecessor;
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, Control};
+use crate::labels::Account;
 use crate::relay;
 use crate::relay::planner::Now;
+use crate::relay::progress::Gap;
 use crate::relay::start::{Settings, Start, Started};
 use crate::telemetry::{Health, ReadingBack};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +25,13 @@ pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) ->
     let setup = &*shared.setup;
     let now = || Now::at(Moment::now(), &shared.reach.clock.provider());
     let seed = [rand::random(), rand::random()];
-    let start = Start::new(&settings(setup), predecessor, now(), seed);
-    relay::opened(&shared.metrics, start.opened());
+    let names: Vec<String> = shared.accounts.iter().map(|served| served.name.clone()).collect();
+    let start = Start::new(&settings(setup), &names, predecessor, now(), seed);
+    let tell = |(account, gap): &(Account, Gap)| {
+        let name = names.get(account.place()).filter(|name| !name.is_empty());
+        relay::opened(&shared.metrics, name.map(String::as_str), gap);
+    };
+    start.opened().iter().for_each(tell);
     let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish(now().own_ms)) };
     let began = Instant::now();
     let secrets = shared.kafka_secrets.borrow().clone();
@@ -35,9 +42,9 @@ pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) ->
     let recover::Summary { records, bytes, .. } = summary;
     info!(ids = started.window.len(), records, bytes, took_ms, "window read back");
     relay::Lines::default().forgotten_early(&shared.metrics, started.early);
-    if let Some((breach, gap)) = &started.forgot {
+    if let Some((breach, gaps)) = &started.forgot {
         error!(reason = %breach, "journal not whole: events since the last checkpoint may be published twice, marked stale");
-        relay::opened(&shared.metrics, gap);
+        gaps.iter().for_each(tell);
     }
     Ok(started)
 }

@@ -23,7 +23,7 @@ impl fmt::Display for CommitId {
     }
 }
 
-/// How far each account has come: the values of the records `NAME/marks/ACCOUNT`, by account. The relay makes them, and
+/// How far each account has come: the values of the records `NAME/marks/ACCOUNT`, by account, empty where it has no name. The relay makes them, and
 /// they are opaque here.
 pub type Marks = BTreeMap<String, Vec<u8>>;
 
@@ -67,8 +67,9 @@ impl Keys {
         format!("{}/journal", self.name)
     }
 
-    /// The key of the marks of an account.
+    /// The key of the marks of an account. One without a name has the relay's.
     pub fn marks(&self, account: &str) -> String {
+        let account = if account.is_empty() { &self.name } else { account };
         format!("{}/marks/{account}", self.name)
     }
 
@@ -80,7 +81,8 @@ impl Keys {
     /// Whose marks a record of this key holds.
     pub fn account_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
         let rest = key.strip_prefix(self.name.as_bytes())?.strip_prefix(b"/marks/")?;
-        std::str::from_utf8(rest).ok()
+        let account = std::str::from_utf8(rest).ok()?;
+        Some(if account == self.name { "" } else { account })
     }
 }
 

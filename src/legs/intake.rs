@@ -5,6 +5,7 @@
 
 use super::Note;
 use super::{Arrival, Delivery, Leg, Outcome, Trace};
+use crate::labels::Account;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,10 @@ pub enum IntakeFull {
     Closed,
 }
 
-/// The legs' end of the queue.
+/// The legs' end of the queue, for the legs of one account.
 #[derive(Clone, Debug)]
 pub struct Intake {
+    account: Account,
     /// Reservation for every leg.
     shared: Pool,
     /// Reservation that webhooks cannot take.
@@ -57,6 +59,7 @@ pub struct IntakeReceiver {
 /// A webhook's place in the intake, before its bytes move in; given back when it is dropped.
 #[derive(Debug)]
 pub struct Reservation {
+    account: Account,
     share: OwnedSemaphorePermit,
     queue: mpsc::UnboundedSender<Arrival>,
 }
@@ -76,7 +79,12 @@ impl Intake {
         #[expect(clippy::disallowed_methods, reason = "bounded by bytes, with the permits that deliveries hold")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
-        (Self { shared, reserved, queue: sender }, receiver)
+        (Self { account: Account::FIRST, shared, reserved, queue: sender }, receiver)
+    }
+
+    /// The same queue, for the legs of another account.
+    pub fn of(&self, account: Account) -> Self {
+        Self { account, ..self.clone() }
     }
 
     /// A place for a webhook of `bytes` bytes, if there is one now.
@@ -88,7 +96,7 @@ impl Intake {
             TryAcquireError::NoPermits => IntakeFull::Full,
             TryAcquireError::Closed => IntakeFull::Closed,
         })?;
-        Ok(Reservation { share, queue: self.queue.clone() })
+        Ok(Reservation { account: self.account, share, queue: self.queue.clone() })
     }
 
     /// Takes a webhook if there is room now; `reply` learns its outcome.
@@ -110,13 +118,14 @@ impl Intake {
             Ok(share) => share,
             Err(_) => self.reserved.take(bytes.len()).await?,
         };
-        let delivery = Delivery { leg, received_at_ms, bytes, reply: None, trace: None, share };
+        let account = self.account;
+        let delivery = Delivery { account, leg, received_at_ms, bytes, reply: None, trace: None, share };
         self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 
     /// Tells something in its place among the deliveries. Takes no share: legs tell little, and seldom.
     pub fn note(&self, note: Note) -> Result<(), IntakeClosed> {
-        self.queue.send(Arrival::Note(note)).map_err(|_| IntakeClosed)
+        self.queue.send(Arrival::Note(self.account, note)).map_err(|_| IntakeClosed)
     }
 
     /// Whether even the smallest delivery of the socket would wait for room now.
@@ -134,8 +143,8 @@ impl Reservation {
         received_at_ms: i64,
         reply: oneshot::Sender<Outcome>,
     ) -> Result<(), IntakeClosed> {
-        let Self { share, queue } = self;
-        let delivery = Delivery { leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), trace, share };
+        let Self { account, share, queue } = self;
+        let delivery = Delivery { account, leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), trace, share };
         queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 }

@@ -14,7 +14,7 @@ pub use note::{Note, Position};
 pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 pub use walks::Walks;
 
-use crate::labels::{Leg, Outcome};
+use crate::labels::{Account, Leg, Outcome};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -31,13 +31,15 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 pub enum Arrival {
     /// A delivery.
     Delivery(Delivery),
-    /// Something that the leg tells, in its place among the deliveries.
-    Note(Note),
+    /// Something that a leg of this account tells, in its place among the deliveries.
+    Note(Account, Note),
 }
 
 /// Bytes that arrived by a leg, verified where the leg can verify, and not yet looked into.
 #[derive(Debug)]
 pub struct Delivery {
+    /// Whose event it is.
+    pub account: Account,
     /// The way they came.
     pub leg: Leg,
     /// When their last byte arrived, in Unix milliseconds by our clock.

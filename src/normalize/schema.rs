@@ -65,6 +65,7 @@ fn control() -> Value {
     let gap = closed(
         members(json!({
             "id": {"type": ["integer", "string"], "description": "Number of the gap."},
+            "account": {"type": ["string", "null"], "description": "Whose events may be missing; `null` where accounts have no names."},
             "cause": {"enum": cause, "description": "Why events may have been missed."},
             "from": {"type": ["string", "null"], "description": "Where the gap begins: everything before was seen."},
             "opened_at": time("When it opened.", false),
@@ -72,7 +73,7 @@ fn control() -> Value {
             "closed_by": {"type": ["string", "null"], "description": "`backfill`; `unproven` where the provider's log no longer reached back over all of it."},
             "recovered": {"type": "integer", "minimum": 0, "description": "Events that only the event log brought."},
         })),
-        vec!["id", "cause", "from", "opened_at", "closed_at", "closed_by", "recovered"],
+        vec!["id", "account", "cause", "from", "opened_at", "closed_at", "closed_by", "recovered"],
     );
     let previous = closed(
         members(json!({

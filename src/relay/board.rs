@@ -7,10 +7,11 @@ use super::pipeline::Pipeline;
 use super::planner::Now;
 use crate::kafka::{Batch, Record};
 use crate::labels::Topic;
-use crate::relay::progress::Gap;
+use crate::relay::progress::{Gap, Progress};
 use crate::telemetry::{self, Inside, LATEST_MAX, Latest};
 use serde::Deserialize;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// What is shown of an order event's value; the rest is passed over.
 #[derive(Deserialize)]
@@ -54,22 +55,39 @@ fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
 /// What the pipeline knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
 pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now: Now) {
     let window = pipeline.window();
-    let progress = pipeline.progress();
-    inside.cursor = progress.cursor().map(|id| id.to_string());
+    inside.cursor = sole(pipeline).and_then(Progress::cursor).map(|id| id.to_string());
     inside.ids = window.len();
     inside.oldest_ms = window.oldest_age_ms(now.own_ms).map(|age_ms| now.ms.saturating_sub(age_ms));
-    for open in &mut inside.open {
-        if let Some(gap) = progress.gaps().iter().find(|gap| gap.id == open.id) {
+    let mut open = inside.open.iter_mut().map(|open| (open.id, open)).collect::<BTreeMap<_, _>>();
+    for gap in pipeline.progress().flat_map(|(_, progress)| progress.gaps()) {
+        if let Some(open) = open.get_mut(&gap.id) {
             open.end_ms = gap.end_ms;
             open.recovered = gap.recovered;
         }
     }
 }
 
-/// A gap as it is shown.
-pub(super) fn story(gap: &Gap) -> telemetry::GapStory {
+/// The progress of the account, where there is one alone.
+fn sole(pipeline: &Pipeline) -> Option<&Progress> {
+    let mut all = pipeline.progress();
+    let first = all.next()?;
+    all.next().is_none().then_some(first.1)
+}
+
+/// The gaps that are open, as they are shown, in the order in which they opened.
+pub(super) fn open(pipeline: &Pipeline) -> Vec<telemetry::GapStory> {
+    let of = |account| Some(pipeline.name(account)).filter(|name| !name.is_empty());
+    let each = pipeline.progress().map(|(account, progress)| (of(account), progress.gaps()));
+    let mut open: Vec<_> = each.flat_map(|(account, gaps)| gaps.iter().map(move |gap| story(account, gap))).collect();
+    open.sort_by_key(|gap| gap.id);
+    open
+}
+
+/// A gap of an account as it is shown.
+pub(super) fn story(account: Option<&str>, gap: &Gap) -> telemetry::GapStory {
     telemetry::GapStory {
         id: gap.id,
+        account: account.map(str::to_owned),
         cause: gap.cause.as_str(),
         from: gap.from.map(|id| id.to_string()),
         opened_ms: gap.opened_ms,

@@ -12,6 +12,7 @@
 
 use super::lru::{Key, Keyed, Lru, Slot};
 use crate::clock::millis;
+use crate::labels::Account;
 use std::time::Duration;
 
 /// What a claim found.
@@ -34,62 +35,62 @@ pub struct Ticket(Slot);
 pub struct Window {
     ids: Lru<State>,
     keyed: Keyed,
-    window_ms: i64,
+    window: Duration,
     ids_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    InFlight,
-    Settled,
+struct State {
+    account: Account,
+    settled: bool,
 }
+
+/// How many ids that are to be kept beyond the window are looked at in one go.
+const KEPT_AT_ONCE: usize = 256;
 
 impl Window {
     /// An empty window that keeps ids for `window` after their commit, at most `ids_max` of them.
     ///
     /// `seed` is random a process, so that chosen ids cannot collide on purpose.
     pub fn new(window: Duration, ids_max: usize, seed: [u64; 2]) -> Self {
-        let window_ms = millis(window);
-        Self { ids: Lru::new(), keyed: Keyed::new(seed), window_ms, ids_max }
+        Self { ids: Lru::new(), keyed: Keyed::new(seed), window, ids_max }
     }
 
-    /// Claims `id`. A copy of a settled id renews it: least recently *seen* goes first.
-    pub fn claim(&mut self, id: &[u8], now_ms: i64) -> Claim {
-        self.claim_key(self.key(id), now_ms)
+    /// Claims `id` of an account. A copy of a settled id renews it: least recently *seen* goes first.
+    pub fn claim(&mut self, account: Account, id: &[u8], now_ms: i64) -> Claim {
+        self.claim_key(account, self.key(account, id), now_ms)
     }
 
     /// Claims the dead letter of an event id, or of the digest of bytes without one.
-    pub fn claim_dead_letter(&mut self, id: &[u8], now_ms: i64) -> Claim {
-        self.claim_key(self.dead_letter_key(id), now_ms)
+    pub fn claim_dead_letter(&mut self, account: Account, id: &[u8], now_ms: i64) -> Claim {
+        self.claim_key(account, self.dead_letter_key(account, id), now_ms)
     }
 
-    /// What stands for an id in this window.
-    pub(super) fn key(&self, id: &[u8]) -> Key {
-        self.keyed.hash(id)
+    /// What stands for an id in this window. Ids of two accounts may be equal.
+    pub(super) fn key(&self, account: Account, id: &[u8]) -> Key {
+        self.keyed.hash_of(account, id)
     }
 
     /// What stands for its dead letter: another key, as unlikely to be that of any id as two ids are to share one.
-    pub(super) fn dead_letter_key(&self, id: &[u8]) -> Key {
-        self.keyed.hash(id).map(|word| !word)
+    pub(super) fn dead_letter_key(&self, account: Account, id: &[u8]) -> Key {
+        self.keyed.hash_of(account, id).map(|word| !word)
     }
 
-    fn claim_key(&mut self, key: Key, now_ms: i64) -> Claim {
+    fn claim_key(&mut self, account: Account, key: Key, now_ms: i64) -> Claim {
         let Some(slot) = self.ids.find(key) else {
-            return Claim::New(Ticket(self.ids.insert(key, State::InFlight)));
+            return Claim::New(Ticket(self.ids.insert(key, State { account, settled: false })));
         };
-        match self.ids.value(slot) {
-            State::InFlight => Claim::InFlight,
-            State::Settled => {
-                self.ids.touch(slot, now_ms);
-                Claim::Settled
-            }
+        if !self.ids.value(slot).settled {
+            return Claim::InFlight;
         }
+        self.ids.touch(slot, now_ms);
+        Claim::Settled
     }
 
     /// The claimed id was committed at `at_ms`.
     pub fn settle(&mut self, ticket: Ticket, at_ms: i64) {
-        self.ids.set(ticket.0, State::Settled);
+        let state = self.ids.value(ticket.0);
+        self.ids.set(ticket.0, State { settled: true, ..state });
         self.ids.touch(ticket.0, at_ms);
     }
 
@@ -99,18 +100,18 @@ impl Window {
     }
 
     /// An id that was read back from Kafka, committed at `at_ms`; to be called in order of time.
-    pub fn remember(&mut self, id: &[u8], at_ms: i64) {
-        self.remember_key(self.key(id), at_ms);
+    pub fn remember(&mut self, account: Account, id: &[u8], at_ms: i64) {
+        self.remember_key(account, self.key(account, id), at_ms);
     }
 
     /// The same for the dead letter of an id, or of the digest of bytes without one.
-    pub fn remember_dead_letter(&mut self, id: &[u8], at_ms: i64) {
-        self.remember_key(self.dead_letter_key(id), at_ms);
+    pub fn remember_dead_letter(&mut self, account: Account, id: &[u8], at_ms: i64) {
+        self.remember_key(account, self.dead_letter_key(account, id), at_ms);
     }
 
     /// The same for what stands for the id.
-    pub(super) fn remember_key(&mut self, key: Key, at_ms: i64) {
-        if let Claim::New(ticket) = self.claim_key(key, at_ms) {
+    pub(super) fn remember_key(&mut self, account: Account, key: Key, at_ms: i64) {
+        if let Claim::New(ticket) = self.claim_key(account, key, at_ms) {
             self.settle(ticket, at_ms);
         }
     }
@@ -123,21 +124,38 @@ impl Window {
         self.ids.resume(now_ms);
     }
 
-    /// Forgets what is older than the window and was not seen since `keep_from_ms`, and the oldest beyond `ids_max`.
+    /// Forgets what is older than the window, and the oldest beyond `ids_max`. An id that was seen since `keep_from_ms` of its
+    /// account is kept for another window, so that it does not stand before what is due.
     ///
-    /// Returns how many of these were forgotten before their time.
-    pub fn expire(&mut self, now_ms: i64, keep_from_ms: Option<i64>) -> u64 {
+    /// Returns how many were forgotten before their time.
+    pub fn expire(&mut self, now_ms: i64, keep_from_ms: impl Fn(Account) -> Option<i64>) -> u64 {
+        let window_ms = millis(self.window);
         let mut early = 0;
-        while let Some((seen_at_ms, slot, _)) = self.ids.oldest() {
-            let kept = keep_from_ms.is_some_and(|from_ms| seen_at_ms >= from_ms);
-            let due = !kept && self.ids.age_ms(seen_at_ms, now_ms) > self.window_ms;
-            if !due && self.ids.len() <= self.ids_max {
+        let mut kept_now = 0;
+        while let Some((seen_at_ms, slot, state)) = self.ids.oldest() {
+            let aged = self.ids.age_ms(seen_at_ms, now_ms) > window_ms;
+            let crowded = self.ids.len() > self.ids_max;
+            if !aged && !crowded {
                 break;
             }
+            let kept = aged && keep_from_ms(state.account).is_some_and(|from_ms| seen_at_ms >= from_ms);
+            if kept && !crowded {
+                if kept_now == KEPT_AT_ONCE {
+                    break;
+                }
+                kept_now += 1;
+                self.ids.touch(slot, now_ms);
+                continue;
+            }
             self.ids.remove(slot);
-            early += u64::from(!due);
+            early += u64::from(!aged || kept);
         }
         early
+    }
+
+    /// How long ids are kept after their commit.
+    pub fn span(&self) -> Duration {
+        self.window
     }
 
     /// Ids known, in flight or settled.
@@ -166,35 +184,36 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600_000;
+    const ONE: Account = Account::FIRST;
 
     fn window(ids_max: usize) -> Window {
         Window::new(Duration::from_secs(72 * 3600), ids_max, [7, 9])
     }
 
     fn publish(window: &mut Window, id: &str, at_ms: i64) {
-        match window.claim(id.as_bytes(), at_ms) {
+        match window.claim(ONE, id.as_bytes(), at_ms) {
             Claim::New(ticket) => window.settle(ticket, at_ms),
             other => unreachable!("{id} is {other:?}"),
         }
     }
 
     fn is_new(window: &mut Window, id: &str, now_ms: i64) -> bool {
-        matches!(window.claim(id.as_bytes(), now_ms), Claim::New(_))
+        matches!(window.claim(ONE, id.as_bytes(), now_ms), Claim::New(_))
     }
 
     #[test]
     fn a_claimed_id_is_in_flight_until_it_settles() {
         let mut window = window(10);
-        let Claim::New(ticket) = window.claim(b"a", 0) else { unreachable!() };
-        assert_eq!(window.claim(b"a", 1), Claim::InFlight);
+        let Claim::New(ticket) = window.claim(ONE, b"a", 0) else { unreachable!() };
+        assert_eq!(window.claim(ONE, b"a", 1), Claim::InFlight);
         window.settle(ticket, 2);
-        assert_eq!(window.claim(b"a", 3), Claim::Settled);
+        assert_eq!(window.claim(ONE, b"a", 3), Claim::Settled);
     }
 
     #[test]
     fn a_released_id_is_new_again() {
         let mut window = window(10);
-        let Claim::New(ticket) = window.claim(b"a", 0) else { unreachable!() };
+        let Claim::New(ticket) = window.claim(ONE, b"a", 0) else { unreachable!() };
         window.release(ticket);
         assert!(is_new(&mut window, "a", 1));
         assert_eq!(window.len(), 1);
@@ -203,13 +222,13 @@ mod tests {
     #[test]
     fn a_dead_letter_does_not_spend_the_id() {
         let mut window = window(10);
-        let Claim::New(ticket) = window.claim_dead_letter(b"a", 0) else { unreachable!() };
-        assert_eq!(window.claim_dead_letter(b"a", 0), Claim::InFlight);
+        let Claim::New(ticket) = window.claim_dead_letter(ONE, b"a", 0) else { unreachable!() };
+        assert_eq!(window.claim_dead_letter(ONE, b"a", 0), Claim::InFlight);
         window.settle(ticket, 1);
-        assert_eq!(window.claim_dead_letter(b"a", 2), Claim::Settled);
+        assert_eq!(window.claim_dead_letter(ONE, b"a", 2), Claim::Settled);
         publish(&mut window, "a", 3);
-        window.remember_dead_letter(b"b", 4);
-        assert_eq!(window.claim_dead_letter(b"b", 5), Claim::Settled);
+        window.remember_dead_letter(ONE, b"b", 4);
+        assert_eq!(window.claim_dead_letter(ONE, b"b", 5), Claim::Settled);
         assert!(is_new(&mut window, "b", 5));
     }
 
@@ -217,9 +236,9 @@ mod tests {
     fn an_id_lives_for_the_window_counted_from_its_commit() {
         let mut window = window(10);
         publish(&mut window, "a", HOUR);
-        assert_eq!(window.expire(73 * HOUR, None), 0);
+        assert_eq!(window.expire(73 * HOUR, |_| None), 0);
         assert_eq!(window.len(), 1);
-        assert_eq!(window.expire(73 * HOUR + 1, None), 0);
+        assert_eq!(window.expire(73 * HOUR + 1, |_| None), 0);
         assert!(is_new(&mut window, "a", 73 * HOUR + 1));
     }
 
@@ -228,21 +247,21 @@ mod tests {
         let mut window = window(10);
         publish(&mut window, "a", HOUR);
         publish(&mut window, "b", 2 * HOUR);
-        assert_eq!(window.expire(100 * HOUR, Some(2 * HOUR)), 0);
+        assert_eq!(window.expire(100 * HOUR, |_| Some(2 * HOUR)), 0);
         assert!(is_new(&mut window, "a", 100 * HOUR));
-        assert_eq!(window.claim(b"b", 100 * HOUR), Claim::Settled);
+        assert_eq!(window.claim(ONE, b"b", 100 * HOUR), Claim::Settled);
     }
 
     #[test]
     fn an_absence_does_not_count() {
         let mut window = window(10);
-        window.remember(b"a", 10 * HOUR);
-        window.remember(b"b", 20 * HOUR);
+        window.remember(ONE, b"a", 10 * HOUR);
+        window.remember(ONE, b"b", 20 * HOUR);
         window.resume(1000 * HOUR);
         publish(&mut window, "c", 1000 * HOUR);
-        assert_eq!((window.expire(1000 * HOUR, None), window.len()), (0, 3));
-        assert_eq!((window.expire(1063 * HOUR, None), window.len()), (0, 2));
-        assert_eq!((window.expire(1073 * HOUR, None), window.len()), (0, 0));
+        assert_eq!((window.expire(1000 * HOUR, |_| None), window.len()), (0, 3));
+        assert_eq!((window.expire(1063 * HOUR, |_| None), window.len()), (0, 2));
+        assert_eq!((window.expire(1073 * HOUR, |_| None), window.len()), (0, 0));
     }
 
     #[test]
@@ -250,26 +269,26 @@ mod tests {
         let mut window = window(2);
         publish(&mut window, "a", 1);
         publish(&mut window, "b", 2);
-        assert_eq!(window.claim(b"a", 3), Claim::Settled);
+        assert_eq!(window.claim(ONE, b"a", 3), Claim::Settled);
         publish(&mut window, "c", 4);
-        assert_eq!(window.expire(5, None), 1);
+        assert_eq!(window.expire(5, |_| None), 1);
         assert!(is_new(&mut window, "b", 6));
-        assert_eq!(window.claim(b"a", 6), Claim::Settled);
+        assert_eq!(window.claim(ONE, b"a", 6), Claim::Settled);
     }
 
     #[test]
     fn ids_in_flight_are_never_forgotten() {
         let mut window = window(0);
         assert!(is_new(&mut window, "a", 0));
-        assert_eq!(window.expire(1000 * HOUR, None), 0);
-        assert_eq!(window.claim(b"a", 1000 * HOUR), Claim::InFlight);
+        assert_eq!(window.expire(1000 * HOUR, |_| None), 0);
+        assert_eq!(window.claim(ONE, b"a", 1000 * HOUR), Claim::InFlight);
     }
 
     #[test]
     fn its_age_is_that_of_the_oldest_settled_id() {
         let mut window = window(10);
         assert!(window.is_empty());
-        let Claim::New(ticket) = window.claim(b"a", HOUR) else { unreachable!() };
+        let Claim::New(ticket) = window.claim(ONE, b"a", HOUR) else { unreachable!() };
         assert_eq!((window.is_empty(), window.oldest_age_ms(3 * HOUR)), (false, None));
         publish(&mut window, "b", 2 * HOUR);
         window.settle(ticket, 2 * HOUR + 1);
@@ -281,7 +300,7 @@ mod tests {
         let mut window = window(10);
         publish(&mut window, "a", 100 * HOUR);
         publish(&mut window, "b", 50 * HOUR);
-        assert_eq!(window.expire(172 * HOUR, None), 0);
+        assert_eq!(window.expire(172 * HOUR, |_| None), 0);
         assert_eq!(window.len(), 2);
     }
 
@@ -289,7 +308,7 @@ mod tests {
     fn an_id_costs_at_most_64_bytes() {
         let mut window = window(usize::MAX);
         for count in 1..=1_000_000u64 {
-            window.remember(&count.to_le_bytes(), 0);
+            window.remember(ONE, &count.to_le_bytes(), 0);
             if count % 100_000 == 0 {
                 // Its hash, when it was seen, and the links to its neighbours are 32.
                 let bytes = 32 * window.len()..=64 * window.len();

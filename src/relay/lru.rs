@@ -3,6 +3,7 @@
 //! Pure memory: 40 to 48 bytes an entry beside 5 bytes a slot of the hash table, allocated in chunks, so that growing
 //! never copies what is there and a window of ten million ids costs no more an id than one of ten thousand.
 
+use crate::labels::Account;
 use hashbrown::HashTable;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
@@ -29,6 +30,19 @@ impl Keyed {
     pub(crate) fn hash(self, text: &[u8]) -> Key {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
         hasher.write(text);
+        let hash = hasher.finish128();
+        [hash.h1, hash.h2]
+    }
+
+    /// Of a text that another account may have as well. Those of the first account are hashed as they are; behind others stands
+    /// what no UTF-8 text ends with.
+    pub(crate) fn hash_of(self, account: Account, text: &[u8]) -> Key {
+        let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
+        hasher.write(text);
+        if account != Account::FIRST {
+            hasher.write(&[0xff]);
+            hasher.write_usize(account.place());
+        }
         let hash = hasher.finish128();
         [hash.h1, hash.h2]
     }

@@ -14,10 +14,10 @@ const GAP_RING: u64 = 1000;
 /// What stands in a gap's `closed_by` where the provider's log no longer reached back over all of it.
 const UNPROVEN: &str = "unproven";
 
-/// A closed gap, at its place in the ring.
-pub(super) fn write_gap(batch: &mut Batch, instance: &str, gap: &Gap) {
-    let key = Keys::new(instance).gap(gap.id % GAP_RING);
-    batch.record(Topic::Control, key.as_bytes(), gap_value(gap).to_string().as_bytes());
+/// A closed gap of an account, at its place in the ring.
+pub(super) fn write_gap(batch: &mut Batch, keys: &Keys, account: &str, gap: &Gap) {
+    let value = gap_value(gap, account).to_string();
+    batch.record(Topic::Control, keys.gap(gap.id % GAP_RING).as_bytes(), value.as_bytes());
 }
 
 /// The value of a record `NAME/marks/ACCOUNT`.
@@ -29,12 +29,12 @@ struct Wire {
     gaps: Vec<Value>,
 }
 
-/// Progress as the control topic holds it: the open gaps, and the one that closed last.
-pub(super) fn marks(progress: &Progress) -> Vec<u8> {
+/// The progress of an account as the control topic holds it: the open gaps, and the one that closed last.
+pub(super) fn marks(progress: &Progress, account: &str) -> Vec<u8> {
     let wire = Wire {
         cursor: progress.cursor().map(|id| id.to_string()),
         verified: progress.verified_ms().map(rfc3339),
-        gaps: progress.closed().into_iter().chain(progress.gaps()).map(gap_value).collect(),
+        gaps: progress.closed().into_iter().chain(progress.gaps()).map(|gap| gap_value(gap, account)).collect(),
     };
     // Strings and numbers alone: nothing in it can fail.
     serde_json::to_vec(&wire).unwrap_or_default()
@@ -73,9 +73,10 @@ pub(super) const fn gap_closed_by(gap: &Gap) -> &'static str {
     if gap.unproven { UNPROVEN } else { "backfill" }
 }
 
-fn gap_value(gap: &Gap) -> Value {
+fn gap_value(gap: &Gap, account: &str) -> Value {
     json!({
         "id": gap.id,
+        "account": (!account.is_empty()).then_some(account),
         "cause": gap.cause.as_str(),
         "from": gap.from.map(|id| id.to_string()),
         "opened_at": rfc3339(gap.opened_ms),
@@ -92,21 +93,23 @@ mod tests {
     use crate::labels::{Cause, Leg};
     use crate::legs::Note;
     use crate::provider::EventId;
+    use crate::relay::progress::GapNumber;
 
     #[test]
     fn what_a_checkpoint_holds_is_what_is_resumed() {
         let overlap = Duration::from_secs(60);
         let mut progress = Progress::resume(None, Some(1_768_000_000_123), Vec::new(), overlap);
+        let mut next = GapNumber::default();
         progress.saw(Leg::Websocket, EventId { ms: 1_768_000_000_000, seq: 7 });
-        progress.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_768_000_100_001 });
-        progress.note(Note::WebsocketUp { at_ms: 1_768_000_100_002 });
-        progress.note(Note::WalkDone { started_ms: 1_768_000_200_000 });
-        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_768_000_300_000 });
+        progress.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_768_000_100_001 }, &mut next);
+        progress.note(Note::WebsocketUp { at_ms: 1_768_000_100_002 }, &mut next);
+        progress.note(Note::WalkDone { started_ms: 1_768_000_200_000 }, &mut next);
+        progress.note(Note::WebsocketDown { cause: Cause::Reset, at_ms: 1_768_000_300_000 }, &mut next);
         progress.recovers(1_768_000_300_001);
-        progress.note(Note::Unproven { from_ms: 1_768_000_290_000, to_ms: 1_768_000_310_000 });
+        progress.note(Note::Unproven { from_ms: 1_768_000_290_000, to_ms: 1_768_000_310_000 }, &mut next);
         assert!(progress.gaps()[0].unproven);
         assert_eq!((progress.gaps().len(), progress.closed().map(|gap| gap.id)), (1, Some(0)));
-        let resumed = resume(Some(&marks(&progress)), overlap);
+        let resumed = resume(Some(&marks(&progress, "shop")), overlap);
         assert_eq!(resumed.gaps(), progress.gaps());
         assert_eq!((resumed.cursor(), resumed.verified_ms()), (progress.cursor(), progress.verified_ms()));
         assert_eq!(resumed.closed().map(|gap| gap.id), Some(0));

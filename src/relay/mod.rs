@@ -30,7 +30,7 @@ use self::planner::{Ending, Item, Now, Settled};
 use self::turn::{Event, GATHER_PAUSE, IDLE_CHECKPOINT_EVERY, Next, TURN_DELIVERIES_MAX, Turn, Wait};
 use crate::clock::{Clock, Moment};
 use crate::kafka::{Batch, Publisher, Record, Stop, Verdict};
-use crate::labels::Outcome;
+use crate::labels::{Account, Outcome};
 use crate::legs::Position;
 use crate::legs::{Arrival, Delivery, IntakeReceiver};
 use crate::relay::progress::Gap;
@@ -63,12 +63,21 @@ pub struct Relay {
     pub health: Arc<Health>,
     /// What operators see of it.
     pub board: Arc<Board>,
-    /// Tells the legs where the socket resumes and where walks begin.
-    pub position: watch::Sender<Position>,
+    /// The accounts, each in its place.
+    pub accounts: Vec<Served>,
     /// How often it warns.
     pub lines: Lines,
     /// How long Kafka may take for what is under way when the loop has to leave.
     pub close_deadline: Duration,
+}
+
+/// An account whose events the loop takes.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// Its name; empty where accounts have none.
+    pub name: String,
+    /// Tells its legs where the socket resumes and where walks begin.
+    pub position: watch::Sender<Position>,
 }
 
 /// The loop between two turns.
@@ -115,14 +124,18 @@ impl Relay {
     /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
     /// while this process lives; when it dies, the next one goes by the committed checkpoint.
     pub fn tell_position(&self) {
-        let position = self.pipeline.progress().position();
-        self.position.send_if_modified(|told| std::mem::replace(told, position) != position);
+        for (account, progress) in self.pipeline.progress() {
+            let position = progress.position();
+            if let Some(Served { position: told, .. }) = self.accounts.get(account.place()) {
+                told.send_if_modified(|told| std::mem::replace(told, position) != position);
+            }
+        }
     }
 
     /// Shows operators what was read back, before the first batch.
     pub fn tell_board(&self) {
         self.board.update(|inside| {
-            inside.open = self.pipeline.progress().gaps().iter().map(board::story).collect();
+            inside.open = board::open(&self.pipeline);
             board::look(inside, &self.pipeline, self.now());
         });
     }
@@ -134,7 +147,7 @@ impl Relay {
         self.tell_position();
         self.health.turned(Instant::now().into_std());
         self.metrics.ready(self.health.phase() == Phase::Ready);
-        self.metrics.gaps_open(self.pipeline.progress().gaps().len());
+        self.metrics.gaps_open(self.pipeline.progress().map(|(_, progress)| progress.gaps().len()).sum());
     }
 
     fn add(&mut self, arrival: Arrival, now: Now) {
@@ -143,14 +156,18 @@ impl Relay {
                 self.health.event(delivery.leg, delivery.received_at_ms);
                 Item::Delivery(delivery, None)
             }
-            Arrival::Note(note) => Item::Note(note),
+            Arrival::Note(account, note) => Item::Note(account, note),
         };
-        self.pipeline.add(item, now, &mut |settled| report(&self.metrics, &self.board, &self.lines, now.ms, settled));
+        let Self { pipeline, accounts, metrics, board, lines, .. } = self;
+        let report = Report { accounts, metrics, board, lines, now_ms: now.ms };
+        pipeline.add(item, now, &mut |settled| report.settled(settled));
     }
 
     fn next(&mut self) -> Option<Batch> {
         let now = self.now();
-        self.pipeline.next(now, &mut |settled| report(&self.metrics, &self.board, &self.lines, now.ms, settled))
+        let Self { pipeline, accounts, metrics, board, lines, .. } = self;
+        let report = Report { accounts, metrics, board, lines, now_ms: now.ms };
+        pipeline.next(now, &mut |settled| report.settled(settled))
     }
 
     /// Settles or halves the batch; how many webhooks were answered.
@@ -160,9 +177,11 @@ impl Relay {
                 let latest = board::latest(&batch);
                 let mut answered = 0;
                 let now = self.now();
-                self.pipeline.committed(batch, now.own_ms, &mut |settled| {
+                let Self { pipeline, accounts, metrics, board, lines, .. } = self;
+                let report = Report { accounts, metrics, board, lines, now_ms: at_ms };
+                pipeline.committed(batch, now.own_ms, &mut |settled| {
                     answered += usize::from(settled.answers());
-                    report(&self.metrics, &self.board, &self.lines, at_ms, settled);
+                    report.settled(settled);
                 });
                 self.lines.forgotten_early(&self.metrics, self.pipeline.expire(now.own_ms));
                 self.board.update(|inside| {
@@ -188,7 +207,7 @@ impl Relay {
         self.intake.drain(&mut queued);
         left.extend(waiting.into_iter().chain(queued).filter_map(|arrival| match arrival {
             Arrival::Delivery(delivery) => Some(delivery),
-            Arrival::Note(_) => None,
+            Arrival::Note(..) => None,
         }));
         for delivery in &left {
             self.metrics.outcome(delivery.leg, Outcome::Failed);
@@ -283,67 +302,79 @@ impl Running {
     }
 }
 
-/// Counts, logs and answers what is done.
-fn report(metrics: &Metrics, board: &Board, lines: &Lines, now_ms: i64, settled: Settled<'_>) {
-    match settled {
-        Settled::Delivery(delivery, fate, record) => answer(metrics, lines, now_ms, delivery, &fate, record),
-        Settled::GapOpened(gap) => {
-            opened(metrics, &gap);
-            board.update(|inside| inside.open.push(board::story(&gap)));
-        }
-        Settled::GapClosed(gap) => {
-            info!(gap = gap.id, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed");
-            board.update(|inside| inside.close(board::story(&gap)));
-        }
-    }
-}
-
-/// Counts and logs a gap that is open from now on.
-pub fn opened(metrics: &Metrics, gap: &Gap) {
-    metrics.gap_opened();
-    info!(gap = gap.id, cause = gap.cause.as_str(), "gap opened");
-}
-
-fn answer(
-    metrics: &Metrics,
-    lines: &Lines,
+/// What it takes to count, log and answer what is done.
+struct Report<'r> {
+    accounts: &'r [Served],
+    metrics: &'r Metrics,
+    board: &'r Board,
+    lines: &'r Lines,
     now_ms: i64,
-    delivery: Delivery,
-    fate: &Ending,
-    record: Option<Record<'_>>,
-) {
-    let Delivery { leg, received_at_ms, reply, .. } = delivery;
-    let outcome = fate.outcome;
-    metrics.outcome(leg, outcome);
-    if fate.recovered {
-        metrics.recovered(leg, 1);
+}
+
+impl Report<'_> {
+    fn settled(&self, settled: Settled<'_>) {
+        match settled {
+            Settled::Delivery(delivery, fate, record) => self.delivery(delivery, &fate, record),
+            Settled::GapOpened(account, gap) => {
+                let name = self.name(account);
+                opened(self.metrics, name, &gap);
+                self.board.update(|inside| inside.open.push(board::story(name, &gap)));
+            }
+            Settled::GapClosed(account, gap) => {
+                let account = self.name(account);
+                info!(gap = gap.id, account, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed");
+                self.board.update(|inside| inside.close(board::story(account, &gap)));
+            }
+        }
     }
-    if let Some(occurred_at_ms) = fate.occurred_at_ms {
-        metrics.event_lag(leg, seconds(received_at_ms.saturating_sub(occurred_at_ms)));
+
+    fn delivery(&self, delivery: Delivery, fate: &Ending, record: Option<Record<'_>>) {
+        let Self { metrics, lines, now_ms, .. } = *self;
+        let Delivery { account, leg, received_at_ms, reply, .. } = delivery;
+        let account = self.name(account);
+        let outcome = fate.outcome;
+        metrics.outcome(leg, outcome);
+        if fate.recovered {
+            metrics.recovered(leg, 1);
+        }
+        if let Some(occurred_at_ms) = fate.occurred_at_ms {
+            metrics.event_lag(leg, seconds(received_at_ms.saturating_sub(occurred_at_ms)));
+        }
+        if matches!(outcome, Outcome::Published | Outcome::DeadLettered) {
+            metrics.publish_duration(leg, seconds(now_ms.saturating_sub(received_at_ms)));
+        }
+        let event_id = || String::from_utf8_lossy(&fate.event_id);
+        if let Some((reason, detail)) = &fate.dead_letter
+            && let Some(count) = lines.dead_letter(*reason)
+        {
+            warn!(event_id = %event_id(), account, %leg, reason = reason.as_str(), detail, count, "event dead-lettered");
+        }
+        if fate.ahead
+            && outcome == Outcome::Published
+            && let Some(count) = lines.ahead()
+        {
+            warn!(event_id = %event_id(), account, %leg, count, "event from the future: it moves neither the cursor nor latest");
+        }
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            let order_id = record.map(|record| String::from_utf8_lossy(record.key())).unwrap_or_default();
+            debug!(event_id = %event_id(), account, %order_id, %leg, outcome = outcome.as_str(), "delivery settled");
+        }
+        if let Some(reply) = reply {
+            // The peer may have given up waiting; it will ask again and be told that it is a duplicate.
+            let _ = reply.send(outcome);
+        }
     }
-    if matches!(outcome, Outcome::Published | Outcome::DeadLettered) {
-        metrics.publish_duration(leg, seconds(now_ms.saturating_sub(received_at_ms)));
+
+    /// The name of an account, where it has one.
+    fn name(&self, account: Account) -> Option<&str> {
+        self.accounts.get(account.place()).map(|served| served.name.as_str()).filter(|name| !name.is_empty())
     }
-    let event_id = || String::from_utf8_lossy(&fate.event_id);
-    if let Some((reason, detail)) = &fate.dead_letter
-        && let Some(count) = lines.dead_letter(*reason)
-    {
-        warn!(event_id = %event_id(), %leg, reason = reason.as_str(), detail, count, "event dead-lettered");
-    }
-    if fate.ahead
-        && outcome == Outcome::Published
-        && let Some(count) = lines.ahead()
-    {
-        warn!(event_id = %event_id(), %leg, count, "event from the future: it moves neither the cursor nor latest");
-    }
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        let order_id = record.map(|record| String::from_utf8_lossy(record.key())).unwrap_or_default();
-        debug!(event_id = %event_id(), %order_id, %leg, outcome = outcome.as_str(), "delivery settled");
-    }
-    if let Some(reply) = reply {
-        // The peer may have given up waiting; it will ask again and be told that it is a duplicate.
-        let _ = reply.send(outcome);
-    }
+}
+
+/// Counts and logs a gap of an account that is open from now on.
+pub fn opened(metrics: &Metrics, account: Option<&str>, gap: &Gap) {
+    metrics.gap_opened();
+    info!(gap = gap.id, account, cause = gap.cause.as_str(), "gap opened");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "seconds for a histogram; a clock's milliseconds fit 52 bits")]

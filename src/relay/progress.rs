@@ -24,7 +24,7 @@ const GAPS_MAX: usize = 100;
 /// A time in which the socket may have missed something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// Counts up over the relay's life.
+    /// Counts up over the relay's life, all accounts together.
     pub id: u64,
     /// Why it opened.
     pub cause: GapCause,
@@ -40,6 +40,24 @@ pub struct Gap {
     pub recovered: u64,
     /// The log no longer reached back over all of it: it closes, but nobody knows whether anything is missing.
     pub unproven: bool,
+}
+
+/// The number of the next gap that opens, whichever account's it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GapNumber(u64);
+
+impl GapNumber {
+    /// Behind every gap that `progress` knows.
+    pub fn after(&mut self, progress: &Progress) {
+        let known = progress.gaps.iter().chain(&progress.closed).map(|gap| gap.id.saturating_add(1));
+        self.0 = known.fold(self.0, u64::max);
+    }
+
+    fn take(&mut self) -> u64 {
+        let number = self.0;
+        self.0 = number.saturating_add(1);
+        number
+    }
 }
 
 /// Cursor, verified mark and open gaps.
@@ -84,9 +102,13 @@ impl Progress {
     }
 
     /// From when on events come again: socket and walk go on there, if they are asked to.
-    pub fn again_from_ms(&self) -> Option<i64> {
-        let cursor_ms = self.cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
-        self.walk_from_ms().map(|mark_ms| mark_ms.min(cursor_ms.unwrap_or(mark_ms)))
+    ///
+    /// A cursor that lies further back than a `window` before the mark is that of an account which was quiet since: every walk
+    /// found nothing behind it, and nothing of it is in the window.
+    pub fn again_from_ms(&self, window: Duration) -> Option<i64> {
+        let mark_ms = self.walk_from_ms()?;
+        let cursor_ms = self.cursor.and_then(|cursor| i64::try_from(cursor.ms).ok()).unwrap_or(mark_ms);
+        Some(mark_ms.min(cursor_ms.max(mark_ms.saturating_sub(millis(window)))))
     }
 
     /// What the legs have to know.
@@ -115,9 +137,9 @@ impl Progress {
     ///
     /// A cursor that there was is forgotten, and stands in the gap: it may be what is wrong, and one that lies ahead
     /// would keep the socket from resuming anywhere. What the walk brings makes a new one.
-    pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64) -> Gap {
+    pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64, next: &mut GapNumber) -> Gap {
         self.verified_ms = Some(from_ms.saturating_add(self.overlap_ms).min(now_ms));
-        let gap = self.open(cause, from_ms);
+        let gap = self.open(cause, from_ms, next);
         self.cursor = None;
         gap
     }
@@ -129,15 +151,15 @@ impl Progress {
     }
 
     /// The relay runs again: since its last checkpoint at `last_ms` the socket has missed whatever there was.
-    pub fn restarted(&mut self, last_ms: i64) -> Gap {
-        self.open(GapCause::Restart, last_ms)
+    pub fn restarted(&mut self, last_ms: i64, next: &mut GapNumber) -> Gap {
+        self.open(GapCause::Restart, last_ms, next)
     }
 
     /// The memory of what was published up to the last checkpoint at `last_ms` is not whole.
     ///
     /// Where there is no room for another gap the newest stands for this as well: the next start goes by its cause and times.
-    pub fn forgot(&mut self, last_ms: i64) -> Gap {
-        let gap = self.open(GapCause::Journal, last_ms);
+    pub fn forgot(&mut self, last_ms: i64, next: &mut GapNumber) -> Gap {
+        let gap = self.open(GapCause::Journal, last_ms, next);
         match self.gaps.last_mut() {
             Some(last) if gap.cause != GapCause::Journal => {
                 last.cause = GapCause::Journal;
@@ -168,10 +190,10 @@ impl Progress {
         }
     }
 
-    /// Takes a note; gives the gap that it opened and those that it closed.
-    pub fn note(&mut self, note: Note) -> (Option<Gap>, Vec<Gap>) {
+    /// Takes a note of this account's; gives the gap that it opened and those that it closed.
+    pub fn note(&mut self, note: Note, next: &mut GapNumber) -> (Option<Gap>, Vec<Gap>) {
         match note {
-            Note::WebsocketDown { cause, at_ms } => (self.opened(GapCause::Connection(cause), at_ms), Vec::new()),
+            Note::WebsocketDown { cause, at_ms } => (self.opened(GapCause::Connection(cause), at_ms, next), Vec::new()),
             Note::WebsocketUp { at_ms } => {
                 for gap in self.gaps.iter_mut().filter(|gap| gap.end_ms.is_none()) {
                     gap.end_ms = Some(at_ms);
@@ -180,20 +202,20 @@ impl Progress {
             }
             Note::Resync { at_ms } => {
                 let from_ms = self.cursor.map_or(at_ms, |cursor| i64::try_from(cursor.ms).unwrap_or(i64::MAX));
-                let mut opened = self.opened(GapCause::Resync, from_ms.min(at_ms));
+                let mut opened = self.opened(GapCause::Resync, from_ms.min(at_ms), next);
                 if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
                     gap.end_ms = Some(at_ms);
                     kept.end_ms = Some(at_ms);
                 }
                 (opened, Vec::new())
             }
-            Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms), Vec::new()),
+            Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms, next), Vec::new()),
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
         }
     }
 
     /// What was open in that time closes without proof; where nothing was, a gap of its own is opened and tells it.
-    fn unproven(&mut self, from_ms: i64, to_ms: i64) -> Option<Gap> {
+    fn unproven(&mut self, from_ms: i64, to_ms: i64, next: &mut GapNumber) -> Option<Gap> {
         let within = |gap: &&mut Gap| gap.opened_ms <= to_ms && gap.end_ms.is_none_or(|end| end >= from_ms);
         let mut known = false;
         for gap in self.gaps.iter_mut().filter(within) {
@@ -203,7 +225,7 @@ impl Progress {
         if known {
             return None;
         }
-        let mut opened = self.opened(GapCause::Resync, from_ms);
+        let mut opened = self.opened(GapCause::Resync, from_ms, next);
         if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
             kept.end_ms = Some(to_ms);
             kept.unproven = true;
@@ -226,20 +248,20 @@ impl Progress {
     }
 
     /// Opens a gap; one that only goes on, because there are so many, is told no more.
-    fn opened(&mut self, cause: GapCause, opened_ms: i64) -> Option<Gap> {
+    fn opened(&mut self, cause: GapCause, opened_ms: i64, next: &mut GapNumber) -> Option<Gap> {
         let goes_on = self.gaps.len() >= GAPS_MAX;
-        let gap = self.open(cause, opened_ms);
+        let gap = self.open(cause, opened_ms, next);
         (!goes_on).then_some(gap)
     }
 
-    fn open(&mut self, cause: GapCause, opened_ms: i64) -> Gap {
+    fn open(&mut self, cause: GapCause, opened_ms: i64, next: &mut GapNumber) -> Gap {
         if self.gaps.len() >= GAPS_MAX
             && let Some(last) = self.gaps.last_mut()
         {
             last.end_ms = None;
             return last.clone();
         }
-        let id = self.gaps.iter().chain(&self.closed).map(|gap| gap.id + 1).max().unwrap_or_default();
+        let id = next.take();
         let gap = Gap {
             id,
             cause,
@@ -259,11 +281,54 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::labels::Cause;
+    use std::ops::{Deref, DerefMut};
 
     const OVERLAP: Duration = Duration::from_secs(60);
+    const DAY: Duration = Duration::from_hours(24);
 
-    fn fresh() -> Progress {
-        let mut progress = Progress::resume(None, Some(1_000_000), Vec::new(), OVERLAP);
+    /// A progress, and the numbers of its gaps.
+    struct Numbered {
+        progress: Progress,
+        next: GapNumber,
+    }
+
+    impl Numbered {
+        fn resume(cursor: Option<EventId>, verified_ms: Option<i64>, gaps: Vec<Gap>) -> Self {
+            let progress = Progress::resume(cursor, verified_ms, gaps, OVERLAP);
+            let mut next = GapNumber::default();
+            next.after(&progress);
+            Self { progress, next }
+        }
+
+        fn note(&mut self, note: Note) -> (Option<Gap>, Vec<Gap>) {
+            self.progress.note(note, &mut self.next)
+        }
+
+        fn begin_at(&mut self, from_ms: i64, now_ms: i64) -> Gap {
+            self.progress.begin_at(GapCause::FirstStart, from_ms, now_ms, &mut self.next)
+        }
+
+        fn restarted(&mut self, last_ms: i64) -> Gap {
+            self.progress.restarted(last_ms, &mut self.next)
+        }
+    }
+
+    impl Deref for Numbered {
+        type Target = Progress;
+
+        fn deref(&self) -> &Progress {
+            &self.progress
+        }
+    }
+
+    impl DerefMut for Numbered {
+        fn deref_mut(&mut self) -> &mut Progress {
+            &mut self.progress
+        }
+    }
+
+    fn fresh() -> Numbered {
+        let mut progress = Numbered::resume(None, Some(1_000_000), Vec::new());
         progress.saw(Leg::Websocket, EventId { ms: 1_000_000, seq: 0 });
         progress
     }
@@ -290,7 +355,7 @@ mod tests {
             progress.note(Note::WebsocketUp { at_ms: 1_100_000 + number });
         }
         assert_eq!(progress.gaps().len(), GAPS_MAX);
-        let gap = progress.forgot(9_000_000);
+        let gap = progress.progress.forgot(9_000_000, &mut progress.next);
         assert_eq!((gap.cause, gap.opened_ms, gap.from), (GapCause::Journal, 9_000_000, progress.cursor()));
         assert_eq!((progress.gaps().last(), progress.gaps().len()), (Some(&gap), GAPS_MAX));
     }
@@ -310,7 +375,16 @@ mod tests {
         assert_eq!((closed.len(), closed[0].recovered, closed[0].closed_ms), (1, 1, Some(1_170_000)));
         assert_eq!(progress.verified_ms(), Some(1_110_000));
         assert_eq!(progress.walk_from_ms(), Some(1_050_000));
-        assert_eq!(progress.again_from_ms(), Some(1_000_000), "a `since` that includes it brings the cursor again");
+        assert_eq!(progress.again_from_ms(DAY), Some(1_000_000), "a `since` that includes it brings the cursor again");
+    }
+
+    #[test]
+    fn a_cursor_of_long_ago_reaches_back_a_window_before_the_mark() {
+        let mut quiet = fresh();
+        quiet.note(Note::WalkDone { started_ms: 1_000_000 + 30 * 86_400_000 });
+        let mark_ms = quiet.walk_from_ms().unwrap_or_default();
+        assert_eq!(quiet.again_from_ms(DAY), Some(mark_ms - 86_400_000));
+        assert_eq!(quiet.again_from_ms(40 * DAY), Some(1_000_000));
     }
 
     #[test]
@@ -341,26 +415,26 @@ mod tests {
 
     #[test]
     fn a_first_start_walks_from_the_wanted_time() {
-        let mut progress = Progress::resume(None, None, Vec::new(), OVERLAP);
+        let mut progress = Numbered::resume(None, None, Vec::new());
         assert_eq!(progress.walk_from_ms(), None);
-        progress.begin_at(GapCause::FirstStart, 1_000_000, 90_000_000);
+        progress.begin_at(1_000_000, 90_000_000);
         assert_eq!(progress.walk_from_ms(), Some(1_000_000));
         assert_eq!(open(&progress), ["first_start"]);
     }
 
     #[test]
     fn what_a_first_start_wants_was_never_promised_and_what_is_wanted_again_was() {
-        let mut first = Progress::resume(None, None, Vec::new(), OVERLAP);
-        first.begin_at(GapCause::FirstStart, 1_000_000, 90_000_000);
+        let mut first = Numbered::resume(None, None, Vec::new());
+        first.begin_at(1_000_000, 90_000_000);
         first.began(90_000_000);
         assert_eq!(first.position().proven_ms, Some(90_000_000));
         first.note(Note::WalkDone { started_ms: 95_000_000 });
         assert_eq!(first.position().proven_ms, Some(94_940_000));
         let mut again = fresh();
-        let gap = again.begin_at(GapCause::FirstStart, 500_000, 90_000_000);
+        let gap = again.begin_at(500_000, 90_000_000);
         assert_eq!((gap.from, gap.opened_ms), (Some(EventId { ms: 1_000_000, seq: 0 }), 500_000));
         let expected = Position { cursor: None, walk_from_ms: Some(500_000), proven_ms: Some(560_000) };
-        assert_eq!((again.position(), again.again_from_ms()), (expected, Some(500_000)));
+        assert_eq!((again.position(), again.again_from_ms(DAY)), (expected, Some(500_000)));
     }
 
     #[test]
@@ -390,7 +464,7 @@ mod tests {
         let mut before = fresh();
         before.note(Note::WebsocketDown { cause: Cause::Silence, at_ms: 1_100_000 });
         before.note(Note::WebsocketUp { at_ms: 1_110_000 });
-        let mut after = Progress::resume(before.cursor(), before.verified_ms(), before.gaps().to_vec(), OVERLAP);
+        let mut after = Numbered::resume(before.cursor(), before.verified_ms(), before.gaps().to_vec());
         let restart = after.restarted(1_120_000);
         assert_eq!((restart.id, open(&after)), (1, vec!["silence", "restart"]));
         let (_, closed) = after.note(Note::WalkDone { started_ms: 9_000_000 });
@@ -404,7 +478,7 @@ mod tests {
         before.note(Note::WebsocketUp { at_ms: 1_110_000 });
         before.note(Note::WalkDone { started_ms: 9_000_000 });
         let saved = before.gaps().iter().chain(before.closed()).cloned().collect();
-        let mut after = Progress::resume(before.cursor(), before.verified_ms(), saved, OVERLAP);
+        let mut after = Numbered::resume(before.cursor(), before.verified_ms(), saved);
         assert_eq!((open(&after), after.restarted(9_500_000).id), (Vec::new(), 1));
     }
 

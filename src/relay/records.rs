@@ -28,6 +28,17 @@ pub(super) struct Origin<'d> {
     pub(super) trace: Option<&'d Trace>,
 }
 
+/// What a record's headers name besides the event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'n> {
+    /// `ce_source`.
+    pub(super) source: &'n str,
+    /// `relay_instance`.
+    pub(super) instance: &'n str,
+    /// `relay_account`; empty where accounts have no names.
+    pub(super) account: &'n str,
+}
+
 impl<'d> Origin<'d> {
     pub(super) fn of(delivery: &'d Delivery) -> Self {
         Self { leg: delivery.leg.as_str(), at_ms: delivery.received_at_ms, trace: delivery.trace.as_deref() }
@@ -61,18 +72,19 @@ pub(super) fn write_headers(
     event: &Event<'_>,
     normalized: &Normalized<'_>,
     arrival: Origin<'_>,
-    (source, instance): (&str, &str),
+    names: Names<'_>,
 ) {
     batch.header("ce_specversion", b"1.0");
     batch.header("ce_id", event.id.as_bytes());
     batch.header("ce_type", event.event_type.as_bytes());
-    batch.header("ce_source", source.as_bytes());
+    batch.header("ce_source", names.source.as_bytes());
     batch.header_with("ce_time", |out| write_rfc3339(normalized.occurred_at_ms, out));
     batch.header("ce_subject", normalized.key.as_bytes());
     batch.header("ce_dataschema", normalized.kind.schema_urn().as_bytes());
     batch.header("content-type", b"application/json");
     write_arrival(batch, arrival);
-    batch.header("relay_instance", instance.as_bytes());
+    batch.header("relay_instance", names.instance.as_bytes());
+    write_account(batch, names.account);
     if let Some(Trace { parent, state }) = arrival.trace {
         batch.header(TRACEPARENT, parent.as_bytes());
         if !state.is_empty() {
@@ -89,6 +101,7 @@ pub(super) fn write_dead_letter(
     id: Option<&str>,
     why: &(Reason, String),
     as_digest: bool,
+    account: &str,
 ) {
     let (reason, detail) = why;
     let bytes = &delivery.bytes;
@@ -102,6 +115,7 @@ pub(super) fn write_dead_letter(
         batch.record(Topic::DeadLetter, key.as_bytes(), bytes);
     }
     write_arrival(batch, Origin::of(delivery));
+    write_account(batch, account);
     batch.header("relay_reason", reason.as_str().as_bytes());
     batch.header("relay_detail", detail.as_bytes());
 }
@@ -109,6 +123,12 @@ pub(super) fn write_dead_letter(
 fn write_arrival(batch: &mut Batch, Origin { leg, at_ms, .. }: Origin<'_>) {
     batch.header("relay_leg", leg.as_bytes());
     batch.header_with("relay_received_at", |out| write_rfc3339(at_ms, out));
+}
+
+fn write_account(batch: &mut Batch, account: &str) {
+    if !account.is_empty() {
+        batch.header("relay_account", account.as_bytes());
+    }
 }
 
 /// `sha256:` and 64 hex digits.

@@ -4,8 +4,8 @@
 //! of each key passes over it), and none goes to the topic of latest events. What the relay cannot publish is left
 //! out: it stands as a dead letter already.
 
-use super::planner::Settings;
-use super::records::{KEY_BYTES_MAX, Origin, write_headers, write_value};
+use super::planner::{Settings, source};
+use super::records::{KEY_BYTES_MAX, Names, Origin, write_headers, write_value};
 use crate::kafka::Batch;
 use crate::labels::{REPLAY, Topic};
 use crate::normalize::{Route, route};
@@ -27,14 +27,15 @@ pub enum Again {
 pub struct Replay {
     settings: Settings,
     source: String,
+    account: String,
     id: String,
 }
 
 impl Replay {
-    /// A replay that its records name `id`.
-    pub fn new(settings: Settings, id: String) -> Self {
-        let source = format!("/pepay/{}", settings.normalize.environment.as_str());
-        Self { settings, source, id }
+    /// A replay of an account's events that its records name `id`; `account` is empty where accounts have no names.
+    pub fn new(settings: Settings, account: String, id: String) -> Self {
+        let source = source(settings.normalize.environment, &account);
+        Self { settings, source, account, id }
     }
 
     /// Appends the event's record to `batch`, as received at `now_ms` (Unix milliseconds).
@@ -55,7 +56,8 @@ impl Replay {
             Err(rejection) => return Again::Unpublishable(rejection.reason),
         };
         let arrival = Origin { leg: REPLAY, at_ms: now_ms, trace: None };
-        write_headers(batch, &event, &normalized, arrival, (&self.source, &self.settings.instance));
+        let Self { settings, source, account, .. } = self;
+        write_headers(batch, &event, &normalized, arrival, Names { source, instance: &settings.instance, account });
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());
         Again::Record(topic)
@@ -72,7 +74,8 @@ mod tests {
 
     fn replay(invoices: bool) -> Replay {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        Replay::new(Settings { instance: "desk".into(), normalize, orders_latest: true, invoices }, "r-1".into())
+        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices };
+        Replay::new(settings, String::new(), "r-1".into())
     }
 
     fn event(kind: &str, object: &str) -> String {

@@ -8,7 +8,7 @@ use crate::labels::{Leg, Topic};
 use crate::legs::Intake;
 use crate::normalize;
 use crate::provider::Environment;
-use crate::relay::progress::Progress;
+use crate::relay::start::Known;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ impl Bench {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 10_000, [1, 2]);
-        let planner = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), Progress::default());
+        let planner = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let (publisher, desk) = Publisher::scripted();
         let relay = Relay {
@@ -57,7 +57,7 @@ impl Bench {
             metrics,
             health,
             board,
-            position: watch::channel(Position::default()).0,
+            accounts: Vec::new(),
             lines: Lines::default(),
             close_deadline: Duration::ZERO,
         };

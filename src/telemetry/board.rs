@@ -26,6 +26,8 @@ pub const LATEST_MAX: usize = 12;
 pub struct GapStory {
     /// Its number.
     pub id: u64,
+    /// Whose events may be missing, where accounts have names.
+    pub account: Option<String>,
     /// Why it opened.
     pub cause: &'static str,
     /// The cursor at that time.
@@ -217,6 +219,7 @@ fn kafka_state(phase: Phase) -> &'static str {
 fn gap_value(gap: &GapStory) -> Value {
     json!({
         "id": gap.id,
+        "account": gap.account,
         "cause": gap.cause,
         "from": gap.from,
         "opened_at": rfc3339(gap.opened_ms),
@@ -240,7 +243,16 @@ mod tests {
     fn gap(id: u64) -> GapStory {
         let cause = "reset";
         let from = Some("evt_1-0".to_owned());
-        GapStory { id, cause, from, opened_ms: 1_000, end_ms: Some(2_000), closed_ms: None, recovered: 3 }
+        GapStory {
+            id,
+            account: None,
+            cause,
+            from,
+            opened_ms: 1_000,
+            end_ms: Some(2_000),
+            closed_ms: None,
+            recovered: 3,
+        }
     }
 
     fn latest(order_id: &str, status: &str) -> Latest {
@@ -318,7 +330,7 @@ mod tests {
         assert_eq!(status["dedup"], json!({ "ids": 7, "oldest_age_seconds": 65, "evicted_early": 4 }));
         assert_eq!(status["cursor"], "evt_5-1");
         let story = json!({
-            "id": 1, "cause": "reset", "from": "evt_1-0", "recovered": 3, "closed_at": null,
+            "id": 1, "account": null, "cause": "reset", "from": "evt_1-0", "recovered": 3, "closed_at": null,
             "opened_at": "1970-01-01T00:00:01.000Z", "ended_at": "1970-01-01T00:00:02.000Z",
         });
         assert_eq!(status["gaps"], json!([story]));

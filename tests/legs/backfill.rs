@@ -105,7 +105,7 @@ impl Rig {
         self.arrived(ids).await;
         let told = arrival(&mut self.receiver).await;
         let expected = Note::Unproven { from_ms: MARK_MS, to_ms };
-        assert!(matches!(told, Arrival::Note(note) if note == expected), "{told:?}");
+        assert!(matches!(told, Arrival::Note(_, note) if note == expected), "{told:?}");
         assert_eq!(self.health.unproven(), Some(Unproven { from_ms: MARK_MS, to_ms, orders }));
         self.walked(&[]).await;
     }
@@ -114,7 +114,7 @@ impl Rig {
     async fn walked(&mut self, ids: &[&str]) {
         self.arrived(ids).await;
         let end = arrival(&mut self.receiver).await;
-        assert!(matches!(end, Arrival::Note(Note::WalkDone { .. })), "{end:?}");
+        assert!(matches!(end, Arrival::Note(_, Note::WalkDone { .. })), "{end:?}");
         soon(self.walks.wait(self.ticket)).await;
         assert_eq!(self.health.leg(Leg::Backfill), LegState::Connected);
     }

@@ -117,7 +117,7 @@ async fn what_is_held_waits_beyond_the_end_of_its_connection_which_is_told_behin
     let Arrival::Delivery(delivery) = arrival(&mut rig.receiver).await else { panic!("the frame comes first") };
     settle(&rig.metrics, delivery, Outcome::Published);
     let told = arrival(&mut rig.receiver).await;
-    assert!(matches!(told, Arrival::Note(Note::WebsocketDown { cause: Cause::Closed, .. })), "{told:?}");
+    assert!(matches!(told, Arrival::Note(_, Note::WebsocketDown { cause: Cause::Closed, .. })), "{told:?}");
     rig.finish().await;
     soon(backfill).await.unwrap();
 }

@@ -54,7 +54,7 @@ async fn told(receiver: &mut IntakeReceiver, metrics: &Metrics) -> Note {
     loop {
         match arrival(receiver).await {
             Arrival::Delivery(delivery) => settle(metrics, delivery, Outcome::Published),
-            Arrival::Note(note) => return note,
+            Arrival::Note(_, note) => return note,
         }
     }
 }

@@ -297,8 +297,8 @@ impl World {
             && pipeline.load().planned > 0
         {
             let mut batch = Batch::default();
-            let committed = self.kafka.marks(usize::MAX).remove("relay").unwrap_or_default();
-            batch.record(Topic::Control, b"relay/marks/relay", &marks_of(pipeline.progress(), &committed));
+            let committed = self.kafka.marks(usize::MAX).remove("").unwrap_or_default();
+            batch.record(Topic::Control, b"relay/marks/relay", &marks_of(sole(pipeline), &committed));
             self.hand_over(number, Some(batch), false);
         }
     }
@@ -345,7 +345,7 @@ impl World {
                     }
                     Item::Delivery(delivery, None)
                 }
-                Arrival::Note(note) => Item::Note(note),
+                Arrival::Note(account, note) => Item::Note(account, note),
             };
             pipeline.add(item, now, &mut |told| settle(told, &mut ahead));
         }
@@ -423,7 +423,7 @@ impl World {
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         if let Some(pipeline) = &relay.pipeline {
-            relay.position = pipeline.progress().position();
+            relay.position = sole(pipeline).position();
         }
         if relay.receiver.bytes() > INTAKE_BYTES {
             self.oracle.fail("P5: the intake holds more than its bound");
@@ -472,6 +472,11 @@ pub fn marks_of(progress: &Progress, committed: &[u8]) -> Vec<u8> {
     marks["cursor"] = json!(progress.cursor().map(|id| id.to_string()));
     marks["verified"] = json!(progress.verified_ms().map(rfc3339));
     marks.to_string().into_bytes()
+}
+
+/// How far the one account has come.
+pub fn sole(pipeline: &Pipeline) -> &Progress {
+    pipeline.progress().next().expect("an account").1
 }
 
 /// The time as the turn counts it.

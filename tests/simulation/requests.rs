@@ -2,7 +2,7 @@
 
 use crate::bugs::Bug;
 use crate::kafka::Record;
-use crate::relay::{Job, marks_of};
+use crate::relay::{Job, marks_of, sole};
 use crate::world::World;
 use pepay_relay::kafka::{Batch, Checkpoint, Sequenced};
 use pepay_relay::labels::Topic;
@@ -73,7 +73,7 @@ impl World {
         if let Some(later) = later
             && record.key().starts_with(b"relay/marks/")
         {
-            value = value.map(|value| marks_of(later.progress(), &value));
+            value = value.map(|value| marks_of(sole(later), &value));
         }
         Record {
             event,

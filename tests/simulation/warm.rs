@@ -63,7 +63,7 @@ impl World {
         let now = relay.now(self.now);
         let predecessor = relay.claim.predecessor.clone();
         let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.run.marks().clone() });
-        Start::new(&settings, predecessor.as_ref(), now, [1, 2])
+        Start::new(&settings, &[String::new()], predecessor.as_ref(), now, [1, 2])
     }
 
     fn read_back_from(&self, number: usize) -> Option<i64> {
@@ -96,7 +96,7 @@ impl World {
         let start = start.finish(if by_the_wall { now.ms } else { now.own_ms });
         let forgot = start.forgot.is_some() && !self.scenario.has(Bug::JournalTrusted);
         self.oracle.forgot |= forgot;
-        let Started { window, mut versions, progress, .. } = if forgot { start } else { trusting(start, &records) };
+        let Started { window, mut versions, accounts, .. } = if forgot { start } else { trusting(start, &records) };
         if self.scenario.has(Bug::DeadLetterGivesAVersion) {
             for (record, at_ms) in &records {
                 let Control::Journal(value) = record else { continue };
@@ -114,7 +114,7 @@ impl World {
         let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
         let turn = Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY);
         let relay = &mut self.relays[number];
-        relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, progress)));
+        relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, accounts)));
         relay.turn = turn;
         self.turn(number);
         if self.scenario.stream {

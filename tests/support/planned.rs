@@ -2,12 +2,12 @@
 
 use bytes::BytesMut;
 use futures::FutureExt;
-use pepay_relay::labels::Leg;
+use pepay_relay::labels::{Account, Leg};
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::normalize;
 use pepay_relay::provider::Environment;
 use pepay_relay::relay::planner::{Item, Now, Planner, Settings};
-use pepay_relay::relay::progress::Progress;
+use pepay_relay::relay::start::Known;
 use pepay_relay::relay::{Versions, Window};
 use std::time::Duration;
 
@@ -37,9 +37,9 @@ pub fn core(ids: u64, orders_latest: bool) -> Planner {
     let seed = [1, 2];
     let mut window = Window::new(day, usize::MAX, seed);
     for id in 0..ids {
-        window.remember(&id.to_le_bytes(), NOW.ms);
+        window.remember(Account::FIRST, &id.to_le_bytes(), NOW.ms);
     }
-    Planner::new(settings, window, Versions::new(day, usize::MAX, seed), Progress::default())
+    Planner::new(settings, window, Versions::new(day, usize::MAX, seed), vec![Known::default()])
 }
 
 /// An intake that nobody else uses.
@@ -58,7 +58,7 @@ pub fn item((intake, receiver): &mut (Intake, IntakeReceiver), body: &str, numbe
     receiver.drain(&mut arrived);
     match arrived.pop().expect("one") {
         Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
-        Arrival::Note(note) => Item::Note(note),
+        Arrival::Note(account, note) => Item::Note(account, note),
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) async fn run(arguments: &Replay, settings: &Context, output: Output) 
     let Context { config, secrets, .. } = settings;
     let rest = patient(&Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
-    let replay = replay::Replay::new(planner_settings(config), id.clone());
+    let replay = replay::Replay::new(planner_settings(config), String::new(), id.clone());
     let aside = match arguments.yes {
         true => Some(open(settings, &id).await?),
         false => None,

@@ -14,6 +14,7 @@ use super::dedup::Window;
 use super::planner::{Item, Now, Plan, Planner, Refused, Settled};
 use super::progress::Progress;
 use crate::kafka::{Batch, Refusal};
+use crate::labels::Account;
 use crate::legs::Delivery;
 use crate::provider::event::Reason;
 use std::collections::VecDeque;
@@ -88,7 +89,7 @@ impl Bound {
 
 impl Pipeline {
     /// Nothing planned, nothing sent.
-    pub fn new(planner: Planner) -> Self {
+    pub fn new(mut planner: Planner) -> Self {
         let open = planner.begin(Plan::default());
         let queue = VecDeque::new();
         let parts = VecDeque::new();
@@ -96,9 +97,14 @@ impl Pipeline {
         Self { planner, queue, parts, open, sent: None, spare, bound: Bound::MAX }
     }
 
-    /// How far everything is settled or planned.
-    pub fn progress(&self) -> &Progress {
+    /// How far everything of each account that is served is settled or planned.
+    pub fn progress(&self) -> impl Iterator<Item = (Account, &Progress)> {
         self.planner.progress()
+    }
+
+    /// The name of an account; empty where accounts have none.
+    pub fn name(&self, account: Account) -> &str {
+        self.planner.name(account)
     }
 
     /// The dedup window, to look at.
@@ -195,7 +201,7 @@ impl Pipeline {
                 *refused = Some(worse.ok_or_else(|| NoWayOut { detail: detail.to_owned() })?);
                 self.parts.push_front(1);
             }
-            Some(Item::Note(_)) if count == 1 => return Err(NoWayOut { detail: detail.to_owned() }),
+            Some(Item::Note(..)) if count == 1 => return Err(NoWayOut { detail: detail.to_owned() }),
             _ => {
                 self.parts.push_front(count - count / 2);
                 self.parts.push_front(count / 2);
@@ -213,7 +219,7 @@ impl Pipeline {
         }
         let deliveries = self.queue.drain(..).filter_map(|item| match item {
             Item::Delivery(delivery, _) => Some(delivery),
-            Item::Note(_) => None,
+            Item::Note(..) => None,
         });
         deliveries.collect()
     }

@@ -7,7 +7,7 @@ use crate::normalize;
 use crate::provider::Environment;
 use crate::relay::journal::{self, Entry};
 use crate::relay::planner::Settings;
-use crate::relay::progress::Progress;
+use crate::relay::start::Known;
 use crate::relay::{Version, Versions, Window};
 use bytes::Bytes;
 use futures::FutureExt;
@@ -47,7 +47,7 @@ impl Bench {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
         let window = Window::new(DAY, 100_000, [1, 2]);
-        let planner = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), Progress::default());
+        let planner = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(64 << 20);
         Self {
             pipeline: Pipeline::new(planner),

@@ -7,23 +7,26 @@
 //! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
 //! claim of it, or continues its versions) is rolled back before that one is.
 
+mod accounts;
 mod now;
 
 pub use now::{AHEAD_MAX_MS, Now};
 
 use super::dedup::{Claim, Ticket, Window};
 use super::journal;
-use super::marks::{marks, write_gap};
-use super::records::{KEY_BYTES_MAX, Origin, bounded, digest, write_dead_letter, write_headers, write_value};
+use super::marks::write_gap;
+use super::records::{KEY_BYTES_MAX, Names, Origin, bounded, digest, write_dead_letter, write_headers, write_value};
+use super::start::Known;
 use super::versions::{Undo, Version, Versions};
-use crate::clock::CLOCKS_DISAGREE_MS;
-use crate::kafka::{Batch, Keys, Record};
-use crate::labels::{Outcome, Topic};
+use crate::kafka::{Batch, Record};
+use crate::labels::{Account, Outcome, Topic};
 use crate::legs::Delivery;
 use crate::legs::Note;
 use crate::normalize::{self, Kind, Rejection, Route, route};
+use crate::provider::Environment;
 use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
+use accounts::{Accounts, Changes};
 use bytes::Bytes;
 
 /// What the decisions depend on beside the events.
@@ -44,8 +47,8 @@ pub struct Settings {
 pub enum Item {
     /// What arrived, and why Kafka refused its record when it was sent alone: it then becomes a dead letter.
     Delivery(Delivery, Option<Refused>),
-    /// What a leg told, in its place among the deliveries.
-    Note(Note),
+    /// What a leg of this account told, in its place among the deliveries.
+    Note(Account, Note),
 }
 
 /// Something that is done.
@@ -53,10 +56,10 @@ pub enum Item {
 pub enum Settled<'r> {
     /// A delivery, how it ended, and its first record where it has one of its own.
     Delivery(Delivery, Ending, Option<Record<'r>>),
-    /// A gap is open.
-    GapOpened(Gap),
-    /// A gap is closed.
-    GapClosed(Gap),
+    /// A gap of this account is open.
+    GapOpened(Account, Gap),
+    /// A gap of this account is closed.
+    GapClosed(Account, Gap),
 }
 
 impl Settled<'_> {
@@ -74,16 +77,14 @@ pub struct Plan {
     entries: Vec<Entry>,
     /// The events that it publishes.
     journal: journal::Entries,
-    /// The marks that it holds, where they changed.
-    marks: Option<Vec<u8>>,
-    /// What there was before its first entry.
-    before: Progress,
+    /// What it changed of the accounts.
+    changes: Changes,
 }
 
 #[derive(Debug)]
 enum Entry {
     Delivery(Waiting),
-    Note { note: Note, opened: Option<Gap>, closed: Vec<Gap> },
+    Note { account: Account, note: Note, opened: Option<Gap>, closed: Vec<Gap> },
 }
 
 /// A delivery in a plan.
@@ -133,30 +134,35 @@ type Candidate = (Delivery, Option<Refused>);
 /// A delivery that is done, and how it ended; `None` where it waits in a plan.
 type Done = Option<(Delivery, Ending)>;
 
-/// Window, versions and cursor, and the rules that join them.
+/// Window, versions and the progress of each account, and the rules that join them.
 #[derive(Debug)]
 pub struct Planner {
     settings: Settings,
-    source: String,
+    /// `ce_source` of each account's records.
+    sources: Vec<String>,
     window: Window,
     versions: Versions,
-    progress: Progress,
-    keys: Keys,
-    /// The marks that are committed.
-    saved: Vec<u8>,
+    accounts: Accounts,
+    /// Plans that were begun.
+    plans: u64,
 }
 
 impl Planner {
-    /// Starts from what was read back: ids, versions, and the progress of the last checkpoint.
-    pub fn new(settings: Settings, window: Window, versions: Versions, progress: Progress) -> Self {
-        let source = format!("/pepay/{}", settings.normalize.environment.as_str());
-        let keys = Keys::new(&settings.instance);
-        Self { settings, source, window, versions, progress, keys, saved: Vec::new() }
+    /// Starts from what was read back: ids, versions, and how far each account has come, in their places.
+    pub fn new(settings: Settings, window: Window, versions: Versions, accounts: Vec<Known>) -> Self {
+        let sources = accounts.iter().map(|known| source(settings.normalize.environment, &known.name)).collect();
+        let accounts = Accounts::new(accounts, &settings.instance);
+        Self { settings, sources, window, versions, accounts, plans: 0 }
     }
 
-    /// How far everything is settled or planned.
-    pub fn progress(&self) -> &Progress {
-        &self.progress
+    /// How far everything of each account that is served is settled or planned.
+    pub fn progress(&self) -> impl Iterator<Item = (Account, &Progress)> {
+        self.accounts.served().map(|(account, known)| (account, &known.progress))
+    }
+
+    /// The name of an account; empty where accounts have none.
+    pub fn name(&self, account: Account) -> &str {
+        self.accounts.name(account)
     }
 
     /// The dedup window, to look at.
@@ -166,26 +172,23 @@ impl Planner {
 
     /// Adds to a plan that takes nothing more what the control topic has to know of it: the journal of its events, and the
     /// marks where they changed.
-    pub(super) fn seal(&self, plan: &mut Plan) {
+    pub(super) fn seal(&mut self, plan: &mut Plan) {
         let count = plan.len();
-        let Plan { batch, journal, marks: sealed, .. } = plan;
-        let key = self.keys.journal();
+        let Plan { batch, journal, changes, .. } = plan;
+        let key = self.accounts.keys().journal();
         journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
-        let now = marks(&self.progress);
-        if now != self.saved {
-            batch.record(Topic::Control, self.keys.marks(&self.settings.instance).as_bytes(), &now);
-            *sealed = Some(now);
-        }
+        self.accounts.seal(changes, batch);
         batch.answers_for(count, journal.count());
     }
 
     /// Begins a plan in the memory of `spare`, which is cleared first.
-    pub fn begin(&self, spare: Plan) -> Plan {
-        let Plan { mut batch, mut entries, mut journal, .. } = spare;
+    pub fn begin(&mut self, spare: Plan) -> Plan {
+        let Plan { mut batch, mut entries, mut journal, changes } = spare;
         batch.clear();
         entries.clear();
         journal.clear();
-        Plan { batch, entries, journal, marks: None, before: self.progress.clone() }
+        self.plans += 1;
+        Plan { batch, entries, journal, changes: changes.begin(self.plans, &self.accounts) }
     }
 
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
@@ -193,10 +196,11 @@ impl Planner {
     /// Gives a delivery back when it is done already: nothing of it is to be committed.
     pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Ending)> {
         match item {
-            Item::Note(note) => {
-                let (opened, closed) = self.progress.note(note);
-                closed.iter().for_each(|gap| write_gap(&mut plan.batch, &self.settings.instance, gap));
-                plan.entries.push(Entry::Note { note, opened, closed });
+            Item::Note(account, note) => {
+                let (opened, closed) = self.accounts.note(account, note, &mut plan.changes);
+                let (keys, name) = (self.accounts.keys(), self.accounts.name(account));
+                closed.iter().for_each(|gap| write_gap(&mut plan.batch, keys, name, gap));
+                plan.entries.push(Entry::Note { account, note, opened, closed });
                 None
             }
             Item::Delivery(delivery, refused) => self.add_delivery(plan, (delivery, refused), now),
@@ -205,9 +209,7 @@ impl Planner {
 
     /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
-        if let Some(marks) = plan.marks.take() {
-            self.saved = marks;
-        }
+        self.accounts.commit(&mut plan.changes);
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
             match entry {
@@ -221,9 +223,9 @@ impl Planner {
                     let record = waiting.record.and_then(|index| batch.get(index));
                     tell(Settled::Delivery(waiting.delivery, waiting.fate, record));
                 }
-                Entry::Note { opened, closed, .. } => {
-                    opened.into_iter().for_each(|gap| tell(Settled::GapOpened(gap)));
-                    closed.into_iter().for_each(|gap| tell(Settled::GapClosed(gap)));
+                Entry::Note { account, opened, closed, .. } => {
+                    opened.into_iter().for_each(|gap| tell(Settled::GapOpened(account, gap)));
+                    closed.into_iter().for_each(|gap| tell(Settled::GapClosed(account, gap)));
                 }
             }
         }
@@ -241,10 +243,10 @@ impl Planner {
                 self.versions.undo(undo);
             }
         }
-        self.progress = plan.before;
+        self.accounts.roll_back(plan.changes);
         plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
-            Entry::Note { note, .. } => Item::Note(note),
+            Entry::Note { account, note, .. } => Item::Note(account, note),
         })
     }
 
@@ -254,8 +256,8 @@ impl Planner {
     /// first commit would else forget what the walk is about to find.
     pub fn expire(&mut self, now_ms: i64) -> u64 {
         self.versions.expire(now_ms);
-        let again_ms = self.progress.again_from_ms().map(|from_ms| from_ms.saturating_sub(CLOCKS_DISAGREE_MS));
-        self.window.expire(now_ms, again_ms)
+        let window = self.window.span();
+        self.window.expire(now_ms, |account| self.accounts.again_from_ms(account, window))
     }
 
     fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Ending)> {
@@ -287,8 +289,10 @@ impl Planner {
     ) -> Option<(Delivery, Ending)> {
         let version = version(event);
         let ahead = now.is_before(version.ms);
-        if !ahead && let Some(id) = event.cursor() {
-            self.progress.saw(candidate.0.leg, id);
+        let Delivery { account, leg, .. } = candidate.0;
+        let mut progress = self.accounts.change(account, &mut plan.changes);
+        if !ahead && let (Some(id), Some(progress)) = (event.cursor(), &mut progress) {
+            progress.saw(leg, id);
         }
         let event_id = shared(&candidate.0.bytes, &event.id);
         let occurred_at_ms = event.occurred_at_ms();
@@ -298,12 +302,12 @@ impl Planner {
             fate.outcome = Outcome::Ignored;
             return Some((candidate.0, fate));
         }
-        let ticket = match self.window.claim(event.id.as_bytes(), now.own_ms) {
+        let ticket = match self.window.claim(account, event.id.as_bytes(), now.own_ms) {
             Claim::New(ticket) => ticket,
             known => return Self::follow(plan, candidate, fate, known),
         };
         let (delivery, refused) = &candidate;
-        fate.recovered = occurred_at_ms.is_some_and(|ms| self.progress.recovers(ms));
+        fate.recovered = occurred_at_ms.zip(progress).is_some_and(|(ms, progress)| progress.recovers(ms));
         let record = Some(plan.batch.len());
         let written = match (refused, route) {
             (Some(Refused { reason, detail, .. }), _) => Err(Rejection { reason: *reason, detail: detail.clone() }),
@@ -343,7 +347,7 @@ impl Planner {
         let event_id = id.as_deref().map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
         let fate = Ending { event_id, dead_letter: Some((reason, bounded(detail))), ..Ending::nothing() };
         if let Some(id) = &id {
-            match self.window.claim(id.as_bytes(), now.own_ms) {
+            match self.window.claim(candidate.0.account, id.as_bytes(), now.own_ms) {
                 Claim::New(ticket) => self.window.release(ticket),
                 // A whole copy came before: nothing is missing.
                 known => return Self::follow(plan, candidate, fate, known),
@@ -362,7 +366,8 @@ impl Planner {
         now: Now,
     ) -> Done {
         let key = id.map_or_else(|| digest(&candidate.0.bytes), str::to_owned);
-        let ticket = match self.window.claim_dead_letter(key.as_bytes(), now.own_ms) {
+        let account = candidate.0.account;
+        let ticket = match self.window.claim_dead_letter(account, key.as_bytes(), now.own_ms) {
             Claim::New(ticket) => ticket,
             known => {
                 match kept {
@@ -379,8 +384,9 @@ impl Planner {
         let record = Some(plan.batch.len());
         if let Some(why) = &fate.dead_letter {
             let digest = refused.as_ref().is_some_and(|refused| refused.digest);
-            write_dead_letter(&mut plan.batch, &delivery, id, why, digest);
-            plan.journal.push(&entry_of_dead_letter(key.as_bytes()));
+            let name = self.accounts.name(account);
+            write_dead_letter(&mut plan.batch, &delivery, id, why, digest, name);
+            plan.journal.push(&entry_of_dead_letter(name, key.as_bytes()));
         }
         let tickets = [kept, Some(ticket)];
         plan.entries.push(Entry::Delivery(Waiting { delivery, fate, record, tickets, undo: None, refused }));
@@ -413,7 +419,9 @@ impl Planner {
         let normalized = write_value(batch, topic, event, &self.settings.normalize)?;
         let key = normalized.key.as_bytes();
         let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.own_ms) };
-        let names = (self.source.as_str(), self.settings.instance.as_str());
+        let account = self.accounts.name(delivery.account);
+        let source = self.sources.get(delivery.account.place()).map_or("", String::as_str);
+        let names = Names { source, instance: &self.settings.instance, account };
         write_headers(batch, event, &normalized, Origin::of(delivery), names);
         if undo.is_none() {
             batch.header("relay_stale", b"true");
@@ -421,7 +429,7 @@ impl Planner {
             batch.repeat_last(Topic::OrdersLatest);
         }
         let version = undo.is_some().then_some(version);
-        plan.journal.push(&journal::Entry { account: "", topic, id: event.id.as_bytes(), key, version });
+        plan.journal.push(&journal::Entry { account, topic, id: event.id.as_bytes(), key, version });
         Ok(undo)
     }
 }
@@ -453,8 +461,15 @@ impl Ending {
 }
 
 /// The journal's entry for a dead letter of this key.
-fn entry_of_dead_letter(key: &[u8]) -> journal::Entry<'_> {
-    journal::Entry { account: "", topic: Topic::DeadLetter, id: key, key: &[], version: None }
+fn entry_of_dead_letter<'j>(account: &'j str, key: &'j [u8]) -> journal::Entry<'j> {
+    journal::Entry { account, topic: Topic::DeadLetter, id: key, key: &[], version: None }
+}
+
+/// `ce_source` of an account's records: two events of one id are two events where it differs (CloudEvents 1.0, section
+/// "source").
+pub(super) fn source(environment: Environment, account: &str) -> String {
+    let environment = environment.as_str();
+    if account.is_empty() { format!("/pepay/{environment}") } else { format!("/pepay/{environment}/{account}") }
 }
 
 fn version(event: &Event<'_>) -> Version {

@@ -25,7 +25,7 @@ async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() 
         taken(&mut rig, bytes).await;
     }
     let hint = arrival(&mut rig.receiver).await;
-    assert!(matches!(hint, Arrival::Note(Note::Resync { .. })), "{hint:?}");
+    assert!(matches!(hint, Arrival::Note(_, Note::Resync { .. })), "{hint:?}");
     taken(&mut rig, &[0xff, 0xfe, 0x00]).await;
     // The second hint is taken together with the first: nothing is told of it before this delivery.
     taken(&mut rig, EVENT.as_bytes()).await;
