@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test may panic")]
 
 mod circles;
+mod commands;
 mod documents;
 mod layers;
+mod links;
 mod packaging;
 mod tables;
 mod words;

@@ -122,6 +122,43 @@ fn the_scripts_of_the_packages_are_ones_that_a_plain_shell_reads() {
     }
 }
 
+/// Whether a pattern of an asset (`docs/*.md`) takes this file: a star stands for a name without folders.
+fn takes(pattern: &str, path: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == path,
+        Some((before, after)) => path
+            .strip_prefix(before)
+            .and_then(|rest| rest.strip_suffix(after))
+            .is_some_and(|name| !name.is_empty() && !name.contains('/')),
+    }
+}
+
+#[test]
+fn both_packages_carry_every_page_where_its_links_lead() {
+    let manifest = read("Cargo.toml");
+    let pages = super::links::pages().into_iter().map(|(path, _)| path);
+    let carried: Vec<_> =
+        pages.filter(|path| path.starts_with("docs/")).chain(["README.md".into(), "ARCHITECTURE.md".into()]).collect();
+    assert!(carried.len() > 20, "{carried:?}");
+    let folder = "usr/share/doc/pepay-relay/";
+    for (kind, begin, between) in [("deb", "    [\"", "\", \""), ("rpm", "    { source = \"", "\", dest = \"/")] {
+        let assets: Vec<_> = manifest
+            .lines()
+            .filter_map(|line| line.strip_prefix(begin)?.split_once(between))
+            .filter_map(|(source, rest)| Some((source, rest.split_once('"')?.0)))
+            .collect();
+        for page in &carried {
+            let to = assets.iter().find(|(source, _)| takes(source, page)).map(|(_, to)| *to);
+            let wanted = format!("{folder}{page}");
+            let is_there = to.is_some_and(|to| {
+                to == wanted || to.ends_with('/') && wanted.strip_prefix(to).is_some_and(|name| !name.contains('/'))
+            });
+            assert!(is_there, "the {kind} has no {page} at {wanted}: {to:?}");
+        }
+    }
+    assert!(takes("docs/*.md", "docs/a.md") && !takes("docs/*.md", "docs/b/a.md") && !takes("docs/*.md", "docs/a.png"));
+}
+
 /// What `packaging/notes` says of a version in a folder with this changelog, and whether it succeeded.
 fn notes(version: &str, changelog: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();

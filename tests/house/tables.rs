@@ -1,7 +1,7 @@
-//! The tables of ARCHITECTURE.md that say which test shows what: every test named there is there. And those of the
-//! runbook: every line at ERROR and WARN is there.
+//! The tables of ARCHITECTURE.md and docs/internals/verification.md that say which test shows what: every test named there
+//! is there. And those of the runbook: every line at ERROR and WARN is there.
 //!
-//! In the last column of ARCHITECTURE.md's tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
+//! In the last column of those tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
 //! `SUITE` alone, a fault of the chaos (`KillRelay`), or a recipe (`just pressure`); `*` is every test of its file.
 
 use std::fs;
@@ -77,8 +77,10 @@ fn is_there(name: &str, read: &impl Fn(&str) -> Option<String>) -> bool {
 
 #[test]
 fn every_test_that_is_named_is_there() {
-    let text = read("ARCHITECTURE.md").unwrap();
-    let rows = rows(&text);
+    let rows: Vec<_> = ["docs/internals/verification.md", "ARCHITECTURE.md"]
+        .iter()
+        .flat_map(|page| rows(&read(page).unwrap()))
+        .collect();
     let missing: Vec<_> = rows
         .iter()
         .flat_map(|(what, cell)| names(cell).into_iter().map(move |name| (what, name)))
@@ -196,7 +198,7 @@ fn untold(cell: &str, metrics: &str, sources: &[String]) -> Vec<String> {
 
 #[test]
 fn each_row_of_bad_input_names_its_metric_and_its_line() {
-    let text = read("ARCHITECTURE.md").unwrap();
+    let text = read("docs/internals/verification.md").unwrap();
     let (_, table) = text.split_once("| Input | What happens | Counted; logged | Test |\n").unwrap();
     let metrics = pepay_relay::telemetry::Metrics::new("0.0.0").text().unwrap();
     let mut all = Vec::new();
