@@ -45,8 +45,8 @@ impl Account {
     pub const FIRST: Self = Self(0);
 
     /// The account at this place; all beyond 65,535 share the last one.
-    pub fn at(place: usize) -> Self {
-        Self(u16::try_from(place).unwrap_or(u16::MAX))
+    pub const fn at(place: usize) -> Self {
+        Self(if place < u16::MAX as usize { place as u16 } else { u16::MAX })
     }
 
     /// Its place.

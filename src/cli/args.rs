@@ -15,6 +15,9 @@ pub struct Global {
     /// Settings file [default: /etc/pepay-relay/pepay-relay.toml, if it is there]
     #[arg(long, global = true, value_name = "FILE", env = "PEPAY_RELAY_CONFIG", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// The account to speak for, where the settings have several
+    #[arg(long, global = true, value_name = "NAME")]
+    pub account: Option<String>,
     /// How results are written on stdout
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub output: Format,

@@ -4,7 +4,7 @@ use super::args::Global;
 use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
 use super::{Context, wait_for};
-use crate::config;
+use crate::config::{self, AccountSecrets};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::kafka;
@@ -35,6 +35,9 @@ struct Finding {
     verdict: Mark,
     /// What was looked at: `settings`, `availability`, `event log`, `stream`, `kafka`, or a topic's key.
     subject: &'static str,
+    /// Whose way to the provider it is, where accounts have names.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
     /// What was found.
     message: String,
     /// What to do about it; none when nothing needs doing.
@@ -43,26 +46,33 @@ struct Finding {
 
 impl Finding {
     fn ok(subject: &'static str, message: impl Into<String>) -> Self {
-        Self { verdict: Mark::Ok, subject, message: message.into(), remedy: None }
+        Self { verdict: Mark::Ok, subject, account: String::new(), message: message.into(), remedy: None }
     }
 
     fn warning(subject: &'static str, message: impl Into<String>) -> Self {
-        Self { verdict: Mark::Warning, subject, message: message.into(), remedy: None }
+        Self { verdict: Mark::Warning, subject, account: String::new(), message: message.into(), remedy: None }
     }
 
     fn wrong(subject: &'static str, message: impl Display, remedy: &'static str) -> Self {
         Self {
             verdict: Mark::Wrong,
             subject,
+            account: String::new(),
             message: message.to_string(),
             remedy: Some(remedy).filter(|remedy| !remedy.is_empty()),
         }
     }
 
-    /// `✗ event log     what was found; what to do`.
+    /// The same, of an account.
+    fn of(&self, account: &str) -> Self {
+        Self { account: account.to_owned(), ..self.clone() }
+    }
+
+    /// `✗ event log     account: what was found; what to do`.
     fn line(&self, colour: bool) -> String {
-        let Self { verdict, subject, message, remedy } = self;
-        let mut line = format!("{} {subject:SUBJECT_WIDTH$}  {message}", verdict.mark(colour));
+        let Self { verdict, subject, account, message, remedy } = self;
+        let of = if account.is_empty() { String::new() } else { format!("{account}: ") };
+        let mut line = format!("{} {subject:SUBJECT_WIDTH$}  {of}{message}", verdict.mark(colour));
         if let Some(remedy) = remedy {
             line.push_str("; ");
             line.push_str(remedy);
@@ -78,10 +88,19 @@ impl Finding {
 /// Status 78 and every mistake when the settings are wrong; 1 when anything that was reached is.
 pub(super) fn run(arguments: &Check, global: &Global, output: Output) -> Result<(), Exit> {
     let settings = super::settings_for_command(global)?;
-    let mut report = Report { output, wrong: 0 };
+    let wanted = global.account.as_deref();
+    // One that is not there is wrong usage, whatever else is checked.
+    if wanted.is_some() {
+        super::account::chosen(&settings.config.accounts, wanted)?;
+    }
+    let mut report = Report { output, account: String::new(), wrong: 0 };
     report.settings(&settings)?;
     if !arguments.offline {
-        wait_for(report.provider(&settings))?;
+        for account in settings.secrets.accounts.iter().filter(|of| wanted.is_none_or(|wanted| of.name == wanted)) {
+            report.account.clone_from(&account.name);
+            wait_for(report.provider(&settings, account))?;
+        }
+        report.account.clear();
         wait_for(report.kafka(&settings))?;
     }
     match report.wrong {
@@ -94,11 +113,14 @@ pub(super) fn run(arguments: &Check, global: &Global, output: Output) -> Result<
 /// Tells each finding as it is made: reaching a dead host takes its time, and nobody should wait in the dark.
 struct Report {
     output: Output,
+    /// Whose ways to the provider are tried, where accounts have names.
+    account: String,
     wrong: usize,
 }
 
 impl Report {
     fn tell(&mut self, finding: &Finding) -> Result<(), Exit> {
+        let finding = &finding.of(&self.account);
         self.wrong += usize::from(finding.verdict == Mark::Wrong);
         if self.output.is_json() {
             self.output.json(finding)?;
@@ -118,9 +140,9 @@ impl Report {
         shortage(&config.webhook).map_or(Ok(()), |shortage| self.tell(&Finding::warning("settings", shortage)))
     }
 
-    async fn provider(&mut self, settings: &Context) -> Result<(), Exit> {
+    async fn provider(&mut self, settings: &Context, account: &AccountSecrets) -> Result<(), Exit> {
         let Context { config, secrets, .. } = settings;
-        let reach = daemon::Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
+        let reach = daemon::Reach::new(config, account.api_key.clone(), secrets.proxies.clone())?;
         let availability = match reach.rest.commerce_status().await {
             Ok(answer) if answer.view.status == "available" => Finding::ok("availability", &config.provider.api_url),
             Ok(answer) => Finding::warning(
@@ -225,7 +247,7 @@ fn topic(report: &TopicReport) -> Finding {
         (Some(actual), []) => format!("{}: {}", report.name, shape(actual)),
         _ => findings.join("; "),
     };
-    Finding { verdict: verdict(report), subject: report.topic.as_str(), message, remedy: None }
+    Finding { verdict: verdict(report), ..Finding::ok(report.topic.as_str(), message) }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::args::{Global, LogLevel};
 use super::output::Output;
-use super::{log, sources};
+use super::{account, log, sources};
 use crate::config::{self, Config};
 use crate::daemon::Reach;
 use crate::exit::Exit;
@@ -22,10 +22,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Status 78 and every mistake at once.
+    /// Status 78 and every mistake at once; 2 where it is not clear for which account it speaks.
     pub(super) fn new(global: &Global, output: Output) -> Result<Self, Exit> {
-        let (config, api_key, proxies) =
-            config::for_provider(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+        let account = account::name(global)?;
+        let (config, api_key, proxies) = config::for_provider(&sources(global), account.as_deref())
+            .map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
         log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
         let rest = patient(&Reach::new(&config, api_key, proxies)?);
         Ok(Self { rest, config, output })

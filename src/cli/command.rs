@@ -137,6 +137,35 @@ pub enum Command {
     Man(Man),
 }
 
+impl Command {
+    /// Whether it speaks to the provider, or in its place, for one account.
+    pub fn speaks_to_the_provider(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Availability
+            | Self::Products(_)
+            | Self::Checkout(_)
+            | Self::Payments(_)
+            | Self::Orders(_)
+            | Self::Devnet(_)
+            | Self::Events(_)
+            | Self::Webhook(_)
+            | Self::Replay(_)
+            | Self::Smoke(_) => true,
+            Self::Run(_)
+            | Self::Demo(_)
+            | Self::Topics(_)
+            | Self::Tail(_)
+            | Self::Status(_)
+            | Self::Forget(_)
+            | Self::Simulator(_)
+            | Self::Schema(_)
+            | Self::Completions(_)
+            | Self::Man(_) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! its arguments; `command` lists them, `args` has what many of them take, `output` and `line` say how results look.
 //! Nothing knows this room but `main`.
 
+mod account;
 mod args;
 mod asyncapi;
 mod availability;
@@ -53,6 +54,9 @@ use tokio::signal::unix::{SignalKind, signal};
 pub fn run(cli: Cli) -> Result<(), Exit> {
     let Cli { global, command } = cli;
     let output = Output::stdout(global.output);
+    if global.account.is_some() && !command.speaks_to_the_provider() {
+        return Err(Exit::usage("--account is for commands that speak to the provider; leave it out"));
+    }
     match command {
         Command::Run(arguments) => run::run(&arguments, settings(&global)?),
         Command::Demo(arguments) => wait_for(demo::run(&arguments, output)),
@@ -81,18 +85,18 @@ pub fn run(cli: Cli) -> Result<(), Exit> {
             wait_for(webhook::run(&arguments, &own, output))
         }
         Command::Replay(arguments) => {
-            let settings = settings_for_command(&global)?;
-            wait_for(replay::run(&arguments, &settings, output))
+            let (settings, account) = account::narrowed(settings_for_command(&global)?, global.account.as_deref())?;
+            wait_for(replay::run(&arguments, &settings, &account, output))
         }
         Command::Forget(arguments) => {
             let settings = settings_for_command(&global)?;
             wait_for(forget::run(&arguments, &settings, output))
         }
         Command::Smoke(arguments) => {
-            let settings = settings(&global)?;
+            let (settings, account) = account::narrowed(settings(&global)?, global.account.as_deref())?;
             // What a relay inside warns of are topics that live for a minute.
             log(global.log_level.unwrap_or(LogLevel::Error), settings.config.log.format)?;
-            wait_for(smoke::run(&arguments, &settings, output))
+            wait_for(smoke::run(&arguments, &settings, &account, output))
         }
         Command::Simulator(arguments) => {
             log(global.log_level.unwrap_or(LogLevel::Info), global.log_format.unwrap_or(LogFormat::Auto))?;

@@ -2,7 +2,7 @@
 
 use super::args::{Global, LogLevel};
 use super::output::{Mark, Output};
-use super::{log, sources};
+use super::{account, log, sources};
 use crate::clock::{now_ms, spelled};
 use crate::config::{self, Config};
 use crate::exit::Exit;
@@ -98,9 +98,10 @@ pub(super) struct Own {
 ///
 /// # Errors
 ///
-/// Status 78 and every mistake at once.
+/// Status 78 and every mistake at once; 2 where it is not clear whose secrets are meant.
 pub(super) fn settings(global: &Global) -> Result<Own, Exit> {
-    let own = config::for_webhooks(&sources(global));
+    let account = account::name(global)?;
+    let own = config::for_webhooks(&sources(global), account.as_deref());
     let (config, environment, secrets) = own.map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;
     Ok(Own { config, environment, secrets })

@@ -1,5 +1,6 @@
 //! From sources to a [`Config`], at start and on reload.
 
+use super::accounts;
 use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning};
 use super::rules::Rules;
 use super::secrets::{self, Secrets};
@@ -26,7 +27,7 @@ pub struct Loaded {
 /// What a reload changes.
 #[derive(Clone, Debug)]
 pub struct Reloaded {
-    /// The running settings with the new `log.level`.
+    /// The running settings with the new `log.level` and accounts.
     pub config: Config,
     /// Secrets, read again from the files that the running settings name.
     pub secrets: Secrets,
@@ -58,21 +59,34 @@ pub fn for_status(sources: &Sources) -> Result<Config, Mistakes> {
     read(sources, Needed::Nothing, |config, _, _| config).map(|(config, _)| config)
 }
 
-/// Settings, the API key and the proxy, for commands that talk to the provider's REST interface alone: these need neither Kafka
-/// nor webhook secrets, and the key decides the environment.
-pub fn for_provider(sources: &Sources) -> Result<(Config, SecretString, Proxies), Mistakes> {
-    let all = read(sources, Needed::Nothing, |config, _, findings| {
-        let api_key = secrets::read_api_key(&config, sources, findings);
+/// Settings, the API key of this account and the proxy, for commands that talk to the provider's REST interface alone: these
+/// need neither Kafka nor webhook secrets, and the key decides the environment.
+pub fn for_provider(sources: &Sources, account: Option<&str>) -> Result<(Config, SecretString, Proxies), Mistakes> {
+    let all = read(sources, Needed::Nothing, |mut config, _, findings| {
+        let account = config.accounts.iter().find(|known| Some(known.name.as_str()) == account).cloned();
+        let api_key = match &account {
+            Some(account) => secrets::api_key_of(account, sources, findings),
+            None => secrets::read_api_key(&config, sources, findings),
+        };
+        if let Some(account) = account {
+            config.commerce.customer_id = account.customer_id;
+        }
         let proxies = secrets::read_proxies(&config, sources, findings);
         (config, api_key, proxies)
     });
     all.map(|(all, _)| all)
 }
 
-/// Settings, the environment if it is set, and the webhook secrets, for commands that sign and verify by hand.
-pub fn for_webhooks(sources: &Sources) -> Result<(Config, Option<Environment>, Vec<SecretString>), Mistakes> {
+/// Settings, the environment if it is set, and the webhook secrets of this account, for commands that sign and verify by hand.
+pub fn for_webhooks(
+    sources: &Sources,
+    account: Option<&str>,
+) -> Result<(Config, Option<Environment>, Vec<SecretString>), Mistakes> {
     let all = read(sources, Needed::Nothing, |config, written, findings| {
-        let webhook = secrets::read_webhook(&config, sources, findings);
+        let webhook = match config.accounts.iter().find(|known| Some(known.name.as_str()) == account) {
+            Some(account) => secrets::webhook_of(account, sources, findings),
+            None => secrets::read_webhook(&config, sources, findings),
+        };
         let is_set = written.origins.contains_key("provider.environment");
         let environment = is_set.then_some(config.provider.environment);
         (config, environment, webhook)
@@ -80,15 +94,19 @@ pub fn for_webhooks(sources: &Sources) -> Result<(Config, Option<Environment>, V
     all.map(|(all, _)| all)
 }
 
-/// What SIGHUP does: secret files and `log.level` again, everything else named. With any mistake nothing changes.
+/// What SIGHUP does: secret files, `log.level` and the set of accounts again, everything else named. A relay whose account has
+/// no name gets no others while it runs. With any mistake nothing changes.
 /// (Certificates are read again by the listener that uses them.)
 pub fn reload(running: &Config, sources: &Sources) -> Result<Reloaded, Mistakes> {
-    let ((new, secrets), warnings) = read(sources, Needed::All, |config, _, findings| {
-        let secrets = secrets::collect(running, sources, findings);
-        (config, secrets)
+    let ((new, config, secrets), warnings) = read(sources, Needed::All, |config, _, findings| {
+        let mut renewed = running.clone();
+        renewed.log.level.clone_from(&config.log.level);
+        if running.accounts.is_empty() == config.accounts.is_empty() {
+            renewed.accounts.clone_from(&config.accounts);
+        }
+        let secrets = secrets::collect(&renewed, sources, findings);
+        (config, renewed, secrets)
     })?;
-    let mut config = running.clone();
-    config.log.level.clone_from(&new.log.level);
     let waiting = changed_keys(&config, &new);
     Ok(Reloaded { config, secrets, waiting, warnings })
 }
@@ -168,6 +186,8 @@ fn build(sources: &Sources, written: &Written, needed: Needed, findings: &mut Fi
         } else if let Err((what, remedy)) = (setting.read)(&mut config, raw) {
             wrong.insert(setting.key);
             findings.mistake(Mistake::new(origin.clone(), setting.key, what, remedy));
+        } else if setting.key == accounts::KEY {
+            accounts::mistakes(raw, written, findings);
         }
     }
     require(sources, needed, written, &mut wrong, findings);
@@ -175,6 +195,7 @@ fn build(sources: &Sources, written: &Written, needed: Needed, findings: &mut Fi
     let mut rules = Rules { config: &config, written, wrong: &wrong, findings };
     rules.check();
     rules.kafka();
+    accounts::rules(&config, written, findings);
     config.provider.api_url.truncate(config.provider.api_url.trim_end_matches('/').len());
     config
 }

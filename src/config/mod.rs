@@ -5,6 +5,7 @@
 //! the environment, reloads and the documents all follow it. Nothing here logs, and no value of a setting that
 //! could be a secret is ever shown.
 
+mod accounts;
 mod certificate;
 mod field;
 mod follows;
@@ -25,10 +26,10 @@ pub(crate) use certificate::first_expiry;
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};
 pub use mistakes::{Mistake, Mistakes, Warning};
 pub(crate) use rules::is_log_level;
-pub use secrets::{Secrets, secrets};
+pub use secrets::{AccountSecrets, Secrets, secrets};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use table::{DefaultValue, SETTINGS, Setting};
 pub use types::{
-    Admin, Backfill, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider, SecretFiles,
+    Account, Admin, Backfill, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider, SecretFiles,
     Shutdown, Topics, Webhook, Websocket, WebsocketAuth,
 };

@@ -4,7 +4,7 @@
 use super::certificate::{ClientCertificate, Fault};
 use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning, looks_secret, printable};
 use super::sources::{Sources, read_bounded, variable};
-use super::types::Config;
+use super::types::{Account, Config};
 use crate::provider::connect::Proxies;
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
@@ -21,16 +21,37 @@ const KEY_PASSWORD_BYTES_MAX: usize = 1024;
 const WEBHOOK_SECRETS_MAX: usize = 8;
 
 /// The variables that carry secrets.
-pub(super) const VARIABLES: [&str; 5] =
-    [API_KEY.variable, PROXY_PASSWORD.variable, WEBHOOK.variable, KAFKA_PASSWORD.variable, KEY_PASSWORD.variable];
+pub(super) const VARIABLES: [&str; 5] = [
+    "PEPAY_RELAY_API_KEY",
+    "PEPAY_RELAY_PROXY_PASSWORD",
+    "PEPAY_RELAY_WEBHOOK_SECRETS",
+    "PEPAY_RELAY_KAFKA_PASSWORD",
+    "PEPAY_RELAY_KAFKA_KEY_PASSWORD",
+];
 
-/// The secrets, which never print.
+/// The secrets of an account.
 #[derive(Clone, Debug)]
-pub struct Secrets {
+pub struct AccountSecrets {
+    /// The account; empty where accounts have no names.
+    pub name: String,
     /// Commerce API key.
     pub api_key: SecretString,
     /// Webhook secrets, newest first; empty only when `webhook.enabled` is false.
     pub webhook: Vec<SecretString>,
+}
+
+impl AccountSecrets {
+    /// Of the account of a relay whose accounts have no names.
+    pub fn sole(api_key: impl Into<SecretString>, webhook: Vec<SecretString>) -> Self {
+        Self { name: String::new(), api_key: api_key.into(), webhook }
+    }
+}
+
+/// The secrets, which never print.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    /// Those of each account, at least of one, in the order of the settings.
+    pub accounts: Vec<AccountSecrets>,
     /// Password of `kafka.username`.
     pub kafka_password: Option<SecretString>,
     /// What the brokers know the relay by, where they ask for a certificate.
@@ -52,51 +73,56 @@ impl Secrets {
 }
 
 /// Where one secret is looked for.
-struct SecretSource {
-    what: &'static str,
-    variable: &'static str,
-    key: &'static str,
-    credential: &'static str,
+#[derive(Clone, Copy)]
+struct SecretSource<'s> {
+    what: &'s str,
+    /// None of an account with a name.
+    variable: Option<&'static str>,
+    key: &'s str,
+    credential: &'s str,
 }
 
-const API_KEY: SecretSource = SecretSource {
+const API_KEY: SecretSource<'static> = SecretSource {
     what: "the commerce API key",
-    variable: "PEPAY_RELAY_API_KEY",
+    variable: Some("PEPAY_RELAY_API_KEY"),
     key: "provider.api_key_file",
     credential: "api-key",
 };
-const PROXY_PASSWORD: SecretSource = SecretSource {
+const PROXY_PASSWORD: SecretSource<'static> = SecretSource {
     what: "the proxy's password",
-    variable: "PEPAY_RELAY_PROXY_PASSWORD",
+    variable: Some("PEPAY_RELAY_PROXY_PASSWORD"),
     key: "provider.proxy_password_file",
     credential: "proxy-password",
 };
-const WEBHOOK: SecretSource = SecretSource {
+const WEBHOOK: SecretSource<'static> = SecretSource {
     what: "the webhook secret",
-    variable: "PEPAY_RELAY_WEBHOOK_SECRETS",
+    variable: Some("PEPAY_RELAY_WEBHOOK_SECRETS"),
     key: "webhook.secrets_file",
     credential: "webhook-secrets",
 };
-const KAFKA_PASSWORD: SecretSource = SecretSource {
+const KAFKA_PASSWORD: SecretSource<'static> = SecretSource {
     what: "the Kafka password",
-    variable: "PEPAY_RELAY_KAFKA_PASSWORD",
+    variable: Some("PEPAY_RELAY_KAFKA_PASSWORD"),
     key: "kafka.password_file",
     credential: "kafka-password",
 };
 
-const KEY_PASSWORD: SecretSource = SecretSource {
+const KEY_PASSWORD: SecretSource<'static> = SecretSource {
     what: "the password of the Kafka client's key",
-    variable: "PEPAY_RELAY_KAFKA_KEY_PASSWORD",
+    variable: Some("PEPAY_RELAY_KAFKA_KEY_PASSWORD"),
     key: "kafka.tls_key_password_file",
     credential: "kafka-key-password",
 };
 
-impl SecretSource {
+impl SecretSource<'_> {
     fn remedy(&self) -> String {
-        format!(
-            "give it as {}, in a file named by {}, or as systemd credential {}",
-            self.variable, self.key, self.credential
-        )
+        let Self { key, credential, .. } = self;
+        match self.variable {
+            Some(variable) => {
+                format!("give it as {variable}, in a file named by {key}, or as systemd credential {credential}")
+            }
+            None => format!("give it in a file named by {key}, or as systemd credential {credential}"),
+        }
     }
 
     fn mistake(&self, origin: Origin, what: impl Into<String>) -> Mistake {
@@ -127,41 +153,99 @@ pub(super) fn remedy_for_key(key: &str) -> Option<String> {
 }
 
 pub(super) fn collect(config: &Config, sources: &Sources, findings: &mut Findings) -> Secrets {
-    let api_key = read_api_key(config, sources, findings);
-    let webhook = if config.webhook.enabled { read_webhook(config, sources, findings) } else { Vec::new() };
+    let accounts = read_accounts(config, sources, findings);
     let kafka_password = read_kafka_password(config, sources, findings);
     let kafka_certificate = read_kafka_certificate(config, sources, findings);
     let proxies = read_proxies(config, sources, findings);
-    Secrets { api_key, webhook, kafka_password, kafka_certificate, proxies }
+    Secrets { accounts, kafka_password, kafka_certificate, proxies }
+}
+
+/// The secrets of each account that the settings name, or of the one without a name.
+fn read_accounts(config: &Config, sources: &Sources, findings: &mut Findings) -> Vec<AccountSecrets> {
+    let enabled = config.webhook.enabled;
+    if config.accounts.is_empty() {
+        let api_key = read_api_key(config, sources, findings);
+        let webhook = if enabled { read_webhook(config, sources, findings) } else { Vec::new() };
+        return vec![AccountSecrets::sole(api_key, webhook)];
+    }
+    for place in [API_KEY, WEBHOOK] {
+        if let Some(name) = place.variable.filter(|name| variable(sources, name).is_some()) {
+            let what = "is for one account, and the settings have several";
+            let remedy = "leave it out; the secrets of an account are in files, or systemd credentials of its name";
+            findings.mistake(Mistake::new(Origin::Variable(name.into()), "", what, remedy));
+        }
+    }
+    let each = config.accounts.iter().map(|account| AccountSecrets {
+        name: account.name.clone(),
+        api_key: api_key_of(account, sources, findings),
+        webhook: if enabled { webhook_of(account, sources, findings) } else { Vec::new() },
+    });
+    each.collect()
+}
+
+/// The API key of an account with a name.
+pub(super) fn api_key_of(account: &Account, sources: &Sources, findings: &mut Findings) -> SecretString {
+    let key = format!("accounts.{}.api_key_file", account.name);
+    let what = format!("the API key of account {}", account.name);
+    let credential = format!("{}.api-key", account.name);
+    let place = SecretSource { what: &what, variable: None, key: &key, credential: &credential };
+    api_key_at(&place, account.api_key_file.as_deref(), sources, findings)
+}
+
+/// The webhook secrets of an account with a name.
+pub(super) fn webhook_of(account: &Account, sources: &Sources, findings: &mut Findings) -> Vec<SecretString> {
+    let key = format!("accounts.{}.webhook_secrets_file", account.name);
+    let what = format!("the webhook secret of account {}", account.name);
+    let credential = format!("{}.webhook-secrets", account.name);
+    let place = SecretSource { what: &what, variable: None, key: &key, credential: &credential };
+    webhook_at(&place, account.webhook_secrets_file.as_deref(), sources, findings)
 }
 
 pub(super) fn read_api_key(config: &Config, sources: &Sources, findings: &mut Findings) -> SecretString {
-    let Some((text, origin)) = find(&API_KEY, config.secret_files.api_key.as_deref(), sources, findings) else {
+    api_key_at(&API_KEY, config.secret_files.api_key.as_deref(), sources, findings)
+}
+
+pub(super) fn read_webhook(config: &Config, sources: &Sources, findings: &mut Findings) -> Vec<SecretString> {
+    webhook_at(&WEBHOOK, config.secret_files.webhook.as_deref(), sources, findings)
+}
+
+fn api_key_at(
+    place: &SecretSource<'_>,
+    file: Option<&Path>,
+    sources: &Sources,
+    findings: &mut Findings,
+) -> SecretString {
+    let Some((text, origin)) = find(place, file, sources, findings) else {
         return SecretString::default();
     };
     // It travels in a header (`x-api-key`).
     if !text.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        findings.mistake(API_KEY.mistake(origin, "holds the API key with a character that no header can carry"));
+        findings.mistake(place.mistake(origin, "holds the API key with a character that no header can carry"));
     }
     text
 }
 
-pub(super) fn read_webhook(config: &Config, sources: &Sources, findings: &mut Findings) -> Vec<SecretString> {
-    let Some((text, origin)) = find(&WEBHOOK, config.secret_files.webhook.as_deref(), sources, findings) else {
+fn webhook_at(
+    place: &SecretSource<'_>,
+    file: Option<&Path>,
+    sources: &Sources,
+    findings: &mut Findings,
+) -> Vec<SecretString> {
+    let Some((text, origin)) = find_list(place, file, sources, findings) else {
         return Vec::new();
     };
     let parts = text.expose_secret().split([',', '\n']).map(str::trim).filter(|part| !part.is_empty());
     if let Some((what, remedy)) = parts.clone().find_map(wrapping) {
-        findings.mistake(Mistake::new(origin.clone(), WEBHOOK.key, format!("holds a webhook secret {what}"), remedy));
+        findings.mistake(Mistake::new(origin.clone(), place.key, format!("holds a webhook secret {what}"), remedy));
         return Vec::new();
     }
     let secrets: Vec<SecretString> = parts.map(SecretString::from).collect();
     // An empty secret would make a signature that anybody can make.
     if secrets.is_empty() {
-        findings.mistake(WEBHOOK.mistake(origin, "holds only separators and no webhook secret"));
+        findings.mistake(place.mistake(origin, "holds only separators and no webhook secret"));
     } else if secrets.len() > WEBHOOK_SECRETS_MAX {
         let what = format!("holds more than {WEBHOOK_SECRETS_MAX} webhook secrets");
-        findings.mistake(Mistake::new(origin, WEBHOOK.key, what, "keep the newest, and those still in use"));
+        findings.mistake(Mistake::new(origin, place.key, what, "keep the newest, and those still in use"));
     }
     secrets
 }
@@ -254,17 +338,30 @@ pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Fi
 
 /// The secret's text without the newline at its end, and where it was; without one the mistake is told.
 fn find(
-    place: &SecretSource,
+    place: &SecretSource<'_>,
+    file: Option<&Path>,
+    sources: &Sources,
+    findings: &mut Findings,
+) -> Option<(SecretString, Origin)> {
+    let (text, origin) = find_list(place, file, sources, findings)?;
+    if let Some((what, remedy)) = padding(text.expose_secret()) {
+        findings.mistake(Mistake::new(origin, place.key, format!("holds {} {what}", place.what), remedy));
+        return None;
+    }
+    Some((text, origin))
+}
+
+/// The same for a list, whose entries may have white space between them.
+fn find_list(
+    place: &SecretSource<'_>,
     file: Option<&Path>,
     sources: &Sources,
     findings: &mut Findings,
 ) -> Option<(SecretString, Origin)> {
     let credential = || sources.credentials.as_deref().map(|directory| directory.join(place.credential));
-    let (text, origin) = if let Some(value) = variable(sources, place.variable) {
-        (
-            value.to_str().map(str::to_owned).ok_or_else(|| "not UTF-8 text".into()),
-            Origin::Variable(place.variable.into()),
-        )
+    let in_variable = place.variable.and_then(|name| Some((name, variable(sources, name)?)));
+    let (text, origin) = if let Some((name, value)) = in_variable {
+        (value.to_str().map(str::to_owned).ok_or_else(|| "not UTF-8 text".into()), Origin::Variable(name.into()))
     } else if let Some(file) = file.map(PathBuf::from).or_else(|| credential().filter(|file| file.exists())) {
         warn_of_readers(place.what, &file, findings);
         (read_bounded(&file, FILE_BYTES_MAX), Origin::File { name: printable(&file.to_string_lossy()), line: 0 })
@@ -280,9 +377,7 @@ fn find(
         }
         Ok(text) => {
             let text = text.trim_end_matches(['\r', '\n']);
-            // White space stands between the entries of a list.
-            let is_list = place.key == WEBHOOK.key;
-            if let Some((what, remedy)) = wrapping(text).or_else(|| padding(text).filter(|_| !is_list)) {
+            if let Some((what, remedy)) = wrapping(text) {
                 findings.mistake(Mistake::new(origin, place.key, format!("holds {} {what}", place.what), remedy));
                 return None;
             }

@@ -149,6 +149,7 @@ pub static SETTINGS: &[Setting] = {
     use DefaultValue::{Follows, Is, None as Nothing, Required};
     &[
         setting!("name", name, Is(r#""pepay-relay""#), "Name of this instance: Kafka transactional id and client id. Two relays with the same name fence each other."),
+        setting!("accounts", accounts, Nothing(r#"{ shop-a = { api_key_file = "/etc/pepay-relay/shop-a.key", webhook_secrets_file = "/etc/pepay-relay/shop-a.secrets" } }"#), "Several accounts of the provider in one relay, usually written as a section [accounts.NAME] each, with api_key_file, webhook_secrets_file and customer_id. NAME is 1 to 32 of a-z 0-9 -. The webhooks of an account come to webhook.path/NAME, and the settings for one account (provider.api_key_file, webhook.secrets_file, commerce.customer_id) are errors. Loaded again on reload."),
 
         setting!("provider.api_url", provider.api_url, Is(r#""https://api-beta.pepay.io""#), "Base address of the provider's REST API. Plain http only to loopback."),
         setting!("provider.websocket_url", provider.websocket_url, Follows { usual: r#""wss://api-beta.pepay.io/ws/commerce/events""#, set: follows::websocket_url }, "Address of the provider's WebSocket; follows provider.api_url. Plain ws only to loopback."),

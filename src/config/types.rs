@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct Config {
     /// Instance name: transactional id, client id and first part of the control topic's keys.
     pub name: String,
+    /// `[accounts.NAME]`, in the order of their names; empty where the relay serves one account without a name.
+    pub accounts: Vec<Account>,
     /// `[provider]`
     pub provider: Provider,
     /// `[websocket]`
@@ -36,6 +38,26 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// Where secrets are read from; apart from the sections, so that no leg sees it.
     pub secret_files: SecretFiles,
+}
+
+/// `[accounts.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// 1 to 32 of the characters `a-z 0-9 -`.
+    pub name: String,
+    /// Holds the account's API key; `None`: the systemd credential `NAME.api-key`.
+    pub api_key_file: Option<PathBuf>,
+    /// Holds the account's webhook secrets; `None`: the systemd credential `NAME.webhook-secrets`.
+    pub webhook_secrets_file: Option<PathBuf>,
+    /// Default customer of `checkout`.
+    pub customer_id: Option<String>,
+}
+
+impl Account {
+    /// Of this name, with nothing set.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), api_key_file: None, webhook_secrets_file: None, customer_id: None }
+    }
 }
 
 /// The files that hold secrets, each `None` when the secret comes from the environment or a systemd credential.
@@ -135,6 +157,16 @@ pub struct Webhook {
     pub header_bytes_max: usize,
     /// Wait for the commit before a 503; below the provider's own time-out.
     pub answer_within: Duration,
+}
+
+impl Webhook {
+    /// The path of an account's webhooks: `path/NAME`, or `path` where accounts have no names.
+    pub fn path_of(&self, account: &str) -> String {
+        match account {
+            "" => self.path.clone(),
+            name => format!("{}/{name}", self.path.trim_end_matches('/')),
+        }
+    }
 }
 
 /// `[backfill]`
@@ -296,6 +328,7 @@ pub(super) fn blank() -> Config {
     const ZERO: Duration = Duration::ZERO;
     Config {
         name: String::new(),
+        accounts: Vec::new(),
         provider: Provider {
             api_url: String::new(),
             websocket_url: String::new(),

@@ -27,6 +27,18 @@ impl Written {
         self.values.push((setting, raw, origin));
     }
 
+    /// Where `key` was set, or else the nearest table around it.
+    pub(super) fn nearest_origin(&self, key: &str) -> Origin {
+        let mut key = key;
+        loop {
+            match (self.origins.get(key), key.rsplit_once('.')) {
+                (Some(origin), _) => return origin.clone(),
+                (None, Some((around, _))) => key = around,
+                (None, None) => return Origin::Default,
+            }
+        }
+    }
+
     /// Where `key` was set.
     pub(super) fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
@@ -197,6 +209,10 @@ fn flatten(path: &str, table: &DeTable<'_>, entries: &mut Vec<(String, Raw)>, pl
     for (name, value) in table {
         let key = if path.is_empty() { name.get_ref().to_string() } else { format!("{path}.{}", name.get_ref()) };
         match value.get_ref() {
+            DeValue::Table(inner) if inner.is_empty() => {
+                place(&key, name.span().start);
+                entries.push((key, Raw::Map(Vec::new())));
+            }
             DeValue::Table(inner) => flatten(&key, inner, entries, place),
             value => {
                 place(&key, name.span().start);

@@ -8,6 +8,7 @@
 //! through. Stop: no new webhooks → the WebSocket closes → what is inside is committed → leave, within
 //! `shutdown.deadline`; what is left then stays with the provider, which still holds it.
 
+mod accounts;
 mod reach;
 mod run;
 mod warm;
@@ -15,17 +16,18 @@ mod warm;
 pub use reach::Reach;
 pub(crate) use run::planner_settings;
 
-use crate::config::{Config, Secrets};
+use crate::clock::Clock;
+use crate::config::{AccountSecrets, Config, Secrets};
 use crate::exit::Exit;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
 use crate::legs::Intake;
-use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
+use crate::legs::webhook::{Certificates, Endpoints, Listening, TlsError, Webhook};
 use crate::provider::connect::Proxies;
-use crate::relay::Served;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
-use secrecy::SecretString;
+use accounts::{Accounts, Common, watch_connected};
+use reach::Ways;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -69,24 +71,23 @@ pub struct Daemon {
 /// New secrets for the parts that use them.
 #[derive(Clone, Debug)]
 struct SecretChannels {
-    api_key: watch::Sender<SecretString>,
-    webhook: watch::Sender<Arc<[SecretString]>>,
+    /// The accounts that are served, and their secrets.
+    accounts: watch::Sender<Vec<AccountSecrets>>,
     proxies: watch::Sender<Proxies>,
     /// Changes only where those for Kafka do.
     kafka: watch::Sender<Secrets>,
 }
 
 /// What the parts share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Shared {
     setup: Arc<Setup>,
     kafka_secrets: watch::Receiver<Secrets>,
-    reach: Arc<Reach>,
+    account_secrets: watch::Receiver<Vec<AccountSecrets>>,
+    clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     board: Arc<Board>,
-    intake: Intake,
-    accounts: Vec<Served>,
     /// Ends the legs.
     stop: CancellationToken,
 }
@@ -103,25 +104,32 @@ impl Daemon {
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
         let health = Arc::new(Health::default());
         let stop = CancellationToken::new();
-        let reach = Reach::new(config, setup.secrets.api_key.clone(), setup.secrets.proxies.clone())?;
-        let webhook_secrets = watch::Sender::new(Arc::from(setup.secrets.webhook.as_slice()));
+        let ways = Arc::new(Ways::new(config, setup.secrets.proxies.clone())?);
+        let clock = Arc::clone(&ways.clock);
+        let proxies = ways.proxies.clone();
         tell_certificate(&metrics, &setup.secrets);
         let kafka = watch::Sender::new(setup.secrets.clone());
         let kafka_secrets = kafka.subscribe();
-        let secrets = SecretChannels {
-            api_key: reach.api_key.clone(),
-            webhook: webhook_secrets,
-            proxies: reach.proxies.clone(),
-            kafka,
-        };
+        let (served, account_secrets) = watch::channel(setup.secrets.accounts.clone());
+        let secrets = SecretChannels { accounts: served, proxies, kafka };
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
+        let endpoints = watch::Sender::<Arc<Endpoints>>::default();
+        let webhooks = endpoints.subscribe();
+        let common = Common {
+            config: config.clone(),
+            ways,
+            intake,
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+        };
+        let accounts = Accounts::new(common, &setup.secrets.accounts, endpoints)?;
         let listening = match config.webhook.enabled {
             true => Some(
                 Webhook {
                     settings: config.webhook.clone(),
-                    secrets: secrets.webhook.subscribe(),
-                    intake: intake.clone(),
-                    clock: Arc::clone(&reach.clock),
+                    endpoints: webhooks,
+                    clock: Arc::clone(&clock),
                     health: Arc::clone(&health),
                     metrics: Arc::clone(&metrics),
                     stop: stop.clone(),
@@ -142,18 +150,18 @@ impl Daemon {
         let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
+        tokio::spawn(watch_connected(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
         let shared = Shared {
-            reach: Arc::new(reach),
+            clock,
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             board,
-            intake,
-            accounts: vec![Served { name: String::new(), position: watch::Sender::default() }],
             stop: stop.clone(),
             setup: Arc::new(setup),
             kafka_secrets,
+            account_secrets,
         };
-        let running = tokio::spawn(shared.run(receiver, listening));
+        let running = tokio::spawn(shared.run(receiver, listening, accounts));
         let observers = observers.drop_guard();
         Ok(Self {
             metrics,
@@ -174,14 +182,13 @@ impl Daemon {
         self.stop.cancel();
     }
 
-    /// Takes new secrets and the certificates' files as they are now into use, without touching a delivery. When the
-    /// certificates are wrong everything stays as it was.
+    /// Takes new secrets, the accounts that have some, and the certificates' files as they are now into use, without touching a
+    /// delivery. When the certificates are wrong everything stays as it was.
     pub fn renew(&self, secrets: &Secrets) -> Result<(), TlsError> {
         self.certificates.as_ref().map_or(Ok(()), Certificates::renew)?;
-        // Before the key, whose change ends the waiting of the legs.
+        // Before the keys, whose change ends the waiting of the legs.
         self.secrets.proxies.send_replace(secrets.proxies.clone());
-        self.secrets.api_key.send_replace(secrets.api_key.clone());
-        self.secrets.webhook.send_replace(Arc::from(secrets.webhook.as_slice()));
+        self.secrets.accounts.send_replace(secrets.accounts.clone());
         self.secrets.kafka.send_if_modified(|used| {
             let renewed = !used.is_same_for_kafka(secrets);
             if renewed {

@@ -1,22 +1,21 @@
 //! A relay's life: the start, the legs, and the drain.
 
+use super::accounts::Accounts;
 use super::{Setup, Shared, warm};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::kafka::errors::StartError;
 use crate::kafka::topics::{self, Topics};
 use crate::kafka::{Broker, Early, Publisher, PublisherSetup, Stop};
-use crate::labels::{Account, Leg, Outcome};
-use crate::legs::backfill::Backfill;
+use crate::labels::{Leg, Outcome};
+use crate::legs::IntakeReceiver;
 use crate::legs::webhook::Listening;
-use crate::legs::websocket::{Kinds, Websocket};
-use crate::legs::{IntakeReceiver, Note, Walks};
 use crate::normalize;
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
 use crate::relay::start::Started;
-use crate::relay::{Ended, Lines, Relay, Served};
-use crate::telemetry::{LegState, Metrics, Phase};
+use crate::relay::{Ended, Lines, Relay};
+use crate::telemetry::{Metrics, Phase};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -33,15 +32,25 @@ const GOODBYES_WITHIN: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// From the start to the end of the drain.
-    pub(super) async fn run(self, receiver: IntakeReceiver, listening: Option<Listening>) -> Result<(), Exit> {
+    pub(super) async fn run(
+        mut self,
+        receiver: IntakeReceiver,
+        listening: Option<Listening>,
+        mut accounts: Accounts,
+    ) -> Result<(), Exit> {
+        // Each says whether it was told to end.
         let mut tasks = JoinSet::new();
         if let Some(listening) = listening {
-            tasks.spawn(listening.serve());
+            let stop = self.stop.clone();
+            tasks.spawn(async move {
+                listening.serve().await;
+                stop.is_cancelled()
+            });
         }
         let abandon = CancellationToken::new();
         let started = tokio::select! {
             () = self.stop.cancelled() => Err(None),
-            started = self.start_relay(receiver, &abandon) => started.map_err(|error| Some(Exit::from(error))),
+            started = self.start_relay(receiver, &mut accounts, &abandon) => started.map_err(|error| Some(Exit::from(error))),
         };
         let mut relay = match started {
             Ok(relay) => relay,
@@ -55,18 +64,26 @@ impl Shared {
         self.health.set_reading_back(None);
         self.health.set_phase(Phase::Ready);
         info!("relay ready");
-        for (place, served) in self.accounts.iter().enumerate() {
-            self.spawn_legs(Account::at(place), served, &mut tasks);
-        }
-        let Self { stop, health, metrics, setup, .. } = &self;
+        accounts.start(&mut tasks);
+        let Self { stop, health, metrics, setup, account_secrets, .. } = &mut self;
         let mut broken = None;
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = &mut relay => Some(ended),
-            Some(task) = tasks.join_next() => {
-                // A leg only ends when it is told to.
-                broken = (!stop.is_cancelled()).then(|| task.err().map_or_else(String::new, |error| error.to_string()));
-                None
+        let ended = loop {
+            tokio::select! {
+                () = stop.cancelled() => break None,
+                ended = &mut relay => break Some(ended),
+                Ok(()) = account_secrets.changed() => {
+                    let secrets = account_secrets.borrow_and_update().clone();
+                    accounts.renew(&secrets, &mut tasks);
+                }
+                Some(task) = tasks.join_next() => match task {
+                    Ok(true) => {}
+                    // A leg only ends when it is told to.
+                    Ok(false) => broken = Some(String::new()),
+                    Err(error) => broken = Some(error.to_string()),
+                },
+            }
+            if broken.is_some() {
+                break None;
             }
         };
         health.set_phase(Phase::Stopping);
@@ -74,6 +91,7 @@ impl Shared {
         stop.cancel();
         let deadline = Instant::now() + setup.config.shutdown.deadline;
         let metrics = Arc::clone(metrics);
+        drop(accounts);
         // The loop ends once the legs, which hold the other ends of the intake, have ended.
         drop(self);
         let ended = match ended {
@@ -106,6 +124,7 @@ impl Shared {
     async fn start_relay(
         &self,
         intake: IntakeReceiver,
+        accounts: &mut Accounts,
         abandon: &CancellationToken,
     ) -> Result<oneshot::Receiver<Ended>, StartError> {
         let Setup { config, broker, tuning, .. } = &*self.setup;
@@ -134,17 +153,19 @@ impl Shared {
         };
         let (publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
-        let Started { window, versions, accounts, .. } = warm::start(self, predecessor.as_ref()).await?;
-        let planner = Planner::new(planner_settings(config), window, versions, accounts);
+        let Started { window, versions, accounts: known, .. } =
+            warm::start(self, &accounts.names(), predecessor.as_ref()).await?;
+        let accounts = accounts.known(known.iter().map(|known| known.name.clone()));
+        let planner = Planner::new(planner_settings(config), window, versions, known);
         let relay = Relay {
             pipeline: Pipeline::new(planner),
             publisher,
             intake,
-            clock: Arc::clone(&self.reach.clock),
+            clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             health: Arc::clone(&self.health),
             board: Arc::clone(&self.board),
-            accounts: self.accounts.clone(),
+            accounts,
             lines: Lines::default(),
             close_deadline: CLOSE_DEADLINE,
         };
@@ -165,50 +186,11 @@ impl Shared {
             .map_err(|error| StartError::Failed(format!("no thread for the relay: {error}")))?;
         Ok(ended)
     }
-
-    fn spawn_legs(&self, account: Account, served: &Served, tasks: &mut JoinSet<()>) {
-        let config = &self.setup.config;
-        let intake = self.intake.of(account);
-        let walks = Walks::default();
-        let backfill = Backfill {
-            settings: config.backfill.clone(),
-            rest: Arc::clone(&self.reach.rest),
-            intake: intake.clone(),
-            clock: Arc::clone(&self.reach.clock),
-            position: served.position.subscribe(),
-            walks: walks.clone(),
-            metrics: Arc::clone(&self.metrics),
-            health: Arc::clone(&self.health),
-            stop: self.stop.clone(),
-        };
-        tasks.spawn(backfill.run());
-        // Also when the stream does not come up.
-        walks.ask();
-        if !config.websocket.enabled {
-            self.health.set_leg(Leg::Websocket, LegState::Disabled);
-            // No stream, no gap that is still open because of it. The loop lives, so its intake takes the note.
-            let _ = intake.note(Note::WebsocketUp { at_ms: self.reach.clock.provider_ms() });
-            return;
-        }
-        let websocket = Websocket {
-            dialer: self.reach.dialer(config),
-            hold_max: config.backfill.hold_max,
-            kinds: Kinds::default(),
-            position: served.position.subscribe(),
-            walks,
-            clock: Arc::clone(&self.reach.clock),
-            intake,
-            health: Arc::clone(&self.health),
-            metrics: Arc::clone(&self.metrics),
-            stop: self.stop.clone(),
-        };
-        tasks.spawn(websocket.run());
-    }
 }
 
 /// Waits for the legs and then for the loop; at the deadline what is inside is left to the provider.
 async fn drained(
-    tasks: &mut JoinSet<()>,
+    tasks: &mut JoinSet<bool>,
     mut relay: oneshot::Receiver<Ended>,
     abandon: &CancellationToken,
     deadline: Instant,

@@ -21,12 +21,15 @@ use tracing::{error, info};
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
-pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) -> Result<Started, StartError> {
+pub(super) async fn start(
+    shared: &Shared,
+    names: &[String],
+    predecessor: Option<&Predecessor>,
+) -> Result<Started, StartError> {
     let setup = &*shared.setup;
-    let now = || Now::at(Moment::now(), &shared.reach.clock.provider());
+    let now = || Now::at(Moment::now(), &shared.clock.provider());
     let seed = [rand::random(), rand::random()];
-    let names: Vec<String> = shared.accounts.iter().map(|served| served.name.clone()).collect();
-    let start = Start::new(&settings(setup), &names, predecessor, now(), seed);
+    let start = Start::new(&settings(setup), names, predecessor, now(), seed);
     let tell = |(account, gap): &(Account, Gap)| {
         let name = names.get(account.place()).filter(|name| !name.is_empty());
         relay::opened(&shared.metrics, name.map(String::as_str), gap);

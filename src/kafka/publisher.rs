@@ -184,7 +184,8 @@ fn serve(mut writer: Writer, jobs: &Receiver<Job>, verdicts: &mpsc::Sender<(Batc
     writer.begin();
     loop {
         match jobs.recv_timeout(IDLE) {
-            Ok((batch, left)) => {
+            Ok((mut batch, left)) => {
+                writer.complete(&mut batch);
                 let Some(verdict) = writer.settle(&batch, left) else { return };
                 let last = verdict.is_err();
                 if verdicts.blocking_send((batch, verdict)).is_err() || last {

@@ -4,6 +4,7 @@
 use super::blocking::{self, AskError, Cancel, blocking};
 use super::checkpoint::{CHECKPOINT, Checkpoint, Keys, Marks, Newest, Predecessor};
 use super::errors::StartError;
+use super::run::is_base;
 use super::scan::{self, Reader, Stretch};
 use crate::config::{Config, Secrets};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -117,17 +118,23 @@ pub(super) fn newest(reader: &Reader, control: &str, name: &str, cancel: &Cancel
     Ok(search(reader, control, name, cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
 }
 
-/// The newest checkpoint of the relay `name`, and its newest marks. `waiting` hears what it waits for.
+/// The newest checkpoint of the relay `name`, and the newest marks of each account, or of the one that a relay without
+/// `named` accounts has. `waiting` hears what it waits for.
 pub(super) fn predecessor(
     reader: &Reader,
     control: &str,
     name: &str,
+    named: bool,
     cancel: &Cancel,
     waiting: &mut dyn FnMut(&str),
 ) -> Result<Option<Predecessor>, AskError> {
-    // Each claim writes the marks of all accounts, so that there is a record of them wherever there is a checkpoint.
-    let all = |found: &Found| found.newest.is_some() && !found.marks.is_empty();
-    let Found { newest, marks } = search(reader, control, name, cancel, all, waiting)?;
+    // Each claim and each base writes the marks of all accounts, so that there is a record of them wherever there is a
+    // checkpoint.
+    let all = |found: &Found| match named {
+        true => found.newest.is_some() && found.has_base(),
+        false => found.newest.is_some() && found.marks.contains_key(""),
+    };
+    let Found { newest, marks, .. } = search(reader, control, name, cancel, all, waiting)?;
     Ok(newest.map(|Newest { checkpoint, .. }| Predecessor { checkpoint, marks }))
 }
 
@@ -188,6 +195,16 @@ pub(super) fn holds_records<'t>(
 struct Found {
     newest: Option<Newest>,
     marks: Marks,
+    /// Where the newest base stands, and the oldest checkpoint.
+    base: Option<i64>,
+    oldest: Option<i64>,
+}
+
+impl Found {
+    /// All of a base was read: the checkpoint of the transaction before it was, too.
+    fn has_base(&self) -> bool {
+        self.base > self.oldest
+    }
 }
 
 /// Reads back from the end of the control topic until `enough`. Compaction keeps the newest record of a key, so what there
@@ -214,11 +231,17 @@ fn search(
         let stretch = Stretch { topic: control.to_owned(), partition: PARTITION, start, end };
         let mut newest = None;
         let mut marks = Marks::new();
+        let (mut base, mut oldest) = (None, None);
         let each = |message: &BorrowedMessage<'_>| {
             let key = message.key().unwrap_or_default();
             if key == checkpoint_key.as_bytes() {
                 let written_at_ms = message.timestamp().to_millis().unwrap_or_default();
-                newest = message.payload().map(|value| (Checkpoint::parse(value), written_at_ms));
+                let parsed = message.payload().map(Checkpoint::parse);
+                if let Some(Ok(checkpoint)) = &parsed {
+                    oldest.get_or_insert(message.offset());
+                    base = Some(message.offset()).filter(|_| is_base(checkpoint.commit)).or(base);
+                }
+                newest = parsed.map(|parsed| (parsed, written_at_ms));
             } else if let Some(account) = keys.account_of(key)
                 && let Some(value) = message.payload()
             {
@@ -234,6 +257,8 @@ fn search(
         for (account, value) in marks {
             found.marks.entry(account).or_insert(value);
         }
+        found.base = found.base.or(base);
+        found.oldest = oldest.or(found.oldest);
         end = start;
         step = step.saturating_mul(2);
     }

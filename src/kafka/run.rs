@@ -8,6 +8,15 @@ use super::settlement::Settlement;
 use crate::clock::rfc3339;
 use crate::labels::Topic;
 
+/// Every so many transactions of a run hold the marks of all accounts, as its claim does: whoever reads the topic from its end
+/// finds all marks within so many, however long an account was quiet.
+const BASE_EVERY: u64 = 4096;
+
+/// Whether the transaction of this number holds the marks of all accounts.
+pub fn is_base(commit: u64) -> bool {
+    commit.is_multiple_of(BASE_EVERY)
+}
+
 /// A run, and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -75,6 +84,19 @@ impl Run {
         Checkpoint { journal, left, ..self.written(self.commit.saturating_add(1), now_ms) }
     }
 
+    /// Adds to the batch of the next transaction the marks of all accounts where that one is a base.
+    pub fn complete(&self, batch: &mut Batch) {
+        if self.marks.len() < 2 || !is_base(self.commit.saturating_add(1)) {
+            return;
+        }
+        let control = batch.records().filter(|record| record.topic() == Topic::Control);
+        let changed: Vec<_> =
+            control.filter_map(|record| Some(self.keys.account_of(record.key())?.to_owned())).collect();
+        for (account, value) in self.marks.iter().filter(|(account, _)| !changed.contains(account)) {
+            batch.record(Topic::Control, self.keys.marks(account).as_bytes(), value);
+        }
+    }
+
     /// `batch` is committed as the next transaction.
     pub fn committed(&mut self, batch: &Batch) {
         self.commit = self.commit.saturating_add(1);
@@ -96,8 +118,9 @@ mod tests {
 
     const NOW_MS: i64 = 1_700_000_000_000;
 
+    /// Of an account without a name.
     fn marks(value: &[u8]) -> Marks {
-        Marks::from([("shop".to_owned(), value.to_owned())])
+        Marks::from([(String::new(), value.to_owned())])
     }
 
     fn checkpoint(run: &str, commit: u64) -> Checkpoint {
@@ -127,13 +150,35 @@ mod tests {
     fn a_checkpoint_counts_and_marks_are_those_of_the_newest_transaction() {
         let mut run = Run::new("r".to_owned(), "shop", "devnet");
         let mut batch = Batch::default();
-        batch.record(Topic::Orders, b"shop/marks/shop", b"of another topic");
+        batch.record(Topic::Orders, b"shop/marks/other", b"of another topic");
         batch.record(Topic::Control, b"shop/marks/shop", b"new");
         batch.answers_for(1, 3);
         let first = run.checkpoint(&batch, true, NOW_MS);
         assert_eq!((first.commit, first.journal, first.left, first.at), (1, 3, true, rfc3339(NOW_MS)));
         run.committed(&batch);
         assert_eq!((run.checkpoint(&Batch::default(), false, NOW_MS).commit, run.marks()), (2, &marks(b"new")));
+    }
+
+    #[test]
+    fn a_base_holds_the_marks_of_all_accounts_each_once() {
+        let mut run = Run::new("r".to_owned(), "shop", "devnet");
+        let both = [("a", b"1"), ("b", b"2")].map(|(name, value)| (name.to_owned(), value.to_vec()));
+        run.follow(None, Marks::from(both));
+        let mut written = Vec::new();
+        for commit in 1..=2 * BASE_EVERY {
+            let mut batch = Batch::default();
+            batch.record(Topic::Control, b"shop/marks/b", b"3");
+            run.complete(&mut batch);
+            run.committed(&batch);
+            if batch.len() > 1 {
+                written.push(commit);
+                assert_eq!(
+                    records(&batch),
+                    [(&b"shop/marks/b"[..], Some(&b"3"[..])), (&b"shop/marks/a"[..], Some(&b"1"[..]))]
+                );
+            }
+        }
+        assert_eq!(written, [BASE_EVERY, 2 * BASE_EVERY]);
     }
 
     #[test]

@@ -2,14 +2,18 @@
 //!
 //! Bounded by bytes, all legs together (`intake.bytes_max`). A delivery keeps its share from arrival until it
 //! settles, so the bound covers what is queued, planned and in flight alike.
+//!
+//! Of several accounts none takes more than is still free (Choudhury and Hahne's dynamic threshold, 1998): one that floods
+//! gets half of the room, n of them get a part of n + 1 each, and there is always as much left for another.
 
-use super::Note;
+use super::{Admission, Note, Position};
 use super::{Arrival, Delivery, Leg, Outcome, Trace};
 use crate::labels::Account;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 
 /// The share of the intake that webhooks cannot take, as a divisor: a flood of webhooks leaves a quarter to the
 /// socket and the backfill, so that the legs on which "no loss" rests go on.
@@ -41,6 +45,9 @@ pub enum IntakeFull {
 #[derive(Clone, Debug)]
 pub struct Intake {
     account: Account,
+    name: Arc<str>,
+    /// Permits that deliveries of the account hold.
+    held: Arc<AtomicUsize>,
     /// Reservation for every leg.
     shared: Pool,
     /// Reservation that webhooks cannot take.
@@ -60,8 +67,22 @@ pub struct IntakeReceiver {
 #[derive(Debug)]
 pub struct Reservation {
     account: Account,
-    share: OwnedSemaphorePermit,
+    share: IntakeShare,
     queue: mpsc::UnboundedSender<Arrival>,
+}
+
+/// A delivery's share of the intake, given back when it is dropped.
+#[derive(Debug)]
+pub struct IntakeShare {
+    permit: OwnedSemaphorePermit,
+    /// What the account holds in all.
+    held: Arc<AtomicUsize>,
+}
+
+impl Drop for IntakeShare {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.permit.num_permits(), Ordering::Relaxed);
+    }
 }
 
 /// Bytes that deliveries share.
@@ -79,12 +100,33 @@ impl Intake {
         #[expect(clippy::disallowed_methods, reason = "bounded by bytes, with the permits that deliveries hold")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
-        (Self { account: Account::FIRST, shared, reserved, queue: sender }, receiver)
+        (
+            Self {
+                account: Account::FIRST,
+                name: Arc::from(""),
+                held: Arc::default(),
+                shared,
+                reserved,
+                queue: sender,
+            },
+            receiver,
+        )
     }
 
-    /// The same queue, for the legs of another account.
-    pub fn of(&self, account: Account) -> Self {
-        Self { account, ..self.clone() }
+    /// The same queue, for the legs of the account of this name; empty where accounts have none. Once an account: what it
+    /// takes is counted from here on.
+    pub fn of(&self, account: Account, name: &str) -> Self {
+        Self { account, name: Arc::from(name), held: Arc::default(), ..self.clone() }
+    }
+
+    /// Whose legs put their deliveries in here.
+    pub const fn account(&self) -> Account {
+        self.account
+    }
+
+    /// Its name, where accounts have names.
+    pub fn name(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| !name.is_empty())
     }
 
     /// A place for a webhook of `bytes` bytes, if there is one now.
@@ -92,7 +134,7 @@ impl Intake {
     /// Apart from [`Reservation::fill`], so that the caller can count the delivery after the last refusal and before
     /// the relay can settle it.
     pub fn try_reserve(&self, bytes: usize) -> Result<Reservation, IntakeFull> {
-        let share = self.shared.try_take(bytes).map_err(|error| match error {
+        let share = self.try_share(bytes).map_err(|error| match error {
             TryAcquireError::NoPermits => IntakeFull::Full,
             TryAcquireError::Closed => IntakeFull::Closed,
         })?;
@@ -114,18 +156,38 @@ impl Intake {
     ///
     /// Cancel safe: a call that is dropped before it returns has delivered nothing.
     pub async fn offer(&self, leg: Leg, bytes: Bytes, received_at_ms: i64) -> Result<(), IntakeClosed> {
-        let share = match self.shared.try_take(bytes.len()) {
+        let share = match self.try_share(bytes.len()) {
             Ok(share) => share,
-            Err(_) => self.reserved.take(bytes.len()).await?,
+            Err(_) => self.share(self.reserved.take(bytes.len()).await?),
         };
         let account = self.account;
         let delivery = Delivery { account, leg, received_at_ms, bytes, reply: None, trace: None, share };
         self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 
+    /// A share of what webhooks may take as well, if there is one now and the account may have it.
+    fn try_share(&self, bytes: usize) -> Result<IntakeShare, TryAcquireError> {
+        let is_one_of_several = !self.name.is_empty();
+        let wanted = self.held.load(Ordering::Relaxed).saturating_add(self.shared.cost(bytes) as usize);
+        if is_one_of_several && wanted > self.shared.free.available_permits() {
+            return Err(TryAcquireError::NoPermits);
+        }
+        Ok(self.share(self.shared.try_take(bytes)?))
+    }
+
+    fn share(&self, permit: OwnedSemaphorePermit) -> IntakeShare {
+        self.held.fetch_add(permit.num_permits(), Ordering::Relaxed);
+        IntakeShare { permit, held: Arc::clone(&self.held) }
+    }
+
     /// Tells something in its place among the deliveries. Takes no share: legs tell little, and seldom.
     pub fn note(&self, note: Note) -> Result<(), IntakeClosed> {
         self.queue.send(Arrival::Note(self.account, note)).map_err(|_| IntakeClosed)
+    }
+
+    /// Tells in its place that the account is served from now on; `position` is told where its legs begin.
+    pub fn admit(&self, admission: Arc<Admission>, position: watch::Sender<Position>) -> Result<(), IntakeClosed> {
+        self.queue.send(Arrival::Admitted(self.account, admission, position)).map_err(|_| IntakeClosed)
     }
 
     /// Whether even the smallest delivery of the socket would wait for room now.
@@ -248,6 +310,24 @@ mod tests {
         batch.clear();
         assert_eq!(receiver.bytes(), 0);
         assert_eq!(intake.offer(Leg::Websocket, frame(256), 0).now_or_never(), Some(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn an_account_that_floods_leaves_as_much_as_it_takes() {
+        let (intake, mut receiver) = Intake::new(BYTES_MAX);
+        let [flood, second, third] =
+            [(1, "a"), (2, "b"), (3, "c")].map(|(place, name)| intake.of(Account::at(place), name));
+        let taken = |intake: &Intake| (0..100).filter(|_| webhook(intake, 128).is_ok()).count();
+        // 3,072 bytes for webhooks, 384 each.
+        assert_eq!(taken(&flood), 4);
+        assert_eq!(webhook(&flood, 128), Err(IntakeFull::Full));
+        assert_eq!((taken(&second), taken(&third)), (2, 1));
+        assert_eq!(webhook(&flood, 128), Err(IntakeFull::Full));
+        let mut arrived = Vec::new();
+        receiver.drain(&mut arrived);
+        let whose = |arrival: &Arrival| matches!(arrival, Arrival::Delivery(of) if of.account == Account::at(1));
+        arrived.retain(|arrival| !whose(arrival));
+        assert_eq!(taken(&flood), 3, "what is settled is given back");
     }
 
     #[tokio::test]

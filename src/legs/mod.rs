@@ -8,16 +8,17 @@ mod walks;
 pub mod webhook;
 pub mod websocket;
 
-pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, PAUSE_VISIBLE, Reservation};
+pub use intake::{Intake, IntakeClosed, IntakeFull, IntakeReceiver, IntakeShare, PAUSE_VISIBLE, Reservation};
 
-pub use note::{Note, Position};
+pub use note::{Admission, Note, Position};
 pub use trace::{TRACEPARENT, TRACESTATE, Trace};
 pub use walks::Walks;
 
 use crate::labels::{Account, Leg, Outcome};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{oneshot, watch};
 
 /// The wait after the provider refused credentials or request: a person has to act, and may do so at any time.
 pub const REFUSED_RETRY: Duration = Duration::from_mins(5);
@@ -33,6 +34,8 @@ pub enum Arrival {
     Delivery(Delivery),
     /// Something that a leg of this account tells, in its place among the deliveries.
     Note(Account, Note),
+    /// This account is served from now on, and its legs are told here where to begin.
+    Admitted(Account, Arc<Admission>, watch::Sender<Position>),
 }
 
 /// Bytes that arrived by a leg, verified where the leg can verify, and not yet looked into.
@@ -51,5 +54,5 @@ pub struct Delivery {
     /// The trace that a webhook came with, if it did.
     pub trace: Option<Box<Trace>>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
-    pub share: OwnedSemaphorePermit,
+    pub share: IntakeShare,
 }

@@ -2,6 +2,7 @@
 
 use crate::labels::Cause;
 use crate::provider::EventId;
+use std::time::Duration;
 
 /// Something that a leg tells beside its deliveries, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +32,24 @@ pub enum Note {
         /// From then on the log is complete.
         to_ms: i64,
     },
+    /// The settings name the account no more: its legs end, and what they brought is settled.
+    Retired,
     /// A walk has handed on all it found.
     WalkDone {
         /// When its first page was asked for.
         started_ms: i64,
     },
+}
+
+/// An account that the relay serves from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Its name.
+    pub name: String,
+    /// How far back history is wanted, where the relay never served it.
+    pub first_start: Duration,
+    /// How far a walk looks back behind the verified mark.
+    pub overlap: Duration,
 }
 
 /// What the legs have to know of it.

@@ -157,10 +157,23 @@ impl Relay {
                 Item::Delivery(delivery, None)
             }
             Arrival::Note(account, note) => Item::Note(account, note),
+            Arrival::Admitted(account, admission, position) => {
+                self.admit(account, &admission.name, position);
+                Item::Admitted(account, admission)
+            }
         };
         let Self { pipeline, accounts, metrics, board, lines, .. } = self;
         let report = Report { accounts, metrics, board, lines, now_ms: now.ms };
         pipeline.add(item, now, &mut |settled| report.settled(settled));
+    }
+
+    /// The legs of this account are told from here on where it is.
+    fn admit(&mut self, account: Account, name: &str, position: watch::Sender<Position>) {
+        let served = Served { name: name.to_owned(), position };
+        match self.accounts.get_mut(account.place()) {
+            Some(known) => *known = served,
+            None => self.accounts.push(served),
+        }
     }
 
     fn next(&mut self) -> Option<Batch> {
@@ -207,7 +220,7 @@ impl Relay {
         self.intake.drain(&mut queued);
         left.extend(waiting.into_iter().chain(queued).filter_map(|arrival| match arrival {
             Arrival::Delivery(delivery) => Some(delivery),
-            Arrival::Note(..) => None,
+            Arrival::Note(..) | Arrival::Admitted(..) => None,
         }));
         for delivery in &left {
             self.metrics.outcome(delivery.leg, Outcome::Failed);

@@ -211,6 +211,7 @@ impl Progress {
             }
             Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms, next), Vec::new()),
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
+            Note::Retired => (None, Vec::new()),
         }
     }
 

@@ -245,6 +245,19 @@ impl Start {
     }
 }
 
+/// An account that is served from now on, while the relay runs: it goes on where its marks end, or begins as a first one does.
+pub(super) fn admit(progress: &mut Progress, first_start: Duration, now: Now, next_gap: &mut GapNumber) -> Gap {
+    progress.never_after(now.ms.max(now.provider_ms));
+    match progress.verified_ms() {
+        Some(verified_ms) => progress.restarted(verified_ms, next_gap),
+        None => {
+            progress.began(now.ms);
+            let from_ms = now.ms.saturating_sub(millis(first_start));
+            progress.begin_at(GapCause::FirstStart, from_ms, now.ms, next_gap)
+        }
+    }
+}
+
 /// The accounts of the settings in their order, and those that the control topic knows besides.
 fn known(names: &[String], predecessor: Option<&Predecessor>, overlap: Duration) -> Vec<Known> {
     let marks = predecessor.map(|predecessor| &predecessor.marks);

@@ -1,11 +1,12 @@
 //! A simulated Pepay: the provider's documented behaviour as a model, behind its REST, WebSocket and webhook skin.
 //!
 //! [`model`] is the provider as data, pure; `hub` changes it and hands its events to each `subscriber` and to the `queue`
-//! of webhooks; `api` answers REST calls; `push` speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
+//! of webhooks; `door` tells whose request it is, `api` answers REST calls; `push` speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
 //! themselves. Where the provider's documentation is silent, the simulator takes one reading and [`faults`] offers
 //! the others. It is for tests, the demo and one's own integration tests; it never runs beside real orders.
 
 mod api;
+mod door;
 pub mod faults;
 mod frames;
 mod hub;
@@ -24,6 +25,7 @@ pub use switch::FaultSwitch;
 
 use crate::clock::now_ms;
 use crate::provider::tls::client_config;
+use door::Door;
 use hub::Hub;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -117,6 +119,7 @@ impl fmt::Debug for Options {
 /// A running simulator. Dropping it stops it without waiting; [`Simulator::stop`] waits for every task.
 pub struct Simulator {
     hub: Arc<Hub>,
+    door: Door,
     addr: SocketAddr,
 }
 
@@ -126,6 +129,26 @@ impl Simulator {
     /// # Errors
     /// When the address cannot be bound, a webhook URL is one too many, or TLS cannot be set up.
     pub async fn start(options: Options) -> io::Result<Self> {
+        let listener = TcpListener::bind(options.listen).await?;
+        let addr = listener.local_addr()?;
+        let hub = Arc::new(Hub::new(options));
+        let door = Door::new(&hub);
+        hub.tasks.spawn(accept(Arc::clone(&hub), door.router(), listener));
+        Self::open(hub, door, addr)
+    }
+
+    /// Another merchant at the same address, with a world of his own: his key tells his requests from those of the others.
+    /// He ends when this is dropped, at the latest with the first one.
+    ///
+    /// # Errors
+    /// As [`Simulator::start`], but for the address.
+    pub fn beside(&self, options: Options) -> io::Result<Self> {
+        let hub = Arc::new(Hub::new(options));
+        self.door.admit(&hub);
+        Self::open(hub, self.door.clone(), self.addr)
+    }
+
+    fn open(hub: Arc<Hub>, door: Door, addr: SocketAddr) -> io::Result<Self> {
         let tls = client_config().map_err(io::Error::other)?;
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured((*tls).clone())
@@ -133,17 +156,12 @@ impl Simulator {
             .no_proxy()
             .build()
             .map_err(io::Error::other)?;
-        let listener = TcpListener::bind(options.listen).await?;
-        let addr = listener.local_addr()?;
-        let pace = options.pace;
-        let urls = options.webhook_urls.clone();
-        let hub = Arc::new(Hub::new(options));
-        hub.tasks.spawn(accept(Arc::clone(&hub), listener));
+        let urls = hub.options.webhook_urls.clone();
         hub.tasks.spawn(push::webhooks::run(Arc::clone(&hub), client));
-        if let Pace::Automatic(every) = pace {
+        if let Pace::Automatic(every) = hub.options.pace {
             hub.tasks.spawn(pace::run(Arc::clone(&hub), every));
         }
-        let simulator = Self { hub, addr };
+        let simulator = Self { hub, door, addr };
         for url in urls {
             simulator.add_webhook_endpoint(&url).ok_or_else(|| io::Error::other("too many webhook endpoints"))?;
         }
@@ -371,8 +389,7 @@ pub async fn serve(
 
 /// Accepts connections until the simulator stops. An own loop rather than axum's: it bounds the connections, and
 /// stopping waits for each of them.
-async fn accept(hub: Arc<Hub>, listener: TcpListener) {
-    let router = api::router(Arc::clone(&hub));
+async fn accept(hub: Arc<Hub>, router: axum::Router, listener: TcpListener) {
     let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {

@@ -4,7 +4,7 @@
 //! It is there from the first moment to the last: before the loop runs and while the relay drains it shows what is
 //! known so far. Nothing here is on the way of an event; readers copy what they show and then write it out.
 
-use super::{Health, LegState, Metrics, Phase};
+use super::{Health, LegState, Metrics, Phase, Snapshot};
 use crate::clock::{Moment, rfc3339, steady_ms};
 use crate::config::Config;
 use crate::labels::{Cause, Leg, Outcome};
@@ -173,8 +173,9 @@ impl Board {
                 outcomes.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect();
             counts.insert(leg.as_str().to_owned(), outcomes.into());
         }
+        let accounts = self.accounts(&snapshot);
         let oldest_age_seconds = inside.oldest_ms.map(|ms| now_ms.saturating_sub(ms).max(0) / 1000);
-        json!({
+        let mut status = json!({
             "name": self.name,
             "version": env!("CARGO_PKG_VERSION"),
             "ready": phase == Phase::Ready,
@@ -190,7 +191,26 @@ impl Board {
             },
             "gaps": inside.closed.iter().chain(&inside.open).map(gap_value).collect::<Vec<_>>(),
             "counts": counts,
-        })
+        });
+        if !accounts.is_empty() {
+            status["accounts"] = accounts.into();
+        }
+        status
+    }
+
+    /// Each account that has a name, with the state of its legs. The listener of webhooks is everybody's.
+    fn accounts(&self, snapshot: &Snapshot) -> Vec<Value> {
+        let named = snapshot.accounts.iter().filter(|of| of.served && !of.name.is_empty());
+        let shown = named.map(|of| {
+            let leg = |leg: Leg| {
+                let legs = if leg == Leg::Webhook { &snapshot.legs } else { &of.legs };
+                let (state, since) = legs[leg as usize];
+                let state = json!({ "state": state.as_str(), "since": rfc3339(self.health.unix_ms(since)) });
+                (leg.as_str().to_owned(), state)
+            };
+            json!({ "account": of.name, "shard": 0, "legs": Leg::ALL.into_iter().map(leg).collect::<Map<_, _>>() })
+        });
+        shown.collect()
     }
 
     /// Only the socket is connected again and again; a listener and a walk have no connection to lose.
@@ -233,6 +253,7 @@ fn gap_value(gap: &GapStory) -> Value {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::*;
+    use crate::labels::Account;
     use crate::provider::Environment;
 
     fn board() -> Board {
@@ -304,8 +325,8 @@ mod tests {
     fn what_is_told_is_shown() {
         let board = board();
         board.health.set_phase(Phase::Ready);
-        board.health.set_leg(Leg::Websocket, LegState::BackingOff);
-        board.health.set_leg(Leg::Webhook, LegState::Connected);
+        board.health.set_leg(Account::FIRST, Leg::Websocket, LegState::BackingOff);
+        board.health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
         board.health.event(Leg::Webhook, 1_768_472_100_655);
         board.metrics.reconnect(Cause::Reset);
         board.metrics.reconnect(Cause::Silence);

@@ -1,7 +1,7 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
 use crate::clock::{Moment, millis, now_ms, steady_ms};
-use crate::labels::Leg;
+use crate::labels::{Account, Leg};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 /// The loop turns at least every 10 s, when it is idle; three times that without a turn is no turn any more.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Where a leg stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a leg stands, from the best state to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LegState {
     /// Turned off in the settings.
     Disabled,
-    /// On its way.
-    Connecting,
     /// Delivering (a webhook: its listener is bound).
     Connected,
-    /// Waiting before the next attempt.
-    BackingOff,
+    /// On its way.
+    Connecting,
     /// Not read, because the intake is full.
     Paused,
+    /// Waiting before the next attempt.
+    BackingOff,
     /// The provider refused the credentials.
     Refused,
 }
@@ -58,14 +58,30 @@ pub enum Phase {
 pub struct Snapshot {
     /// Where the whole relay stands.
     pub phase: Phase,
-    /// Each leg's state and since when, in the order of [`Leg::ALL`].
-    pub legs: [(LegState, Instant); Leg::ALL.len()],
+    /// Each leg's state and since when, in the order of [`Leg::ALL`]; of several accounts the worst.
+    pub legs: Legs,
+    /// The accounts, each in its place.
+    pub accounts: Vec<AccountLegs>,
     /// The last time in which events may be missing that nobody can fetch any more, if there was one.
     pub unproven: Option<Unproven>,
     /// While the window is read back at start: how far it is.
     pub reading_back: Option<ReadingBack>,
     /// What a start waits for in Kafka, as a sentence's end: `a leader of TOPIC[PARTITION], …`.
     pub waiting_for: Option<String>,
+}
+
+/// Each leg's state and since when, in the order of [`Leg::ALL`].
+pub(super) type Legs = [(LegState, Instant); Leg::ALL.len()];
+
+/// The legs of one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountLegs {
+    /// The account; empty where accounts have no names.
+    pub name: String,
+    /// The settings name it.
+    pub served: bool,
+    /// Its legs.
+    pub legs: Legs,
 }
 
 /// A time over which the provider's log no longer reached back, in Unix milliseconds.
@@ -88,6 +104,31 @@ pub struct ReadingBack {
     pub total: u64,
     /// What holds it up beside Kafka itself, as a sentence's end: `another writer's transaction on TOPIC[PARTITION], …`.
     pub waiting_for: Option<String>,
+}
+
+impl Snapshot {
+    fn of(&mut self, account: Account) -> &mut AccountLegs {
+        let place = account.place();
+        if self.accounts.len() <= place {
+            let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
+            self.accounts.resize(place + 1, AccountLegs { name: String::new(), served: true, legs });
+        }
+        &mut self.accounts[place]
+    }
+
+    /// The worst state of each leg is that of the whole.
+    fn sum_up(&mut self) {
+        for leg in Leg::ALL {
+            // The listener of webhooks is everybody's, and stands with the first account, whether or not that is served.
+            let counts = |of: &&AccountLegs| of.served || leg == Leg::Webhook;
+            let of = self.accounts.iter().filter(counts).map(|of| of.legs[leg as usize].0);
+            let worst = of.max().unwrap_or(LegState::Disabled);
+            let slot = &mut self.legs[leg as usize];
+            if slot.0 != worst {
+                *slot = (worst, Instant::now());
+            }
+        }
+    }
 }
 
 /// The one place where parts say what state they are in.
@@ -114,6 +155,7 @@ impl Default for Health {
             snapshot: watch::Sender::new(Snapshot {
                 phase: Phase::Starting,
                 legs,
+                accounts: Vec::new(),
                 unproven: None,
                 reading_back: None,
                 waiting_for: None,
@@ -127,15 +169,26 @@ impl Default for Health {
 }
 
 impl Health {
-    /// `leg` is now in `state`; readers are woken only by a change.
-    pub fn set_leg(&self, leg: Leg, state: LegState) {
+    /// `leg` of an account is now in `state`; readers are woken only by a change.
+    pub fn set_leg(&self, account: Account, leg: Leg, state: LegState) {
         self.snapshot.send_if_modified(|snapshot| {
-            let slot = &mut snapshot.legs[leg as usize];
+            let slot = &mut snapshot.of(account).legs[leg as usize];
             let changed = slot.0 != state;
             if changed {
                 *slot = (state, Instant::now());
+                snapshot.sum_up();
             }
             changed
+        });
+    }
+
+    /// The account of this name is served from now on, or no longer.
+    pub fn set_account(&self, account: Account, name: &str, served: bool) {
+        self.snapshot.send_modify(|snapshot| {
+            let of = snapshot.of(account);
+            name.clone_into(&mut of.name);
+            of.served = served;
+            snapshot.sum_up();
         });
     }
 
@@ -244,9 +297,15 @@ impl Health {
         words.iter().map(|word| (*word).to_owned()).chain(held_up).collect()
     }
 
-    /// Where `leg` stands now.
+    /// Where `leg` stands now; of several accounts the worst.
     pub fn leg(&self, leg: Leg) -> LegState {
         self.snapshot.borrow().legs[leg as usize].0
+    }
+
+    /// Where `leg` of an account stands now.
+    pub fn leg_of(&self, account: Account, leg: Leg) -> LegState {
+        let snapshot = self.snapshot.borrow();
+        snapshot.accounts.get(account.place()).map_or(LegState::Disabled, |of| of.legs[leg as usize].0)
     }
 }
 
@@ -258,10 +317,10 @@ mod tests {
     fn readers_are_woken_by_changes_only() {
         let health = Health::default();
         let mut reader = health.subscribe();
-        health.set_leg(Leg::Webhook, LegState::Connected);
+        health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
         assert!(reader.has_changed().is_ok_and(|changed| changed));
         let since = reader.borrow_and_update().legs[Leg::Webhook as usize].1;
-        health.set_leg(Leg::Webhook, LegState::Connected);
+        health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
         health.set_phase(Phase::Starting);
         assert!(reader.has_changed().is_ok_and(|changed| !changed));
         assert_eq!(reader.borrow().legs[Leg::Webhook as usize].1, since);

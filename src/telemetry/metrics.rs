@@ -4,7 +4,7 @@
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
 use super::meter::Meter;
-use crate::labels::{Cause, Leg, Listener, Outcome, Topic, WebhookCode};
+use crate::labels::{Account, Cause, Leg, Listener, Outcome, Topic, WebhookCode};
 use crate::listener::Refusal;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
@@ -13,7 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -31,6 +33,10 @@ pub struct Metrics {
     event_lag: [Histogram; Leg::ALL.len()],
     publish_duration: [Histogram; Leg::ALL.len()],
     leg_connected: [Gauge; Leg::ALL.len()],
+    /// Accounts of which the leg has no connection.
+    unconnected: Mutex<[BTreeSet<Account>; Leg::ALL.len()]>,
+    accounts: Gauge,
+    account_connected: Family<[(&'static str, String); 1], Gauge>,
     reconnects: [Counter; Cause::ALL.len()],
     walk_pages: Counter,
     webhook_responses: [Counter; WebhookCode::ALL.len()],
@@ -139,6 +145,12 @@ impl Metrics {
         let outcomes = of.family("outcomes", "Deliveries that settled, by how", counter);
         let listeners = Listener::ALL.map(|listener| [("listener", listener.as_str())]);
         let cut = of.each("connections_cut", "Connections cut so that others are served", listeners, counter);
+        let account_connected = Family::default();
+        of.0.register(
+            "account_connected",
+            "1 while every leg of the account has its connection",
+            Family::clone(&account_connected),
+        );
         let refused = of.family("connections_refused", "Connections refused below their requests", counter);
         Self {
             deliveries: of.each("deliveries", "Deliveries that arrived", legs, counter),
@@ -150,6 +162,9 @@ impl Metrics {
             event_lag: of.each("event_lag_seconds", "From the event's time to its arrival", legs, histogram),
             publish_duration: of.each("publish_duration_seconds", "From arrival to commit", legs, histogram),
             leg_connected: of.each("leg_connected", "1 while the leg has its connection or listener", legs, gauge),
+            unconnected: Mutex::default(),
+            accounts: of.one("accounts", "Accounts that are served"),
+            account_connected,
             reconnects: of.each("reconnects", "WebSocket connections that ended, by cause", causes, counter),
             walk_pages: of.one("walk_pages", "Pages of the event log that walks asked for"),
             webhook_responses: of.each("webhook_responses", "Answers to webhooks, by HTTP status", codes, counter),
@@ -239,9 +254,38 @@ impl Metrics {
         self.commit.observe(seconds);
     }
 
-    /// Whether `leg` has its connection (a webhook: its listener).
-    pub fn leg_connected(&self, leg: Leg, connected: bool) {
-        self.leg_connected[leg as usize].set(i64::from(connected));
+    /// Whether `leg` of an account has its connection (a webhook: its listener). The leg is connected where those of all
+    /// accounts are.
+    pub fn leg_connected(&self, account: Account, leg: Leg, connected: bool) {
+        let mut unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner);
+        let accounts = &mut unconnected[leg as usize];
+        if connected {
+            accounts.remove(&account);
+        } else {
+            accounts.insert(account);
+        }
+        self.leg_connected[leg as usize].set(i64::from(accounts.is_empty()));
+    }
+
+    /// How many accounts the relay serves.
+    pub fn accounts(&self, count: usize) {
+        self.accounts.set(gauge(count));
+    }
+
+    /// Whether every leg of the account of this name that the settings turn on has its connection.
+    pub fn account_connected(&self, name: &str, connected: bool) {
+        self.account_connected.get_or_create_owned(&[("account", name.to_owned())]).set(i64::from(connected));
+    }
+
+    /// An account is served no longer.
+    pub fn forget_account(&self, account: Account, name: &str) {
+        let unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (leg, accounts) in Leg::ALL.into_iter().zip(unconnected) {
+            if accounts.contains(&account) {
+                self.leg_connected(account, leg, true);
+            }
+        }
+        self.account_connected.remove(&[("account", name.to_owned())]);
     }
 
     /// A connection of the WebSocket leg ended or could not be made.
@@ -360,7 +404,7 @@ mod tests {
     }
 
     /// The names and labels of README, "Metrics", with how many series each has from the start.
-    const CONTRACT: [(&str, &[&str], usize); 27] = [
+    const CONTRACT: [(&str, &[&str], usize); 28] = [
         ("deliveries_total", &["leg"], 3),
         ("outcomes_total", &["leg", "outcome"], 18),
         ("in_flight", &["leg"], 3),
@@ -370,6 +414,7 @@ mod tests {
         ("publish_duration_seconds_count", &["leg"], 3),
         ("publish_duration_seconds_sum", &["leg"], 3),
         ("leg_connected", &["leg"], 3),
+        ("accounts", &[], 1),
         ("reconnects_total", &["cause"], 8),
         ("webhook_responses_total", &["code"], 8),
         ("webhook_certificate_expires_timestamp_seconds", &[], 1),
@@ -454,7 +499,7 @@ mod tests {
         metrics.dedup_evicted_early(2);
         metrics.kafka_error(KafkaErrorKind::Rebuild);
         metrics.ready(true);
-        metrics.leg_connected(Leg::Websocket, true);
+        metrics.leg_connected(Account::FIRST, Leg::Websocket, true);
         metrics.event_lag(Leg::Websocket, 0.25);
         metrics.publish_duration(Leg::Webhook, 0.5);
         let changed: Vec<_> = series(&metrics)

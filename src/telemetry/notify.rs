@@ -130,6 +130,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
     use super::super::Health;
     use super::*;
+    use crate::labels::Account;
 
     /// A service manager's socket, and the relay's way to it.
     fn manager(watchdog: Option<Duration>) -> (tempfile::TempDir, UnixDatagram, Notify) {
@@ -212,8 +213,8 @@ mod tests {
         assert_eq!(line(&health), "reading back: 340000 of 1000000 records");
         health.set_reading_back(reading(5, Some("another writer".to_owned())));
         assert_eq!(line(&health), "reading back: 5 of 1000000 records; waiting for another writer");
-        health.set_leg(Leg::Websocket, LegState::BackingOff);
-        health.set_leg(Leg::Webhook, LegState::Connected);
+        health.set_leg(Account::FIRST, Leg::Websocket, LegState::BackingOff);
+        health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
         health.set_phase(Phase::Ready);
         assert_eq!(line(&health), "ready: websocket backing_off, webhook connected");
     }

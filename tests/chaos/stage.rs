@@ -10,7 +10,7 @@ use crate::support::proxy::Proxy;
 use crate::support::relay::client;
 use crate::support::settings::config;
 use pepay_relay::clock::{now_ms, rfc3339};
-use pepay_relay::config::{Config, Secrets};
+use pepay_relay::config::{AccountSecrets, Config, Secrets};
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -110,8 +110,10 @@ impl Stage {
         config.provider.api_url.clone_from(&provider.api_url);
         config.provider.websocket_url.clone_from(&provider.websocket_url);
         let secrets = Secrets {
-            api_key: provider.api_key.clone().into(),
-            webhook: vec![provider.webhook_secret.clone().into()],
+            accounts: vec![AccountSecrets::sole(
+                provider.api_key.clone(),
+                vec![provider.webhook_secret.clone().into()],
+            )],
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),

@@ -113,7 +113,7 @@ async fn signed_garbage_is_kept_once_and_unsigned_events_not_at_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_refuses_costs_its_legs_and_the_webhook_goes_on() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "refused").await.with_webhooks();
-    rig.secrets.api_key = "ck_wrong".into();
+    rig.secrets.accounts[0].api_key = "ck_wrong".into();
     let daemon = rig.daemon().await;
     let refused = |leg| daemon.health.leg(leg) == LegState::Refused;
     until("both legs are refused", || refused(Leg::Websocket) && refused(Leg::Backfill)).await;

@@ -14,6 +14,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounts;
 mod attack;
 mod bad_input;
 mod bench;

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 /// Some hundred events, so that it is soon full.
-const SMALL_INTAKE: usize = 1 << 20;
+pub const SMALL_INTAKE: usize = 1 << 20;
 
 /// `count` orders that live side by side: eleven events each, of 1 to 2 kB.
 pub fn live(rig: &Rig, count: usize) {

@@ -96,8 +96,8 @@ async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeat
     let mut rig = Rig::new(Broker::shared().bootstrap(), "credentials").await;
     let mut key = rig.simulator.api_key().to_owned();
     let mut secret = rig.simulator.webhook_secret().to_owned();
-    rig.secrets.api_key = "".into();
-    rig.secrets.webhook.clear();
+    rig.secrets.accounts[0].api_key = "".into();
+    rig.secrets.accounts[0].webhook.clear();
     let rig = rig.with_webhooks();
     let mut credentials = credentials(&key, &secret);
     let mut relay = with_credentials(&rig, &credentials).await;

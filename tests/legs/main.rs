@@ -55,6 +55,7 @@ async fn told(receiver: &mut IntakeReceiver, metrics: &Metrics) -> Note {
         match arrival(receiver).await {
             Arrival::Delivery(delivery) => settle(metrics, delivery, Outcome::Published),
             Arrival::Note(_, note) => return note,
+            Arrival::Admitted(..) => {}
         }
     }
 }

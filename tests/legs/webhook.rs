@@ -6,8 +6,8 @@ mod wires;
 use super::{assert_books_balance, defaults, next, settle, soon};
 use pepay_relay::clock::now_ms;
 use pepay_relay::config;
-use pepay_relay::labels::{Leg, Outcome};
-use pepay_relay::legs::webhook::{BindError, Certificates, Webhook};
+use pepay_relay::labels::{Account, Leg, Outcome};
+use pepay_relay::legs::webhook::{BindError, Certificates, Endpoint, Endpoints, Webhook};
 use pepay_relay::legs::{Intake, IntakeReceiver};
 use pepay_relay::listener::Refusal;
 use pepay_relay::provider::signature::{SIGNATURE, SIGNATURE_PREVIOUS, TIMESTAMP, sign};
@@ -27,10 +27,11 @@ const SECRET: &str = "new-secret";
 
 struct Rig {
     address: SocketAddr,
+    intake: Intake,
     receiver: IntakeReceiver,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
-    secrets: watch::Sender<Arc<[SecretString]>>,
+    endpoints: watch::Sender<Arc<Endpoints>>,
     certificates: Certificates,
     stop: CancellationToken,
     leg: JoinHandle<()>,
@@ -55,17 +56,32 @@ fn settings() -> config::Webhook {
     }
 }
 
-fn webhook(
-    settings: config::Webhook,
-    intake_bytes_max: usize,
-) -> (Webhook, IntakeReceiver, watch::Sender<Arc<[SecretString]>>) {
+/// The accounts of these names and secrets, in their places.
+fn endpoints(settings: &config::Webhook, intake: &Intake, accounts: &[(&str, &[&str])]) -> Arc<Endpoints> {
+    let endpoint = |(place, (name, secrets)): (usize, &(&str, &[&str]))| Endpoint {
+        intake: intake.of(Account::at(place), name),
+        secrets: secrets.iter().map(|secret| SecretString::from(*secret)).collect(),
+    };
+    Arc::new(Endpoints::new(settings, accounts.iter().enumerate().map(endpoint)))
+}
+
+/// A leg and the other ends of what it works with.
+struct Parts {
+    webhook: Webhook,
+    intake: Intake,
+    receiver: IntakeReceiver,
+    endpoints: watch::Sender<Arc<Endpoints>>,
+}
+
+fn parts(settings: config::Webhook, intake_bytes_max: usize) -> Parts {
     let (intake, receiver) = Intake::new(intake_bytes_max);
-    let (sender, secrets) = watch::channel([SECRET, "old-secret"].map(SecretString::from).into());
+    let (sender, endpoints) = watch::channel(endpoints(&settings, &intake, &[("", &[SECRET, "old-secret"])]));
     let health = Arc::<Health>::default();
     let metrics = Arc::new(Metrics::new("test"));
     health.set_phase(Phase::Ready);
     let stop = CancellationToken::new();
-    (Webhook { settings, secrets, intake, clock: Arc::default(), health, metrics, stop }, receiver, sender)
+    let webhook = Webhook { settings, endpoints, clock: Arc::default(), health, metrics, stop };
+    Parts { webhook, intake, receiver, endpoints: sender }
 }
 
 impl Rig {
@@ -74,14 +90,15 @@ impl Rig {
     }
 
     async fn with_intake(settings: config::Webhook, intake_bytes_max: usize) -> Self {
-        let (webhook, receiver, secrets) = webhook(settings, intake_bytes_max);
+        let Parts { webhook, intake, receiver, endpoints } = parts(settings, intake_bytes_max);
         let health = Arc::clone(&webhook.health);
         let metrics = Arc::clone(&webhook.metrics);
         let stop = webhook.stop.clone();
         let listening = webhook.bind(None).await.unwrap();
         let address = listening.local_addr();
         let certificates = listening.certificates();
-        Self { address, receiver, health, metrics, secrets, certificates, stop, leg: tokio::spawn(listening.serve()) }
+        let leg = tokio::spawn(listening.serve());
+        Self { address, intake, receiver, health, metrics, endpoints, certificates, stop, leg }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -243,8 +260,37 @@ async fn either_header_with_any_secret_and_a_reload() {
         rig.settle_next(Outcome::Published).await;
         check(&soon(answer).await.unwrap(), 200, r#"{"ok":true}"#);
     }
-    rig.secrets.send([SecretString::from("third")].into()).unwrap();
+    rig.endpoints.send(endpoints(&settings(), &rig.intake, &[("", &["third"])])).unwrap();
     check(&rig.ask(signed(BODY)).await, 400, r#"{"error":"invalid_signature"}"#);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_has_its_own_path_and_secrets() {
+    let mut rig = Rig::start(settings()).await;
+    let both: [(&str, &[&str]); 2] = [("a", &["secret-a"]), ("b", &["secret-b"])];
+    rig.endpoints.send(endpoints(&settings(), &rig.intake, &both)).unwrap();
+    let post = |path: &str, secret: &str| {
+        let timestamp = now_ms().to_string();
+        let signature = sign(secret.as_bytes(), &timestamp, BODY);
+        request("POST", path, &[(TIMESTAMP, &timestamp), (SIGNATURE, &signature)], BODY)
+    };
+    for (place, (path, secret)) in
+        [("/webhooks/pepay/a", "secret-a"), ("/webhooks/pepay/b", "secret-b")].into_iter().enumerate()
+    {
+        let answer = rig.send(post(path, secret));
+        let delivery = next(&mut rig.receiver).await;
+        assert_eq!(delivery.account, Account::at(place));
+        settle(&rig.metrics, delivery, Outcome::Published);
+        check(&soon(answer).await.unwrap(), 200, r#"{"ok":true}"#);
+    }
+    check(&rig.ask(post("/webhooks/pepay/a", "secret-b")).await, 400, r#"{"error":"invalid_signature"}"#);
+    for path in ["/webhooks/pepay", "/webhooks/pepay/c"] {
+        check(&rig.ask(post(path, "secret-a")).await, 404, r#"{"error":"not_found"}"#);
+    }
+    // An account that is removed.
+    rig.endpoints.send(endpoints(&settings(), &rig.intake, &both[..1])).unwrap();
+    check(&rig.ask(post("/webhooks/pepay/b", "secret-b")).await, 404, r#"{"error":"not_found"}"#);
     rig.finish().await;
 }
 
@@ -451,7 +497,7 @@ async fn a_drain_is_bounded() {
 #[tokio::test]
 async fn a_taken_port_is_named_with_a_remedy() {
     let rig = Rig::start(settings()).await;
-    let (second, ..) = webhook(config::Webhook { listen: rig.address, ..settings() }, 4096);
+    let second = parts(config::Webhook { listen: rig.address, ..settings() }, 4096).webhook;
     let error = second.bind(None).await.unwrap_err();
     assert!(matches!(error, BindError::InUse(address) if address == rig.address));
     assert!(error.to_string().contains("stop the process"), "{error}");

@@ -7,7 +7,7 @@ mod chromium;
 mod simulator;
 
 use chromium::{Chromium, PATIENCE};
-use pepay_relay::config::{Config, Secrets};
+use pepay_relay::config::{AccountSecrets, Config, Secrets};
 use pepay_relay::daemon::{Daemon, Setup};
 use pepay_relay::kafka::Broker;
 use pepay_relay::kafka::client::Tuning;
@@ -46,8 +46,7 @@ impl Scene {
         kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         let webhook = vec![simulator.webhook_secret().into()];
         let secrets = Secrets {
-            api_key: simulator.api_key().into(),
-            webhook,
+            accounts: vec![AccountSecrets::sole(simulator.api_key(), webhook)],
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),

@@ -69,12 +69,14 @@ pub enum Bug {
     PredecessorIsARival,
     /// What was published is what the output topics still hold.
     MemoryOfTheOutputs,
+    /// Ids of two accounts are one and the same where they are equal.
+    WindowWithoutAccount,
     /// A control topic without a checkpoint is taken for that of a first start, whatever the output topics hold.
     EmptiedIsAFirstStart,
 }
 
 impl Bug {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -109,5 +111,6 @@ impl Bug {
         Self::PredecessorIsARival,
         Self::MemoryOfTheOutputs,
         Self::EmptiedIsAFirstStart,
+        Self::WindowWithoutAccount,
     ];
 }

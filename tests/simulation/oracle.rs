@@ -177,7 +177,7 @@ impl World {
         self.oracle.began_ms.get_or_insert(self.now);
         let marks = records.iter().find_map(|(topic, index)| {
             let record = &self.kafka.log(*topic)[*index];
-            record.value.clone().filter(|_| record.key.starts_with(b"relay/marks/"))
+            record.value.clone().filter(|_| record.key == b"relay/marks/a")
         });
         let Some(marks) = marks else { return };
         let overlap = Duration::from_millis(OVERLAP_MS as u64);

@@ -2,9 +2,16 @@
 
 use crate::scenario::{OVERLAP_MS, Rng, START_MS, Scenario, Since};
 use bytes::Bytes;
+use pepay_relay::labels::Account;
 use pepay_relay::provider::EventId;
 use pepay_relay::relay::Version;
 use std::collections::HashMap;
+
+/// The names of the accounts, in their places.
+pub const ACCOUNTS: [&str; 2] = ["a", "b"];
+
+/// The second account.
+pub const SECOND: Account = Account::at(1);
 
 /// How an event has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +25,8 @@ pub enum Fate {
 /// One event.
 #[derive(Clone, Debug)]
 pub struct Event {
+    /// Whose it is; of the second account webhooks alone bring something.
+    pub account: Account,
     pub text_id: Option<String>,
     pub id: Option<EventId>,
     pub ms: i64,
@@ -51,7 +60,7 @@ pub struct Connection {
 #[derive(Debug, Default)]
 pub struct Provider {
     pub events: Vec<Event>,
-    pub by_id: HashMap<String, usize>,
+    pub by_id: HashMap<(Account, String), usize>,
     pub connections: HashMap<u64, Connection>,
     pub rest_up: bool,
     seq: u64,
@@ -136,10 +145,36 @@ impl Provider {
             fate = Fate::DeadLetter;
         }
         if let Some(id) = &text_id {
-            self.by_id.insert(id.clone(), number);
+            self.by_id.insert((Account::FIRST, id.clone()), number);
         }
-        self.events.push(Event { text_id, id, ms, fate, future, bytes, defective, old, visible_ms });
+        let account = Account::FIRST;
+        self.events.push(Event { account, text_id, id, ms, fate, future, bytes, defective, old, visible_ms });
         number
+    }
+
+    /// An event of the second account, with the id of this one. Gives its number; none where the id is an odd one.
+    pub fn twin(&mut self, of: usize) -> Option<usize> {
+        let number = self.events.len();
+        let Event { text_id, id, ms, .. } = self.events.get(of).filter(|event| !event.future && !event.old)?.clone();
+        let text_id = text_id.filter(|_| id.is_some())?;
+        let created = ms / 1000;
+        let bytes = format!(
+            r#"{{"id":"{text_id}","object":"event","n":{number},"type":"commerce.order.updated","created":{created},"data":{{"object":{{"object":"commerce_order","id":"second","status":"placed"}}}}}}"#
+        );
+        self.by_id.insert((SECOND, text_id.clone()), number);
+        self.events.push(Event {
+            account: SECOND,
+            text_id: Some(text_id),
+            id,
+            ms,
+            fate: Fate::Order,
+            future: false,
+            bytes: Bytes::from(bytes),
+            defective: None,
+            old: false,
+            visible_ms: None,
+        });
+        Some(number)
     }
 
     /// Whether the log shows the event.

@@ -2,7 +2,7 @@
 
 use crate::bugs::Bug;
 use crate::line::Line;
-use crate::provider::Event as Issued;
+use crate::provider::{ACCOUNTS, Event as Issued, SECOND};
 use crate::scenario::{START_MS, WINDOW_MS};
 use crate::walks::Walker;
 use crate::warm::ReadBack;
@@ -15,7 +15,7 @@ use pepay_relay::kafka::ends::Ends;
 use pepay_relay::kafka::run::Run;
 use pepay_relay::kafka::settlement::{Claim, Settlement};
 use pepay_relay::kafka::{Batch, Checkpoint, Refusal};
-use pepay_relay::labels::{Outcome, Topic};
+use pepay_relay::labels::{Account, Outcome, Topic};
 use pepay_relay::legs::Position;
 use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
 use pepay_relay::provider::event::decode;
@@ -87,6 +87,8 @@ pub struct Relay {
     pub early: Option<Vec<ReadBack>>,
     pub pipeline: Option<Pipeline>,
     pub intake: Intake,
+    /// The second account's end of it.
+    pub second: Intake,
     receiver: IntakeReceiver,
     pub position: Position,
     pub answers: Vec<Answer>,
@@ -147,6 +149,7 @@ impl World {
         let booted_ms = if self.scenario.clock_off && self.rng.chance(300) { BOOTED_AHEAD_MS } else { 0 };
         let bytes = if self.scenario.intake_bytes < INTAKE_BYTES { self.scenario.intake_bytes } else { INTAKE_BYTES };
         let (intake, receiver) = Intake::new(bytes);
+        let second = intake.of(SECOND, ACCOUNTS[1]);
         self.relays.push(Relay {
             alive: true,
             stopping: false,
@@ -168,6 +171,7 @@ impl World {
             early: None,
             pipeline: None,
             intake,
+            second,
             receiver,
             position: Position::default(),
             answers: Vec::new(),
@@ -297,8 +301,8 @@ impl World {
             && pipeline.load().planned > 0
         {
             let mut batch = Batch::default();
-            let committed = self.kafka.marks(usize::MAX).remove("").unwrap_or_default();
-            batch.record(Topic::Control, b"relay/marks/relay", &marks_of(sole(pipeline), &committed));
+            let committed = self.kafka.marks(usize::MAX).remove(ACCOUNTS[0]).unwrap_or_default();
+            batch.record(Topic::Control, b"relay/marks/a", &marks_of(first(pipeline), &committed));
             self.hand_over(number, Some(batch), false);
         }
     }
@@ -324,6 +328,7 @@ impl World {
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let spends = self.scenario.has(Bug::DeadLetterSpendsTheId);
         let one_clock = self.scenario.has(Bug::FutureByOneClock);
+        let one_window = self.scenario.has(Bug::WindowWithoutAccount);
         let mut ahead = Vec::new();
         let relay = &mut self.relays[number];
         let now = if one_clock { relay.now_by_one_clock(self.now) } else { relay.now(self.now) };
@@ -333,7 +338,10 @@ impl World {
             && let Some(arrival) = relay.waiting.pop_front()
         {
             let item = match arrival {
-                Arrival::Delivery(delivery) => {
+                Arrival::Delivery(mut delivery) => {
+                    if one_window {
+                        delivery.account = Account::FIRST;
+                    }
                     let id = delivery.bytes.to_vec();
                     if spends && decode(&id).is_ok_and(|event| relay.known.contains(event.id.as_bytes())) {
                         answer(delivery, Outcome::Duplicate);
@@ -346,6 +354,7 @@ impl World {
                     Item::Delivery(delivery, None)
                 }
                 Arrival::Note(account, note) => Item::Note(account, note),
+                Arrival::Admitted(account, admission, _) => Item::Admitted(account, admission),
             };
             pipeline.add(item, now, &mut |told| settle(told, &mut ahead));
         }
@@ -423,7 +432,7 @@ impl World {
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         if let Some(pipeline) = &relay.pipeline {
-            relay.position = sole(pipeline).position();
+            relay.position = first(pipeline).position();
         }
         if relay.receiver.bytes() > INTAKE_BYTES {
             self.oracle.fail("P5: the intake holds more than its bound");
@@ -443,14 +452,15 @@ impl World {
     }
 
     fn webhook_came(&mut self, number: usize, event: usize, attempt: u32) {
-        let Issued { bytes, defective, .. } = &self.provider.events[event];
+        let Issued { account, bytes, defective, .. } = &self.provider.events[event];
         let bytes = defective.as_ref().filter(|_| attempt == 0).unwrap_or(bytes).clone();
         self.counter += 1;
         let ticket = self.counter;
         let relay = &mut self.relays[number];
+        let intake = if *account == SECOND { &relay.second } else { &relay.intake };
         let (reply, outcome) = oneshot::channel();
         let received_at_ms = relay.now_ms(self.now);
-        if relay.pipeline.is_none() || relay.stopping || relay.intake.try_offer(bytes, received_at_ms, reply).is_err() {
+        if relay.pipeline.is_none() || relay.stopping || intake.try_offer(bytes, received_at_ms, reply).is_err() {
             return self.retry_webhook(event, attempt);
         }
         relay.answers.push(Answer { event, attempt, ticket, outcome });
@@ -474,8 +484,8 @@ pub fn marks_of(progress: &Progress, committed: &[u8]) -> Vec<u8> {
     marks.to_string().into_bytes()
 }
 
-/// How far the one account has come.
-pub fn sole(pipeline: &Pipeline) -> &Progress {
+/// How far the first account has come.
+pub fn first(pipeline: &Pipeline) -> &Progress {
     pipeline.progress().next().expect("an account").1
 }
 

@@ -2,10 +2,11 @@
 
 use crate::bugs::Bug;
 use crate::kafka::Record;
-use crate::relay::{Job, marks_of, sole};
+use crate::provider::{ACCOUNTS, SECOND};
+use crate::relay::{Job, first, marks_of};
 use crate::world::World;
 use pepay_relay::kafka::{Batch, Checkpoint, Sequenced};
-use pepay_relay::labels::Topic;
+use pepay_relay::labels::{Account, Topic};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -66,14 +67,16 @@ impl World {
         let header = |wanted: &str| record.headers().find(|(name, _)| *name == wanted).map(|(_, value)| value);
         let is_control = record.topic() == Topic::Control;
         let id = header("ce_id").unwrap_or(record.key());
-        let known = std::str::from_utf8(id).ok().and_then(|id| self.provider.by_id.get(id).copied());
+        let account = if header("relay_account") == Some(ACCOUNTS[1].as_bytes()) { SECOND } else { Account::FIRST };
+        let known = std::str::from_utf8(id).ok();
+        let known = known.and_then(|id| self.provider.by_id.get(&(account, id.to_owned())).copied());
         let event = known.or_else(|| numbered(record.value())).filter(|_| !is_control);
         let closes_gap = record.key().strip_prefix(b"relay/gap/").filter(|_| is_control);
         let mut value = record.value().filter(|_| is_control).map(<[u8]>::to_vec);
         if let Some(later) = later
-            && record.key().starts_with(b"relay/marks/")
+            && record.key() == b"relay/marks/a"
         {
-            value = value.map(|value| marks_of(sole(later), &value));
+            value = value.map(|value| marks_of(first(later), &value));
         }
         Record {
             event,

@@ -96,6 +96,8 @@ pub struct Scenario {
     pub events: i64,
     pub orders: i64,
     pub webhooks: bool,
+    /// Per mille of events of which the second account has one with the same id.
+    pub twins: i64,
     pub stream: bool,
     /// Per mille of events.
     pub late: i64,
@@ -192,6 +194,7 @@ impl Scenario {
             events: rng.range(8, 50),
             orders: rng.range(1, 6),
             webhooks: !orderly && rng.chance(700),
+            twins: 0,
             stream: orderly || rng.chance(900),
             late,
             disorder,
@@ -239,10 +242,12 @@ impl Scenario {
         let emptied_controls = unruly(some(120, 1));
         // Where the marks are gone as well, a start knows no other clock than its own.
         let emptied_controls = if scenario.clock_off { 0 } else { emptied_controls };
+        let twins = some(500, 300);
         Self {
+            twins,
             cleaned_after_ms: cleaned.then_some(lag_ms),
             // A floor that was raised goes by the clock of who wrote last, and by a cursor that webhooks do not move.
-            steps: if scenario.webhooks && emptied_controls + lost_tails > 0 { 0 } else { scenario.steps },
+            steps: if scenario.webhooks && (emptied_controls + lost_tails > 0 || cleaned) { 0 } else { scenario.steps },
             late_ends,
             // That a transaction was torn is in the control topic's tail, which must not be lost: this line is the last.
             hasty: hasty && !orderly && lost_tails + emptied_controls == 0,

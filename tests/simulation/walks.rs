@@ -233,6 +233,8 @@ impl World {
         if !self.scenario.has(Bug::GapClosedBeforeSettled) {
             relay.intake.note(Note::WalkDone { started_ms }).unwrap_or_default();
         }
+        // The second account's log has nothing, and is walked as often.
+        relay.second.note(Note::WalkDone { started_ms }).unwrap_or_default();
         self.turn_soon(number);
         self.noted(number, now + NOTED_MS);
     }

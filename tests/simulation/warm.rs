@@ -2,12 +2,13 @@
 
 use crate::bugs::Bug;
 use crate::line::Line;
-use crate::provider::HISTORY_MS;
+use crate::provider::{ACCOUNTS, HISTORY_MS, SECOND};
 use crate::relay::since;
 use crate::scenario::{OVERLAP_MS, WINDOW_MS};
 use crate::world::{Step, World};
 use pepay_relay::kafka::{Checkpoint, Predecessor};
-use pepay_relay::labels::Topic;
+use pepay_relay::labels::{Account, Topic};
+use pepay_relay::legs::Note;
 use pepay_relay::normalize;
 use pepay_relay::provider::{Environment, EventId};
 use pepay_relay::relay::journal::{self, Entries, Entry};
@@ -63,7 +64,7 @@ impl World {
         let now = relay.now(self.now);
         let predecessor = relay.claim.predecessor.clone();
         let predecessor = predecessor.map(|checkpoint| Predecessor { checkpoint, marks: relay.run.marks().clone() });
-        Start::new(&settings, &[String::new()], predecessor.as_ref(), now, [1, 2])
+        Start::new(&settings, &ACCOUNTS.map(str::to_owned), predecessor.as_ref(), now, [1, 2])
     }
 
     fn read_back_from(&self, number: usize) -> Option<i64> {
@@ -116,6 +117,9 @@ impl World {
         let relay = &mut self.relays[number];
         relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, accounts)));
         relay.turn = turn;
+        // Nothing but webhooks brings what is the second account's.
+        let at_ms = relay.provider_ms(self.now);
+        let _ = relay.second.note(Note::WebsocketUp { at_ms });
         self.turn(number);
         if self.scenario.stream {
             self.dial_after(number, 10);
@@ -130,7 +134,9 @@ impl World {
     /// A seeded mistake: the journal as if it named what the output topics still hold.
     fn of_the_outputs(&self, records: &[ReadBack]) -> Vec<ReadBack> {
         let held = |entry: &Entry<'_>| {
-            let event = std::str::from_utf8(entry.id).ok().and_then(|id| self.provider.by_id.get(id).copied());
+            let account = if entry.account == ACCOUNTS[1] { SECOND } else { Account::FIRST };
+            let id = std::str::from_utf8(entry.id).ok();
+            let event = id.and_then(|id| self.provider.by_id.get(&(account, id.to_owned())).copied());
             self.kafka.committed(entry.topic, usize::MAX).any(|record| record.event == event && event.is_some())
         };
         let mut count = 0;

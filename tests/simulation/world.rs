@@ -384,6 +384,14 @@ impl World {
                 }
             }
         }
+        if self.scenario.webhooks
+            && self.scenario.twins > 0
+            && self.rng.chance(self.scenario.twins)
+            && let Some(twin) = self.provider.twin(event)
+        {
+            let delay = self.rng.range(0, 3000);
+            self.after(delay, Do::Webhook(twin, 0));
+        }
         if self.scenario.webhooks && self.provider.events[event].text_id.is_some() {
             let delay = self.rng.range(0, 3000);
             self.after(delay, Do::Webhook(event, 0));

@@ -59,6 +59,7 @@ pub fn item((intake, receiver): &mut (Intake, IntakeReceiver), body: &str, numbe
     match arrived.pop().expect("one") {
         Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
         Arrival::Note(account, note) => Item::Note(account, note),
+        Arrival::Admitted(account, admission, _) => Item::Admitted(account, admission),
     }
 }
 

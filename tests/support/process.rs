@@ -18,7 +18,7 @@ pub struct Process {
     child: Child,
     pid: u32,
     lines: watch::Receiver<Vec<Value>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Process {
@@ -91,7 +91,7 @@ impl Process {
                 }
             }
         });
-        Self { pid: child.id().expect("running"), child, lines, _dir: dir }
+        Self { pid: child.id().expect("running"), child, lines, dir }
     }
 
     /// Starts it and waits until it relays.
@@ -99,6 +99,11 @@ impl Process {
         let mut process = Self::start(rig);
         process.line("relay ready").await;
         process
+    }
+
+    /// Its settings file says this from now on.
+    pub fn configure(&self, config: &Config) {
+        std::fs::write(self.dir.path().join("relay.toml"), settings(config)).expect("settings");
     }
 
     pub fn pid(&self) -> u32 {
@@ -207,11 +212,15 @@ pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     std::fs::write(&file, settings(config)).expect("settings");
     let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
     command.args(["--log-format", "json", "--config"]).arg(&file).env_clear();
-    if config.secret_files.api_key.is_none() && !expose(&secrets.api_key).is_empty() {
-        command.env("PEPAY_RELAY_API_KEY", expose(&secrets.api_key));
+    let sole = config.accounts.is_empty();
+    if sole && config.secret_files.api_key.is_none() && !expose(&secrets.accounts[0].api_key).is_empty() {
+        command.env("PEPAY_RELAY_API_KEY", expose(&secrets.accounts[0].api_key));
     }
-    if config.secret_files.webhook.is_none() && !secrets.webhook.is_empty() {
-        command.env("PEPAY_RELAY_WEBHOOK_SECRETS", secrets.webhook.iter().map(expose).collect::<Vec<_>>().join(","));
+    if sole && config.secret_files.webhook.is_none() && !secrets.accounts[0].webhook.is_empty() {
+        command.env(
+            "PEPAY_RELAY_WEBHOOK_SECRETS",
+            secrets.accounts[0].webhook.iter().map(expose).collect::<Vec<_>>().join(","),
+        );
     }
     if let Some(password) = &secrets.kafka_password {
         command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
@@ -276,6 +285,11 @@ fn settings(config: &Config) -> String {
     text += &file("tls_key_password_file", &config.secret_files.kafka_key_password);
     if let (Some(username), Some(mechanism)) = (&kafka.username, &kafka.sasl_mechanism) {
         text += &format!("username = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
+    }
+    for account in &config.accounts {
+        text += &format!("[accounts.{}]\n", account.name);
+        text += &file("api_key_file", &account.api_key_file);
+        text += &file("webhook_secrets_file", &account.webhook_secrets_file);
     }
     text + &format!(
         "[kafka.topics]\norders = \"{}\"\norders_latest = \"{}\"\ninvoices = \"{}\"\ndead_letter = \"{}\"\ncontrol = \"{}\"\n",

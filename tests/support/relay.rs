@@ -4,7 +4,7 @@ use super::ports::free_address;
 use super::records::{Record, committed, java_partition, write};
 use super::settings::config;
 use pepay_relay::clock::now_ms;
-use pepay_relay::config::{Config, Secrets};
+use pepay_relay::config::{AccountSecrets, Config, Secrets};
 use pepay_relay::daemon::{Daemon, Setup};
 use pepay_relay::kafka::Broker;
 use pepay_relay::kafka::Keys;
@@ -80,10 +80,8 @@ impl Rig {
         config.backfill.first_start = Duration::from_secs(3600);
         config.webhook.listen = free_address();
         config.admin.listen = free_address();
-        let api_key = simulator.api_key().into();
         let secrets = Secrets {
-            api_key,
-            webhook: vec![simulator.webhook_secret().into()],
+            accounts: vec![AccountSecrets::sole(simulator.api_key(), vec![simulator.webhook_secret().into()])],
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),

@@ -34,8 +34,7 @@ pub fn config(bootstrap: &str, name: &str) -> Config {
 pub fn secrets(kafka_password: Option<&str>) -> Secrets {
     let kafka_password = kafka_password.map(Into::into);
     Secrets {
-        api_key: "key".into(),
-        webhook: vec!["secret".into()],
+        accounts: vec![AccountSecrets::sole("key", vec!["secret".into()])],
         kafka_password,
         kafka_certificate: None,
         proxies: Default::default(),

@@ -10,7 +10,7 @@ mod story;
 
 use super::line::{LineInput, render};
 use super::output::{Output, paint};
-use crate::config::{Config, Secrets};
+use crate::config::{AccountSecrets, Config, Secrets};
 use crate::daemon::{Daemon, Setup};
 use crate::exit::Exit;
 use crate::kafka::Broker;
@@ -86,8 +86,7 @@ impl Stage {
         kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         ready(output, "Kafka", &format!("{}  librdkafka's mock cluster", kafka.bootstrap_servers()))?;
         let secrets = Secrets {
-            api_key: simulator.api_key().into(),
-            webhook: vec![simulator.webhook_secret().into()],
+            accounts: vec![AccountSecrets::sole(simulator.api_key(), vec![simulator.webhook_secret().into()])],
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),

@@ -13,6 +13,7 @@ use super::client::{failed, patient};
 use super::output::Output;
 use super::{Context, interrupted};
 use crate::clock::now_ms;
+use crate::config::AccountSecrets;
 use crate::daemon::Reach;
 use crate::daemon::planner_settings;
 use crate::exit::Exit;
@@ -68,11 +69,16 @@ pub struct Replay {
 /// # Errors
 ///
 /// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
-pub(super) async fn run(arguments: &Replay, settings: &Context, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(
+    arguments: &Replay,
+    settings: &Context,
+    account: &AccountSecrets,
+    output: Output,
+) -> Result<(), Exit> {
     let Context { config, secrets, .. } = settings;
-    let rest = patient(&Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?);
+    let rest = patient(&Reach::new(config, account.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
-    let replay = replay::Replay::new(planner_settings(config), String::new(), id.clone());
+    let replay = replay::Replay::new(planner_settings(config), account.name.clone(), id.clone());
     let aside = match arguments.yes {
         true => Some(open(settings, &id).await?),
         false => None,

@@ -13,7 +13,7 @@ use super::replay::About;
 use super::webhook::{Posted, address, post, signed};
 use super::{Context, interrupted};
 use crate::clock::{now_ms, spelled};
-use crate::config::{Config, Secrets};
+use crate::config::{AccountSecrets, Config, Secrets};
 use crate::daemon::{Reach, planner_settings};
 use crate::exit::Exit;
 use crate::kafka::topics;
@@ -77,7 +77,12 @@ const PING_LOOK: Duration = Duration::from_millis(500);
 /// # Errors
 ///
 /// Status 78 for a relay of mainnet, 1 on any cross.
-pub(super) async fn run(arguments: &Smoke, settings: &Context, output: Output) -> Result<(), Exit> {
+pub(super) async fn run(
+    arguments: &Smoke,
+    settings: &Context,
+    account: &AccountSecrets,
+    output: Output,
+) -> Result<(), Exit> {
     if settings.config.provider.environment != Environment::Devnet {
         return Err(Exit::settings("smoke buys and simulates, on devnet alone; name the settings of a devnet relay"));
     }
@@ -85,7 +90,7 @@ pub(super) async fn run(arguments: &Smoke, settings: &Context, output: Output) -
     let own = witness::occasional(&settings.config);
     let mut stage = Stage::Before;
     let walked = tokio::select! {
-        walked = walk(arguments, settings, &own, &mut report, &mut stage) => walked,
+        walked = walk(arguments, settings, account, &own, &mut report, &mut stage) => walked,
         stopped = interrupted() => stopped.and(Err(Exit::failed("stopped; the orders stay with the provider"))),
     };
     let closed = tokio::select! {
@@ -121,12 +126,13 @@ async fn close(stage: Stage, own: &Config, secrets: &Secrets) -> Result<(), Exit
 async fn walk(
     arguments: &Smoke,
     settings: &Context,
+    account: &AccountSecrets,
     own: &Config,
     report: &mut Report,
     stage: &mut Stage,
 ) -> Result<(), Exit> {
     let Context { config, secrets, warnings, .. } = settings;
-    let reach = Reach::new(config, secrets.api_key.clone(), secrets.proxies.clone())?;
+    let reach = Reach::new(config, account.api_key.clone(), secrets.proxies.clone())?;
     let rest = super::client::patient(&reach);
     report.tell("key", key(warnings.iter().map(ToString::to_string)))?;
     report.tell("availability", availability(&rest).await)?;
@@ -147,10 +153,10 @@ async fn walk(
     *stage = Stage::Opening;
     *stage = Stage::Open(Witness::open(settings, own).await.map(Box::new));
     let Stage::Open(witness) = stage else { return Err(Exit::failed("nobody looks at Kafka; try again")) };
-    let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url());
+    let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url(&account.name));
     match arguments.webhook_url.clone().or(inside) {
-        _ if secrets.webhook.is_empty() => report.not_checked("webhook", "turned off by webhook.enabled")?,
-        Some(url) => report.tell("webhook", webhook(&url, settings).await)?,
+        _ if account.webhook.is_empty() => report.not_checked("webhook", "turned off by webhook.enabled")?,
+        Some(url) => report.tell("webhook", webhook(&url, settings, account).await)?,
         None => report.not_checked("webhook", "name our ingress as the provider reaches it with --webhook-url")?,
     }
     ping(arguments.wait_for_ping, config, report, witness.as_deref()).await?;
@@ -219,7 +225,7 @@ async fn availability(rest: &Rest) -> Result<String, Wrong> {
 }
 
 /// A genuine webhook is taken, and the same with a signature of nobody's is not.
-async fn webhook(url: &str, Context { config, secrets, .. }: &Context) -> Result<String, Wrong> {
+async fn webhook(url: &str, Context { config, .. }: &Context, account: &AccountSecrets) -> Result<String, Wrong> {
     let url = address(url)?;
     let environment = Some(config.provider.environment);
     let now_ms = now_ms();
@@ -229,7 +235,7 @@ async fn webhook(url: &str, Context { config, secrets, .. }: &Context) -> Result
     });
     let body = event.to_string().into_bytes();
     let Posted { status, text } =
-        post(&url, signed(&body, now_ms, environment, &secrets.webhook), body.clone(), config).await?;
+        post(&url, signed(&body, now_ms, environment, &account.webhook), body.clone(), config).await?;
     if status != 200 {
         let message = format!("a genuine webhook is answered {status} {}", foreign(&text));
         return Err(Wrong::new(message, "see that it is the relay that listens there, with this secret"));

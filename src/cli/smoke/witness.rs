@@ -96,9 +96,9 @@ impl Witness {
     }
 
     /// Where webhooks of the relay inside are taken; `None` beside a running one, which only the provider's side knows.
-    pub(super) fn webhook_url(&self) -> Option<String> {
+    pub(super) fn webhook_url(&self, account: &str) -> Option<String> {
         let address = self.own.as_ref()?.webhook?;
-        Some(format!("http://{address}{}", self.config.webhook.path))
+        Some(format!("http://{address}{}", self.config.webhook.path_of(account)))
     }
 
     /// How many webhooks the running relay has answered without publishing them, `test.ping` among them; `None` where

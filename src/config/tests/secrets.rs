@@ -150,7 +150,7 @@ fn only_the_secrets_that_are_needed_are_demanded() {
     let text = format!("{REQUIRED}webhook.enabled = false\n");
     let case = Case::new(&text, &[API_KEY]);
     let secrets = load(&case.sources).unwrap().secrets;
-    assert_eq!((secrets.webhook.len(), secrets.kafka_password.is_none()), (0, true));
+    assert_eq!((secrets.accounts[0].webhook.len(), secrets.kafka_password.is_none()), (0, true));
     assert!(!format!("{secrets:?}").contains("pk_test"));
 }
 
@@ -199,7 +199,7 @@ fn a_reload_takes_secrets_and_the_log_level_and_names_the_rest() {
     fs::write(&key, "second").unwrap();
     write("log.level = 'debug'\nkafka.topic_prefix = 'shop'\ndedup.window = '1h'\n");
     let reloaded = reload(&running, &case.sources).unwrap();
-    assert_eq!(reloaded.secrets.api_key.expose_secret(), "second");
+    assert_eq!(reloaded.secrets.accounts[0].api_key.expose_secret(), "second");
     assert_eq!(reloaded.config.log.level, "debug");
     assert_eq!(reloaded.config.dedup, running.dedup);
     assert_eq!(reloaded.waiting[..3], ["dedup.window", "kafka.topic_prefix", "kafka.topics.orders"]);

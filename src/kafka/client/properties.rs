@@ -244,14 +244,12 @@ mod tests {
     use rdkafka::consumer::{BaseConsumer, ConsumerContext};
     use rdkafka::message::DeliveryResult;
     use rdkafka::producer::{BaseProducer, ProducerContext};
-    use secrecy::SecretString;
     use std::sync::Mutex;
 
     #[test]
     fn options_of_the_settings_win_over_what_may_be_tuned() {
         let secrets = Secrets {
-            api_key: SecretString::from("k"),
-            webhook: Vec::new(),
+            accounts: Vec::new(),
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),
@@ -323,8 +321,7 @@ mod tests {
     #[test]
     fn an_option_goes_to_the_clients_that_heed_it_and_none_is_warned_of() {
         let secrets = Secrets {
-            api_key: SecretString::from("k"),
-            webhook: Vec::new(),
+            accounts: Vec::new(),
             kafka_password: None,
             kafka_certificate: None,
             proxies: Default::default(),

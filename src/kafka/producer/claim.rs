@@ -139,7 +139,8 @@ impl Writer {
             let waiting_for = Some(recover::foreign_transaction(place));
             health.set_reading_back(Some(ReadingBack { done: 0, total: 0, waiting_for }));
         };
-        let predecessor = recover::predecessor(&reader, control, &config.name, cancel, &mut waiting)?;
+        let predecessor =
+            recover::predecessor(&reader, control, &config.name, !config.accounts.is_empty(), cancel, &mut waiting)?;
         let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
         let others = recover::others(&reader, control, &config.name, since_ms, cancel)?;
         let holds = if owner::misses_a_memory(predecessor.is_some(), *starts_afresh) {

@@ -69,6 +69,11 @@ fn attempted(failure: Option<&Failure>, asked: bool) -> Attempted {
 }
 
 impl Writer {
+    /// Adds what the next transaction holds besides the batch, the marks of accounts that it did not change.
+    pub(super) fn complete(&self, batch: &mut Batch) {
+        self.run.complete(batch);
+    }
+
     /// Commits `batch`, waiting for Kafka as long as it takes. `None` when the relay stops and waits no longer.
     pub(super) fn settle(&mut self, batch: &Batch, left: bool) -> Option<Result<Verdict, Stop>> {
         let shape = batch.shape();

@@ -75,7 +75,7 @@ impl From<IntakeClosed> for Interrupted {
 impl Backfill {
     /// Walks whenever it is asked to or `backfill.every` has passed, until the leg is stopped.
     pub async fn run(self) {
-        self.health.set_leg(Leg::Backfill, LegState::Connecting);
+        self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Connecting);
         let mut asked = self.walks.asked.subscribe();
         let config::Backfill { every, overlap, .. } = self.settings;
         let mut rounds = Rounds::new(every, overlap);
@@ -117,7 +117,7 @@ impl Backfill {
         } else {
             warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is handed on, and the event log is walked again");
         }
-        self.health.set_leg(Leg::Backfill, LegState::BackingOff);
+        self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::BackingOff);
     }
 
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
@@ -147,7 +147,7 @@ impl Backfill {
                 Step::Broken(why) => return Err(Interrupted::Broken(why, Box::new(walk), started_ms)),
             }
         };
-        self.health.set_leg(Leg::Backfill, LegState::Connected);
+        self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Connected);
         let started_ms = started_ms.unwrap_or(mark_ms);
         let cursor_ms = cursor.and_then(|cursor| i64::try_from(cursor.ms).ok());
         let known = (proven_ms.unwrap_or(mark_ms), cursor_ms);
@@ -210,12 +210,12 @@ impl Backfill {
                 () = self.stop.cancelled() => break false,
                 () = sleep_until(visible_at), if !visible => {
                     visible = true;
-                    self.health.set_leg(Leg::Backfill, LegState::Paused);
+                    self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Paused);
                 }
             }
         };
         if visible && taken {
-            self.health.set_leg(Leg::Backfill, LegState::Connected);
+            self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Connected);
         }
         taken
     }
@@ -249,11 +249,11 @@ impl Backfill {
             }
             let (state, delay) = self.delay(&error, wait);
             wait = (wait * 2).min(RETRY_MAX);
-            if self.health.leg(Leg::Backfill) != state {
+            if self.health.leg_of(self.intake.account(), Leg::Backfill) != state {
                 warn!(%error, retry_in_ms = millis(delay), "backfill waits for the provider");
             }
-            self.health.set_leg(Leg::Backfill, state);
-            self.metrics.leg_connected(Leg::Backfill, false);
+            self.health.set_leg(self.intake.account(), Leg::Backfill, state);
+            self.metrics.leg_connected(self.intake.account(), Leg::Backfill, false);
             tokio::select! {
                 paused = self.pause(delay) => paused?,
                 // Another key may be the right one.
@@ -265,9 +265,9 @@ impl Backfill {
     /// Counts an answer that the walk could use.
     fn took(&self, taken: Taken, limit: usize) {
         self.health.heard(Leg::Backfill);
-        self.metrics.leg_connected(Leg::Backfill, true);
+        self.metrics.leg_connected(self.intake.account(), Leg::Backfill, true);
         match taken {
-            Taken::Page => self.health.set_leg(Leg::Backfill, LegState::Connected),
+            Taken::Page => self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Connected),
             Taken::Smaller(reason) => debug!(limit, reason, "a page of the event log is asked for in smaller pieces"),
             Taken::PassedOver => {
                 warn!(

@@ -6,7 +6,7 @@ use super::body::{Unverified, Verified, claimed};
 use crate::clock::{Moment, now_ms};
 use crate::config;
 use crate::labels::{Leg, Outcome};
-use crate::legs::{IntakeFull, TRACEPARENT, TRACESTATE, Trace};
+use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
 use crate::listener::{Refused, Service, Slot};
 use crate::provider::signature::Refusal;
 use crate::telemetry::RateLimited;
@@ -24,6 +24,15 @@ use tokio::time::{Instant, timeout};
 /// `webhook rejected` is logged at most this often; the line says how many it stands for. A flood of forgeries
 /// must not become a flood of lines.
 const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// A genuine webhook.
+struct Admitted {
+    /// Where it goes.
+    intake: Intake,
+    verified: Verified,
+    /// The trace that it came with.
+    trace: Option<Box<Trace>>,
+}
 
 /// What every request shares.
 #[derive(Debug)]
@@ -45,9 +54,9 @@ impl Handler {
         };
         slot.answering().await;
         let answer = match admitted {
-            Ok((verified, trace)) => {
+            Ok(admitted) => {
                 slot.verified();
-                self.settled(verified, trace).await
+                self.settled(admitted).await
             }
             Err(answer) => answer,
         };
@@ -55,20 +64,16 @@ impl Handler {
         answer
     }
 
-    /// Everything up to a right signature: the body, and the trace that came with it.
-    async fn admitted(
-        &self,
-        peer: IpAddr,
-        request: Request<Incoming>,
-        slot: &Slot,
-    ) -> Result<(Verified, Option<Box<Trace>>), Answer> {
+    /// Everything up to a right signature: whose it is, the body, and the trace that came with it. The secrets are those that
+    /// the account has when the head is there.
+    async fn admitted(&self, peer: IpAddr, request: Request<Incoming>, slot: &Slot) -> Result<Admitted, Answer> {
         let (head, body) = request.into_parts();
         if head_bytes(&head) > self.leg.settings.header_bytes_max {
             return Err(Answer::HeadersTooLarge);
         }
-        if head.uri.path() != self.leg.settings.path {
-            return Err(Answer::NotFound);
-        }
+        // A lock on the channel must not be held while a body is read and hashed.
+        let endpoints = Arc::clone(&self.leg.endpoints.borrow());
+        let endpoint = endpoints.at(head.uri.path()).ok_or(Answer::NotFound)?;
         if head.method != Method::POST {
             return Err(Answer::MethodNotAllowed);
         }
@@ -81,28 +86,26 @@ impl Handler {
         }
         let config::Webhook { body_bytes_max, body_timeout, tolerance, .. } = self.leg.settings;
         let body = Unverified::read(body, body_bytes_max, body_timeout, slot).await?;
-        // A lock on the channel must not be held while a body is hashed.
-        let secrets = Arc::clone(&self.leg.secrets.borrow());
         let now = Moment::now();
         let clocks_ms = (now.wall_ms, self.leg.clock.provider().known_ms(now));
-        let verified = body.verify(&head.headers, &secrets, clocks_ms, tolerance).map_err(|refusal| {
+        let verified = body.verify(&head.headers, &endpoint.secrets, clocks_ms, tolerance).map_err(|refusal| {
             self.reject(peer, refusal);
             Answer::Rejected(refusal)
         })?;
         let lines = |name| head.headers.get_all(name).into_iter().map(HeaderValue::as_bytes);
         let trace = Trace::read(lines(TRACEPARENT), lines(TRACESTATE)).map(Box::new);
-        Ok((verified, trace))
+        Ok(Admitted { intake: endpoint.intake.clone(), verified, trace })
     }
 
     /// Hands a genuine delivery to the relay and waits for its outcome, at most `webhook.answer_within`.
     ///
     /// After that the peer is told to come back, and the delivery stays inside: the peer's copy will find it
     /// committed, or in flight.
-    async fn settled(&self, verified: Verified, trace: Option<Box<Trace>>) -> Answer {
+    async fn settled(&self, Admitted { intake, verified, trace }: Admitted) -> Answer {
         let received_at_ms = now_ms();
         self.leg.health.heard(Leg::Webhook);
         let bytes = verified.into_bytes();
-        let reservation = match self.leg.intake.try_reserve(bytes.len()) {
+        let reservation = match intake.try_reserve(bytes.len()) {
             Ok(admission) => admission,
             Err(IntakeFull::Full) => return Answer::Overloaded,
             Err(IntakeFull::Closed) => return Answer::Stopping,

@@ -6,19 +6,20 @@
 
 mod answer;
 mod body;
+mod endpoints;
 mod handler;
 mod tls;
 
+pub use endpoints::{Endpoint, Endpoints};
 pub use tls::{Certificates, TlsError};
 
-use super::{Intake, Leg};
+use super::Leg;
 use crate::clock::Clock;
 use crate::config;
-use crate::labels::Listener;
+use crate::labels::{Account, Listener};
 use crate::listener::{self, Limits, descriptors};
 use crate::telemetry::{Connections, Health, LegState, Metrics, Phase};
 use handler::Handler;
-use secrecy::SecretString;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,10 +57,8 @@ pub enum BindError {
 pub struct Webhook {
     /// `[webhook]`
     pub settings: config::Webhook,
-    /// Webhook secrets, newest first; each request reads the list anew.
-    pub secrets: watch::Receiver<Arc<[SecretString]>>,
-    /// Where deliveries go.
-    pub intake: Intake,
+    /// The accounts' paths and secrets; each request reads them anew.
+    pub endpoints: watch::Receiver<Arc<Endpoints>>,
     /// What time it is at the provider.
     pub clock: Arc<Clock>,
     /// What the relay can do now, and where operators see the leg's state.
@@ -102,8 +101,8 @@ impl Webhook {
         };
         let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        self.health.set_leg(Leg::Webhook, LegState::Connected);
-        self.metrics.leg_connected(Leg::Webhook, true);
+        self.health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
+        self.metrics.leg_connected(Account::FIRST, Leg::Webhook, true);
         let limits = limits(&self.settings);
         let handler = Arc::new(Handler::new(self));
         Ok(Listening { listener, address, certificates, handler, limits, handed_over })
@@ -157,7 +156,7 @@ impl Listening {
         let closed = stop.clone();
         let connected = async {
             closed.cancelled().await;
-            metrics.leg_connected(Leg::Webhook, false);
+            metrics.leg_connected(Account::FIRST, Leg::Webhook, false);
             std::future::pending::<()>().await;
         };
         tokio::select! {

@@ -300,7 +300,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
 
     /// Until the offer found room; false when the leg is to stop first.
     async fn wait_for_room(&mut self, mut offer: Pin<&mut impl Future<Output = Result<(), IntakeClosed>>>) -> bool {
-        let Websocket { dialer: Dialer { settings, .. }, metrics, health, stop, .. } = self.leg;
+        let Websocket { dialer: Dialer { settings, .. }, metrics, health, stop, intake, .. } = self.leg;
+        let account = intake.account();
         let visible_at = Instant::now() + PAUSE_VISIBLE;
         let close_at = Instant::now() + settings.idle_timeout;
         let mut visible = false;
@@ -311,18 +312,18 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 () = stop.cancelled() => break false,
                 () = sleep_until(visible_at), if !visible => {
                     visible = true;
-                    health.set_leg(Leg::Websocket, LegState::Paused);
+                    health.set_leg(account, Leg::Websocket, LegState::Paused);
                 }
                 () = sleep_until(close_at), if !self.paused => {
                     self.paused = true;
-                    tracing::warn!("stream paused");
-                    metrics.leg_connected(Leg::Websocket, false);
+                    tracing::warn!(account = intake.name(), "stream paused");
+                    metrics.leg_connected(account, Leg::Websocket, false);
                     say_goodbye(&mut self.stream, CloseCode::Away, "intake full").await;
                 }
             }
         };
         if taken && visible && !self.paused {
-            health.set_leg(Leg::Websocket, LegState::Connected);
+            health.set_leg(account, Leg::Websocket, LegState::Connected);
         }
         taken
     }

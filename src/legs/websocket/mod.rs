@@ -114,14 +114,14 @@ impl Websocket {
         let reconnect = Reconnect::new(backoff_min, backoff_max, auth == WebsocketAuth::Token, began.into_std());
         let mut session = Session::new(reconnect, self.hold_max);
         while !self.stop.is_cancelled() {
-            self.health.set_leg(Leg::Websocket, LegState::Connecting);
+            self.health.set_leg(self.intake.account(), Leg::Websocket, LegState::Connecting);
             let Some(detail) = self.attempt(&mut session, began).await else { break };
             let Some(next) = session.next(rand::random()) else { continue };
             self.say_disconnected(&next, &detail);
             self.obey(&mut session, next.order);
             self.wait(next.retry).await;
         }
-        self.metrics.leg_connected(Leg::Websocket, false);
+        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
     }
 
     /// One connection from its making to its end; the detail of the end, or `None` when the leg is to stop.
@@ -140,17 +140,22 @@ impl Websocket {
                 return Some(detail);
             }
         };
-        self.health.set_leg(Leg::Websocket, LegState::Connected);
+        self.health.set_leg(self.intake.account(), Leg::Websocket, LegState::Connected);
         self.health.heard(Leg::Websocket);
-        self.metrics.leg_connected(Leg::Websocket, true);
-        tracing::info!(since = since.map(tracing::field::display), attempt = session.attempt(), "stream connected");
+        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, true);
+        tracing::info!(
+            account = self.intake.name(),
+            since = since.map(tracing::field::display),
+            attempt = session.attempt(),
+            "stream connected"
+        );
         let orders = session.connected(began.elapsed(), self.clock.provider_ms());
         self.obey(session, orders);
         let mut connection = Connection::new(stream, pulse, self, session, began);
         match connection.live().await {
             Finished::Stopped => None,
             Finished::Ended(Ended { end, detail }) => {
-                self.metrics.leg_connected(Leg::Websocket, false);
+                self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
                 connection.leave(end).await;
                 Some(detail)
             }
@@ -172,18 +177,19 @@ impl Websocket {
     /// attempt.
     fn say_disconnected(&self, next: &Next, detail: &str) {
         let Retry { cause, refused, delay } = next.retry;
-        self.metrics.leg_connected(Leg::Websocket, false);
+        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
         self.metrics.reconnect(cause);
         let state = if refused { LegState::Refused } else { LegState::BackingOff };
-        self.health.set_leg(Leg::Websocket, state);
+        self.health.set_leg(self.intake.account(), Leg::Websocket, state);
         let retry_in_ms = millis(delay);
+        let account = self.intake.name();
         if !next.is_news {
-            tracing::debug!(%cause, retry_in_ms, detail, "stream attempt failed");
+            tracing::debug!(account, %cause, retry_in_ms, detail, "stream attempt failed");
         } else if refused {
             // Nothing but a person helps: another key, another scope, another setting.
-            tracing::error!(%cause, retry_in_ms, detail, "stream disconnected");
+            tracing::error!(account, %cause, retry_in_ms, detail, "stream disconnected");
         } else {
-            tracing::warn!(%cause, retry_in_ms, detail, "stream disconnected");
+            tracing::warn!(account, %cause, retry_in_ms, detail, "stream disconnected");
         }
     }
 

@@ -201,7 +201,9 @@ impl Pipeline {
                 *refused = Some(worse.ok_or_else(|| NoWayOut { detail: detail.to_owned() })?);
                 self.parts.push_front(1);
             }
-            Some(Item::Note(..)) if count == 1 => return Err(NoWayOut { detail: detail.to_owned() }),
+            Some(Item::Note(..) | Item::Admitted(..)) if count == 1 => {
+                return Err(NoWayOut { detail: detail.to_owned() });
+            }
             _ => {
                 self.parts.push_front(count - count / 2);
                 self.parts.push_front(count / 2);
@@ -219,7 +221,7 @@ impl Pipeline {
         }
         let deliveries = self.queue.drain(..).filter_map(|item| match item {
             Item::Delivery(delivery, _) => Some(delivery),
-            Item::Note(..) => None,
+            Item::Note(..) | Item::Admitted(..) => None,
         });
         deliveries.collect()
     }

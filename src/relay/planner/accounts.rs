@@ -2,11 +2,12 @@
 
 use super::super::marks::marks;
 use super::super::progress::{Gap, GapNumber, Progress};
-use super::super::start::Known;
+use super::super::start::{Known, admit};
+use super::Now;
 use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Keys};
 use crate::labels::{Account, Topic};
-use crate::legs::Note;
+use crate::legs::{Admission, Note};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -78,8 +79,35 @@ impl Accounts {
         Some(progress)
     }
 
+    /// This account is served from now on; gives the gap that is open until a walk has filled it.
+    pub(super) fn admit(
+        &mut self,
+        account: Account,
+        admission: &Admission,
+        now: Now,
+        changes: &mut Changes,
+    ) -> Option<Gap> {
+        let Admission { name, first_start, overlap } = admission;
+        if account.place() == self.list.len() {
+            let progress = Progress::resume(None, None, Vec::new(), *overlap);
+            self.list.push(Known { name: name.clone(), progress, served: true });
+            self.saved.push(Vec::new());
+            self.changed_by.push(0);
+        }
+        self.list.get_mut(account.place())?.served = true;
+        let mut next_gap = self.next_gap;
+        let gap = admit(self.change(account, changes)?, *first_start, now, &mut next_gap);
+        self.next_gap = next_gap;
+        Some(gap)
+    }
+
     /// Takes a note of this account's leg; gives the gap that it opened and those that it closed.
     pub(super) fn note(&mut self, account: Account, note: Note, changes: &mut Changes) -> (Option<Gap>, Vec<Gap>) {
+        if note == Note::Retired
+            && let Some(known) = self.list.get_mut(account.place())
+        {
+            known.served = false;
+        }
         let mut next_gap = self.next_gap;
         let told = self.change(account, changes).map(|progress| progress.note(note, &mut next_gap));
         self.next_gap = next_gap;

@@ -20,14 +20,14 @@ use super::start::Known;
 use super::versions::{Undo, Version, Versions};
 use crate::kafka::{Batch, Record};
 use crate::labels::{Account, Outcome, Topic};
-use crate::legs::Delivery;
-use crate::legs::Note;
+use crate::legs::{Admission, Delivery, Note};
 use crate::normalize::{self, Kind, Rejection, Route, route};
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
 use accounts::{Accounts, Changes};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What the decisions depend on beside the events.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub enum Item {
     Delivery(Delivery, Option<Refused>),
     /// What a leg of this account told, in its place among the deliveries.
     Note(Account, Note),
+    /// This account is served from now on.
+    Admitted(Account, Arc<Admission>),
 }
 
 /// Something that is done.
@@ -85,6 +87,7 @@ pub struct Plan {
 enum Entry {
     Delivery(Waiting),
     Note { account: Account, note: Note, opened: Option<Gap>, closed: Vec<Gap> },
+    Admitted { account: Account, admission: Arc<Admission>, opened: Option<Gap> },
 }
 
 /// A delivery in a plan.
@@ -203,6 +206,15 @@ impl Planner {
                 plan.entries.push(Entry::Note { account, note, opened, closed });
                 None
             }
+            Item::Admitted(account, admission) => {
+                let opened = self.accounts.admit(account, &admission, now, &mut plan.changes);
+                let source = source(self.settings.normalize.environment, &admission.name);
+                if account.place() == self.sources.len() {
+                    self.sources.push(source);
+                }
+                plan.entries.push(Entry::Admitted { account, admission, opened });
+                None
+            }
             Item::Delivery(delivery, refused) => self.add_delivery(plan, (delivery, refused), now),
         }
     }
@@ -222,6 +234,9 @@ impl Planner {
                     }
                     let record = waiting.record.and_then(|index| batch.get(index));
                     tell(Settled::Delivery(waiting.delivery, waiting.fate, record));
+                }
+                Entry::Admitted { account, opened, .. } => {
+                    opened.into_iter().for_each(|gap| tell(Settled::GapOpened(account, gap)));
                 }
                 Entry::Note { account, opened, closed, .. } => {
                     opened.into_iter().for_each(|gap| tell(Settled::GapOpened(account, gap)));
@@ -247,6 +262,7 @@ impl Planner {
         plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
             Entry::Note { account, note, .. } => Item::Note(account, note),
+            Entry::Admitted { account, admission, .. } => Item::Admitted(account, admission),
         })
     }
 

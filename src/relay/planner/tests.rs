@@ -27,6 +27,7 @@ fn item(arrival: Arrival) -> Item {
     match arrival {
         Arrival::Delivery(delivery) => Item::Delivery(delivery, None),
         Arrival::Note(account, note) => Item::Note(account, note),
+        Arrival::Admitted(account, admission, _) => Item::Admitted(account, admission),
     }
 }
 

@@ -100,7 +100,7 @@ async fn wrong_certificates_are_named() {
         ("localhost.cert.pem", "localhost.cert.pem", "webhook.tls_key_file"),
         ("localhost.cert.pem", "renewed.key.pem", "webhook.tls_cert_file and webhook.tls_key_file"),
     ] {
-        let (webhook, ..) = webhook(with_tls(&fixture(cert), &fixture(key)), 4096);
+        let webhook = parts(with_tls(&fixture(cert), &fixture(key)), 4096).webhook;
         let error = webhook.bind(None).await.unwrap_err();
         assert!(error.to_string().starts_with(setting), "{error}");
     }

@@ -1,0 +1,266 @@
+//! The accounts of a running relay: the ways of each to the provider, its legs, and their end. Accounts come and go with a
+//! reload, and none of the others is touched.
+
+use super::reach::{Reach, Ways};
+use crate::config::{AccountSecrets, Config};
+use crate::exit::Exit;
+use crate::labels::{Account, Leg};
+use crate::legs::backfill::Backfill;
+use crate::legs::webhook::{Endpoint, Endpoints};
+use crate::legs::websocket::{Kinds, Websocket};
+use crate::legs::{Admission, Intake, Note, Position, Walks};
+use crate::relay::Served;
+use crate::telemetry::{Health, LegState, Metrics, Snapshot};
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// What the legs of every account share.
+#[derive(Clone, Debug)]
+pub(super) struct Common {
+    pub(super) config: Config,
+    pub(super) ways: Arc<Ways>,
+    pub(super) intake: Intake,
+    pub(super) health: Arc<Health>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Ends all legs.
+    pub(super) stop: CancellationToken,
+}
+
+/// All accounts that the relay knows of, each in its place.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    common: Common,
+    endpoints: watch::Sender<Arc<Endpoints>>,
+    list: Vec<Line>,
+}
+
+/// One account.
+#[derive(Debug)]
+struct Line {
+    name: String,
+    /// Where its deliveries go.
+    intake: Intake,
+    position: watch::Sender<Position>,
+    /// What serves it; none where the settings do not name it.
+    live: Option<Live>,
+}
+
+/// What an account has that is served.
+#[derive(Debug)]
+struct Live {
+    secrets: AccountSecrets,
+    reach: Reach,
+    /// Ends its legs.
+    stop: CancellationToken,
+}
+
+impl Accounts {
+    /// Those of the settings, in their order.
+    ///
+    /// # Errors
+    ///
+    /// Status 78 when the provider's address cannot be used.
+    pub(super) fn new(
+        common: Common,
+        secrets: &[AccountSecrets],
+        endpoints: watch::Sender<Arc<Endpoints>>,
+    ) -> Result<Self, Exit> {
+        let mut accounts = Self { common, endpoints, list: Vec::new() };
+        for secrets in secrets {
+            let live = Some(accounts.live(secrets)?);
+            let line = accounts.line(accounts.list.len(), &secrets.name);
+            accounts.list.push(Line { live, ..line });
+        }
+        accounts.tell();
+        Ok(accounts)
+    }
+
+    /// Their names, in their order.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.list.iter().map(|line| line.name.clone()).collect()
+    }
+
+    /// What the loop has to know of each; `names` are all that the start found, those of the settings first.
+    pub(super) fn known(&mut self, names: impl IntoIterator<Item = String>) -> Vec<Served> {
+        for name in names.into_iter().skip(self.list.len()) {
+            let line = self.line(self.list.len(), &name);
+            self.list.push(line);
+        }
+        self.list
+            .iter()
+            .map(|Line { name, position, .. }| Served { name: name.clone(), position: position.clone() })
+            .collect()
+    }
+
+    /// Starts the legs of those that the settings name.
+    pub(super) fn start(&self, tasks: &mut JoinSet<bool>) {
+        for line in &self.list {
+            if let Some(live) = &line.live {
+                self.spawn_legs(line, live, tasks);
+            }
+        }
+    }
+
+    /// These are the accounts from now on: new secrets of those that are there, the legs of those that come, and the end of
+    /// those that go.
+    pub(super) fn renew(&mut self, secrets: &[AccountSecrets], tasks: &mut JoinSet<bool>) {
+        for line in &mut self.list {
+            let gone = !secrets.iter().any(|secrets| secrets.name == line.name);
+            if let Some(live) = line.live.take_if(|_| gone) {
+                live.stop.cancel();
+                self.common.metrics.forget_account(line.intake.account(), &line.name);
+                // An intake that is closed takes nothing more, and the relay ends.
+                let _ = line.intake.note(Note::Retired);
+                info!(account = line.name, "account removed: what it brought is settled, and no more is taken");
+            }
+        }
+        for secrets in secrets {
+            let place = self.list.iter().position(|line| line.name == secrets.name);
+            match place.and_then(|place| self.list.get_mut(place)?.live.as_mut()) {
+                Some(live) => {
+                    live.reach.api_key.send_replace(secrets.api_key.clone());
+                    live.secrets = secrets.clone();
+                }
+                None => self.add(place, secrets, tasks),
+            }
+        }
+        self.tell();
+    }
+
+    fn add(&mut self, place: Option<usize>, secrets: &AccountSecrets, tasks: &mut JoinSet<bool>) {
+        let live = match self.live(secrets) {
+            Ok(live) => live,
+            Err(error) => return warn!(account = secrets.name, %error, "account cannot be added"),
+        };
+        let place = place.unwrap_or(self.list.len());
+        let line = self.line(place, &secrets.name);
+        let config = &self.common.config.backfill;
+        let name = secrets.name.clone();
+        let admission = Admission { name, first_start: config.first_start, overlap: config.overlap };
+        if line.intake.admit(Arc::new(admission), line.position.clone()).is_err() {
+            // The relay ends.
+            return;
+        }
+        info!(account = secrets.name, "account added");
+        self.spawn_legs(&line, &live, tasks);
+        let line = Line { live: Some(live), ..line };
+        match self.list.get_mut(place) {
+            Some(known) => *known = line,
+            None => self.list.push(line),
+        }
+    }
+
+    /// An account that is not served yet.
+    fn line(&self, place: usize, name: &str) -> Line {
+        let intake = self.common.intake.of(Account::at(place), name);
+        Line { name: name.to_owned(), intake, position: watch::Sender::default(), live: None }
+    }
+
+    fn live(&self, secrets: &AccountSecrets) -> Result<Live, Exit> {
+        let Common { config, ways, stop, .. } = &self.common;
+        let reach = ways.of(config, secrets.api_key.clone())?;
+        Ok(Live { secrets: secrets.clone(), reach, stop: stop.child_token() })
+    }
+
+    /// Tells the listener, operators and metrics which accounts there are.
+    fn tell(&self) {
+        let Common { config, health, metrics, .. } = &self.common;
+        let mut endpoints = Vec::new();
+        for Line { name, intake, live, .. } in &self.list {
+            health.set_account(intake.account(), name, live.is_some());
+            if let Some(Live { secrets, .. }) = live {
+                let secrets = Arc::from(secrets.webhook.as_slice());
+                endpoints.push(Endpoint { intake: intake.clone(), secrets });
+            }
+        }
+        metrics.accounts(endpoints.len());
+        self.endpoints.send_replace(Arc::new(Endpoints::new(&config.webhook, endpoints)));
+    }
+
+    fn spawn_legs(&self, line: &Line, live: &Live, tasks: &mut JoinSet<bool>) {
+        let Common { config, ways, health, metrics, .. } = &self.common;
+        let stop = &live.stop;
+        let intake = line.intake.clone();
+        let account = intake.account();
+        let walks = Walks::default();
+        let position = line.position.subscribe();
+        let backfill = Backfill {
+            settings: config.backfill.clone(),
+            rest: Arc::clone(&live.reach.rest),
+            intake: intake.clone(),
+            clock: Arc::clone(&ways.clock),
+            position: position.clone(),
+            walks: walks.clone(),
+            metrics: Arc::clone(metrics),
+            health: Arc::clone(health),
+            stop: stop.clone(),
+        };
+        metrics.leg_connected(account, Leg::Backfill, false);
+        spawn_told(tasks, stop, position.clone(), backfill.run());
+        // Also when the stream does not come up.
+        walks.ask();
+        if !config.websocket.enabled {
+            health.set_leg(account, Leg::Websocket, LegState::Disabled);
+            // No stream, no gap that is still open because of it. The loop lives, so its intake takes the note.
+            let _ = intake.note(Note::WebsocketUp { at_ms: ways.clock.provider_ms() });
+            return;
+        }
+        let websocket = Websocket {
+            dialer: live.reach.dialer(config),
+            hold_max: config.backfill.hold_max,
+            kinds: Kinds::default(),
+            position: position.clone(),
+            walks,
+            clock: Arc::clone(&ways.clock),
+            intake,
+            health: Arc::clone(health),
+            metrics: Arc::clone(metrics),
+            stop: stop.clone(),
+        };
+        metrics.leg_connected(account, Leg::Websocket, false);
+        spawn_told(tasks, stop, position, websocket.run());
+    }
+}
+
+/// Runs a leg once the loop has told it where to begin; whether it was told to end.
+fn spawn_told(
+    tasks: &mut JoinSet<bool>,
+    stop: &CancellationToken,
+    mut position: watch::Receiver<Position>,
+    leg: impl Future<Output = ()> + Send + 'static,
+) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        let told = position.wait_for(|position| position.walk_from_ms.is_some());
+        let begun = tokio::select! {
+            () = stop.cancelled() => false,
+            told = told => told.is_ok(),
+        };
+        if begun {
+            leg.await;
+        }
+        stop.is_cancelled()
+    });
+}
+
+/// Keeps `account_connected` as the legs of accounts with names are, until `stop`.
+pub(super) async fn watch_connected(health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) {
+    let mut snapshots = health.subscribe();
+    loop {
+        tell_connected(&snapshots.borrow_and_update(), &metrics);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = snapshots.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn tell_connected(snapshot: &Snapshot, metrics: &Metrics) {
+    for of in snapshot.accounts.iter().filter(|of| of.served && !of.name.is_empty()) {
+        let is_up = |leg: Leg| matches!(of.legs[leg as usize].0, LegState::Connected | LegState::Disabled);
+        metrics.account_connected(&of.name, is_up(Leg::Websocket) && is_up(Leg::Backfill));
+    }
+}
