@@ -55,8 +55,10 @@ pub struct Admission {
 /// What the legs have to know of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Where the socket resumes.
+    /// The newest event that socket and log brought.
     pub cursor: Option<EventId>,
+    /// Where the socket resumes.
+    pub since: Option<EventId>,
     /// Where every walk begins.
     pub walk_from_ms: Option<i64>,
     /// Up to when nothing is missing; a log that does not reach back to it has to be told of.

@@ -124,8 +124,9 @@ impl Relay {
     /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
     /// while this process lives; when it dies, the next one goes by the committed checkpoint.
     pub fn tell_position(&self) {
+        let window = self.pipeline.window().span();
         for (account, progress) in self.pipeline.progress() {
-            let position = progress.position();
+            let position = progress.position(window);
             if let Some(Served { position: told, .. }) = self.accounts.get(account.place()) {
                 told.send_if_modified(|told| std::mem::replace(told, position) != position);
             }

@@ -86,7 +86,7 @@ impl Progress {
         Self { cursor, verified_ms, began_ms: None, gaps, closed, overlap_ms }
     }
 
-    /// Where the socket resumes.
+    /// The newest event that socket and log brought.
     pub fn cursor(&self) -> Option<EventId> {
         self.cursor
     }
@@ -102,19 +102,25 @@ impl Progress {
     }
 
     /// From when on events come again: socket and walk go on there, if they are asked to.
-    ///
-    /// A cursor that lies further back than a `window` before the mark is that of an account which was quiet since: every walk
-    /// found nothing behind it, and nothing of it is in the window.
     pub fn again_from_ms(&self, window: Duration) -> Option<i64> {
         let mark_ms = self.walk_from_ms()?;
-        let cursor_ms = self.cursor.and_then(|cursor| i64::try_from(cursor.ms).ok()).unwrap_or(mark_ms);
-        Some(mark_ms.min(cursor_ms.max(mark_ms.saturating_sub(millis(window)))))
+        let since_ms = self.since(window).and_then(|since| i64::try_from(since.ms).ok());
+        Some(mark_ms.min(since_ms.unwrap_or(mark_ms)))
+    }
+
+    /// Where the socket resumes: at the cursor, unless that lies further back than a `window` before the mark. An account was
+    /// quiet then since its cursor, every walk has found nothing behind it, and what the socket would bring again is in no
+    /// window.
+    pub fn since(&self, window: Duration) -> Option<EventId> {
+        let oldest_ms = self.walk_from_ms().map(|mark_ms| mark_ms.saturating_sub(millis(window)));
+        self.cursor.filter(|cursor| i64::try_from(cursor.ms).ok() >= oldest_ms)
     }
 
     /// What the legs have to know.
-    pub fn position(&self) -> Position {
+    pub fn position(&self, window: Duration) -> Position {
         let proven_ms = self.verified_ms.map(|verified| verified.max(self.began_ms.unwrap_or(verified)));
-        Position { cursor: self.cursor, walk_from_ms: self.walk_from_ms(), proven_ms }
+        let since = self.since(window);
+        Position { cursor: self.cursor, since, walk_from_ms: self.walk_from_ms(), proven_ms }
     }
 
     /// Gaps that are open, oldest first.
@@ -380,12 +386,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_of_long_ago_reaches_back_a_window_before_the_mark() {
+    fn the_socket_does_not_resume_at_a_cursor_of_long_ago() {
         let mut quiet = fresh();
         quiet.note(Note::WalkDone { started_ms: 1_000_000 + 30 * 86_400_000 });
-        let mark_ms = quiet.walk_from_ms().unwrap_or_default();
-        assert_eq!(quiet.again_from_ms(DAY), Some(mark_ms - 86_400_000));
-        assert_eq!(quiet.again_from_ms(40 * DAY), Some(1_000_000));
+        assert_eq!((quiet.since(DAY), quiet.again_from_ms(DAY)), (None, quiet.walk_from_ms()));
+        assert_eq!((quiet.since(40 * DAY), quiet.again_from_ms(40 * DAY)), (quiet.cursor(), Some(1_000_000)));
     }
 
     #[test]
@@ -428,14 +433,14 @@ mod tests {
         let mut first = Numbered::resume(None, None, Vec::new());
         first.begin_at(1_000_000, 90_000_000);
         first.began(90_000_000);
-        assert_eq!(first.position().proven_ms, Some(90_000_000));
+        assert_eq!(first.position(DAY).proven_ms, Some(90_000_000));
         first.note(Note::WalkDone { started_ms: 95_000_000 });
-        assert_eq!(first.position().proven_ms, Some(94_940_000));
+        assert_eq!(first.position(DAY).proven_ms, Some(94_940_000));
         let mut again = fresh();
         let gap = again.begin_at(500_000, 90_000_000);
         assert_eq!((gap.from, gap.opened_ms), (Some(EventId { ms: 1_000_000, seq: 0 }), 500_000));
-        let expected = Position { cursor: None, walk_from_ms: Some(500_000), proven_ms: Some(560_000) };
-        assert_eq!((again.position(), again.again_from_ms(DAY)), (expected, Some(500_000)));
+        let expected = Position { walk_from_ms: Some(500_000), proven_ms: Some(560_000), ..Position::default() };
+        assert_eq!((again.position(DAY), again.again_from_ms(DAY)), (expected, Some(500_000)));
     }
 
     #[test]

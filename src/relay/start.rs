@@ -525,7 +525,7 @@ mod tests {
             let mut start = begin(settings, predecessor, NOW);
             predecessor.iter().for_each(|predecessor| start.checkpoint(&predecessor.checkpoint));
             let opened = start.opened()[0].1.clone();
-            let position = start.finish(NOW_MS).accounts[0].progress.position();
+            let position = start.finish(NOW_MS).accounts[0].progress.position(SETTINGS.window);
             (opened.cause, opened.opened_ms, position.walk_from_ms, position.proven_ms)
         };
         let first = GapCause::FirstStart;
@@ -576,7 +576,7 @@ mod tests {
         let mut started = start.finish(NOW_MS);
         let accounts: Vec<_> = started.accounts.iter().map(|known| (known.name.as_str(), known.served)).collect();
         assert_eq!(accounts, [("new", true), ("a", true), ("gone", false), ("older", false)]);
-        let proven_ms = |place: usize| started.accounts[place].progress.position().proven_ms;
+        let proven_ms = |place: usize| started.accounts[place].progress.position(SETTINGS.window).proven_ms;
         assert_eq!((proven_ms(0), proven_ms(1)), (Some(NOW_MS), Some(NOW_MS - 20_000)), "nobody promised what is new");
         let mut claim = |place| started.window.claim(Account::at(place), b"evt_1699999970000-0", NOW_MS);
         assert!(matches!(claim(0), Claim::New(_)), "an id of another account is another id");

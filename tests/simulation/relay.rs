@@ -432,7 +432,7 @@ impl World {
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         if let Some(pipeline) = &relay.pipeline {
-            relay.position = first(pipeline).position();
+            relay.position = first(pipeline).position(pipeline.window().span());
         }
         if relay.receiver.bytes() > INTAKE_BYTES {
             self.oracle.fail("P5: the intake holds more than its bound");

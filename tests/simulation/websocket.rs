@@ -93,7 +93,7 @@ impl World {
         let now = self.now;
         let fails = self.active && self.rng.chance(100);
         let relay = &mut self.relays[number];
-        let since = relay.websocket.session.dial(relay.position.cursor);
+        let since = relay.websocket.session.dial(relay.position.since);
         if fails {
             // Now and then the request is refused, perhaps for its cursor.
             let refused = since.is_some() && connection.is_multiple_of(2);

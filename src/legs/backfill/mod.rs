@@ -122,7 +122,7 @@ impl Backfill {
 
     /// One walk. `fills`: somebody asked for it, so its end is worth a line.
     async fn walk(&self, fills: bool, rounds: &mut Rounds) -> Result<(), Interrupted> {
-        let Position { cursor, walk_from_ms, proven_ms } = *self.position.borrow();
+        let Position { cursor, walk_from_ms, proven_ms, .. } = *self.position.borrow();
         let Some(mark_ms) = walk_from_ms else { return Ok(()) };
         let (below, mut started_ms) = rounds.below().unzip();
         let mut walk = below.unwrap_or_else(|| Walk::new(mark_ms));

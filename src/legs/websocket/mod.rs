@@ -126,7 +126,7 @@ impl Websocket {
 
     /// One connection from its making to its end; the detail of the end, or `None` when the leg is to stop.
     async fn attempt(&mut self, session: &mut Session<Read>, began: Instant) -> Option<String> {
-        let since = session.dial(self.position.borrow_and_update().cursor);
+        let since = session.dial(self.position.borrow_and_update().since);
         let stop = self.stop.clone();
         let dialled = tokio::select! {
             biased;

@@ -15,7 +15,7 @@ async fn the_key_goes_in_one_header_and_the_cursor_in_the_query_of_the_next_conn
     assert_eq!((delivery.leg, delivery.bytes.as_ref()), (Leg::Websocket, EVENT.as_bytes()));
     settle(&rig.metrics, delivery, Outcome::Published);
     let cursor: EventId = "evt_1768472100655-0".parse().unwrap();
-    rig.position.send(Position { cursor: Some(cursor), ..Position::default() }).unwrap();
+    rig.position.send(Position { since: Some(cursor), ..Position::default() }).unwrap();
     peer.stream.close(Some(CloseFrame { code: CloseCode::Restart, reason: "bye\n".into() })).await.unwrap();
     let again = rig.accept().await;
     assert!(again.query().ends_with("&since=evt_1768472100655-0"), "{}", again.query());
