@@ -211,6 +211,17 @@ fn the_page_of_records_follows_the_schemas() {
     keep_part("docs/records.md", "members", &part);
 }
 
+#[test]
+fn the_page_of_webhooks_follows_the_answers() {
+    let mut part = "| Status | Body | When | `Retry-After` | Connection |\n|---|---|---|---|---|\n".to_owned();
+    for answer in pepay_relay::legs::webhook::documented() {
+        let retry = answer.retry_after.map_or_else(String::new, |seconds| format!("{seconds} s"));
+        let (status, body, closes) = (answer.status, answer.body, if answer.closes { "closes" } else { "" });
+        writeln!(part, "| {status} | `{body}` | {} | {retry} | {closes} |", cell(answer.when)).unwrap();
+    }
+    keep_part("docs/webhooks.md", "answers", &part);
+}
+
 /// Each generator, shown something small.
 mod rules {
     use super::*;

@@ -9,6 +9,7 @@ mod body;
 mod handler;
 mod tls;
 
+pub use answer::{Documented, documented};
 pub use tls::{Certificates, TlsError};
 
 use super::{Intake, Leg};
