@@ -23,7 +23,7 @@ Examples:
   pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40          what it would do
   pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40 --yes
 
-A later event of the order writes it anew. Other topics keep its events until their retention ends.";
+A later event of the order writes it again. Other topics keep its events until their retention ends.";
 
 /// Arguments of `forget`.
 #[derive(Args, Debug)]
@@ -31,7 +31,7 @@ pub struct Forget {
     /// The order's id
     #[arg(long, value_name = "ID")]
     pub order: String,
-    /// Do it; without it only what would be done is shown
+    /// Do it; otherwise only show what would be done
     #[arg(long)]
     pub yes: bool,
     /// How times are shown.

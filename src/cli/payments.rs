@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 /// Subcommands of `payments`.
 #[derive(Debug, Subcommand)]
 pub enum Payments {
-    /// Show how the payments of orders stand
+    /// Show the state of orders' payments
     #[command(after_help = "Examples:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n  \
-        pepay-relay payments status $(cat orders.txt)     any number, asked for 50 at a time")]
+        pepay-relay payments status $(cat orders.txt)     any number, fetched 50 at a time")]
     Status(PaymentsStatus),
 }
 

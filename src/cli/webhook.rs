@@ -39,7 +39,7 @@ pub enum WebhookCommand {
     /// Print the headers of a body, signed with the newest secret
     #[command(after_help = EXAMPLES)]
     Sign(WebhookSign),
-    /// Judge a body and its headers as the relay would
+    /// Check a body and its headers as the relay would
     #[command(after_help = EXAMPLES)]
     Verify(WebhookVerify),
     /// Send a body, signed with the newest secret
@@ -53,7 +53,7 @@ pub struct WebhookSign {
     /// The body's file; `-` is stdin
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Sign as at this time, in Unix milliseconds [default: now]
+    /// Sign as if at this time, in Unix milliseconds [default: now]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
     pub timestamp: Option<i64>,
 }
@@ -67,7 +67,7 @@ pub struct WebhookVerify {
     /// A header of the webhook, as `NAME: VALUE`; may be given more than once
     #[arg(long = "header", value_name = "NAME: VALUE", required = true, value_parser = parse_header)]
     pub headers: Vec<(String, String)>,
-    /// Judge as at this time, in Unix milliseconds, for a webhook of yesterday [default: now]
+    /// Check as if at this time, in Unix milliseconds, for an older webhook [default: now]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
     pub at: Option<i64>,
 }
@@ -78,7 +78,7 @@ pub struct WebhookSend {
     /// The body's file; `-` is stdin
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Where to: https, or plain http to the loopback
+    /// Destination: https, or plain http to loopback
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub url: String,
 }

@@ -268,7 +268,7 @@ pub enum LogFormat {
     Auto,
     /// Text without colours.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Address")]
 pub struct Destination {
-    /// File with the address, TOML or JSON; `-`: stdin. It keeps the address out of the list of processes
+    /// File with the address, TOML or JSON, `-` for stdin; keeps the address out of the process list
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub address_file: Option<PathBuf>,
     /// The address itself, or parts of it.
