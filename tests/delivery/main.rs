@@ -22,6 +22,7 @@ mod certificates;
 mod drain;
 mod flood;
 mod gaps;
+mod guide;
 mod history;
 mod leaving;
 mod listening;
