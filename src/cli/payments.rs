@@ -86,7 +86,7 @@ async fn many(orders: &[String], client: &Client) -> Result<(), Exit> {
     match failed + orders.len().saturating_sub(answers.len()) {
         0 => Ok(()),
         wrong => Err(Exit::failed(format!(
-            "of {} orders, {wrong} could not be told; check their ids, and that they belong to the key's environment",
+            "of {} orders, {wrong} could not be found; check their ids, and that they belong to the key's environment",
             orders.len()
         ))),
     }

@@ -170,8 +170,8 @@ fn why(refusal: Refusal, headers: &Headers<'_>, config: &Config) -> String {
              that the body is the one that came, to the last byte"
         ),
         Refusal::TimestampOutOfRange => format!(
-            "{refusal}: the signature is right and its time further than webhook.tolerance ({}) from now; see both \
-             clocks, or judge as at another time with --at",
+            "{refusal}: the signature is right, but its time is further than webhook.tolerance ({}) from now; check both \
+             clocks, or check as if at another time with --at",
             spelled(config.webhook.tolerance)
         ),
     }
@@ -208,12 +208,13 @@ pub(super) struct Posted {
 /// Where a webhook may be sent: its content is personal, so in clear only to this machine.
 pub(super) fn address(url: &str) -> Result<Url, Exit> {
     let wrong = |why: &str| Exit::failed(format!("`{}` {why}", foreign(url)));
-    let url = Url::parse(url).map_err(|error| wrong(&format!("is no address ({error}); https://host/path is one")))?;
+    let url = Url::parse(url)
+        .map_err(|error| wrong(&format!("is not an address ({error}); write it as https://host/path")))?;
     match url.scheme() {
         "https" => Ok(url),
         "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
         "http" => Err(wrong("would send the webhook in clear; use https, or plain http to the loopback")),
-        _ => Err(wrong("is no http address; https://host/path is one")),
+        _ => Err(wrong("is not an http address; write it as https://host/path")),
     }
 }
 

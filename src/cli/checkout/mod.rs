@@ -243,7 +243,7 @@ fn customer(arguments: &Customer, client: &Client) -> Result<rest::Customer, Exi
         }
         (None, _, _, Some(id)) => Ok(rest::Customer::Id(id.clone())),
         (None, _, _, None) => Err(Exit::usage(
-            "nobody is named who buys; give --customer-id, or --wallet-address with --wallet-network, or set \
+            "no customer is given; use --customer-id, or --wallet-address with --wallet-network, or set \
              commerce.customer_id",
         )),
     }
@@ -255,7 +255,7 @@ fn wanted(cart: &Cart) -> Result<Vec<Item>, Exit> {
     for (name, given) in [("--title", cart.titles.len()), ("--price", cart.prices.len())] {
         if given != 0 && given != count {
             return Err(Exit::usage(format!(
-                "{name} stands once for each product, in their order: {count} of them, and {name} {given} times"
+                "{name} is given once per product, in their order: {count} products, but {name} {given} times"
             )));
         }
     }
@@ -327,7 +327,7 @@ async fn ordered(
         return Ok(client.output.raw(&answer.raw)?);
     }
     show::invoice(&answer.view, order.qr, zone, client.output)?;
-    notice("an invoice can be paid for about 30 minutes; `orders get ORDER --watch` tells when it is")?;
+    notice("an invoice can be paid for about 30 minutes; `orders get ORDER --watch` shows when it is paid")?;
     Ok(())
 }
 

@@ -136,7 +136,7 @@ async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
         rows.extend(page.view.orders);
         if rows.len() > ROWS_MAX {
             let remedy = "narrow the list with filters, or take it with --output json";
-            return Err(Exit::failed(format!("more than {ROWS_MAX} orders are no table; {remedy}")));
+            return Err(Exit::failed(format!("more than {ROWS_MAX} orders do not fit a table; {remedy}")));
         }
     }
     if !rows.is_empty() {

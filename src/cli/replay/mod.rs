@@ -196,7 +196,7 @@ impl Job<'_> {
                 let Tally { newest, .. } = &self.tally;
                 let up_to = newest.as_ref().map_or_else(|| "nothing".to_owned(), |id| format!("everything up to {id}"));
                 let error = Exit::from(error);
-                error.with(|sentence| format!("{sentence}; {up_to} stands; replay the rest, or all of it, anew"))
+                error.with(|sentence| format!("{sentence}; {up_to} is committed; replay the rest, or all of it, again"))
             })?;
             if written.1 == Written::Refused {
                 return Ok(false);
@@ -208,7 +208,7 @@ impl Job<'_> {
 }
 
 fn stopped() -> Exit {
-    Exit::failed("stopped between two transactions; replay the rest, or all of it, anew")
+    Exit::failed("stopped between two transactions; replay the rest, or all of it, again")
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ async fn walk(
     }
     *stage = Stage::Opening;
     *stage = Stage::Open(Witness::open(settings, own).await.map(Box::new));
-    let Stage::Open(witness) = stage else { return Err(Exit::failed("nobody looks at Kafka; try again")) };
+    let Stage::Open(witness) = stage else { return Err(Exit::failed("no consumer is reading Kafka; try again")) };
     let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url());
     match arguments.webhook_url.clone().or(inside) {
         _ if secrets.webhook.is_empty() => report.not_checked("webhook", "turned off by webhook.enabled")?,
