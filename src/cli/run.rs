@@ -83,7 +83,7 @@ async fn serve(arguments: &Run, settings: Context, logs: &Logs) -> Result<(), Ex
     let (mut term, mut int, mut hup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     let notify = Notify::from_process().unwrap_or_else(|error| {
-        warn!(%error, "NOTIFY_SOCKET leads nowhere: no service manager is told anything");
+        warn!(%error, "NOTIFY_SOCKET leads nowhere: no service manager is notified");
         Notify::default()
     });
     let from_ms = arguments.from.map(|from| from.unix_ms(now_ms()));

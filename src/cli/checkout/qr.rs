@@ -89,6 +89,6 @@ mod tests {
         assert!(lines(LINK, false, Some(width)).is_ok());
         assert!(lines(LINK, false, Some(width - 1)).unwrap_err().contains(&format!("{width} columns")));
         assert!(lines(&format!("https://{}", "x".repeat(3_000)), false, None).unwrap_err().contains("too long"));
-        assert!(lines("javascript:alert(1)", false, None).unwrap_err().contains("no web address"));
+        assert!(lines("javascript:alert(1)", false, None).unwrap_err().contains("not a web address"));
     }
 }

@@ -237,7 +237,7 @@ fn rules_over_several_keys() {
     );
     check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
     check("log.level = 'info,rdkafka=warn'", "");
-    check("name = ''", "relay.toml:3: name: is no name");
+    check("name = ''", "relay.toml:3: name: cannot be used");
 }
 
 #[test]
