@@ -222,6 +222,24 @@ fn the_page_of_webhooks_follows_the_answers() {
     keep_part("docs/webhooks.md", "answers", &part);
 }
 
+/// Words of this closed set that have no row in a page.
+fn without_row<'w>(page: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
+    words.into_iter().filter(|word| !page.contains(&format!("\n| `{word}` | "))).collect()
+}
+
+#[test]
+fn each_word_of_a_label_is_explained() {
+    use pepay_relay::labels::{Cause, Outcome};
+    use pepay_relay::provider::event::Reason;
+    use pepay_relay::telemetry::KafkaErrorKind;
+    let metrics = read("docs/metrics.md");
+    assert_eq!(without_row(&metrics, Outcome::ALL.map(Outcome::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&metrics, Cause::ALL.map(Cause::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&metrics, KafkaErrorKind::ALL.map(KafkaErrorKind::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&read("docs/records.md"), Reason::ALL.map(Reason::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row("\n| `a` | x |\n", ["a", "b"]), ["b"]);
+}
+
 /// Each generator, shown something small.
 mod rules {
     use super::*;
