@@ -36,7 +36,7 @@ pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) ->
     info!(ids = started.window.len(), records, bytes, took_ms, "window read back");
     relay::Lines::default().forgotten_early(&shared.metrics, started.early);
     if let Some((breach, gap)) = &started.forgot {
-        error!(reason = %breach, "journal incomplete: events since the last checkpoint may be published twice, marked stale");
+        error!(reason = %breach, "journal not whole: events since the last checkpoint may be published twice, marked stale");
         relay::opened(&shared.metrics, gap);
     }
     Ok(started)
