@@ -45,12 +45,16 @@ async fn why_of(config: &Config, secrets: &Secrets, known: Vec<String>) -> Optio
     tokio::task::spawn_blocking(move || ask(&config, &secrets, &known, &Cancel::default())).await.ok()?
 }
 
-/// The sentence of an error, or a better one where it only says that Kafka does not answer; `known` are topics that exist.
+/// The sentence of an error with its remedy, or a better one where it only says that Kafka does not answer; `known` are topics
+/// that exist.
 pub async fn explained(config: &Config, secrets: &Secrets, error: &StartError, known: Vec<String>) -> String {
     let words = error.to_string();
     let cause = Cause::of(&words);
-    if !matches!(error, StartError::Failed(_)) || cause.is_some_and(|cause| !cause.is_vague()) {
+    if !matches!(error, StartError::Failed(_)) {
         return words;
+    }
+    if let Some(cause) = cause.filter(|cause| !cause.is_vague()) {
+        return if words.contains(cause.remedy()) { words } else { Cause::explained(&words) };
     }
     let better = why_of(config, secrets, known).await;
     better.filter(|better| cause.is_none() || Cause::of(better) != cause).unwrap_or(words)
