@@ -181,7 +181,9 @@ fn members(schema: &Value, path: &str, rows: &mut String) {
     names.extend(properties.keys().map(String::as_str).filter(|name| !known.contains(name)));
     for name in names {
         let member = &properties[name];
-        let about = cell(member["description"].as_str().unwrap_or_default());
+        let has_members = member["properties"].is_object() && !is_money(member);
+        let about = member["description"].as_str().unwrap_or(if has_members { "Its members follow." } else { "" });
+        let about = cell(about);
         writeln!(rows, "| `{path}{name}` | {} | {about} |", kind(member)).unwrap();
         if is_money(member) {
             continue;
