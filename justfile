@@ -3,15 +3,15 @@
 _default:
     @just --list
 
-# Judge the formatting
+# Check the formatting
 fmt:
     .ci/steps fmt
 
-# Judge the code; a warning is a mistake
+# Lint the code; a warning is an error
 lint:
     .ci/steps lint
 
-# Judge the crate's documentation: a link that leads nowhere is a mistake
+# Build the crate's documentation; a broken link is an error
 doc:
     .ci/steps doc
 
@@ -19,19 +19,19 @@ doc:
 quick:
     .ci/steps quick
 
-# Everything that is tested, the delivery tests on a real Kafka included (needs Java 17 and Maven)
+# All tests, including those on a real Kafka (needs Java 17 and Maven)
 test:
     .ci/steps tests
 
-# Units, alerts and the page, judged by systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
+# Check units, alerts and the page with systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
 system:
     .ci/steps system
 
-# Run the example consumers on a real Kafka, and judge schemas and AsyncAPI (needs Java 17, Maven, Python, Node.js and Go)
+# Run the example consumers on a real Kafka, and check schemas and AsyncAPI (needs Java 17, Maven, Python, Node.js and Go)
 consumers:
     .ci/steps consumers
 
-# Instructions of one order event, against the number in the repository (needs Debian's valgrind)
+# Count the instructions of one order event, and compare with the number in the repository (needs Debian's valgrind)
 instructions:
     .ci/steps instructions
 
@@ -39,17 +39,17 @@ instructions:
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
 
-# Fuzz one TARGET of fuzz/targets for so many MINUTES, guided by coverage; the fixtures are where it begins (needs a C++ compiler)
+# Fuzz one TARGET of fuzz/targets for MINUTES, guided by coverage, starting from the fixtures (needs a C++ compiler)
 fuzz TARGET MINUTES="10":
     cd fuzz && mkdir -p corpus/{{TARGET}} artifacts/{{TARGET}} && cargo run --locked --release --bin {{TARGET}} -- \
         -max_total_time=$(({{MINUTES}} * 60)) -rss_limit_mb=1024 -timeout=10 -max_len=16384 -print_final_stats=1 \
         -artifact_prefix=artifacts/{{TARGET}}/ corpus/{{TARGET}} ../tests/fixtures ../config
 
-# Judge the fuzz targets as the rest is judged
+# Lint the fuzz targets
 fuzz-lint:
     .ci/steps fuzz-lint
 
-# Change the code of FILE in every way that cargo-mutants knows, and see that a unit test fails each time (needs cargo-mutants)
+# Change FILE in every way that cargo-mutants knows; a unit test must fail each time (needs cargo-mutants)
 mutants FILE="src/provider/signature.rs":
     cargo mutants --in-place --output target --file {{FILE}} --cargo-arg=--lib
 
@@ -58,43 +58,43 @@ chaos N="1000":
     mkdir -p target/chaos
     CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos/report.json cargo test --locked --test chaos whatever_fails -- --nocapture
 
-# Pour 200,000 events out at once by the log and by the socket, and print the memory that it took (needs Java 17 and Maven)
+# Send 200,000 events at once through the log and the WebSocket, and print the memory used (needs Java 17 and Maven)
 pressure:
     PRESSURE_EVENTS=200000 cargo test --release --locked --test delivery flood -- --nocapture
 
-# Judge what is linked: licences, duplicates, sources (installs cargo-deny into target/ where it is missing)
+# Check dependencies: licences, duplicates, sources (installs cargo-deny into target/ where it is missing)
 deny:
     .ci/steps deny
 
-# Judge the workflows: their grammar, and what an attacker could do with them (needs Go and Python)
+# Check the workflows: their syntax, and what an attacker could do with them (needs Go and Python)
 workflows:
     .ci/steps workflows
 
-# Judge the Helm chart by helm, by the schemas of three versions of Kubernetes and by the relay (needs Go and Python, builds helm)
+# Check the Helm chart with helm, schemas of three Kubernetes versions, and the relay (needs Go and Python, builds helm)
 charts:
     .ci/steps charts
 
-# The real binary beside a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
+# Benchmark the real binary and a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
 bench *ARGUMENTS:
     cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
 
-# The cost of one order event without Kafka, at three sizes of the window
+# Measure one order event without Kafka, at three sizes of the window
 bench-pure:
     cargo bench --locked --bench pure
 
-# Starting with N events in the window, on a real Kafka (needs Java 17 and Maven)
+# Measure a start with N events in the window, on a real Kafka (needs Java 17 and Maven)
 bench-warm N="1000000":
     cargo bench --locked --bench warm_start -- {{N}}
 
-# Packages and SBOM of the release binary in target/package/ (needs cargo-deb, cargo-generate-rpm, cargo-cyclonedx)
+# Build packages and an SBOM of the release binary in target/package/ (needs cargo-deb, cargo-generate-rpm, cargo-cyclonedx)
 release:
     packaging/build
 
-# Install the package into a clean Debian root and remove it again (needs root and debootstrap)
+# Install the packages into a clean Debian root, and remove them (needs root and debootstrap)
 release-try:
     packaging/try
 
-# Watch the whole at work
+# Run the demo
 demo:
     .ci/steps demo
 

@@ -7,7 +7,7 @@ use std::io;
 
 /// A command's end that is not success.
 ///
-/// The statuses are a contract with service managers and scripts (README, "Exit status"); 2, wrong usage, is mostly
+/// The statuses are a contract with service managers and scripts (docs/commands.md); 2, wrong usage, is mostly
 /// given by the parser of the command line itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {

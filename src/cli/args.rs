@@ -12,19 +12,19 @@ use std::time::Duration;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Settings file [default: /etc/pepay-relay/pepay-relay.toml, if it is there]
+    /// Settings file [default: /etc/pepay-relay/pepay-relay.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE", env = "PEPAY_RELAY_CONFIG", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// The account to speak for, where the settings have several
+    /// Account to act for; required where the settings have several
     #[arg(long, global = true, value_name = "NAME")]
     pub account: Option<String>,
-    /// How results are written on stdout
+    /// Format of results on stdout
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
-    /// How much is logged on stderr; wins over `log.level`
+    /// What is logged on stderr; overrides `log.level`
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
-    /// How log lines are written; wins over `log.format`
+    /// Format of log lines; overrides `log.format`
     #[arg(long, global = true, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
 }
@@ -34,22 +34,22 @@ pub struct Global {
 pub enum Format {
     /// For people: aligned, coloured on a terminal
     Table,
-    /// For scripts: JSON, one object a line where there are many
+    /// For scripts: JSON, one object per line
     Json,
 }
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// Somebody must act
+    /// Errors: somebody must act
     Error,
-    /// And the unexpected that loses nothing
+    /// Also the unexpected that loses nothing
     Warn,
-    /// And each change of state
+    /// Also each change of state
     Info,
-    /// And each event
+    /// Also each event
     Debug,
-    /// And everything else
+    /// Also everything else
     Trace,
 }
 

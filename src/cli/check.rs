@@ -21,7 +21,7 @@ use std::fmt::Display;
 /// Arguments of `check`.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// Only the settings; reach nothing
+    /// Check only the settings; connect to nothing
     #[arg(long)]
     pub offline: bool,
 }

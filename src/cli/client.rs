@@ -53,7 +53,7 @@ pub(super) fn sentence(error: &RestError) -> String {
 pub(super) fn told(given: Option<IdempotencyKey>) -> Result<IdempotencyKey, Exit> {
     let Some(key) = given else {
         let key = IdempotencyKey::random();
-        super::output::notice(&format!("--idempotency-key {key}     makes this very request again, if need be"))?;
+        super::output::notice(&format!("--idempotency-key {key}     repeats this request, if need be"))?;
         return Ok(key);
     };
     Ok(key)

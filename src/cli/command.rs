@@ -1,6 +1,6 @@
 //! The command line: every command with its help and examples, and nothing that runs.
 //!
-//! The names are a contract with scripts (README, "Commands"). Wrong usage is reported here, before anything is read. The
+//! The names are a contract with scripts (docs/commands.md). Wrong usage is reported here, before anything is read. The
 //! arguments of a command are in the file that runs it.
 
 use super::args::Global;
@@ -39,89 +39,91 @@ pub struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  pepay-relay demo                       watch orders walk through their life, with nothing set up
-  pepay-relay check                      judge the settings and reach everything they name
-  pepay-relay run                        relay, until told to stop
-  pepay-relay tail --from 15m            the order events of the last 15 minutes, and those to come
+  pepay-relay demo                       watch orders go through their life, without any setup
+  pepay-relay check                      check the settings and reach everything they name
+  pepay-relay run                        run the relay until it is stopped
+  pepay-relay tail --from 15m            order events of the last 15 minutes, and new ones
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 75 fenced, 77 Kafka refused, 78 settings wrong.";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Relay until SIGTERM or SIGINT
+    /// Run the relay until SIGTERM or SIGINT
     #[command(after_help = "Examples:\n  pepay-relay run --config ./pepay-relay.toml\n  \
-        pepay-relay run --from 36h     once, by hand: forget the cursor and fetch again what is so old")]
+        pepay-relay run --from 36h     once, by hand: drop the cursor and fetch the last 36 hours again")]
     Run(Run),
-    /// Watch the whole at work: simulated provider, Kafka and relay in one process
+    /// Show the relay at work: simulated provider, Kafka and relay in one process
     #[command(
-        long_about = "Watch the whole at work: simulated provider, Kafka and relay in one process.\n\n\
+        long_about = "Show the relay at work: simulated provider, Kafka and relay in one process.\n\n\
             Needs no network and no settings. Orders walk through their life, each record is printed as it arrives \
-            with the leg that won, a connection is cut and comes back, and the books are balanced at the end.",
-        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep     stay up and print the addresses"
+            with the leg that delivered it first, a connection is cut and comes back, and the books are balanced at the end.",
+        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep     keep running and print the addresses"
     )]
     Demo(Demo),
-    /// Judge the settings, then reach the provider, Kafka and the topics
+    /// Check the settings, then reach the provider, Kafka and the topics
     #[command(after_help = "Examples:\n  pepay-relay check\n  pepay-relay check --offline     only the settings\n\n\
-        Status 78 when the settings are wrong, 1 when anything else is.")]
+        Exits with 78 when the settings are wrong, with 1 when anything else is.")]
     Check(Check),
-    /// Show wanted and actual topics side by side
-    #[command(after_help = "Examples:\n  pepay-relay topics\n  pepay-relay topics --create     make the missing ones")]
+    /// Compare the topics with what the relay needs
+    #[command(
+        after_help = "Examples:\n  pepay-relay topics\n  pepay-relay topics --create     create the missing ones"
+    )]
     Topics(Topics),
     /// Follow records like a log
     #[command(after_help = "Examples:\n  pepay-relay tail\n  \
         pepay-relay tail --topic dead_letter --from beginning --count 10 --output json\n  \
         pepay-relay tail --from 15m --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40")]
     Tail(Tail),
-    /// Show what the running relay says of itself
+    /// Show the state of the running relay
     #[command(after_help = "Examples:\n  pepay-relay status\n  pepay-relay status --output json\n\n\
-        Asks the relay at `admin.listen`; status 1 when none answers there.")]
+        Asks the relay at `admin.listen`; exits with 1 when none answers.")]
     Status(Status),
-    /// Ask whether the provider sells at the moment
-    #[command(after_help = "Example:\n  pepay-relay availability\n\nStatus 1 when it does not.")]
+    /// Show whether the provider sells at the moment
+    #[command(after_help = "Example:\n  pepay-relay availability\n\nExits with 1 when it does not.")]
     Availability,
     /// Find products
     #[command(subcommand, after_help = "Example:\n  pepay-relay products search \"usb-c cable\"")]
     Products(Products),
-    /// Sell: estimate, address, invoice
+    /// Place an order: estimate, address, invoice
     #[command(
         subcommand,
         after_help = "Example:\n  \
             pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml"
     )]
     Checkout(Box<Checkout>),
-    /// See how payments stand
+    /// Show the state of payments
     #[command(subcommand, after_help = "Example:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11")]
     Payments(Payments),
-    /// List orders, show one or follow it, ask for it to be cancelled
+    /// List, show, follow or cancel orders
     #[command(
         subcommand,
         after_help = "Examples:\n  pepay-relay orders list --status shipped\n  \
             pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 --watch"
     )]
     Orders(Orders),
-    /// Let orders live on devnet
+    /// Take orders through their life on devnet
     #[command(
         subcommand,
         after_help = "Example:\n  pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 payment_confirmed"
     )]
     Devnet(Devnet),
-    /// List the events of the provider's log, or show one
+    /// List events of the provider's log, or show one
     #[command(after_help = events::EXAMPLES)]
     Events(Events),
     /// Sign, verify and send webhooks by hand
     #[command(after_help = webhook::EXAMPLES)]
     Webhook(Webhook),
-    /// Publish events of the provider's log once more, on purpose
+    /// Publish events of the provider's log again
     #[command(after_help = replay::EXAMPLES)]
     Replay(Replay),
-    /// Forget an order in the topic of latest events
+    /// Remove an order from the topic of latest events
     #[command(after_help = forget::EXAMPLES)]
     Forget(Forget),
-    /// Walk the provider's integration checklist, from the key to Kafka
+    /// Run the provider's integration checklist, from the key to Kafka
     #[command(after_help = smoke::EXAMPLES)]
     Smoke(Smoke),
-    /// Serve the simulated provider, for one's own integration tests
+    /// Run the simulated provider, for your own integration tests
     #[command(after_help = simulator::ROUTES)]
     Simulator(Simulator),
     /// Print the JSON Schema of each topic's value, or an AsyncAPI document

@@ -12,12 +12,12 @@ use clap::{Args, Subcommand};
 /// Subcommands of `devnet`.
 #[derive(Debug, Subcommand)]
 pub enum Devnet {
-    /// Take a step of an order's life
+    /// Take one step of an order's life
     #[command(after_help = "Examples:\n  \
         pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 payment_confirmed --wallet-network bsc\n  \
         pepay-relay devnet simulate 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 shipped --carrier UPS\n\n\
-        An order goes payment_confirmed, payment_settled, placed, shipped, delivery_confirmed; failed is reached from\n\
-        processing alone, cancelled from placed alone, and refunded needs a BSC address for the refund.")]
+        An order goes payment_confirmed, payment_settled, placed, shipped, delivery_confirmed; failed follows\n\
+        only processing, cancelled only placed, and refunded needs a BSC address for the refund.")]
     Simulate(Simulate),
 }
 
@@ -36,10 +36,10 @@ pub struct Simulate {
     /// The payer's wallet, for payment_confirmed
     #[arg(long, value_name = "ADDRESS", value_parser = parse_text)]
     pub wallet_address: Option<String>,
-    /// Who brings the parcel, for shipped
+    /// Carrier of the parcel, for shipped
     #[arg(long, value_name = "NAME", value_parser = parse_text)]
     pub carrier: Option<String>,
-    /// Number of the parcel, for shipped
+    /// Tracking number of the parcel, for shipped
     #[arg(long, value_name = "TEXT", value_parser = parse_text)]
     pub tracking_number: Option<String>,
 }

@@ -15,7 +15,7 @@ use std::pin::pin;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pepay-relay events list --type 'invoice.*' --from 2h
-  pepay-relay events list --limit 500 --output json     one event a line, as the provider wrote it
+  pepay-relay events list --limit 500 --output json     one event per line, as the provider wrote it
   pepay-relay events get evt_1768472100655-0";
 
 /// Arguments of `events`.
@@ -29,7 +29,7 @@ pub struct Events {
 /// What `events` does.
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
-    /// List events, the newest first
+    /// List events, newest first
     #[command(after_help = EXAMPLES)]
     List(EventsList),
     /// Show one event
@@ -46,7 +46,7 @@ pub struct EventsList {
     /// Only events of this invoice
     #[arg(long, value_name = "ID")]
     pub invoice: Option<String>,
-    /// Only events created since then: so long ago (`2h`) or a time (RFC 3339)
+    /// Only events created since then: a duration ago (`2h`) or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<args::When>,
     /// Only events created until then
@@ -55,7 +55,7 @@ pub struct EventsList {
     /// Only events older than this one
     #[arg(long, value_name = "EVENT")]
     pub after: Option<String>,
-    /// At most so many; further pages are asked for as needed
+    /// Maximum number of events; further pages are fetched as needed
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     /// How times are shown.

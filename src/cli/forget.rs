@@ -23,7 +23,7 @@ Examples:
   pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40          what it would do
   pepay-relay forget --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40 --yes
 
-A later event of the order writes it anew. Other topics keep its events until their retention ends.";
+A later event of the order writes it again. Other topics keep its events until their retention ends.";
 
 /// Arguments of `forget`.
 #[derive(Args, Debug)]
@@ -31,7 +31,7 @@ pub struct Forget {
     /// The order's id
     #[arg(long, value_name = "ID")]
     pub order: String,
-    /// Do it; without it only what would be done is shown
+    /// Do it; otherwise only show what would be done
     #[arg(long)]
     pub yes: bool,
     /// How times are shown.
@@ -55,7 +55,7 @@ async fn forget(arguments: &Forget, settings: &Context, output: Output) -> Resul
     let Context { config, secrets, .. } = settings;
     let order = arguments.order.as_str();
     if order.is_empty() || order.len() > KEY_BYTES_MAX {
-        return Err(Exit::failed("--order is no order's id; copy it from `orders list` or from a record's key"));
+        return Err(Exit::failed("--order is not an order id; copy it from `orders list` or from a record's key"));
     }
     let Some(topic) = config.kafka.topics.name(Topic::OrdersLatest) else {
         return Err(Exit::settings("`kafka.topics.orders_latest` is empty, so that nothing is there to forget"));
@@ -92,13 +92,13 @@ async fn forget(arguments: &Forget, settings: &Context, output: Output) -> Resul
     let published = Zone::new(arguments.times.utc).time(ObjectTime::from_ms(record.published_at_ms));
     output.line(format!("{topic} holds order {order}: {status}published {published}"))?;
     let line = if forgets {
-        "forgotten: a tombstone stands; Kafka removes what is before it when it compacts"
+        "forgotten: a tombstone is committed; Kafka removes earlier records when it compacts"
     } else {
         "nothing was written; add --yes to write a tombstone, after which Kafka removes it when it compacts"
     };
     output.line(line)?;
     Ok(output
-        .line("a later event of the order writes it anew; other topics keep its events until their retention ends")?)
+        .line("a later event of the order writes it again; other topics keep its events until their retention ends")?)
 }
 
 fn status(record: &Consumed) -> Option<String> {

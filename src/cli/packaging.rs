@@ -15,7 +15,7 @@ pub struct Completions {
 /// Arguments of `man`.
 #[derive(Args, Debug)]
 pub struct Man {
-    /// The command whose page to print; none: the page of the whole
+    /// Command whose page to print; without one, the main page
     #[arg(value_name = "COMMAND")]
     pub of: Option<String>,
 }

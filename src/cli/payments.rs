@@ -11,9 +11,9 @@ use clap::{Args, Subcommand};
 /// Subcommands of `payments`.
 #[derive(Debug, Subcommand)]
 pub enum Payments {
-    /// Show how the payments of orders stand
+    /// Show the state of orders' payments
     #[command(after_help = "Examples:\n  pepay-relay payments status 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n  \
-        pepay-relay payments status $(cat orders.txt)     any number, asked for 50 at a time")]
+        pepay-relay payments status $(cat orders.txt)     any number, fetched 50 at a time")]
     Status(PaymentsStatus),
 }
 
@@ -86,7 +86,7 @@ async fn many(orders: &[String], client: &Client) -> Result<(), Exit> {
     match failed + orders.len().saturating_sub(answers.len()) {
         0 => Ok(()),
         wrong => Err(Exit::failed(format!(
-            "of {} orders, {wrong} could not be told; check their ids, and that they belong to the key's environment",
+            "of {} orders, {wrong} could not be found; check their ids, and that they belong to the key's environment",
             orders.len()
         ))),
     }

@@ -19,10 +19,10 @@ pub enum Products {
 /// Arguments of `products search`.
 #[derive(Args, Debug)]
 pub struct Search {
-    /// What to look for
+    /// Words to search for
     #[arg(value_name = "WORDS", required = true, value_parser = parse_words)]
     pub words: Vec<String>,
-    /// So many products at most [default: the provider's]
+    /// Maximum number of products [default: the provider's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub limit: Option<u32>,
 }

@@ -21,11 +21,11 @@ use tracing::{error, info, warn};
 /// Arguments of `run`.
 #[derive(Args, Debug)]
 pub struct Run {
-    /// Forget the cursor, and begin so long ago (`36h`) or at that time (RFC 3339)
+    /// Drop the cursor, and start a duration ago (`36h`) or at a time (RFC 3339)
     ///
-    /// For a cursor gone wrong or an emptied control topic, once: from there on the first walk fetches all that the
-    /// provider's log holds. What the relay remembers is not published again; with an emptied control topic it
-    /// remembers nothing.
+    /// Use it once, for a wrong cursor or an emptied control topic: the first walk then fetches everything since
+    /// that time that the provider's log holds. What the relay remembers is not published again; with an emptied
+    /// control topic it remembers nothing.
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<When>,
 }
@@ -83,7 +83,7 @@ async fn serve(arguments: &Run, settings: Context, logs: &Logs) -> Result<(), Ex
     let (mut term, mut int, mut hup) =
         (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?, listen(SignalKind::hangup())?);
     let notify = Notify::from_process().unwrap_or_else(|error| {
-        warn!(%error, "NOTIFY_SOCKET leads nowhere: no service manager is told anything");
+        warn!(%error, "NOTIFY_SOCKET leads nowhere: no service manager is notified");
         Notify::default()
     });
     let from_ms = arguments.from.map(|from| from.unix_ms(now_ms()));

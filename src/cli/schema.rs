@@ -9,8 +9,8 @@ use clap::Args;
 /// Examples of `schema --help`.
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  pepay-relay schema > schemas.json               what the values of this version are like
-  pepay-relay schema --open > schemas.json        the same, with room for further members
+  pepay-relay schema > schemas.json               schemas of what this version writes
+  pepay-relay schema --open > schemas.json        the same for consumers, which allow further members
   pepay-relay schema --asyncapi > asyncapi.json   all topics with keys, headers and values
 
 The topics of the AsyncAPI document have their default names.";

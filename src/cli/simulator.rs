@@ -10,15 +10,15 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(super) const ROUTES: &str = r#"Routes of its own, with the provider's key:
-  POST /simulator/faults         the faults from now on, by channel; {} ends them all:
+pub(super) const ROUTES: &str = r#"Additional routes, with the provider's key:
+  POST /simulator/faults         sets the faults, by channel; {} ends them all:
                                  {"websocket":{"silent":true}}, {"webhooks":{"delay":"2s"}},
                                  {"rest":{"refuse":{"status":503}}}
-  POST /simulator/cut            ends every socket: "abrupt", {"close":1001}, {"error":"CODE"}
-  POST /simulator/availability   whether commerce is on: {"available":false}
-  POST /simulator/orders         lets orders live their whole life at once: {"count":100}
+  POST /simulator/cut            ends every WebSocket: "abrupt", {"close":1001}, {"error":"CODE"}
+  POST /simulator/availability   turns commerce on or off: {"available":false}
+  POST /simulator/orders         takes orders through their whole life at once: {"count":100}
   POST /simulator/events         issues any event
-  GET  /simulator/events?from=0  what was issued, from a number on
+  GET  /simulator/events?from=0  events issued, from a number on
 
 Example:
   pepay-relay simulator --listen 127.0.0.1:8788 --webhook-url http://127.0.0.1:8787/webhooks/pepay"#;
@@ -26,22 +26,22 @@ Example:
 /// Arguments of `simulator`.
 #[derive(Args, Debug)]
 pub struct Simulator {
-    /// Where to serve; port 0 takes a free one
+    /// Address to listen on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8788")]
     pub listen: SocketAddr,
-    /// The same seed makes the same orders
+    /// Seed of the orders; the same seed makes the same orders
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Time between two steps in the life of some order; `0s`: only what callers simulate
+    /// Time between two steps of some order; `0s`: orders move only when a caller simulates a step
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_pace)]
     pub every: Duration,
-    /// Send signed webhooks there; may be given more than once
+    /// Send signed webhooks to this URL; may be given more than once
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub webhook_url: Vec<String>,
-    /// Answer 429 to what the key asks beyond so many requests a minute [default: never]
+    /// Answer 429 after N requests per minute [default: never]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub requests_per_minute: Option<u32>,
-    /// Play mainnet: no transition is simulated by request
+    /// Behave like mainnet: refuse to simulate transitions
     #[arg(long)]
     pub mainnet: bool,
 }

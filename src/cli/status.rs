@@ -74,7 +74,9 @@ pub(super) async fn ask(address: SocketAddr) -> Result<Value, Exit> {
         ))
     };
     if address.port() == 0 {
-        return Err(Exit::failed("admin.listen has port 0, which nobody can ask at; set one and restart the relay"));
+        return Err(Exit::failed(
+            "admin.listen has port 0, so its real port is unknown; set one and restart the relay",
+        ));
     }
     // The answer comes without TLS; a client of its own making would want certificates nevertheless.
     let tls = tls::client_config().map_err(|error| Exit::failed(error.to_string()))?;

@@ -16,16 +16,16 @@ use serde_json::value::RawValue;
 /// Arguments of `tail`.
 #[derive(Args, Debug)]
 pub struct Tail {
-    /// Which topic: a key of `[kafka.topics]`
+    /// Topic, as a key of `[kafka.topics]`
     #[arg(long, value_name = "TOPIC", default_value = Topic::Orders.as_str(), value_parser = topic_parser())]
     pub topic: Topic,
-    /// Where to begin: `beginning`, `end`, so long ago (`15m`), or a time (RFC 3339)
+    /// Where to start: `beginning`, `end`, a duration ago (`15m`), or a time (RFC 3339)
     #[arg(long, value_name = "PLACE", default_value = "end", value_parser = parse_from)]
     pub from: StartAt,
     /// Only records of this order
     #[arg(long, value_name = "ID")]
     pub order: Option<String>,
-    /// End after so many records
+    /// Exit after N records
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }

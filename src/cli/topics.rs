@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Arguments of `topics`.
 #[derive(Args, Debug)]
 pub struct Topics {
-    /// Create the missing ones; those that exist are left as they are
+    /// Create missing topics; existing ones are left as they are
     #[arg(long)]
     pub create: bool,
 }

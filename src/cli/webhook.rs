@@ -39,7 +39,7 @@ pub enum WebhookCommand {
     /// Print the headers of a body, signed with the newest secret
     #[command(after_help = EXAMPLES)]
     Sign(WebhookSign),
-    /// Judge a body and its headers as the relay would
+    /// Check a body and its headers as the relay would
     #[command(after_help = EXAMPLES)]
     Verify(WebhookVerify),
     /// Send a body, signed with the newest secret
@@ -53,7 +53,7 @@ pub struct WebhookSign {
     /// The body's file; `-` is stdin
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Sign as at this time, in Unix milliseconds [default: now]
+    /// Sign as if at this time, in Unix milliseconds [default: now]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
     pub timestamp: Option<i64>,
 }
@@ -67,7 +67,7 @@ pub struct WebhookVerify {
     /// A header of the webhook, as `NAME: VALUE`; may be given more than once
     #[arg(long = "header", value_name = "NAME: VALUE", required = true, value_parser = parse_header)]
     pub headers: Vec<(String, String)>,
-    /// Judge as at this time, in Unix milliseconds, for a webhook of yesterday [default: now]
+    /// Check as if at this time, in Unix milliseconds, for an older webhook [default: now]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
     pub at: Option<i64>,
 }
@@ -78,7 +78,7 @@ pub struct WebhookSend {
     /// The body's file; `-` is stdin
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Where to: https, or plain http to the loopback
+    /// Destination: https, or plain http to loopback
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub url: String,
 }
@@ -171,8 +171,8 @@ fn why(refusal: Refusal, headers: &Headers<'_>, config: &Config) -> String {
              that the body is the one that came, to the last byte"
         ),
         Refusal::TimestampOutOfRange => format!(
-            "{refusal}: the signature is right and its time further than webhook.tolerance ({}) from now; see both \
-             clocks, or judge as at another time with --at",
+            "{refusal}: the signature is right, but its time is further than webhook.tolerance ({}) from now; check both \
+             clocks, or check as if at another time with --at",
             spelled(config.webhook.tolerance)
         ),
     }
@@ -209,12 +209,13 @@ pub(super) struct Posted {
 /// Where a webhook may be sent: its content is personal, so in clear only to this machine.
 pub(super) fn address(url: &str) -> Result<Url, Exit> {
     let wrong = |why: &str| Exit::failed(format!("`{}` {why}", foreign(url)));
-    let url = Url::parse(url).map_err(|error| wrong(&format!("is no address ({error}); https://host/path is one")))?;
+    let url = Url::parse(url)
+        .map_err(|error| wrong(&format!("is not an address ({error}); write it as https://host/path")))?;
     match url.scheme() {
         "https" => Ok(url),
         "http" if url.host_str().is_some_and(is_loopback) => Ok(url),
         "http" => Err(wrong("would send the webhook in clear; use https, or plain http to the loopback")),
-        _ => Err(wrong("is no http address; https://host/path is one")),
+        _ => Err(wrong("is not an http address; write it as https://host/path")),
     }
 }
 

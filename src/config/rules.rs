@@ -73,7 +73,7 @@ impl Rules<'_> {
         let name = &self.config.name;
         let legal = !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.bytes().all(is_name_byte);
         let remedy = "use 1 to 200 of the characters a-z A-Z 0-9 . _ -";
-        self.demand(legal, &["name"], "is no name for a transactional id and a key", remedy);
+        self.demand(legal, &["name"], "cannot be used as a transactional id", remedy);
     }
 
     fn addresses(&mut self) {

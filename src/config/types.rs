@@ -300,7 +300,7 @@ pub enum LogFormat {
     Auto,
     /// Text without colours.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

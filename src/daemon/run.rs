@@ -139,7 +139,7 @@ impl Shared {
             Broker::Embedded => Topics::default(),
         };
         topics.warnings().for_each(|warning| warn!("{warning}"));
-        debug!(after = ?began.elapsed(), "topics judged");
+        debug!(after = ?began.elapsed(), "topics checked");
         let publisher = PublisherSetup {
             starts_afresh: self.setup.from_ms.is_some(),
             config: config.clone(),

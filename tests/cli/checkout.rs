@@ -109,7 +109,7 @@ async fn a_provider_that_wants_titles_and_prices_is_given_its_own_or_those_of_th
     assert_eq!(shop.simulator.requests() - before, 1, "what is given is not looked up");
 
     let ended = shop.run(&[&estimate[..], &["--price", "11.49"]].concat()).await;
-    assert!(ended.status == 2 && ended.stderr.contains("--price stands once for each product"), "{ended:?}");
+    assert!(ended.status == 2 && ended.stderr.contains("--price is given once per product"), "{ended:?}");
 }
 
 #[tokio::test]

@@ -38,5 +38,5 @@ async fn an_order_that_is_unknown_is_a_row_and_status_1() {
     let ended = shop.run(&["payments", "status", &order, "11111111-1111-4111-8111-111111111111"]).await;
     assert_eq!(ended.status, 1);
     assert!(ended.stdout.contains("Order not found") && ended.stdout.contains("unpaid"), "{ended:?}");
-    assert!(ended.stderr.contains("of 2 orders, 1 could not be told; check their ids"), "{ended:?}");
+    assert!(ended.stderr.contains("of 2 orders, 1 could not be found; check their ids"), "{ended:?}");
 }

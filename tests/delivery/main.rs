@@ -23,6 +23,7 @@ mod certificates;
 mod drain;
 mod flood;
 mod gaps;
+mod guide;
 mod history;
 mod leaving;
 mod listening;

@@ -181,7 +181,9 @@ fn members(schema: &Value, path: &str, rows: &mut String) {
     names.extend(properties.keys().map(String::as_str).filter(|name| !known.contains(name)));
     for name in names {
         let member = &properties[name];
-        let about = cell(member["description"].as_str().unwrap_or_default());
+        let has_members = member["properties"].is_object() && !is_money(member);
+        let about = member["description"].as_str().unwrap_or(if has_members { "Its members follow." } else { "" });
+        let about = cell(about);
         writeln!(rows, "| `{path}{name}` | {} | {about} |", kind(member)).unwrap();
         if is_money(member) {
             continue;
@@ -209,6 +211,35 @@ fn the_page_of_records_follows_the_schemas() {
         .unwrap();
     members(&payment["properties"]["payment"], "payment.", &mut part);
     keep_part("docs/records.md", "members", &part);
+}
+
+#[test]
+fn the_page_of_webhooks_follows_the_answers() {
+    let mut part = "| Status | Body | When | `Retry-After` | Connection |\n|---|---|---|---|---|\n".to_owned();
+    for answer in pepay_relay::legs::webhook::documented() {
+        let retry = answer.retry_after.map_or_else(String::new, |seconds| format!("{seconds} s"));
+        let (status, body, closes) = (answer.status, answer.body, if answer.closes { "closes" } else { "" });
+        writeln!(part, "| {status} | `{body}` | {} | {retry} | {closes} |", cell(answer.when)).unwrap();
+    }
+    keep_part("docs/webhooks.md", "answers", &part);
+}
+
+/// Words of this closed set that have no row in a page.
+fn without_row<'w>(page: &str, words: impl IntoIterator<Item = &'w str>) -> Vec<&'w str> {
+    words.into_iter().filter(|word| !page.contains(&format!("\n| `{word}` | "))).collect()
+}
+
+#[test]
+fn each_word_of_a_label_is_explained() {
+    use pepay_relay::labels::{Cause, Outcome};
+    use pepay_relay::provider::event::Reason;
+    use pepay_relay::telemetry::KafkaErrorKind;
+    let metrics = read("docs/metrics.md");
+    assert_eq!(without_row(&metrics, Outcome::ALL.map(Outcome::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&metrics, Cause::ALL.map(Cause::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&metrics, KafkaErrorKind::ALL.map(KafkaErrorKind::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row(&read("docs/records.md"), Reason::ALL.map(Reason::as_str)), <[&str; 0]>::default());
+    assert_eq!(without_row("\n| `a` | x |\n", ["a", "b"]), ["b"]);
 }
 
 /// Each generator, shown something small.

@@ -118,6 +118,37 @@ fn every_page_says_for_whom_it_is() {
     }
 }
 
+/// Paths of sources that a page names between backticks, and that are not there: `legs/intake`, `cli/NAME.rs`.
+fn missing_sources(text: &str, is_there: &impl Fn(&str) -> bool) -> Vec<String> {
+    let spans = prose(text).flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+    let is_path = |span: &String| {
+        let mut letters = span.chars();
+        span.contains('/')
+            && letters.next().is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '/' | '.'))
+    };
+    let ends = ["", ".rs", "/mod.rs"];
+    let found =
+        |path: &str| ["", "src/"].iter().any(|root| ends.iter().any(|end| is_there(&format!("{root}{path}{end}"))));
+    spans.filter(is_path).filter(|path| !found(path.trim_end_matches('/'))).collect()
+}
+
+#[test]
+fn sources_that_are_named_are_there() {
+    let is_there = |path: &str| root().join(path).exists();
+    let inside =
+        |path: &str| path == "ARCHITECTURE.md" || path == "CONTRIBUTING.md" || path.starts_with("docs/internals/");
+    for (path, text) in pages().into_iter().filter(|(path, _)| inside(path)) {
+        // What a run leaves.
+        let missing: Vec<_> =
+            missing_sources(&text, &is_there).into_iter().filter(|path| !path.starts_with("target")).collect();
+        assert!(missing.is_empty() || missing == ["fuzz/artifacts"], "{path}: {missing:?}");
+    }
+    let is_there = |path: &str| path == "src/a/b.rs";
+    assert!(missing_sources("`a/b`, `a/b.rs` and `C/d` or `a b/c`", &is_there).is_empty());
+    assert_eq!(missing_sources("`a/c`", &is_there), ["a/c"]);
+}
+
 #[test]
 fn a_broken_link_is_found() {
     let read = |path: &Path| match path.to_str().unwrap() {

@@ -237,3 +237,17 @@ fn the_runbook_tells_of_every_line_at_error_and_warn() {
     }
     assert!(!is_told(warnings, "stream resumed") && !is_told(warnings, "stream"));
 }
+
+#[test]
+fn messages_that_the_page_of_operations_names_are_logged() {
+    let page = read("docs/operations.md").unwrap();
+    let (_, table) = page.split_once("| Message | Fields |\n").unwrap();
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let rows: Vec<_> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
+    let told: Vec<_> = rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(names).collect();
+    assert!(told.len() > 10, "{told:?}");
+    let is_logged = |message: &str| all.iter().any(|source| source.contains(&format!("\"{message}")));
+    let missing: Vec<_> = told.into_iter().filter(|message| !is_logged(message)).collect();
+    assert!(missing.is_empty() && !is_logged("relay is ready, perhaps"), "{missing:?}");
+}

@@ -58,6 +58,28 @@ fn skipped_test(path: &str, text: &str) -> Vec<String> {
     if text.contains(attribute) { vec![format!("{path}: a test that never runs guards nothing")] } else { vec![] }
 }
 
+/// Words that readers have to translate back, and plain ones in their place.
+const STILTED: [(&str, &str); 9] = [
+    ("anew", "again"),
+    ("mend", "fix"),
+    ("mended", "fixed"),
+    ("judge", "check"),
+    ("judged", "checked"),
+    ("whoever", "the peer that"),
+    ("beside", "alongside"),
+    ("borne", "tolerated"),
+    ("lacks", "has no"),
+];
+
+/// Stilted words outside of code.
+fn stilted(path: &str, text: &str) -> Vec<String> {
+    let prose: Vec<&str> = text.split('`').step_by(2).collect();
+    let lower = prose.join(" ").to_lowercase();
+    let words: BTreeSet<&str> = lower.split(|c: char| !c.is_alphanumeric()).collect();
+    let found = STILTED.iter().filter(|(word, _)| words.contains(word));
+    found.map(|(word, plain)| format!("{path}: `{word}`; write `{plain}`, or say what happens")).collect()
+}
+
 fn workplace(path: &str, text: &str) -> Vec<String> {
     let found = WORKPLACE.iter().filter(|place| text.contains(**place));
     found.map(|place| format!("{path}: names `{place}`, which its readers do not have")).collect()
@@ -117,9 +139,20 @@ fn readers_have_everything_that_is_named() {
     judge(&files(&all), workplace);
 }
 
+#[test]
+fn documents_are_in_plain_words() {
+    judge(&super::links::pages(), stilted);
+}
+
 /// Each rule, shown something that it must find and something that it must not.
 mod rules {
     use super::*;
+
+    #[test]
+    fn plain_words() {
+        assert_eq!(stilted("a.md", "Read anew.\nIt is Mended.").len(), 2);
+        assert!(stilted("a.md", "`judged.rs` reads again, besides").is_empty());
+    }
 
     #[test]
     fn length() {

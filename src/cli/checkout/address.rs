@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Address")]
 pub struct Destination {
-    /// File with the address, TOML or JSON; `-`: stdin. It keeps the address out of the list of processes
+    /// File with the address, TOML or JSON, `-` for stdin; keeps the address out of the process list
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub address_file: Option<PathBuf>,
     /// The address itself, or parts of it.
@@ -81,14 +81,14 @@ pub(super) fn read(destination: &Destination) -> Result<Address, Exit> {
     };
     complete(&destination.parts, from_file).map_err(|missing| {
         let options = missing.iter().map(|name| format!("--{}", name.replace('_', "-"))).collect::<Vec<_>>().join(", ");
-        Exit::usage(format!("the address lacks {}; give {options}, or name it in --address-file", missing.join(", ")))
+        Exit::usage(format!("the address has no {}; give {options}, or name it in --address-file", missing.join(", ")))
     })
 }
 
 fn text_of(file: &Path) -> Result<String, String> {
     let reason = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::InvalidData => "it is no UTF-8 text".to_owned(),
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
         _ => error.to_string(),
     };
     let mut text = String::new();

@@ -19,28 +19,28 @@ use show::When;
 /// Subcommands of `checkout`.
 #[derive(Debug, Subcommand)]
 pub enum Checkout {
-    /// Step 1: price what is wanted
+    /// Step 1: get prices
     #[command(
         after_help = "Examples:\n  pepay-relay checkout estimate B0D7KX91QZ:2 B09VHP63LD --customer-id cust_8842\n  \
         pepay-relay checkout estimate B0D7KX91QZ --wallet-address 0x5290…9EE7 --wallet-network bsc\n\n\
-        Titles and prices are looked up unless they are given; the provider's own prices count.\n\
-        An estimate holds 15 minutes; an order is worth at most 2,500 USD."
+        Titles and prices are looked up unless they are given; the provider charges its own prices.\n\
+        An estimate is valid for 15 minutes; an order is limited to 2,500 USD."
     )]
     Estimate(Estimate),
-    /// Step 2: say where it goes
+    /// Step 2: give the shipping address
     #[command(after_help = "Examples:\n  pepay-relay checkout address --estimate-id ID --address-file home.toml\n  \
         pepay-relay checkout address --estimate-id ID --address-file home.toml --address-line2 \"Suite 2\"\n\n\
         The file is TOML or JSON, with members named like the options: first_name, street_address, …")]
     Address(Address),
-    /// Step 3: make the order and its invoice
+    /// Step 3: create the order and its invoice
     #[command(after_help = "Example:\n  pepay-relay checkout invoice --estimate-id ID --address-id ID\n\n\
-        An invoice can be paid for about 30 minutes; make a new one for each attempt.")]
+        An invoice can be paid for about 30 minutes; create a new one for each attempt.")]
     Invoice(Invoice),
-    /// All three steps
+    /// Do all three steps
     #[command(after_help = "Example:\n  \
         pepay-relay checkout create B0D7KX91QZ:2 --customer-id cust_8842 --address-file home.toml\n\n\
-        Nothing is ordered when something of it cannot be bought, unless --partial, or when the provider does not\n\
-        confirm the address. An invoice can be paid for about 30 minutes.")]
+        Nothing is ordered when a product cannot be bought (unless --partial is given), or when the provider\n\
+        does not confirm the address. An invoice can be paid for about 30 minutes.")]
     Create(Create),
 }
 
@@ -51,7 +51,7 @@ pub struct Customer {
     /// Your own id of the customer
     #[arg(long, value_name = "ID", conflicts_with_all = ["wallet_address", "wallet_network"], value_parser = parse_text)]
     pub customer_id: Option<String>,
-    /// Or the customer's wallet
+    /// The customer's wallet, in place of an id
     #[arg(long, value_name = "ADDRESS", requires = "wallet_network", value_parser = parse_text)]
     pub wallet_address: Option<String>,
     /// Network of the wallet: bsc, solana, base, ethereum, …
@@ -76,16 +76,16 @@ pub struct Estimate {
 /// What is wanted.
 #[derive(Args, Debug)]
 pub struct Cart {
-    /// A product of `products search`, and how many of it
+    /// Product id from `products search`, and how many to buy
     #[arg(value_name = "PRODUCT[:QUANTITY]", required = true, value_parser = parse_wanted)]
     pub items: Vec<Wanted>,
-    /// Who sells it
+    /// Retailer that sells it
     #[arg(long, value_name = "NAME", default_value = "amazon", value_parser = parse_text)]
     pub retailer: String,
-    /// Its title, unless the provider is to be asked; once for each product, in their order
+    /// Title of the product, looked up unless given; once per product, in the same order
     #[arg(long = "title", value_name = "TEXT", value_parser = parse_text)]
     pub titles: Vec<String>,
-    /// The price of one in USD, likewise
+    /// Price of one in USD, looked up unless given; once per product, in the same order
     #[arg(long = "price", value_name = "USD", value_parser = parse_price)]
     pub prices: Vec<Number>,
 }
@@ -136,13 +136,13 @@ pub struct Invoice {
 /// How an order is made and shown.
 #[derive(Args, Debug)]
 pub struct Ordering {
-    /// BSC address that a refund may go to; an order not paid from BSC cannot be refunded without one
+    /// BSC address for a refund; without one, an order not paid from BSC cannot be refunded
     #[arg(long, value_name = "ADDRESS", value_parser = parse_bsc_address)]
     pub refund_address: Option<String>,
-    /// Key of this very request, made and printed unless given: with the same key it is carried out once
+    /// Key of this request, generated and printed unless given; the same key is carried out only once
     #[arg(long, value_name = "UUID")]
     pub idempotency_key: Option<IdempotencyKey>,
-    /// Whether the pay link is drawn as a QR code: `auto` (on a terminal), `always` or `never`
+    /// When to draw the pay link as a QR code
     #[arg(long, value_name = "WHEN", default_value = "auto", hide_possible_values = true)]
     pub qr: When,
 }
@@ -153,7 +153,7 @@ pub struct Create {
     /// What is wanted.
     #[command(flatten)]
     pub cart: Cart,
-    /// Order the rest when something of it cannot be bought
+    /// Order the rest when some products cannot be bought
     #[arg(long)]
     pub partial: bool,
     /// How the order is made and shown.
@@ -243,7 +243,7 @@ fn customer(arguments: &Customer, client: &Client) -> Result<rest::Customer, Exi
         }
         (None, _, _, Some(id)) => Ok(rest::Customer::Id(id.clone())),
         (None, _, _, None) => Err(Exit::usage(
-            "nobody is named who buys; give --customer-id, or --wallet-address with --wallet-network, or set \
+            "no customer is given; use --customer-id, or --wallet-address with --wallet-network, or set \
              commerce.customer_id",
         )),
     }
@@ -255,7 +255,7 @@ fn wanted(cart: &Cart) -> Result<Vec<Item>, Exit> {
     for (name, given) in [("--title", cart.titles.len()), ("--price", cart.prices.len())] {
         if given != 0 && given != count {
             return Err(Exit::usage(format!(
-                "{name} stands once for each product, in their order: {count} of them, and {name} {given} times"
+                "{name} is given once per product, in their order: {count} products, but {name} {given} times"
             )));
         }
     }
@@ -327,7 +327,7 @@ async fn ordered(
         return Ok(client.output.raw(&answer.raw)?);
     }
     show::invoice(&answer.view, order.qr, zone, client.output)?;
-    notice("an invoice can be paid for about 30 minutes; `orders get ORDER --watch` tells when it is")?;
+    notice("an invoice can be paid for about 30 minutes; `orders get ORDER --watch` shows when it is paid")?;
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const QUIET: usize = 4;
 /// Why there is none, as the end of a sentence.
 pub(super) fn lines(url: &str, colour: bool, columns: Option<u16>) -> Result<Vec<String>, String> {
     if !(url.starts_with("https://") || url.starts_with("http://")) {
-        return Err("the provider's pay link is no web address".to_owned());
+        return Err("the provider's pay link is not a web address".to_owned());
     }
     // The least correction gives the smallest code; a screen has no stains.
     let code = QrCode::with_error_correction_level(url, EcLevel::L).map_err(|_| "the link is too long".to_owned())?;
@@ -89,6 +89,6 @@ mod tests {
         assert!(lines(LINK, false, Some(width)).is_ok());
         assert!(lines(LINK, false, Some(width - 1)).unwrap_err().contains(&format!("{width} columns")));
         assert!(lines(&format!("https://{}", "x".repeat(3_000)), false, None).unwrap_err().contains("too long"));
-        assert!(lines("javascript:alert(1)", false, None).unwrap_err().contains("no web address"));
+        assert!(lines("javascript:alert(1)", false, None).unwrap_err().contains("not a web address"));
     }
 }

@@ -11,11 +11,11 @@ use serde_json::{Map, Value};
 /// When something is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum When {
-    /// On a terminal.
+    /// On a terminal
     Auto,
-    /// Everywhere.
+    /// Always
     Always,
-    /// Nowhere.
+    /// Never
     Never,
 }
 

@@ -34,7 +34,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct Demo {
-    /// Stay up and print the addresses, until Ctrl-C
+    /// Keep running and print the addresses, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
 }

@@ -102,15 +102,15 @@ impl Script {
                     faults.webhooks.paused = true;
                 });
                 faults.cut_sockets(&Cut::Abrupt);
-                return "the stream is cut and stays away, and webhooks fall silent".to_owned();
+                return "the WebSocket is cut and webhooks stop".to_owned();
             }
             Stream => {
                 faults.set(|faults| faults.websocket.refuse = None);
-                return "the provider takes connections again".to_owned();
+                return "the provider accepts connections again".to_owned();
             }
             Webhooks => {
                 faults.set(|faults| faults.webhooks.paused = false);
-                return "webhooks are sent again, of events that stand in Kafka by now".to_owned();
+                return "webhooks are sent again, for events that are in Kafka by now".to_owned();
             }
             Unknown => {
                 let unknown = json!({

@@ -101,7 +101,7 @@ fn told(fields: &Fields) -> Option<(Kind, String)> {
         "gap opened" => (Kind::GapOpened, format!("gap {} opened: {}", get("gap"), get("cause"))),
         "backfill finished" if get("events") == "0" => return None,
         "backfill finished" => {
-            (Kind::Other, format!("backfill: {} events of the provider's log looked at", get("events")))
+            (Kind::Other, format!("backfill: {} events of the provider's log checked", get("events")))
         }
         "gap closed" => {
             (Kind::GapClosed, format!("gap {} closed by the {}: {} events", get("gap"), get("by"), get("recovered")))

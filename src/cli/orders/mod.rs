@@ -25,49 +25,49 @@ const ORDERS_PAGE_MAX: i64 = 100;
 pub enum Orders {
     /// List orders, newest first
     #[command(after_help = "Examples:\n  pepay-relay orders list --status shipped --from 36h\n  \
-        pepay-relay orders list --customer-id cust_8842 --all --output json     one page a line")]
+        pepay-relay orders list --customer-id cust_8842 --all --output json     one page per line")]
     List(OrdersList),
     /// Show one order: items, timeline, shipments
     #[command(after_help = "Examples:\n  pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n  \
         pepay-relay orders get 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11 --watch     until it has ended")]
     Get(OrdersGet),
-    /// Ask for an order to be cancelled
+    /// Request the cancellation of an order
     #[command(after_help = "Example:\n  pepay-relay orders cancel 7b0f6a52-3c1e-4f55-9a6e-2d1f0c9e4a11\n\n\
-        What becomes of it is told by later events, and by `orders get --watch`.")]
+        The outcome is reported by later events, and by `orders get --watch`.")]
     Cancel(OrdersCancel),
 }
 
 /// Arguments of `orders list`.
 #[derive(Args, Debug)]
 pub struct OrdersList {
-    /// Only of this customer
+    /// Only orders of this customer
     #[arg(long, value_name = "ID", value_parser = parse_text)]
     pub customer_id: Option<String>,
-    /// Only of this wallet
+    /// Only orders of this wallet
     #[arg(long, value_name = "ADDRESS", requires = "wallet_network", value_parser = parse_text)]
     pub wallet_address: Option<String>,
     /// Network of the wallet
     #[arg(long, value_name = "NETWORK", requires = "wallet_address", value_parser = parse_text)]
     pub wallet_network: Option<String>,
-    /// Only in this state: pending_payment, processing, placed, shipped, delivered, cancelled, failed
+    /// Only orders with this status: pending_payment, processing, placed, shipped, delivered, cancelled, failed
     #[arg(long, value_name = "STATUS", value_parser = parse_text)]
     pub status: Option<String>,
-    /// Only at this retailer
+    /// Only orders at this retailer
     #[arg(long, value_name = "NAME", value_parser = parse_text)]
     pub retailer: Option<String>,
-    /// Only made since then: so long ago (`36h`), or a time (RFC 3339)
+    /// Only orders created since then: a duration ago (`36h`), or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub from: Option<When>,
-    /// Only made until then
+    /// Only orders created until then
     #[arg(long, value_name = "TIME", value_parser = parse_moment)]
     pub to: Option<When>,
-    /// So many orders at most; with --all so many a page
+    /// Maximum number of orders; with --all, orders per page
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=ORDERS_PAGE_MAX))]
     pub limit: u32,
-    /// Leave out so many of the newest
+    /// Skip the newest N orders
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub offset: u64,
-    /// Every page; an order that is made meanwhile may show another one twice
+    /// Fetch every page; an order created meanwhile can make another appear twice
     #[arg(long)]
     pub all: bool,
     /// How times are shown.
@@ -81,10 +81,10 @@ pub struct OrdersGet {
     /// The order
     #[arg(value_name = "ORDER", value_parser = parse_text)]
     pub order: String,
-    /// Go on to tell each change, until the order has ended or Ctrl-C
+    /// Print each change, until the order has ended or Ctrl-C
     #[arg(long)]
     pub watch: bool,
-    /// With --watch: time between two looks
+    /// With --watch: time between two checks
     #[arg(long, value_name = "TIME", default_value = "2s", requires = "watch", value_parser = parse_every)]
     pub every: Duration,
     /// How times are shown.
@@ -98,10 +98,10 @@ pub struct OrdersCancel {
     /// The order
     #[arg(value_name = "ORDER", value_parser = parse_text)]
     pub order: String,
-    /// Key of this very request, made and printed unless given: with the same key it is one request
+    /// Key of this request, generated and printed unless given; the same key is carried out only once
     #[arg(long, value_name = "UUID")]
     pub idempotency_key: Option<IdempotencyKey>,
-    /// BSC address that the refund goes to
+    /// BSC address for the refund
     #[arg(long, value_name = "ADDRESS", value_parser = parse_bsc_address)]
     pub refund_address: Option<String>,
 }
@@ -118,7 +118,7 @@ pub(super) async fn run(arguments: &Orders, client: &Client) -> Result<(), Exit>
     }
 }
 
-/// One page, or all of them up to the first short one; as JSON one page a line, as it came.
+/// One page, or all of them up to the first short one; as JSON one page per line, as it came.
 async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
     let filter = filter(arguments, now_ms());
     let limit = arguments.limit;
@@ -136,7 +136,7 @@ async fn list(arguments: &OrdersList, client: &Client) -> Result<(), Exit> {
         rows.extend(page.view.orders);
         if rows.len() > ROWS_MAX {
             let remedy = "narrow the list with filters, or take it with --output json";
-            return Err(Exit::failed(format!("more than {ROWS_MAX} orders are no table; {remedy}")));
+            return Err(Exit::failed(format!("more than {ROWS_MAX} orders do not fit a table; {remedy}")));
         }
     }
     if !rows.is_empty() {

@@ -41,25 +41,25 @@ Examples:
   pepay-relay replay --order 3f0c9a52-7d1e-4b86-9a2f-1c5e8d7b6a40 --yes
   pepay-relay replay --event evt_1768472100655-0 --yes
 
-Records carry `relay_replay` (one id a replay) and `relay_stale`, and never go to the topic of latest events.";
+Records carry `relay_replay` (one id per replay) and `relay_stale`, and are not written to the topic of latest events.";
 
 /// Arguments of `replay`.
 #[derive(Args, Debug)]
 #[command(group(clap::ArgGroup::new("which").required(true).args(["from", "event", "order"])))]
 pub struct Replay {
-    /// Events that occurred since then: so long ago (`2h`) or a time (RFC 3339)
+    /// Events that occurred since then: a duration ago (`2h`) or a time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = parse_past)]
     pub from: Option<When>,
-    /// … until then [default: now]
+    /// Events that occurred until then [default: now]
     #[arg(long, value_name = "TIME", requires = "from", conflicts_with_all = ["event", "order"], value_parser = parse_moment)]
     pub to: Option<When>,
-    /// This event
+    /// Only this event
     #[arg(long, value_name = "ID")]
     pub event: Option<String>,
-    /// Every event of this order and of its invoice that the provider's log still holds
+    /// All events of this order and its invoice that the provider's log still holds
     #[arg(long, value_name = "ID")]
     pub order: Option<String>,
-    /// Do it; without it only what would be done is shown
+    /// Do it; otherwise only show what would be done
     #[arg(long)]
     pub yes: bool,
 }
@@ -202,7 +202,7 @@ impl Job<'_> {
                 let Tally { newest, .. } = &self.tally;
                 let up_to = newest.as_ref().map_or_else(|| "nothing".to_owned(), |id| format!("everything up to {id}"));
                 let error = Exit::from(error);
-                error.with(|sentence| format!("{sentence}; {up_to} stands; replay the rest, or all of it, anew"))
+                error.with(|sentence| format!("{sentence}; {up_to} is committed; replay the rest, or all of it, again"))
             })?;
             if written.1 == Written::Refused {
                 return Ok(false);
@@ -214,7 +214,7 @@ impl Job<'_> {
 }
 
 fn stopped() -> Exit {
-    Exit::failed("stopped between two transactions; replay the rest, or all of it, anew")
+    Exit::failed("stopped between two transactions; replay the rest, or all of it, again")
 }
 
 #[cfg(test)]

@@ -40,21 +40,21 @@ Examples:
   pepay-relay smoke --webhook-url https://shop.example/webhooks/pepay --wait-for-ping 2m
   pepay-relay smoke --output json
 
-Makes three orders on devnet and takes them through every transition. Status 1 on any cross.";
+Creates three orders on devnet and takes them through every transition. Exits with 1 on any cross.";
 
 /// Arguments of `smoke`.
 #[derive(Args, Debug)]
 pub struct Smoke {
-    /// Where the provider reaches our ingress; a signed and a forged webhook are sent there
+    /// Public URL of the webhook endpoint; a signed and a forged webhook are sent there
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub webhook_url: Option<String>,
-    /// Wait so long for the `test.ping` that the provider's dashboard sends
+    /// Wait this long for a `test.ping` from the provider's dashboard
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub wait_for_ping: Option<Duration>,
-    /// What to buy: words that a search finds
+    /// Product to buy, as words for the search
     #[arg(long, value_name = "WORDS", default_value = "cable")]
     pub product: String,
-    /// Who buys [default: `commerce.customer_id`]
+    /// Customer that buys [default: `commerce.customer_id`]
     #[arg(long, value_name = "ID")]
     pub customer_id: Option<String>,
 }
@@ -152,7 +152,7 @@ async fn walk(
     }
     *stage = Stage::Opening;
     *stage = Stage::Open(Witness::open(settings, own).await.map(Box::new));
-    let Stage::Open(witness) = stage else { return Err(Exit::failed("nobody looks at Kafka; try again")) };
+    let Stage::Open(witness) = stage else { return Err(Exit::failed("no consumer is reading Kafka; try again")) };
     let inside = witness.as_ref().ok().and_then(|witness| witness.webhook_url(&account.name));
     match arguments.webhook_url.clone().or(inside) {
         _ if account.webhook.is_empty() => report.not_checked("webhook", "turned off by webhook.enabled")?,

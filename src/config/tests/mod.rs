@@ -81,7 +81,7 @@ bootstrap_servers = "localhost:9092"
 options = { acks = "1" }
 "#;
     insta::assert_snapshot!(mistakes(text, &[]), @r#"
-    relay.toml:2: name: is no name for a transactional id and a key; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
+    relay.toml:2: name: cannot be used as a transactional id; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
     relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
     relay.toml:7: websocket.ping_intervall: is no setting; did you mean websocket.ping_interval?
     relay.toml:8: websocket.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
@@ -237,7 +237,7 @@ fn rules_over_several_keys() {
     );
     check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
     check("log.level = 'info,rdkafka=warn'", "");
-    check("name = ''", "relay.toml:3: name: is no name");
+    check("name = ''", "relay.toml:3: name: cannot be used");
 }
 
 #[test]

@@ -115,7 +115,7 @@ impl Backfill {
         if before == Some(why) {
             debug!(reason = %why, retry_in_ms, "backfill broke off again");
         } else {
-            warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is handed on, and the event log is walked again");
+            warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is published, and the event log is walked again");
         }
         self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::BackingOff);
     }
@@ -271,7 +271,7 @@ impl Backfill {
             Taken::Smaller(reason) => debug!(limit, reason, "a page of the event log is asked for in smaller pieces"),
             Taken::PassedOver => {
                 warn!(
-                    "an event of the event log cannot be cut out of its page: what stands there becomes a dead letter, and the walk goes on"
+                    "an event of the event log cannot be cut out of its page: its bytes become a dead letter, and the walk continues"
                 );
             }
             Taken::Refused => {}

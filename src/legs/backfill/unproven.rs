@@ -25,7 +25,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 const TRIES_MAX: usize = 3;
 
 /// What a person can do about it.
-const REMEDY: &str = "`pepay-relay orders get ORDER` shows an order as it is: take that as the truth";
+const REMEDY: &str = "`pepay-relay orders get ORDER` shows the true state of an order";
 
 impl Backfill {
     /// Lists the orders, and says what cannot be proven. `oldest` is the lowest page of the log that holds events.
@@ -44,13 +44,13 @@ impl Backfill {
         let to = rfc3339(to_ms);
         match &listed {
             Ok(true) if orders == 0 => {
-                warn!(%from, %to, orders, later, "history does not reach back: no order last changed in the time that cannot be proven");
+                warn!(%from, %to, orders, later, "history does not reach back: no order last changed in that time");
             }
             Ok(complete) => {
-                error!(%from, %to, orders, later, complete, remedy = REMEDY, "history does not reach back: consumers may hold an older state of the orders that last changed in the time that cannot be proven");
+                error!(%from, %to, orders, later, complete, remedy = REMEDY, "history does not reach back: consumers may have an older state of the orders that last changed in that time");
             }
             Err(error) => {
-                error!(%from, %to, orders, later, complete = false, %error, remedy = REMEDY, "history does not reach back, and the orders could not be listed: nobody knows which changed in the time that cannot be proven");
+                error!(%from, %to, orders, later, complete = false, %error, remedy = REMEDY, "history does not reach back, and the orders could not be listed: it is unknown which changed in that time");
             }
         }
         for row in reconciliation.named() {

@@ -1,4 +1,4 @@
-//! Every answer that a webhook can get: status, JSON body, headers (README, "Webhook answers").
+//! Every answer that a webhook can get: status, JSON body, headers (docs/webhooks.md).
 
 use crate::labels::{Outcome, WebhookCode};
 use crate::provider::signature::Refusal;
@@ -98,6 +98,32 @@ impl Answer {
         }
     }
 
+    /// When it is given, as the documents say it.
+    fn when(self) -> &'static str {
+        match self {
+            Self::Accepted => "the event is committed, ignored, or kept as a dead letter",
+            Self::Duplicate => {
+                "the event was committed before; a copy that is still in flight waits for the first one's outcome"
+            }
+            Self::Rejected(Refusal::InvalidSignature) => "no configured secret fits either signature",
+            Self::Rejected(Refusal::TimestampOutOfRange) => {
+                "the signature is right, but its time differs from ours and from the provider's by more than `webhook.tolerance`"
+            }
+            Self::Unsigned => "no header has the form of a signature; the body is not read",
+            Self::IncompleteBody => "the body ended early or is not valid HTTP",
+            Self::NotFound => "any path but `webhook.path`",
+            Self::MethodNotAllowed => "any method but `POST` at `webhook.path`",
+            Self::HealthMethodNotAllowed => "any method but `GET` and `HEAD` at `webhook.health_path`",
+            Self::BodyTimeout => "the body took longer than `webhook.body_timeout`",
+            Self::BodyTooLarge => "the body is larger than `webhook.body_bytes_max`",
+            Self::HeadersTooLarge => "the head is larger than `webhook.header_bytes_max`",
+            Self::Starting => "the relay has not read its window back yet",
+            Self::Overloaded => "the intake is full",
+            Self::KafkaUnavailable => "no commit within `webhook.answer_within`, or none is possible now",
+            Self::Stopping => "the relay stops",
+        }
+    }
+
     fn retry_after(self) -> Option<HeaderValue> {
         match self {
             Self::Overloaded => Some(RETRY_OVERLOADED),
@@ -158,28 +184,55 @@ pub(super) fn health(waiting_for: &[String], closes: bool) -> Response<Full<Byte
     response
 }
 
+/// An answer as documents show it.
+#[derive(Clone, Copy, Debug)]
+pub struct Documented {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: &'static str,
+    /// Seconds after which the peer may come back, from `Retry-After`.
+    pub retry_after: Option<u64>,
+    /// Whether the connection ends with it.
+    pub closes: bool,
+    /// When it is given.
+    pub when: &'static str,
+}
+
+/// Every answer, in the order in which it is found.
+pub fn documented() -> Vec<Documented> {
+    let documented = |answer: Answer| Documented {
+        status: answer.code().as_u16(),
+        body: answer.body(),
+        retry_after: answer.retry_after().and_then(|value| value.to_str().ok()?.parse().ok()),
+        closes: answer.closes(),
+        when: answer.when(),
+    };
+    ALL.into_iter().map(documented).collect()
+}
+
+const ALL: [Answer; 16] = [
+    Answer::Accepted,
+    Answer::Duplicate,
+    Answer::Unsigned,
+    Answer::Rejected(Refusal::InvalidSignature),
+    Answer::Rejected(Refusal::TimestampOutOfRange),
+    Answer::IncompleteBody,
+    Answer::NotFound,
+    Answer::MethodNotAllowed,
+    Answer::HealthMethodNotAllowed,
+    Answer::BodyTimeout,
+    Answer::BodyTooLarge,
+    Answer::HeadersTooLarge,
+    Answer::Starting,
+    Answer::Overloaded,
+    Answer::KafkaUnavailable,
+    Answer::Stopping,
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [Answer; 16] = [
-        Answer::Accepted,
-        Answer::Duplicate,
-        Answer::Rejected(Refusal::InvalidSignature),
-        Answer::Rejected(Refusal::TimestampOutOfRange),
-        Answer::Unsigned,
-        Answer::IncompleteBody,
-        Answer::NotFound,
-        Answer::MethodNotAllowed,
-        Answer::HealthMethodNotAllowed,
-        Answer::BodyTimeout,
-        Answer::BodyTooLarge,
-        Answer::HeadersTooLarge,
-        Answer::Starting,
-        Answer::Overloaded,
-        Answer::KafkaUnavailable,
-        Answer::Stopping,
-    ];
 
     #[test]
     fn every_answer_is_json_and_every_503_names_a_time() {

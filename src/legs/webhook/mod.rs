@@ -10,6 +10,7 @@ mod endpoints;
 mod handler;
 mod tls;
 
+pub use answer::{Documented, documented};
 pub use endpoints::{Endpoint, Endpoints};
 pub use tls::{Certificates, TlsError};
 

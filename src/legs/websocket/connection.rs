@@ -253,7 +253,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         self.leg.metrics.delivery(Leg::Websocket);
         self.leg.metrics.outcome(Leg::Websocket, Outcome::Ignored);
         if self.leg.kinds.is_new(kind) {
-            tracing::info!(kind = %foreign(kind), "stream sends frames that are no events: they are ignored");
+            tracing::info!(kind = %foreign(kind), "stream sends frames that are not events: they are ignored");
         }
     }
 

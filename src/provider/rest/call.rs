@@ -132,7 +132,7 @@ impl Rest {
             let wait = retry::wait(failure, attempts, rand::random()).filter(|_| attempts < attempts_max);
             let Some(wait) = wait else { return Err(error) };
             let wait_ms = millis(wait);
-            tracing::warn!(path = url.path(), %error, retry_in_ms = wait_ms, "provider is asked again");
+            tracing::warn!(path = url.path(), %error, retry_in_ms = wait_ms, "request to the provider is repeated");
             tokio::time::sleep(wait).await;
         }
     }

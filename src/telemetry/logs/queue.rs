@@ -56,7 +56,7 @@ impl LogQueue {
                 let _ = out.write_all(&line).and_then(|()| out.flush());
                 let untold = writer.written(line.len());
                 if untold > 0 {
-                    tracing::warn!(lines = untold, "log lines dropped: their reader did not keep up");
+                    tracing::warn!(lines = untold, "log lines dropped: their reader is too slow");
                 }
             }
         })?;
