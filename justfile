@@ -23,6 +23,10 @@ quick:
 test:
     .ci/steps tests
 
+# OAUTHBEARER on a real Kafka (needs Java 17, Maven and CMake)
+oauth:
+    .ci/steps oauth
+
 # Units, alerts and the page, judged by systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
 system:
     .ci/steps system

@@ -114,6 +114,7 @@ impl Stage {
             webhook: vec![provider.webhook_secret.clone().into()],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let log = dir.join("relay.log");

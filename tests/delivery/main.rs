@@ -25,6 +25,8 @@ mod gaps;
 mod history;
 mod leaving;
 mod listening;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod permissions;
 mod pressure;
 mod publish;

@@ -26,7 +26,10 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
     ("exit", &["kafka::errors", "legs::webhook"]),
     ("relay", &["labels", "legs", "normalize", "kafka", "provider", "telemetry"]),
     ("simulator", &["provider"]),
-    ("daemon", &["labels", "legs", "normalize", "kafka", "provider", "config", "telemetry", "relay", "exit"]),
+    (
+        "daemon",
+        &["labels", "legs", "normalize", "kafka", "provider", "config", "telemetry", "relay", "exit"],
+    ),
     (
         "cli",
         &[
@@ -49,7 +52,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 54] = [
+const PURE: [&str; 55] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -57,6 +60,7 @@ const PURE: [&str; 54] = [
     "src/kafka/batch.rs",
     "src/kafka/cause.rs",
     "src/kafka/client/denied.rs",
+    "src/kafka/client/token.rs",
     "src/kafka/drain_pace.rs",
     "src/kafka/ends.rs",
     "src/kafka/owner.rs",

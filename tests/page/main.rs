@@ -50,6 +50,7 @@ impl Scene {
             webhook,
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let setup = Setup { config, secrets, broker: Broker::Embedded, tuning: Tuning::default(), from_ms: None };

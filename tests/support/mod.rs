@@ -3,6 +3,8 @@
 pub mod acl;
 pub mod foreign;
 pub mod half_open;
+#[cfg(feature = "oauth")]
+pub mod identity;
 pub mod kafka;
 pub mod ports;
 pub mod proc;

@@ -86,6 +86,7 @@ impl Rig {
             webhook: vec![simulator.webhook_secret().into()],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         Self { simulator: Arc::new(simulator), config, secrets, tuning: Tuning::default() }

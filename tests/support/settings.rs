@@ -38,6 +38,7 @@ pub fn secrets(kafka_password: Option<&str>) -> Secrets {
         webhook: vec!["secret".into()],
         kafka_password,
         kafka_certificate: None,
+        kafka_oauth_secret: None,
         proxies: Default::default(),
     }
 }

@@ -90,6 +90,7 @@ impl Stage {
             webhook: vec![simulator.webhook_secret().into()],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let mut records = Vec::new();
