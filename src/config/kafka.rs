@@ -6,6 +6,7 @@ use super::rules::{Rules, Side, is_name_byte};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
+use reqwest::Url;
 use std::path::Path;
 
 /// Kafka's own bound (`Topic.MAX_NAME_LENGTH`).
@@ -84,6 +85,7 @@ impl Rules<'_> {
         self.servers();
         self.topics();
         self.access();
+        self.registry();
         self.options();
     }
 
@@ -155,6 +157,18 @@ impl Rules<'_> {
         if mechanism == Some("PLAIN") && !kafka.tls {
             self.findings.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
         }
+    }
+
+    fn registry(&mut self) {
+        const KEY: &str = "kafka.schema_registry_url";
+        let Some(text) = &self.config.kafka.schema_registry_url else { return };
+        let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+        self.demand(url.is_some(), &[KEY], "is no such address", "write https://HOST:PORT and a path, if any");
+        let bare = url.as_ref().is_none_or(|url| {
+            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
+        });
+        let remedy = "take them out; the relay sends no credentials to a registry";
+        self.demand(bare, &[KEY], "holds credentials, a query or a fragment", remedy);
     }
 
     /// Its files are read with the secrets.

@@ -204,6 +204,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("kafka.tls_cert_file", kafka.tls_cert_file, Nothing, "Certificate chain (PEM) that the brokers know the relay by; read anew on reload."),
         setting!("kafka.tls_key_file", kafka.tls_key_file, Nothing, "Private key (PEM) of that certificate, encrypted or not; read anew on reload."),
         setting!("kafka.tls_key_password_file", secret_files.kafka_key_password, Nothing, "File with the password of an encrypted kafka.tls_key_file, unless PEPAY_RELAY_KAFKA_KEY_PASSWORD or the systemd credential kafka-key-password gives it."),
+        setting!("kafka.schema_registry_url", kafka.schema_registry_url, Nothing, "Address of a schema registry that the schemas of values are registered at; its name for a record's schema stands in the header __value_schema_id. Nothing waits for it."),
         setting!("kafka.options", kafka.options, Is("{}"), "Further librdkafka properties, such as { \"linger.ms\" = 5 }; secrets and what the relay owns are refused."),
         setting!("kafka.topics.orders", kafka.topics.orders, Follows { usual: r#""pepay.orders""#, set: |config| config.kafka.topics.orders = topic(config, "orders") }, "Topic of every order event."),
         setting!("kafka.topics.orders_latest", kafka.topics.orders_latest, Follows { usual: r#""pepay.orders.latest""#, set: |config| config.kafka.topics.orders_latest = topic(config, "orders.latest") }, "Compacted topic of each order's newest event; \"\" turns it off."),

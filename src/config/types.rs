@@ -204,6 +204,8 @@ pub struct Kafka {
     pub tls_cert_file: Option<PathBuf>,
     /// PEM key of the leaf, encrypted or not.
     pub tls_key_file: Option<PathBuf>,
+    /// Base address of a schema registry, without credentials and query; `None`: none is asked.
+    pub schema_registry_url: Option<String>,
     /// Further librdkafka properties, already checked against what the relay owns and known to librdkafka.
     pub options: Vec<(String, String)>,
 }

@@ -21,7 +21,9 @@ use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
 use crate::legs::webhook::{Certificates, Listening, TlsError, Webhook};
 use crate::legs::{Intake, Position};
+use crate::normalize::SchemaIds;
 use crate::provider::connect::Proxies;
+use crate::registry;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
 use secrecy::SecretString;
@@ -86,6 +88,8 @@ struct Shared {
     board: Arc<Board>,
     intake: Intake,
     position: watch::Sender<Position>,
+    /// Learned alongside everything else.
+    schema_ids: SchemaIds,
     /// Ends the legs.
     stop: CancellationToken,
 }
@@ -141,6 +145,9 @@ impl Daemon {
         let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
+        let schema_ids = SchemaIds::default();
+        let (config, ids, left) = (config.clone(), schema_ids.clone(), observers.clone());
+        tokio::spawn(async move { left.run_until_cancelled(registry::learn(&config, &ids)).await });
         let shared = Shared {
             reach: Arc::new(reach),
             metrics: Arc::clone(&metrics),
@@ -148,6 +155,7 @@ impl Daemon {
             board,
             intake,
             position: watch::Sender::new(Position::default()),
+            schema_ids,
             stop: stop.clone(),
             setup: Arc::new(setup),
             kafka_secrets,

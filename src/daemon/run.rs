@@ -11,7 +11,7 @@ use crate::legs::backfill::Backfill;
 use crate::legs::webhook::Listening;
 use crate::legs::websocket::{Kinds, Websocket};
 use crate::legs::{IntakeReceiver, Note, Walks};
-use crate::normalize;
+use crate::normalize::{self, SchemaIds};
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
 use crate::relay::start::Started;
@@ -133,7 +133,8 @@ impl Shared {
         let (publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
         let Started { window, versions, progress, .. } = warm::start(self, predecessor.as_ref()).await?;
-        let planner = Planner::new(planner_settings(config), window, versions, progress);
+        let settings = Settings { schema_ids: self.schema_ids.clone(), ..planner_settings(config) };
+        let planner = Planner::new(settings, window, versions, progress);
         let relay = Relay {
             pipeline: Pipeline::new(planner),
             publisher,
@@ -240,6 +241,7 @@ pub(crate) fn planner_settings(config: &Config) -> Settings {
         },
         orders_latest: !config.kafka.topics.orders_latest.is_empty(),
         invoices: !config.kafka.topics.invoices.is_empty(),
+        schema_ids: SchemaIds::default(),
     }
 }
 

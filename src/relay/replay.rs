@@ -5,7 +5,7 @@
 //! out: it stands as a dead letter already.
 
 use super::planner::Settings;
-use super::records::{KEY_BYTES_MAX, Origin, write_headers, write_value};
+use super::records::{KEY_BYTES_MAX, Origin, write_headers, write_schema_id, write_value};
 use crate::kafka::Batch;
 use crate::labels::{REPLAY, Topic};
 use crate::normalize::{Route, route};
@@ -56,6 +56,7 @@ impl Replay {
         };
         let arrival = Origin { leg: REPLAY, at_ms: now_ms, trace: None };
         write_headers(batch, &event, &normalized, arrival, (&self.source, &self.settings.instance));
+        write_schema_id(batch, normalized.kind, &self.settings.schema_ids);
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());
         Again::Record(topic)
@@ -67,12 +68,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
     use super::*;
-    use crate::normalize;
+    use crate::normalize::{self, SchemaIds};
     use crate::provider::Environment;
 
     fn replay(invoices: bool) -> Replay {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        Replay::new(Settings { instance: "desk".into(), normalize, orders_latest: true, invoices }, "r-1".into())
+        let schema_ids = SchemaIds::default();
+        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices, schema_ids };
+        Replay::new(settings, "r-1".into())
     }
 
     fn event(kind: &str, object: &str) -> String {

@@ -30,6 +30,7 @@ mod oauth;
 mod permissions;
 mod pressure;
 mod publish;
+mod registry;
 mod replay;
 mod restarts;
 mod rotation;

@@ -11,6 +11,7 @@ pub mod proc;
 pub mod process;
 pub mod proxy;
 pub mod records;
+pub mod registry;
 pub mod relay;
 pub mod settings;
 pub mod systemd;

@@ -287,6 +287,7 @@ fn settings(config: &Config) -> String {
         ("oauth_client_id", &kafka.oauth_client_id),
         ("oauth_scope", &kafka.oauth_scope),
         ("oauth_extensions", &kafka.oauth_extensions),
+        ("schema_registry_url", &kafka.schema_registry_url),
     ] {
         text += &value.as_ref().map_or_else(String::new, |value| format!("{key} = \"{value}\"\n"));
     }

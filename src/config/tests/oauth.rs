@@ -1,4 +1,4 @@
-//! Tokens: what has to stand together, and what would send a secret in clear.
+//! Tokens and the registry: what has to stand together, and what would send a secret in clear.
 
 use super::*;
 
@@ -72,4 +72,19 @@ fn the_secret_of_a_client_is_demanded_and_is_another_client_to_kafka() {
     let [first, same, other] = ["one", "one", "two"].map(secrets_of);
     assert!(first.is_same_for_kafka(&same) && !first.is_same_for_kafka(&other));
     assert!(!format!("{first:?}").contains("one"));
+}
+
+#[test]
+fn a_registry_has_an_address_without_credentials() {
+    check("kafka.schema_registry_url = 'http://registry:8081/apis/ccompat/v7'", "");
+    for (url, what) in [
+        ("registry:8081", "is no such address"),
+        ("https://me:hush@registry", "holds credentials, a query or a fragment"),
+        ("https://registry?a=b", "holds credentials, a query or a fragment"),
+    ] {
+        check(
+            &format!("kafka.schema_registry_url = '{url}'"),
+            &format!("relay.toml:3: kafka.schema_registry_url: {what}"),
+        );
+    }
 }

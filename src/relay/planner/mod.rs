@@ -14,14 +14,16 @@ pub use now::{AHEAD_MAX_MS, Now};
 use super::dedup::{Claim, Ticket, Window};
 use super::journal;
 use super::marks::{marks, write_gap};
-use super::records::{KEY_BYTES_MAX, Origin, bounded, digest, write_dead_letter, write_headers, write_value};
+use super::records::{
+    KEY_BYTES_MAX, Origin, bounded, digest, write_dead_letter, write_headers, write_schema_id, write_value,
+};
 use super::versions::{Undo, Version, Versions};
 use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Keys, Record};
 use crate::labels::{Outcome, Topic};
 use crate::legs::Delivery;
 use crate::legs::Note;
-use crate::normalize::{self, Kind, Rejection, Route, route};
+use crate::normalize::{self, Kind, Rejection, Route, SchemaIds, route};
 use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
 use bytes::Bytes;
@@ -37,6 +39,8 @@ pub struct Settings {
     pub orders_latest: bool,
     /// Whether `pepay.invoices` is written.
     pub invoices: bool,
+    /// What a schema registry calls the schemas of values, as far as it is known.
+    pub schema_ids: SchemaIds,
 }
 
 /// Something to be planned.
@@ -415,6 +419,7 @@ impl Planner {
         let undo = if ahead { None } else { self.versions.advance(topic as u8, key, version, now.own_ms) };
         let names = (self.source.as_str(), self.settings.instance.as_str());
         write_headers(batch, event, &normalized, Origin::of(delivery), names);
+        write_schema_id(batch, normalized.kind, &self.settings.schema_ids);
         if undo.is_none() {
             batch.header("relay_stale", b"true");
         } else if normalized.kind == Kind::Order && self.settings.orders_latest {
