@@ -21,6 +21,11 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
 pub(super) async fn start(shared: &Shared, predecessor: Option<&Predecessor>) -> Result<Started, StartError> {
     let setup = &*shared.setup;
+    // Until the registry has answered, schemas are called what they were before.
+    if setup.config.kafka.schema_registry_url.is_some() {
+        let marks = predecessor.into_iter().flat_map(|predecessor| predecessor.marks.values());
+        marks.for_each(|marks| relay::recall(marks, &shared.schema_ids));
+    }
     let now = || Now::at(Moment::now(), &shared.reach.clock.provider());
     let seed = [rand::random(), rand::random()];
     let start = Start::new(&settings(setup), predecessor, now(), seed);

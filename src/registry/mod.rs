@@ -1,7 +1,7 @@
 //! The schema registry: gives the open JSON Schemas of values to it, and learns what it calls them.
 //!
-//! Values stay plain JSON: the name is a header. Nothing waits for a registry: until it has answered, records go without the
-//! header. Only `kafka.schema_registry_url` leads here; no credentials are sent.
+//! Values stay plain JSON: the name is a header. Nothing waits for a registry: until it has answered, schemas are called
+//! what they were before the start, and without that records go without the header. Only `kafka.schema_registry_url` leads here; no credentials are sent.
 
 mod answer;
 
@@ -70,7 +70,7 @@ impl Registry {
         let schemas = open_schemas();
         let mut named = Vec::new();
         for (topic, kind) in REGISTERED {
-            let (Some(name), None) = (config.kafka.topics.name(topic), ids.of(kind)) else { continue };
+            let (Some(name), false) = (config.kafka.topics.name(topic), ids.is_told(kind)) else { continue };
             let id = self.register(&format!("{name}-value"), &schemas[topic.as_str()]).await?;
             named.push((kind, id));
         }

@@ -55,6 +55,15 @@ async fn records_name_their_schema_and_values_stay_as_they_were() {
         let (status, findings) = check(&rig).await;
         assert!(status == Some(0) && findings.contains("registry"), "{findings}");
         relay.stop().await;
+        // The next one finds nobody there, and says what this one knew.
+        registry.leave();
+        let count = judged(&rig, &registry, length).await;
+        let mut relay = Process::ready(&rig).await;
+        relay.line("schemas not registered").await;
+        live(&rig, 1);
+        rig.until_delivered().await;
+        assert!(judged(&rig, &registry, length).await > count);
+        relay.stop().await;
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 
 /// How it answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ struct Shared {
 pub struct Registry {
     shared: Arc<Shared>,
     url: String,
+    serving: AbortHandle,
 }
 
 /// Type of what is asked and answered.
@@ -62,12 +64,17 @@ impl Registry {
             .route("/behind/subjects/{subject}/versions", post(register))
             .route("/behind/schemas/types", get(types))
             .with_state(Arc::clone(&shared));
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { shared, url }
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await }).abort_handle();
+        Self { shared, url, serving }
     }
 
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// From now on nobody listens; what it keeps can still be looked at.
+    pub fn leave(&self) {
+        self.serving.abort();
     }
 
     /// Subjects that have a schema.

@@ -175,7 +175,7 @@ impl Planner {
         let Plan { batch, journal, marks: sealed, .. } = plan;
         let key = self.keys.journal();
         journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
-        let now = marks(&self.progress);
+        let now = marks(&self.progress, &self.settings.schema_ids);
         if now != self.saved {
             batch.record(Topic::Control, self.keys.marks(&self.settings.instance).as_bytes(), &now);
             *sealed = Some(now);
