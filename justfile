@@ -31,6 +31,10 @@ system:
 consumers:
     .ci/steps consumers
 
+# Test OAUTHBEARER on a real Kafka (needs Java 17, Maven and CMake)
+oauth:
+    .ci/steps oauth
+
 # Count the instructions of one order event, and compare with the number in the repository (needs Debian's valgrind)
 instructions:
     .ci/steps instructions

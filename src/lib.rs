@@ -20,6 +20,7 @@ pub mod listener;
 pub mod loopback;
 pub mod normalize;
 pub mod provider;
+pub mod registry;
 pub mod relay;
 pub mod simulator;
 pub mod telemetry;

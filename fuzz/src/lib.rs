@@ -53,7 +53,8 @@ impl Desk {
     pub fn new(leg: Leg, drop: &[&str], include_raw: bool) -> Self {
         let drop = drop.iter().map(|name| (*name).to_owned()).collect();
         let normalize = normalize::Settings { environment: Environment::Devnet, drop, include_raw };
-        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true };
+        let schema_ids = Default::default();
+        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true, schema_ids };
         let window = Window::new(WINDOW, 1_000, [1, 2]);
         let versions = Versions::new(WINDOW, 1_000, [3, 4]);
         let core = Planner::new(settings, window, versions, Progress::default());

@@ -5,7 +5,7 @@
 use crate::config::Config;
 use crate::kafka::topics::TopicSpec;
 use crate::labels::{Leg, REPLAY, Topic};
-use crate::normalize::{Kind, open_schemas};
+use crate::normalize::{Kind, SCHEMA_ID_HEADER, open_schemas};
 use crate::provider::Environment;
 use crate::provider::event::Reason;
 use serde_json::{Map, Value, json};
@@ -129,6 +129,7 @@ fn headers(topic: Topic) -> Value {
                 json!({"type": "string", "const": "true", "description": "Something newer of the key may stand before it."}),
             ),
             perhaps("relay_replay", text("The replay that published it again, on purpose.")),
+            perhaps(SCHEMA_ID_HEADER, text("What the schema registry calls the value's schema, in bytes.")),
             perhaps("traceparent", text("As a webhook brought it (W3C Trace Context).")),
             perhaps("tracestate", text("As a webhook brought it (W3C Trace Context).")),
         ]

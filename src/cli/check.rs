@@ -13,6 +13,7 @@ use crate::kafka::errors::StartError;
 use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::listener::descriptors;
 use crate::provider::page::decode_page;
+use crate::registry::Registry;
 use crate::text::foreign;
 use clap::Args;
 use serde::Serialize;
@@ -33,7 +34,7 @@ const SUBJECT_WIDTH: usize = "orders_latest".len();
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
     verdict: Mark,
-    /// What was looked at: `settings`, `availability`, `event log`, `stream`, `kafka`, or a topic's key.
+    /// What was looked at: `settings`, `availability`, `event log`, `stream`, `kafka`, `registry`, or a topic's key.
     subject: &'static str,
     /// Whose way to the provider it is, where accounts have names.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -102,6 +103,7 @@ pub(super) fn run(arguments: &Check, global: &Global, output: Output) -> Result<
         }
         report.account.clear();
         wait_for(report.kafka(&settings))?;
+        wait_for(report.registry(&settings))?;
     }
     match report.wrong {
         0 => Ok(()),
@@ -174,6 +176,16 @@ impl Report {
             }
         };
         self.tell(&stream)
+    }
+
+    /// Registers nothing.
+    async fn registry(&mut self, settings: &Context) -> Result<(), Exit> {
+        let config = &settings.config;
+        let Some(registry) = Registry::of(config).map_err(Exit::settings)? else { return Ok(()) };
+        self.tell(&match registry.look().await {
+            Ok(()) => Finding::ok("registry", config.kafka.schema_registry_url.clone().unwrap_or_default()),
+            Err(error) => Finding::wrong("registry", &error, error.remedy()),
+        })
     }
 
     async fn kafka(&mut self, settings: &Context) -> Result<(), Exit> {

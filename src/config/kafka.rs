@@ -1,16 +1,18 @@
 //! The rules for `[kafka]`: topics, access, and which librdkafka properties a user may set.
 
 use super::mistakes::Mistake;
+use super::oauth::OAUTHBEARER;
 use super::rules::{Rules, Side, is_name_byte};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
+use reqwest::Url;
 use std::path::Path;
 
 /// Kafka's own bound (`Topic.MAX_NAME_LENGTH`).
 const TOPIC_CHARS_MAX: usize = 249;
 
-const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+const MECHANISMS: [&str; 4] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", OAUTHBEARER];
 
 /// Why a librdkafka property is not the user's (names: librdkafka, `CONFIGURATION.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,10 @@ const REFUSED: &[(&str, Refused)] = &[
     ("sasl.username", Refused::Setting("kafka.username")),
     ("sasl.mechanism", Refused::Setting("kafka.sasl_mechanism")),
     ("sasl.mechanisms", Refused::Setting("kafka.sasl_mechanism")),
+    ("sasl.oauthbearer.token.endpoint.url", Refused::Setting("kafka.oauth_token_url")),
+    ("sasl.oauthbearer.client.id", Refused::Setting("kafka.oauth_client_id")),
+    ("sasl.oauthbearer.scope", Refused::Setting("kafka.oauth_scope")),
+    ("sasl.oauthbearer.extensions", Refused::Setting("kafka.oauth_extensions")),
     ("acks", Refused::Owned), ("request.required.acks", Refused::Owned), ("request.timeout.ms", Refused::Owned),
     ("enable.idempotence", Refused::Owned), ("enable.gapless.guarantee", Refused::Owned),
     ("transactional.id", Refused::Owned), ("transaction.timeout.ms", Refused::Owned),
@@ -79,6 +85,7 @@ impl Rules<'_> {
         self.servers();
         self.topics();
         self.access();
+        self.registry();
         self.options();
     }
 
@@ -132,11 +139,14 @@ impl Rules<'_> {
         let kafka = &self.config.kafka;
         let mechanism = kafka.sasl_mechanism.as_deref();
         let known = mechanism.is_none_or(|mechanism| MECHANISMS.contains(&mechanism));
-        let remedy = "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+        let remedy = "use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
         self.demand(known, &["kafka.sasl_mechanism"], "is no mechanism that the relay speaks", remedy);
-        let together = mechanism.is_some() == kafka.username.is_some();
-        let remedy = "set kafka.username and kafka.sasl_mechanism, or neither";
-        self.demand(together, &["kafka.username", "kafka.sasl_mechanism"], "stands without the other", remedy);
+        if mechanism != Some(OAUTHBEARER) {
+            let together = mechanism.is_some() == kafka.username.is_some();
+            let remedy = "set kafka.username and kafka.sasl_mechanism, or neither";
+            self.demand(together, &["kafka.username", "kafka.sasl_mechanism"], "stands without the other", remedy);
+        }
+        self.oauth();
         let lonely = self.config.secret_files.kafka_password.is_some() && kafka.username.is_none();
         let remedy = "set kafka.username too, or leave it out";
         self.demand(!lonely, &["kafka.password_file", "kafka.username"], "stands without kafka.username", remedy);
@@ -147,6 +157,18 @@ impl Rules<'_> {
         if mechanism == Some("PLAIN") && !kafka.tls {
             self.findings.warn("kafka.sasl_mechanism PLAIN without kafka.tls sends the password in clear");
         }
+    }
+
+    fn registry(&mut self) {
+        const KEY: &str = "kafka.schema_registry_url";
+        let Some(text) = &self.config.kafka.schema_registry_url else { return };
+        let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+        self.demand(url.is_some(), &[KEY], "is no such address", "write https://HOST:PORT and a path, if any");
+        let bare = url.as_ref().is_none_or(|url| {
+            url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
+        });
+        let remedy = "take them out; the relay sends no credentials to a registry";
+        self.demand(bare, &[KEY], "holds credentials, a query or a fragment", remedy);
     }
 
     /// Its files are read with the secrets.

@@ -12,6 +12,7 @@ mod follows;
 mod kafka;
 mod load;
 mod mistakes;
+mod oauth;
 mod rules;
 mod secrets;
 mod sources;

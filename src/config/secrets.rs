@@ -21,12 +21,13 @@ const KEY_PASSWORD_BYTES_MAX: usize = 1024;
 const WEBHOOK_SECRETS_MAX: usize = 8;
 
 /// The variables that carry secrets.
-pub(super) const VARIABLES: [&str; 5] = [
+pub(super) const VARIABLES: [&str; 6] = [
     "PEPAY_RELAY_API_KEY",
     "PEPAY_RELAY_PROXY_PASSWORD",
     "PEPAY_RELAY_WEBHOOK_SECRETS",
     "PEPAY_RELAY_KAFKA_PASSWORD",
     "PEPAY_RELAY_KAFKA_KEY_PASSWORD",
+    "PEPAY_RELAY_KAFKA_OAUTH_SECRET",
 ];
 
 /// The secrets of an account.
@@ -56,6 +57,8 @@ pub struct Secrets {
     pub kafka_password: Option<SecretString>,
     /// What the brokers know the relay by, where they ask for a certificate.
     pub kafka_certificate: Option<ClientCertificate>,
+    /// Secret of `kafka.oauth_client_id`.
+    pub kafka_oauth_secret: Option<SecretString>,
     /// The way to the provider, with what the proxy's user has for a password.
     pub proxies: Proxies,
 }
@@ -63,12 +66,15 @@ pub struct Secrets {
 impl Secrets {
     /// Whether a client of Kafka with the other ones would be the same.
     pub fn is_same_for_kafka(&self, other: &Self) -> bool {
-        let own = self.kafka_password.as_ref().map(|secret| secret.expose_secret());
+        fn texts(secrets: &Secrets) -> [Option<&str>; 2] {
+            [&secrets.kafka_password, &secrets.kafka_oauth_secret]
+                .map(|secret| secret.as_ref().map(|secret| secret.expose_secret()))
+        }
         let certificates_are_same = match (&self.kafka_certificate, &other.kafka_certificate) {
             (Some(own), Some(other)) => own.is_same(other),
             (own, other) => own.is_none() == other.is_none(),
         };
-        own == other.kafka_password.as_ref().map(|secret| secret.expose_secret()) && certificates_are_same
+        texts(self) == texts(other) && certificates_are_same
     }
 }
 
@@ -114,6 +120,13 @@ const KEY_PASSWORD: SecretSource<'static> = SecretSource {
     credential: "kafka-key-password",
 };
 
+const OAUTH_SECRET: SecretSource<'static> = SecretSource {
+    what: "the secret of the OAuth client",
+    variable: Some("PEPAY_RELAY_KAFKA_OAUTH_SECRET"),
+    key: "kafka.oauth_secret_file",
+    credential: "kafka-oauth-secret",
+};
+
 impl SecretSource<'_> {
     fn remedy(&self) -> String {
         let Self { key, credential, .. } = self;
@@ -146,6 +159,7 @@ pub(super) fn remedy_for_key(key: &str) -> Option<String> {
         "proxy_password" => PROXY_PASSWORD,
         "tls_key_password" | "key_password" | "kafka_key_password" => KEY_PASSWORD,
         "password" | "kafka_password" | "sasl_password" => KAFKA_PASSWORD,
+        "client_secret" | "oauth_secret" | "oauth_client_secret" => OAUTH_SECRET,
         _ if looks_secret(&leaf) => API_KEY,
         _ => return None,
     };
@@ -156,8 +170,9 @@ pub(super) fn collect(config: &Config, sources: &Sources, findings: &mut Finding
     let accounts = read_accounts(config, sources, findings);
     let kafka_password = read_kafka_password(config, sources, findings);
     let kafka_certificate = read_kafka_certificate(config, sources, findings);
+    let kafka_oauth_secret = read_oauth_secret(config, sources, findings);
     let proxies = read_proxies(config, sources, findings);
-    Secrets { accounts, kafka_password, kafka_certificate, proxies }
+    Secrets { accounts, kafka_password, kafka_certificate, kafka_oauth_secret, proxies }
 }
 
 /// The secrets of each account that the settings name, or of the one without a name.
@@ -254,6 +269,12 @@ fn read_kafka_password(config: &Config, sources: &Sources, findings: &mut Findin
     config.kafka.username.as_ref()?;
     let file = config.secret_files.kafka_password.as_deref();
     find(&KAFKA_PASSWORD, file, sources, findings).map(|(text, _)| text)
+}
+
+fn read_oauth_secret(config: &Config, sources: &Sources, findings: &mut Findings) -> Option<SecretString> {
+    config.kafka.oauth_client_id.as_ref()?;
+    let file = config.secret_files.kafka_oauth_secret.as_deref();
+    find(&OAUTH_SECRET, file, sources, findings).map(|(text, _)| text)
 }
 
 /// The certificate that the settings name, if they do, with its key; what is wrong with its files is a mistake.

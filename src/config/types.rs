@@ -73,6 +73,8 @@ pub struct SecretFiles {
     pub kafka_password: Option<PathBuf>,
     /// `kafka.tls_key_password_file`
     pub kafka_key_password: Option<PathBuf>,
+    /// `kafka.oauth_secret_file`
+    pub kafka_oauth_secret: Option<PathBuf>,
 }
 
 /// `[provider]`
@@ -213,10 +215,19 @@ pub struct Kafka {
     pub replication_factor: Option<i32>,
     /// `[kafka.topics]`
     pub topics: Topics,
-    /// SASL user; set together with the mechanism and the password.
+    /// SASL user; set together with the password and every mechanism but `OAUTHBEARER`.
     pub username: Option<String>,
-    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    /// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `OAUTHBEARER`.
     pub sasl_mechanism: Option<String>,
+    /// Where an identity provider gives tokens for client credentials (RFC 6749, section 4.4); set with `OAUTHBEARER` alone,
+    /// plain `http` only to loopback.
+    pub oauth_token_url: Option<String>,
+    /// Who asks for the token; set together with its address.
+    pub oauth_client_id: Option<String>,
+    /// What the token is to be good for, words with spaces between.
+    pub oauth_scope: Option<String>,
+    /// What the broker is told alongside the token (RFC 7628, section 3.1): `name=value` with commas between.
+    pub oauth_extensions: Option<String>,
     /// Whether to speak TLS.
     pub tls: bool,
     /// PEM certificates of the authorities to trust; `None`: the system's.
@@ -225,6 +236,8 @@ pub struct Kafka {
     pub tls_cert_file: Option<PathBuf>,
     /// PEM key of the leaf, encrypted or not.
     pub tls_key_file: Option<PathBuf>,
+    /// Base address of a schema registry, without credentials and query; `None`: none is asked.
+    pub schema_registry_url: Option<String>,
     /// Further librdkafka properties, already checked against what the relay owns and known to librdkafka.
     pub options: Vec<(String, String)>,
 }

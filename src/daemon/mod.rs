@@ -23,7 +23,9 @@ use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
 use crate::legs::Intake;
 use crate::legs::webhook::{Certificates, Endpoints, Listening, TlsError, Webhook};
+use crate::normalize::SchemaIds;
 use crate::provider::connect::Proxies;
+use crate::registry;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
 use accounts::{Accounts, Common, watch_connected};
@@ -88,6 +90,8 @@ struct Shared {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     board: Arc<Board>,
+    /// Learned alongside everything else.
+    schema_ids: SchemaIds,
     /// Ends the legs.
     stop: CancellationToken,
 }
@@ -151,11 +155,15 @@ impl Daemon {
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
         tokio::spawn(watch_connected(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
+        let schema_ids = SchemaIds::default();
+        let (config, ids, left) = (config.clone(), schema_ids.clone(), observers.clone());
+        tokio::spawn(async move { left.run_until_cancelled(registry::learn(&config, &ids)).await });
         let shared = Shared {
             clock,
             metrics: Arc::clone(&metrics),
             health: Arc::clone(&health),
             board,
+            schema_ids,
             stop: stop.clone(),
             setup: Arc::new(setup),
             kafka_secrets,

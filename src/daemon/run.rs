@@ -10,7 +10,7 @@ use crate::kafka::{Broker, Early, Publisher, PublisherSetup, Stop};
 use crate::labels::{Leg, Outcome};
 use crate::legs::IntakeReceiver;
 use crate::legs::webhook::Listening;
-use crate::normalize;
+use crate::normalize::{self, SchemaIds};
 use crate::relay::pipeline::Pipeline;
 use crate::relay::planner::{Planner, Settings};
 use crate::relay::start::Started;
@@ -156,7 +156,8 @@ impl Shared {
         let Started { window, versions, accounts: known, .. } =
             warm::start(self, &accounts.names(), predecessor.as_ref()).await?;
         let accounts = accounts.known(known.iter().map(|known| known.name.clone()));
-        let planner = Planner::new(planner_settings(config), window, versions, known);
+        let settings = Settings { schema_ids: self.schema_ids.clone(), ..planner_settings(config) };
+        let planner = Planner::new(settings, window, versions, known);
         let relay = Relay {
             pipeline: Pipeline::new(planner),
             publisher,
@@ -225,6 +226,7 @@ pub(crate) fn planner_settings(config: &Config) -> Settings {
         },
         orders_latest: !config.kafka.topics.orders_latest.is_empty(),
         invoices: !config.kafka.topics.invoices.is_empty(),
+        schema_ids: SchemaIds::default(),
     }
 }
 

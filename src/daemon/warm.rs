@@ -27,6 +27,11 @@ pub(super) async fn start(
     predecessor: Option<&Predecessor>,
 ) -> Result<Started, StartError> {
     let setup = &*shared.setup;
+    // Until the registry has answered, schemas are called what they were before.
+    if setup.config.kafka.schema_registry_url.is_some() {
+        let marks = predecessor.into_iter().flat_map(|predecessor| predecessor.marks.values());
+        marks.for_each(|marks| relay::recall(marks, &shared.schema_ids));
+    }
     let now = || Now::at(Moment::now(), &shared.clock.provider());
     let seed = [rand::random(), rand::random()];
     let start = Start::new(&settings(setup), names, predecessor, now(), seed);

@@ -28,6 +28,14 @@ pub(super) enum Cause {
     SaslMissing,
     /// Who we are was refused.
     Credentials,
+    /// The identity provider refuses our client.
+    TokenRefused,
+    /// It does not answer.
+    TokenAway,
+    /// It answers something else than a token.
+    TokenOther,
+    /// Its token is past its end.
+    TokenExpired,
     /// A broker's name has no address.
     Resolve,
     /// Nobody listens.
@@ -52,6 +60,12 @@ pub(super) enum Cause {
 
 /// Words, and what they are a sign of. The first row that fits counts, so what is more special stands first.
 const SIGNS: &[(&str, Cause)] = &[
+    // Of `client::token`, and with the words of others behind them.
+    ("the identity provider refused the client", Cause::TokenRefused),
+    ("the identity provider is down or busy", Cause::TokenAway),
+    ("the identity provider cannot be reached", Cause::TokenAway),
+    ("the identity provider answers with", Cause::TokenOther),
+    ("the identity provider gave one that is expired", Cause::TokenExpired),
     // The broker's word, so about ours: `certificate required`, `bad certificate`, `certificate expired` and so on.
     ("alert certificate", Cause::ClientCertificate),
     ("alert bad certificate", Cause::ClientCertificate),
@@ -148,6 +162,18 @@ impl Cause {
             Self::Credentials => {
                 "see kafka.username, kafka.sasl_mechanism and the Kafka password; where its file has changed, reload (SIGHUP)"
             }
+            Self::TokenRefused => {
+                "see kafka.oauth_client_id, kafka.oauth_scope, kafka.oauth_token_url and the client's secret \
+                 (PEPAY_RELAY_KAFKA_OAUTH_SECRET, kafka.oauth_secret_file or the credential kafka-oauth-secret); where its file \
+                 has changed, reload (SIGHUP)"
+            }
+            Self::TokenAway => {
+                "see kafka.oauth_token_url, and that it can be reached from here; it is asked again every 10 s"
+            }
+            Self::TokenOther => {
+                "see that kafka.oauth_token_url is a token endpoint, and that its tokens are JWTs with sub and exp"
+            }
+            Self::TokenExpired => "one of the two clocks is wrong: set the clock by NTP",
             Self::Resolve => {
                 "a broker's name has no address here: see kafka.bootstrap_servers, and advertised.listeners of the brokers"
             }
@@ -253,6 +279,17 @@ mod tests {
             Some(Cause::SaslMissing),
         ),
         ("Kafka refused the credentials of `relay`: SASL authentication error", Some(Cause::Credentials)),
+        ("no token: the identity provider refused the client (HTTP 401, invalid_client)", Some(Cause::TokenRefused)),
+        (
+            "no token: the identity provider cannot be reached (Failed to connect to localhost port 1: Connection refused)",
+            Some(Cause::TokenAway),
+        ),
+        ("no token: the identity provider is down or busy (HTTP 503)", Some(Cause::TokenAway)),
+        (
+            "no token: the identity provider answers with no JSON (HTTP 200, Response is not JSON encoded: text/html)",
+            Some(Cause::TokenOther),
+        ),
+        ("no token: the identity provider gave one that is expired already (now=2, exp=1)", Some(Cause::TokenExpired)),
         ("Failed to resolve 'nowhere.invalid:9092': Name or service not known", Some(Cause::Resolve)),
         ("Failed to create socket: Too many open files", Some(Cause::Files)),
         ("Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)", Some(Cause::Refused)),

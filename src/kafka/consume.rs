@@ -177,6 +177,7 @@ fn follow(
             Some(Ok(message)) => Ok(owned(&message)),
             Some(Err(error)) => match error.rdkafka_error_code() {
                 Some(Code::GroupAuthorizationFailed) => continue,
+                Some(Code::Authentication) if consumer.context().awaits_token() => continue,
                 Some(code) if !errors::is_denied(code) && errors::classify(code) != Class::Stop => continue,
                 _ => Err(StartError::from(scan::trouble(config, consumer, &error, topic))),
             },

@@ -222,6 +222,7 @@ impl Reader {
         match error.rdkafka_error_code() {
             // The coordinator of a group that we never use.
             Some(Code::GroupAuthorizationFailed) => Ok(()),
+            Some(Code::Authentication) if self.committed.context().awaits_token() => Ok(()),
             Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, &topics)),
             _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, &topics)),
             _ => Ok(()),
@@ -249,6 +250,9 @@ pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: 
             let listed = topic.replace(TOPICS_BETWEEN, " --topic ");
             let acl = format!("--operation Read --operation Describe --topic {listed}");
             client::permission_lacking(config, consumer.context(), &format!("read the topic `{named}`"), &acl).into()
+        }
+        Some(Code::Authentication) if consumer.context().awaits_token() => {
+            AskError::Away(consumer.context().away(&error.to_string()))
         }
         Some(code) if errors::is_denied(code) => {
             client::credentials_refused(config, consumer.context(), &error.to_string()).into()

@@ -12,6 +12,7 @@ mod open;
 mod order;
 mod reshape;
 mod schema;
+mod schema_ids;
 mod table;
 mod tape;
 mod time;
@@ -20,6 +21,7 @@ mod write;
 pub use money::decimal_text;
 pub use open::open_schemas;
 pub use schema::schemas;
+pub use schema_ids::{SCHEMA_ID_HEADER, SchemaId, SchemaIds};
 
 use crate::clock;
 use crate::provider::Environment;

@@ -4,6 +4,7 @@ use super::progress::{Gap, GapCause, Progress};
 use crate::clock::rfc3339;
 use crate::kafka::{Batch, Keys};
 use crate::labels::Topic;
+use crate::normalize::SchemaIds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -27,14 +28,18 @@ struct Wire {
     verified: Option<String>,
     #[serde(default)]
     gaps: Vec<Value>,
+    /// What a schema registry calls the schemas of values, where one is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    schemas: Option<Value>,
 }
 
-/// The progress of an account as the control topic holds it: the open gaps, and the one that closed last.
-pub(super) fn marks(progress: &Progress, account: &str) -> Vec<u8> {
+/// The progress of an account as the control topic holds it: the open gaps, and the one that closed last; and what schemas are called.
+pub(super) fn marks(progress: &Progress, account: &str, schema_ids: &SchemaIds) -> Vec<u8> {
     let wire = Wire {
         cursor: progress.cursor().map(|id| id.to_string()),
         verified: progress.verified_ms().map(rfc3339),
         gaps: progress.closed().into_iter().chain(progress.gaps()).map(|gap| gap_value(gap, account)).collect(),
+        schemas: schema_ids.kept(),
     };
     // Strings and numbers alone: nothing in it can fail.
     serde_json::to_vec(&wire).unwrap_or_default()
@@ -43,12 +48,18 @@ pub(super) fn marks(progress: &Progress, account: &str) -> Vec<u8> {
 /// The progress that the marks hold. What cannot be read counts as not there: a walk then begins further back.
 pub fn resume(marks: Option<&[u8]>, overlap: Duration) -> Progress {
     let wire = marks.and_then(|value| serde_json::from_slice::<Wire>(value).ok());
-    let Some(Wire { cursor, verified, gaps }) = wire else {
+    let Some(Wire { cursor, verified, gaps, .. }) = wire else {
         return Progress::resume(None, None, Vec::new(), overlap);
     };
     let cursor = cursor.as_deref().and_then(|id| id.parse().ok());
     let verified_ms = verified.as_deref().and_then(unix_ms);
     Progress::resume(cursor, verified_ms, gaps.iter().filter_map(gap_of).collect(), overlap)
+}
+
+/// Recalls what schemas were called when these marks were written.
+pub fn recall(marks: &[u8], schema_ids: &SchemaIds) {
+    let wire = serde_json::from_slice::<Wire>(marks).ok();
+    wire.and_then(|wire| wire.schemas).iter().for_each(|kept| schema_ids.recall(kept));
 }
 
 fn gap_of(value: &Value) -> Option<Gap> {
@@ -92,6 +103,7 @@ mod tests {
     use super::*;
     use crate::labels::{Cause, Leg};
     use crate::legs::Note;
+    use crate::normalize::{Kind, SchemaId};
     use crate::provider::EventId;
     use crate::relay::progress::GapNumber;
 
@@ -109,10 +121,20 @@ mod tests {
         progress.note(Note::Unproven { from_ms: 1_768_000_290_000, to_ms: 1_768_000_310_000 }, &mut next);
         assert!(progress.gaps()[0].unproven);
         assert_eq!((progress.gaps().len(), progress.closed().map(|gap| gap.id)), (1, Some(0)));
-        let resumed = resume(Some(&marks(&progress, "shop")), overlap);
+        let resumed = resume(Some(&marks(&progress, "shop", &SchemaIds::default())), overlap);
         assert_eq!(resumed.gaps(), progress.gaps());
         assert_eq!((resumed.cursor(), resumed.verified_ms()), (progress.cursor(), progress.verified_ms()));
         assert_eq!(resumed.closed().map(|gap| gap.id), Some(0));
+    }
+
+    #[test]
+    fn what_schemas_are_called_is_recalled() {
+        let [ids, next] = [SchemaIds::default(), SchemaIds::default()];
+        let progress = Progress::resume(None, None, Vec::new(), Duration::ZERO);
+        assert!(!String::from_utf8_lossy(&marks(&progress, "", &ids)).contains("schemas"));
+        ids.learn(Kind::Invoice, SchemaId::of_number(3));
+        recall(&marks(&progress, "", &ids), &next);
+        assert_eq!((next.of(Kind::Order), next.of(Kind::Invoice)), (None, Some(&SchemaId::of_number(3))));
     }
 
     #[test]

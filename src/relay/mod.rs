@@ -21,7 +21,7 @@ mod versions;
 pub use dedup::{Claim, Ticket, Window};
 pub use lines::Lines;
 use marks::gap_closed_by;
-pub use marks::resume;
+pub use marks::{recall, resume};
 pub use records::KEY_BYTES_MAX;
 pub use versions::{Version, Versions};
 

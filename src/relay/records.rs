@@ -4,7 +4,7 @@ use crate::clock::write_rfc3339;
 use crate::kafka::Batch;
 use crate::labels::Topic;
 use crate::legs::{Delivery, TRACEPARENT, TRACESTATE, Trace};
-use crate::normalize::{self, Normalized, Rejection, normalize};
+use crate::normalize::{self, Kind, Normalized, Rejection, SCHEMA_ID_HEADER, SchemaIds, normalize};
 use crate::provider::event::{Event, Reason};
 use crate::text::truncated;
 use sha2::{Digest, Sha256};
@@ -90,6 +90,13 @@ pub(super) fn write_headers(
         if !state.is_empty() {
             batch.header(TRACESTATE, state.as_bytes());
         }
+    }
+}
+
+/// What a schema registry calls the value's schema, where that is known.
+pub(super) fn write_schema_id(batch: &mut Batch, kind: Kind, ids: &SchemaIds) {
+    if let Some(id) = ids.of(kind) {
+        batch.header(SCHEMA_ID_HEADER, id.as_bytes());
     }
 }
 

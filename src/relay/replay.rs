@@ -5,7 +5,7 @@
 //! out: it stands as a dead letter already.
 
 use super::planner::{Settings, source};
-use super::records::{KEY_BYTES_MAX, Names, Origin, write_headers, write_value};
+use super::records::{KEY_BYTES_MAX, Names, Origin, write_headers, write_schema_id, write_value};
 use crate::kafka::Batch;
 use crate::labels::{REPLAY, Topic};
 use crate::normalize::{Route, route};
@@ -58,6 +58,7 @@ impl Replay {
         let arrival = Origin { leg: REPLAY, at_ms: now_ms, trace: None };
         let Self { settings, source, account, .. } = self;
         write_headers(batch, &event, &normalized, arrival, Names { source, instance: &settings.instance, account });
+        write_schema_id(batch, normalized.kind, &settings.schema_ids);
         batch.header("relay_stale", b"true");
         batch.header("relay_replay", self.id.as_bytes());
         Again::Record(topic)
@@ -69,12 +70,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
     use super::*;
-    use crate::normalize;
+    use crate::normalize::{self, SchemaIds};
     use crate::provider::Environment;
 
     fn replay(invoices: bool) -> Replay {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices };
+        let schema_ids = SchemaIds::default();
+        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices, schema_ids };
         Replay::new(settings, String::new(), "r-1".into())
     }
 

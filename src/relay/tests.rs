@@ -44,7 +44,13 @@ impl Bench {
         let metrics = Arc::new(Metrics::new("test"));
         let board = Arc::new(Board::new(&config, Arc::clone(&health), Arc::clone(&metrics)));
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
+        let settings = Settings {
+            instance: "test".into(),
+            normalize,
+            orders_latest: true,
+            invoices: true,
+            schema_ids: Default::default(),
+        };
         let window = Window::new(DAY, 10_000, [1, 2]);
         let planner = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(config.intake.bytes_max);

@@ -116,6 +116,7 @@ impl Stage {
             )],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let log = dir.join("relay.log");

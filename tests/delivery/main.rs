@@ -27,9 +27,12 @@ mod guide;
 mod history;
 mod leaving;
 mod listening;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod permissions;
 mod pressure;
 mod publish;
+mod registry;
 mod replay;
 mod restarts;
 mod rotation;

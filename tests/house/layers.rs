@@ -9,7 +9,7 @@ const GROUND: [&str; 3] = ["clock", "loopback", "text"];
 /// What each folder (or file) directly under `src` may know of the others; `x::Y` allows that item alone.
 ///
 /// The order is the order of the floors: a room knows only what lies above it in this list.
-const MAY_KNOW: [(&str, &[&str]); 18] = [
+const MAY_KNOW: [(&str, &[&str]); 19] = [
     ("clock", &[]),
     ("heap", &[]),
     ("labels", &[]),
@@ -18,6 +18,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
     ("provider", &[]),
     ("normalize", &["labels", "provider"]),
     ("config", &["labels", "provider", "normalize"]),
+    ("registry", &["labels", "provider", "normalize", "config"]),
     ("listener", &[]),
     ("telemetry", &["labels", "config", "listener"]),
     ("legs", &["labels", "provider", "config", "listener", "telemetry"]),
@@ -26,7 +27,10 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
     ("exit", &["kafka::errors", "legs::webhook"]),
     ("relay", &["labels", "legs", "normalize", "kafka", "provider", "telemetry"]),
     ("simulator", &["provider"]),
-    ("daemon", &["labels", "legs", "normalize", "kafka", "provider", "config", "telemetry", "relay", "exit"]),
+    (
+        "daemon",
+        &["labels", "legs", "normalize", "kafka", "provider", "config", "telemetry", "relay", "registry", "exit"],
+    ),
     (
         "cli",
         &[
@@ -38,6 +42,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
             "config",
             "telemetry",
             "relay",
+            "registry",
             "daemon",
             "simulator",
             "exit",
@@ -49,7 +54,7 @@ const MAY_KNOW: [(&str, &[&str]); 18] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 54] = [
+const PURE: [&str; 56] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -57,6 +62,7 @@ const PURE: [&str; 54] = [
     "src/kafka/batch.rs",
     "src/kafka/cause.rs",
     "src/kafka/client/denied.rs",
+    "src/kafka/client/token.rs",
     "src/kafka/drain_pace.rs",
     "src/kafka/ends.rs",
     "src/kafka/owner.rs",
@@ -88,6 +94,7 @@ const PURE: [&str; 54] = [
     "src/provider/rest/retry.rs",
     "src/provider/signature.rs",
     "src/provider/slices.rs",
+    "src/registry/answer.rs",
     "src/relay/dedup.rs",
     "src/relay/journal/",
     "src/relay/lru.rs",

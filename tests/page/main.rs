@@ -49,6 +49,7 @@ impl Scene {
             accounts: vec![AccountSecrets::sole(simulator.api_key(), webhook)],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let setup = Setup { config, secrets, broker: Broker::Embedded, tuning: Tuning::default(), from_ms: None };

@@ -112,7 +112,9 @@ impl World {
             }
         }
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true };
+        let schema_ids = normalize::SchemaIds::default();
+        let settings =
+            Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true, schema_ids };
         let turn = Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY);
         let relay = &mut self.relays[number];
         relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, accounts)));

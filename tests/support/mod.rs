@@ -3,12 +3,15 @@
 pub mod acl;
 pub mod foreign;
 pub mod half_open;
+#[cfg(feature = "oauth")]
+pub mod identity;
 pub mod kafka;
 pub mod ports;
 pub mod proc;
 pub mod process;
 pub mod proxy;
 pub mod records;
+pub mod registry;
 pub mod relay;
 pub mod settings;
 pub mod systemd;

@@ -32,7 +32,9 @@ pub fn values() -> normalize::Settings {
 
 /// A core whose window holds `ids`, and that writes the newest event of each order once more where `orders_latest`.
 pub fn core(ids: u64, orders_latest: bool) -> Planner {
-    let settings = Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true };
+    let schema_ids = normalize::SchemaIds::default();
+    let settings =
+        Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true, schema_ids };
     let day = Duration::from_secs(86_400);
     let seed = [1, 2];
     let mut window = Window::new(day, usize::MAX, seed);

@@ -225,6 +225,11 @@ pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     if let Some(password) = &secrets.kafka_password {
         command.env("PEPAY_RELAY_KAFKA_PASSWORD", expose(password));
     }
+    if let Some(secret) =
+        secrets.kafka_oauth_secret.as_ref().filter(|_| config.secret_files.kafka_oauth_secret.is_none())
+    {
+        command.env("PEPAY_RELAY_KAFKA_OAUTH_SECRET", expose(secret));
+    }
     command
 }
 
@@ -283,8 +288,17 @@ fn settings(config: &Config) -> String {
     text += &file("tls_cert_file", &kafka.tls_cert_file);
     text += &file("tls_key_file", &kafka.tls_key_file);
     text += &file("tls_key_password_file", &config.secret_files.kafka_key_password);
-    if let (Some(username), Some(mechanism)) = (&kafka.username, &kafka.sasl_mechanism) {
-        text += &format!("username = \"{username}\"\nsasl_mechanism = \"{mechanism}\"\n");
+    text += &file("oauth_secret_file", &config.secret_files.kafka_oauth_secret);
+    for (key, value) in [
+        ("username", &kafka.username),
+        ("sasl_mechanism", &kafka.sasl_mechanism),
+        ("oauth_token_url", &kafka.oauth_token_url),
+        ("oauth_client_id", &kafka.oauth_client_id),
+        ("oauth_scope", &kafka.oauth_scope),
+        ("oauth_extensions", &kafka.oauth_extensions),
+        ("schema_registry_url", &kafka.schema_registry_url),
+    ] {
+        text += &value.as_ref().map_or_else(String::new, |value| format!("{key} = \"{value}\"\n"));
     }
     for account in &config.accounts {
         text += &format!("[accounts.{}]\n", account.name);

@@ -20,7 +20,10 @@ pub struct Record {
     pub partition: i32,
     pub key: String,
     pub value: Option<Vec<u8>>,
+    /// Those that are text.
     pub headers: BTreeMap<String, String>,
+    /// `__value_schema_id`, which is not.
+    pub schema_id: Option<Vec<u8>>,
 }
 
 impl Record {
@@ -124,12 +127,15 @@ fn read(bootstrap: &str, topic: &str) -> Vec<Record> {
 
 fn record(message: &BorrowedMessage<'_>) -> Record {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
-    let headers = message.headers().into_iter().flat_map(Headers::iter);
+    let headers = || message.headers().into_iter().flat_map(Headers::iter);
+    let is_id = |key: &str| key == "__value_schema_id";
+    let texts = headers().filter(|header| !is_id(header.key));
     Record {
         partition: message.partition(),
         key: text(message.key().unwrap_or_default()),
         value: message.payload().map(<[u8]>::to_vec),
-        headers: headers.map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect(),
+        headers: texts.map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default()))).collect(),
+        schema_id: headers().find(|header| is_id(header.key)).and_then(|header| header.value).map(<[u8]>::to_vec),
     }
 }
 

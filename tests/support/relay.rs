@@ -84,6 +84,7 @@ impl Rig {
             accounts: vec![AccountSecrets::sole(simulator.api_key(), vec![simulator.webhook_secret().into()])],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         Self { simulator: Arc::new(simulator), config, secrets, tuning: Tuning::default() }

@@ -37,6 +37,7 @@ pub fn secrets(kafka_password: Option<&str>) -> Secrets {
         accounts: vec![AccountSecrets::sole("key", vec!["secret".into()])],
         kafka_password,
         kafka_certificate: None,
+        kafka_oauth_secret: None,
         proxies: Default::default(),
     }
 }

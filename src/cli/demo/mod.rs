@@ -89,6 +89,7 @@ impl Stage {
             accounts: vec![AccountSecrets::sole(simulator.api_key(), vec![simulator.webhook_secret().into()])],
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let mut records = Vec::new();

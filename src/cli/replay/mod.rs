@@ -13,7 +13,7 @@ use super::client::{failed, patient};
 use super::output::Output;
 use super::{Context, interrupted};
 use crate::clock::now_ms;
-use crate::config::AccountSecrets;
+use crate::config::{AccountSecrets, Config};
 use crate::daemon::Reach;
 use crate::daemon::planner_settings;
 use crate::exit::Exit;
@@ -22,9 +22,11 @@ use crate::kafka::side_writer::{SideWriter, Written};
 use crate::kafka::topics::inspect;
 use crate::labels::Topic;
 use crate::legs::backfill::walk::{Step, Walk};
+use crate::normalize::SchemaIds;
 use crate::provider::EventId;
 use crate::provider::page::Listed;
 use crate::provider::rest::{Rest, RestError};
+use crate::registry;
 use crate::relay::replay;
 use bytes::Bytes;
 use clap::Args;
@@ -78,7 +80,11 @@ pub(super) async fn run(
     let Context { config, secrets, .. } = settings;
     let rest = patient(&Reach::new(config, account.api_key.clone(), secrets.proxies.clone())?);
     let id = Uuid::new_v4().to_string();
-    let replay = replay::Replay::new(planner_settings(config), account.name.clone(), id.clone());
+    let mut core = planner_settings(config);
+    if arguments.yes {
+        core.schema_ids = schema_ids(config).await;
+    }
+    let replay = replay::Replay::new(core, account.name.clone(), id.clone());
     let aside = match arguments.yes {
         true => Some(open(settings, &id).await?),
         false => None,
@@ -97,6 +103,13 @@ pub(super) async fn run(
         job.tally.show(id.as_deref(), config, output)?;
     }
     done
+}
+
+/// What the schema registry calls the schemas, if the settings name one: what is published again says so as well.
+async fn schema_ids(config: &Config) -> SchemaIds {
+    let ids = SchemaIds::default();
+    registry::learn_once(config, &ids).await;
+    ids
 }
 
 /// Opens the producer, once the topics are there: a record for one that is not would be waited for in vain.

@@ -77,7 +77,13 @@ fn webhook_secrets_are_separated_by_commas_or_lines() {
 /// What was put where the name of its file belongs is refused without being shown, whatever it looks like.
 #[test]
 fn a_secret_in_the_place_of_its_files_name_is_not_shown() {
-    for key in ["provider.api_key_file", "webhook.secrets_file", "kafka.password_file", "kafka.tls_key_password_file"] {
+    for key in [
+        "provider.api_key_file",
+        "webhook.secrets_file",
+        "kafka.password_file",
+        "kafka.tls_key_password_file",
+        "kafka.oauth_secret_file",
+    ] {
         for secret in ["hush-hush", "ck_live_hush-hush", "hush/hush", "./hush-hush", "../hush-hush", "aHVzaA=="] {
             // What begins as a key does is recognized before.
             let what = if secret.starts_with("ck_") {

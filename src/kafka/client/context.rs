@@ -1,5 +1,6 @@
 //! What Kafka said last to one client: librdkafka's log lines, errors and delivery reports.
 
+use super::token::{self, Answer, NoToken};
 use crate::config::Secrets;
 use crate::kafka::cause::{self, Cause};
 use crate::kafka::errors::{self, Class};
@@ -25,6 +26,12 @@ pub(in crate::kafka) struct Said {
     pub(in crate::kafka) away: Option<String>,
     /// Our certificate was kept back: the broker names the authorities that it trusts, and ours is not among them.
     pub(in crate::kafka) unsent: bool,
+    /// Why there is no token, or no new one, until it is told.
+    untold_token: Option<String>,
+    /// What the last request for a token was answered, where that was none.
+    token_answer: Option<Answer>,
+    /// A token could not be had.
+    tokenless: bool,
 }
 
 /// Takes librdkafka's log lines, errors and delivery reports.
@@ -65,6 +72,17 @@ impl Context {
         (Instant::now() < until).then(|| format!("Kafka holds this client up for {} ms by a quota", by.as_millis()))
     }
 
+    /// Why there is no token, or no new one, where it has not been told yet.
+    pub(in crate::kafka) fn take_no_token(&self) -> Option<String> {
+        self.said().untold_token.take()
+    }
+
+    /// Whether an error about who we are is of the identity provider, which may be back soon, and not of the broker.
+    pub(in crate::kafka) fn awaits_token(&self) -> bool {
+        let said = self.said();
+        said.tokenless && said.denied.is_none()
+    }
+
     /// What was said so far.
     pub(in crate::kafka) fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,7 +90,10 @@ impl Context {
 
     /// Starts anew, before a transaction.
     pub(in crate::kafka) fn forget(&self) {
-        *self.said() = Said::default();
+        let mut said = self.said();
+        let untold_token = said.untold_token.take();
+        let token_answer = said.token_answer.take();
+        *said = Said { untold_token, token_answer, ..Said::default() };
     }
 
     /// A record could not be delivered. A refused one decides the batch's fate whatever else went wrong; a
@@ -110,11 +131,24 @@ impl Context {
     /// That the credentials were refused, or the last trouble with connections.
     pub(in crate::kafka) fn reason(&self) -> Option<String> {
         let said = self.said();
-        let denied = said.denied.as_ref().map(|reason| match cause::is_alert_about_us(reason) {
+        let speaks_for_itself =
+            |reason: &str| cause::is_alert_about_us(reason) || Cause::of(reason) == Some(Cause::TokenRefused);
+        let denied = said.denied.as_ref().map(|reason| match speaks_for_itself(reason) {
             true => reason.clone(),
             false => format!("the credentials were refused: {reason}"),
         });
         denied.or_else(|| said.away.clone())
+    }
+
+    fn hear_of_token(&self, trouble: NoToken) {
+        let (NoToken::Refused(words) | NoToken::Away(words)) = &trouble;
+        self.hear(words);
+        let mut said = self.said();
+        said.tokenless = true;
+        said.untold_token = Some(words.clone());
+        if let NoToken::Refused(words) = trouble {
+            said.denied = Some(words);
+        }
     }
 
     /// What tells the cause is not overwritten by what only tells that there is trouble.
@@ -137,6 +171,9 @@ impl ClientContext for Context {
         if facility == "FAIL" {
             self.hear(line.split_once("]: ").map_or(line, |(_, words)| words));
         }
+        if let Some(answer) = token::answer(line).filter(|_| facility == "OIDC") {
+            self.said().token_answer = Some(answer);
+        }
         if facility == "SSL" && line.contains("not sending any client certificates") {
             self.said().unsent = true;
         }
@@ -144,6 +181,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        let answer = self.said().token_answer.clone();
+        if let Some(trouble) = token::no_token(reason, answer.as_ref()) {
+            return self.hear_of_token(trouble);
+        }
         match code {
             Code::Authentication | Code::SaslAuthenticationFailed => self.said().denied = Some(reason.to_owned()),
             _ => self.hear(reason),

@@ -11,6 +11,16 @@ pub(in crate::kafka) fn credentials_refused(config: &Config, context: &Context, 
     if Cause::of(reason) == Some(Cause::ClientCertificate) {
         return certificate_refused(context, reason);
     }
+    if Cause::of(reason) == Some(Cause::TokenRefused) {
+        return StartError::Denied(Cause::explained(reason));
+    }
+    if let Some(id) = &config.kafka.oauth_client_id {
+        return StartError::Denied(format!(
+            "Kafka refused the token of client `{id}`: {reason}; see that the brokers trust who issued it \
+             (sasl.oauthbearer.jwks.endpoint.url, sasl.oauthbearer.expected.audience), kafka.oauth_scope and \
+             kafka.oauth_extensions"
+        ));
+    }
     let who = match &config.kafka.username {
         Some(username) => format!("the credentials of `{username}`"),
         None => "a connection without credentials".to_owned(),
@@ -39,7 +49,10 @@ fn certificate_refused(context: &Context, reason: &str) -> StartError {
 /// `--operation Write --topic pepay.orders`.
 pub(in crate::kafka) fn permission_lacking(config: &Config, context: &Context, what: &str, acl: &str) -> StartError {
     // The brokers go by the user where there is one, and else by the certificate.
-    let (who, principal) = match (&config.kafka.username, context.subject()) {
+    let kafka = &config.kafka;
+    let (who, principal) = match (kafka.username.as_ref().or(kafka.oauth_client_id.as_ref()), context.subject()) {
+        // With a token it is the claim that the brokers look at, which is `sub` unless they are told otherwise.
+        (Some(client), _) if kafka.username.is_none() => (format!(" `{client}`"), "User:SUB_OF_ITS_TOKEN".to_owned()),
         (Some(username), _) => (String::new(), format!("User:{username}")),
         (None, Some(subject)) => (format!(" `{subject}`"), format!("\"User:{subject}\"")),
         (None, None) => (String::new(), "User:ANONYMOUS".to_owned()),

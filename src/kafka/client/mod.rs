@@ -3,6 +3,7 @@
 mod context;
 mod denied;
 mod properties;
+mod token;
 
 pub(super) use context::Context;
 pub(super) use denied::{credentials_refused, denied, permission_lacking};

@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Secrets};
 use rdkafka::config::ClientConfig;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// Times that only tests shorten; no setting reaches them.
@@ -120,7 +120,7 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &kafka.bootstrap_servers);
     client.set("client.id", &config.name);
-    let protocol = match (kafka.tls, kafka.username.is_some()) {
+    let protocol = match (kafka.tls, kafka.sasl_mechanism.is_some()) {
         (false, false) => "plaintext",
         (true, false) => "ssl",
         (false, true) => "sasl_plaintext",
@@ -137,15 +137,20 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
             certificate.show(&mut client);
         }
     }
+    // The settings demand it with every username, and with a client that asks for tokens.
+    if let Some(mechanism) = &kafka.sasl_mechanism {
+        client.set("sasl.mechanism", mechanism);
+    }
     if let Some(username) = &kafka.username {
         client.set("sasl.username", username);
-        // The settings demand it with every username.
-        if let Some(mechanism) = &kafka.sasl_mechanism {
-            client.set("sasl.mechanism", mechanism);
-        }
         if let Some(password) = &secrets.kafka_password {
             client.set("sasl.password", password.expose_secret());
         }
+    }
+    if let (Some(url), Some(id), Some(secret)) =
+        (&kafka.oauth_token_url, &kafka.oauth_client_id, &secrets.kafka_oauth_secret)
+    {
+        oauth(&mut client, config, (url, id, secret));
     }
     // A returned broker is found within a second (default 10), and a silent one given up before a transaction is.
     client.set("reconnect.backoff.max.ms", "1000");
@@ -162,6 +167,33 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
         client.set(key, value);
     }
     client
+}
+
+/// Has the client fetch its tokens itself, on a thread of its own: it renews each after four fifths of its life.
+fn oauth(client: &mut ClientConfig, config: &Config, (url, id, secret): (&str, &str, &SecretString)) {
+    client.set("sasl.oauthbearer.method", "oidc");
+    client.set("sasl.oauthbearer.token.endpoint.url", url);
+    client.set("sasl.oauthbearer.client.id", id);
+    client.set("sasl.oauthbearer.client.secret", secret.expose_secret());
+    // librdkafka puts it into the form as it is.
+    if let Some(scope) = config.kafka.oauth_scope.as_deref() {
+        client.set("sasl.oauthbearer.scope", in_form(scope));
+    }
+    if let Some(extensions) = &config.kafka.oauth_extensions {
+        client.set("sasl.oauthbearer.extensions", extensions);
+    }
+    // As with the brokers' certificates; `kafka.options` may name a file.
+    client.set("https.ca.location", "probe");
+}
+
+/// A text as `application/x-www-form-urlencoded` has it.
+fn in_form(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"*-._".contains(&byte);
+    text.bytes().fold(String::new(), |form, byte| match byte {
+        b' ' => form + "+",
+        byte if is_plain(byte) => form + char::from(byte).encode_utf8(&mut [0; 4]),
+        byte => form + &format!("%{byte:02X}"),
+    })
 }
 
 /// The transactional producer `transactional_id`.
@@ -252,6 +284,7 @@ mod tests {
             accounts: Vec::new(),
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let made = |options: &[(&str, &str)]| {
@@ -324,6 +357,7 @@ mod tests {
             accounts: Vec::new(),
             kafka_password: None,
             kafka_certificate: None,
+            kafka_oauth_secret: None,
             proxies: Default::default(),
         };
         let of = |names: &[&'static str]| -> Vec<(&'static str, &'static str)> {

@@ -9,6 +9,7 @@ pub(super) use claim::claim;
 
 use super::batch::{Batch, Shape};
 use super::blocking::{self, AskError, Cancel, RETRY_AFTER};
+use super::cause::Cause;
 use super::checkpoint::{Checkpoint, Keys, Newest};
 use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
@@ -56,6 +57,14 @@ pub(super) struct Writer {
     outage: Outage,
     /// Made early, for the first question.
     reader: Option<Reader>,
+}
+
+/// Says why there is no new token while the one before still holds.
+fn tell_of_token(producer: &BaseProducer<Context>) {
+    if let Some(detail) = producer.context().take_no_token() {
+        let remedy = Cause::of(&detail).map(Cause::remedy);
+        tracing::warn!(detail, remedy, "no new token for kafka");
+    }
 }
 
 /// What became of an attempt, for the settlement.
@@ -184,6 +193,7 @@ impl Writer {
         self.let_outdated_go();
         // Without a producer there is nothing to begin: `settle` makes one.
         if let Some(producer) = &self.producer {
+            tell_of_token(producer);
             self.carried.begin(producer);
         }
     }
@@ -200,6 +210,7 @@ impl Writer {
         self.let_outdated_go();
         if let Some(producer) = &self.producer {
             producer.poll(Duration::ZERO);
+            tell_of_token(producer);
         }
     }
 

@@ -45,7 +45,13 @@ fn note(told: &mut Vec<(String, Outcome)>, what: Settled<'_>) {
 impl Bench {
     fn new() -> Self {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings { instance: "test".into(), normalize, orders_latest: true, invoices: true };
+        let settings = Settings {
+            instance: "test".into(),
+            normalize,
+            orders_latest: true,
+            invoices: true,
+            schema_ids: Default::default(),
+        };
         let window = Window::new(DAY, 100_000, [1, 2]);
         let planner = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(64 << 20);

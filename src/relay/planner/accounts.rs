@@ -8,6 +8,7 @@ use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Keys};
 use crate::labels::{Account, Topic};
 use crate::legs::{Admission, Note};
+use crate::normalize::SchemaIds;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -115,14 +116,14 @@ impl Accounts {
     }
 
     /// Adds the marks that are not committed yet.
-    pub(super) fn seal(&mut self, changes: &mut Changes, batch: &mut Batch) {
+    pub(super) fn seal(&mut self, changes: &mut Changes, batch: &mut Batch, schema_ids: &SchemaIds) {
         let Self { list, saved, changed_by, changed, keys, .. } = self;
         changed.retain(|account| {
             let place = account.place();
             let (Some(Known { name, progress, .. }), Some(saved)) = (list.get(place), saved.get(place)) else {
                 return false;
             };
-            let now = marks(progress, name);
+            let now = marks(progress, name, schema_ids);
             let differs = now != *saved;
             if differs {
                 batch.record(Topic::Control, keys.marks(name).as_bytes(), &now);

@@ -15,13 +15,15 @@ pub use now::{AHEAD_MAX_MS, Now};
 use super::dedup::{Claim, Ticket, Window};
 use super::journal;
 use super::marks::write_gap;
-use super::records::{KEY_BYTES_MAX, Names, Origin, bounded, digest, write_dead_letter, write_headers, write_value};
+use super::records::{
+    KEY_BYTES_MAX, Names, Origin, bounded, digest, write_dead_letter, write_headers, write_schema_id, write_value,
+};
 use super::start::Known;
 use super::versions::{Undo, Version, Versions};
 use crate::kafka::{Batch, Record};
 use crate::labels::{Account, Outcome, Topic};
 use crate::legs::{Admission, Delivery, Note};
-use crate::normalize::{self, Kind, Rejection, Route, route};
+use crate::normalize::{self, Kind, Rejection, Route, SchemaIds, route};
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason, Undecodable, decode};
 use crate::relay::progress::{Gap, Progress};
@@ -40,6 +42,8 @@ pub struct Settings {
     pub orders_latest: bool,
     /// Whether `pepay.invoices` is written.
     pub invoices: bool,
+    /// What a schema registry calls the schemas of values, as far as it is known.
+    pub schema_ids: SchemaIds,
 }
 
 /// Something to be planned.
@@ -180,7 +184,7 @@ impl Planner {
         let Plan { batch, journal, changes, .. } = plan;
         let key = self.accounts.keys().journal();
         journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
-        self.accounts.seal(changes, batch);
+        self.accounts.seal(changes, batch, &self.settings.schema_ids);
         batch.answers_for(count, journal.count());
     }
 
@@ -439,6 +443,7 @@ impl Planner {
         let source = self.sources.get(delivery.account.place()).map_or("", String::as_str);
         let names = Names { source, instance: &self.settings.instance, account };
         write_headers(batch, event, &normalized, Origin::of(delivery), names);
+        write_schema_id(batch, normalized.kind, &self.settings.schema_ids);
         if undo.is_none() {
             batch.header("relay_stale", b"true");
         } else if normalized.kind == Kind::Order && self.settings.orders_latest {

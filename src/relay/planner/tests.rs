@@ -38,7 +38,13 @@ impl Desk {
 
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let mut settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true };
+        let mut settings = Settings {
+            instance: "desk".into(),
+            normalize,
+            orders_latest: true,
+            invoices: true,
+            schema_ids: Default::default(),
+        };
         change(&mut settings);
         let window = Window::new(DAY, 1000, [1, 2]);
         let versions = Versions::new(DAY, 1000, [3, 4]);
