@@ -8,7 +8,7 @@ use crate::labels::{Leg, Topic};
 use crate::legs::Intake;
 use crate::normalize;
 use crate::provider::Environment;
-use crate::relay::start::Known;
+use crate::relay::progress::Known;
 use bytes::Bytes;
 use futures::FutureExt;
 use tokio::sync::oneshot;

@@ -30,6 +30,7 @@ mod requests;
 mod scenario;
 mod walks;
 mod warm;
+mod webhooks;
 mod websocket;
 mod world;
 

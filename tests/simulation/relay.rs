@@ -2,7 +2,7 @@
 
 use crate::bugs::Bug;
 use crate::line::Line;
-use crate::provider::{ACCOUNTS, Event as Issued, SECOND};
+use crate::provider::{ACCOUNTS, SECOND};
 use crate::scenario::{START_MS, WINDOW_MS};
 use crate::walks::Walker;
 use crate::warm::ReadBack;
@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 /// An idle relay commits a checkpoint this often.
 const IDLE_MS: i64 = IDLE_CHECKPOINT_EVERY.as_millis() as i64;
 /// A webhook is answered within.
-const ANSWER_MS: i64 = 8000;
+pub const ANSWER_MS: i64 = 8000;
 /// The largest memory that any intake holds.
 const INTAKE_BYTES: usize = 64 << 20;
 
@@ -49,7 +49,7 @@ pub struct Answer {
     pub event: usize,
     pub attempt: u32,
     pub ticket: u64,
-    outcome: oneshot::Receiver<Outcome>,
+    pub outcome: oneshot::Receiver<Outcome>,
 }
 
 /// How far ahead a clock may be when a machine boots: by more than the dedup window.
@@ -449,23 +449,6 @@ impl World {
                 _ => self.judge_answer(event),
             }
         }
-    }
-
-    fn webhook_came(&mut self, number: usize, event: usize, attempt: u32) {
-        let Issued { account, bytes, defective, .. } = &self.provider.events[event];
-        let bytes = defective.as_ref().filter(|_| attempt == 0).unwrap_or(bytes).clone();
-        self.counter += 1;
-        let ticket = self.counter;
-        let relay = &mut self.relays[number];
-        let intake = if *account == SECOND { &relay.second } else { &relay.intake };
-        let (reply, outcome) = oneshot::channel();
-        let received_at_ms = relay.now_ms(self.now);
-        if relay.pipeline.is_none() || relay.stopping || intake.try_offer(bytes, received_at_ms, reply).is_err() {
-            return self.retry_webhook(event, attempt);
-        }
-        relay.answers.push(Answer { event, attempt, ticket, outcome });
-        self.step(number, ANSWER_MS, Step::WebhookTimeout(ticket));
-        self.turn_soon(number);
     }
 
     /// The legs end, and the loop once everything inside is settled.

@@ -7,7 +7,7 @@ use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::normalize;
 use pepay_relay::provider::Environment;
 use pepay_relay::relay::planner::{Item, Now, Planner, Settings};
-use pepay_relay::relay::start::Known;
+use pepay_relay::relay::progress::Known;
 use pepay_relay::relay::{Versions, Window};
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use crate::normalize;
 use crate::provider::Environment;
 use crate::relay::journal::{self, Entry};
 use crate::relay::planner::Settings;
-use crate::relay::start::Known;
+use crate::relay::progress::Known;
 use crate::relay::{Version, Versions, Window};
 use bytes::Bytes;
 use futures::FutureExt;

@@ -1,8 +1,7 @@
 //! The accounts of a relay: how far each has come, what a plan changed of it, and which of its marks are committed.
 
 use super::super::marks::marks;
-use super::super::progress::{Gap, GapNumber, Progress};
-use super::super::start::{Known, admit};
+use super::super::progress::{Gap, GapNumber, Known, Progress};
 use super::Now;
 use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::kafka::{Batch, Keys};
@@ -97,7 +96,8 @@ impl Accounts {
         }
         self.list.get_mut(account.place())?.served = true;
         let mut next_gap = self.next_gap;
-        let gap = admit(self.change(account, changes)?, *first_start, now, &mut next_gap);
+        let latest_ms = now.ms.max(now.provider_ms);
+        let gap = self.change(account, changes)?.admit(*first_start, now.ms, latest_ms, &mut next_gap);
         self.next_gap = next_gap;
         Some(gap)
     }

@@ -8,8 +8,10 @@
 //! claim of it, or continues its versions) is rolled back before that one is.
 
 mod accounts;
+mod item;
 mod now;
 
+pub use item::{Ending, Item, Refused, Settled};
 pub use now::{AHEAD_MAX_MS, Now};
 
 use super::dedup::{Claim, Ticket, Window};
@@ -18,15 +20,14 @@ use super::marks::write_gap;
 use super::records::{
     KEY_BYTES_MAX, Names, Origin, bounded, digest, write_dead_letter, write_headers, write_schema_id, write_value,
 };
-use super::start::Known;
 use super::versions::{Undo, Version, Versions};
-use crate::kafka::{Batch, Record};
+use crate::kafka::Batch;
 use crate::labels::{Account, Outcome, Topic};
 use crate::legs::{Admission, Delivery, Note};
 use crate::normalize::{self, Kind, Rejection, Route, SchemaIds, route};
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason, Undecodable, decode};
-use crate::relay::progress::{Gap, Progress};
+use crate::relay::progress::{Gap, Known, Progress};
 use accounts::{Accounts, Changes};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -44,35 +45,6 @@ pub struct Settings {
     pub invoices: bool,
     /// What a schema registry calls the schemas of values, as far as it is known.
     pub schema_ids: SchemaIds,
-}
-
-/// Something to be planned.
-#[derive(Debug)]
-pub enum Item {
-    /// What arrived, and why Kafka refused its record when it was sent alone: it then becomes a dead letter.
-    Delivery(Delivery, Option<Refused>),
-    /// What a leg of this account told, in its place among the deliveries.
-    Note(Account, Note),
-    /// This account is served from now on.
-    Admitted(Account, Arc<Admission>),
-}
-
-/// Something that is done.
-#[derive(Debug)]
-pub enum Settled<'r> {
-    /// A delivery, how it ended, and its first record where it has one of its own.
-    Delivery(Delivery, Ending, Option<Record<'r>>),
-    /// A gap of this account is open.
-    GapOpened(Account, Gap),
-    /// A gap of this account is closed.
-    GapClosed(Account, Gap),
-}
-
-impl Settled<'_> {
-    /// A peer waits for this outcome, and is free again once it has it.
-    pub fn answers(&self) -> bool {
-        matches!(self, Self::Delivery(delivery, ..) if delivery.reply.is_some())
-    }
 }
 
 /// What a batch will do once it is committed.
@@ -105,34 +77,6 @@ struct Waiting {
     tickets: [Option<Ticket>; 2],
     undo: Option<Undo>,
     refused: Option<Refused>,
-}
-
-/// How a delivery ends, and what is worth telling about it.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    /// The outcome.
-    pub outcome: Outcome,
-    /// The event's id, empty where none could be read.
-    pub event_id: Bytes,
-    /// When the event occurred in Unix milliseconds, where the event could be read.
-    pub occurred_at_ms: Option<i64>,
-    /// Why it becomes a dead letter.
-    pub dead_letter: Option<(Reason, String)>,
-    /// Its time is so far ahead of both clocks that it moves neither cursor nor versions nor `latest`.
-    pub ahead: bool,
-    /// It occurred while a gap was open.
-    pub recovered: bool,
-}
-
-/// Why Kafka refused the record of a delivery when it was sent alone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// What its dead letter says: too large, or invalid.
-    pub reason: Reason,
-    /// What Kafka said.
-    pub detail: String,
-    /// The dead letter holds a digest in place of the bytes.
-    pub digest: bool,
 }
 
 /// A delivery, and why Kafka refused its record.
@@ -464,20 +408,6 @@ impl Plan {
     /// Whether nothing waits for it.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-}
-
-impl Ending {
-    /// Of a delivery about which nothing is known.
-    fn nothing() -> Self {
-        Self {
-            outcome: Outcome::Failed,
-            event_id: Bytes::new(),
-            occurred_at_ms: None,
-            dead_letter: None,
-            ahead: false,
-            recovered: false,
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop")]
 use super::*;
+use crate::kafka::Record;
 use crate::labels::Leg;
 use crate::legs::{Arrival, Intake, Trace};
 use crate::provider::{Environment, EventId};
@@ -228,3 +229,5 @@ fn the_trace_that_a_webhook_brought_stands_in_the_headers_of_all_its_records() {
         assert_eq!(told, [wanted.clone(), wanted], "orders and orders_latest");
     }
 }
+
+mod accounts;
