@@ -25,13 +25,13 @@ pub(super) fn chosen<'c>(accounts: &'c [Account], wanted: Option<&str>) -> Resul
     }
 }
 
-/// The same by the settings, without looking at any secret.
+/// The same by the settings, without looking at any secret. Their mistakes are told by whoever reads them with the secrets.
 ///
 /// # Errors
 ///
-/// Status 78 and every mistake at once, or status 2.
+/// Status 2 where it is not clear which one is meant.
 pub(super) fn name(global: &Global) -> Result<Option<String>, Exit> {
-    let config = config::for_status(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
+    let Ok(config) = config::for_status(&sources(global)) else { return Ok(None) };
     Ok(chosen(&config.accounts, global.account.as_deref())?.map(|account| account.name.clone()))
 }
 

@@ -70,7 +70,9 @@ fn is_there(name: &str, read: &impl Fn(&str) -> Option<String>) -> bool {
         (None, "") => return suite(test).is_some(),
         (Some(of), "") => return suite(of).is_some_and(|text| has_test(&text, test)),
         (Some(of), modules) => vec![format!("tests/{of}/{modules}.rs")],
-        (None, modules) => [".rs", "/mod.rs", "/tests.rs", "/tests/mod.rs"].map(|end| format!("src/{modules}{end}")).to_vec(),
+        (None, modules) => {
+            [".rs", "/mod.rs", "/tests.rs", "/tests/mod.rs"].map(|end| format!("src/{modules}{end}")).to_vec()
+        }
     };
     files.iter().filter_map(|path| read(path)).any(|text| has_test(&text, test))
 }

@@ -20,6 +20,13 @@ fn alerts(rules: &str) -> BTreeSet<String> {
     text.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
 
+/// All metrics of a relay that serves an account with a name.
+fn text_of_metrics() -> String {
+    let metrics = Metrics::new("1.2.3");
+    metrics.account_connected("shop-a", true);
+    metrics.text().unwrap()
+}
+
 #[test]
 fn each_alert_is_raised_by_its_series_and_by_no_others() {
     for rules in RULES {
@@ -60,14 +67,14 @@ fn older_format(text: &str) -> String {
 fn promtool_finds_nothing_wrong_with_the_metrics() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("metrics");
-    std::fs::write(&file, older_format(&Metrics::new("1.2.3").text().unwrap())).unwrap();
+    std::fs::write(&file, older_format(&text_of_metrics())).unwrap();
     let check = format!("promtool check metrics < {}", file.display());
     assert_eq!(succeeds(Command::new("sh").args(["-c", &check]), "prometheus"), "");
 }
 
 #[test]
 fn alerts_and_dashboard_name_metrics_that_there_are_and_each_alert_has_its_page() {
-    let served = Metrics::new("1.2.3").text().unwrap();
+    let served = text_of_metrics();
     let served = metrics_in(&served);
     for file in ["monitoring/alerts.yml", "monitoring/slo.yml", "monitoring/dashboard.json"] {
         let text = read(file);
@@ -94,7 +101,7 @@ fn alerts_and_dashboard_name_metrics_that_there_are_and_each_alert_has_its_page(
 
 #[test]
 fn the_objectives_are_bounds_of_the_histograms() {
-    let served = Metrics::new("1.2.3").text().unwrap();
+    let served = text_of_metrics();
     let rules = read("monitoring/slo.yml");
     for (series, leg, le) in [("publish_duration_seconds", "webhook", "1.0"), ("event_lag_seconds", "websocket", "5.0")]
     {

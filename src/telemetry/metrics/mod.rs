@@ -154,7 +154,7 @@ impl Metrics {
         let account_connected = Family::default();
         of.0.register(
             "account_connected",
-            "1 while every leg of the account has its connection",
+            "1 while the WebSocket and the backfill of the account work, where accounts have names",
             Family::clone(&account_connected),
         );
         let refused = of.family("connections_refused", "Connections refused before any request: HTTP/2 without negotiation, malformed or too large heads, failed TLS handshakes, too many from one address", counter);

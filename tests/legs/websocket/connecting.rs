@@ -60,7 +60,7 @@ async fn a_refused_key_is_tried_again_on_a_nudge() {
 async fn a_cursor_that_may_be_the_mistake_is_left_out_once() {
     let rig = Rig::start(settings()).await;
     let mut peer = rig.accept().await;
-    rig.position.send_modify(|position| position.cursor = Some("evt_1768472100655-0".parse().unwrap()));
+    rig.position.send_modify(|position| position.since = Some("evt_1768472100655-0".parse().unwrap()));
     peer.stream.close(None).await.unwrap();
     let asked = rig.answer("400 Bad Request", "", include_str!("../../fixtures/errors/400.validation.json")).await;
     assert!(asked.contains("&since=evt_1768472100655-0"), "{asked}");
