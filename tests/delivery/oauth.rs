@@ -107,6 +107,22 @@ async fn a_client_that_is_refused_is_77_and_its_new_secret_is_taken_at_a_reload(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_the_broker_refuses_is_77_and_named() {
+    let broker = TokenBroker::start_demanding("everything");
+    let identity = Identity::start(SECRET, Duration::from_secs(60)).await;
+    let (_open, rig) = broker.rig(&identity, SECRET, "distrusted").await;
+    let mut relay = Process::start(&rig);
+    assert_eq!(relay.ended().await, Some(77), "{}", relay.said());
+    let (status, findings) = check(&rig).await;
+    assert_eq!(status, Some(1), "{findings}");
+    for said in [relay.said(), findings] {
+        assert!(said.contains("Kafka refused the token of client `relay-client`"), "{said}");
+        assert!(said.contains("that the brokers trust who issued it"), "{said}");
+        says_no_secret(&identity, &said);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_identity_provider_that_gives_no_token_is_named_and_waited_for() {
     let broker = TokenBroker::start(Duration::from_secs(60));
     let identity = Identity::start(SECRET, Duration::from_secs(60)).await;
@@ -147,7 +163,7 @@ async fn an_identity_provider_that_gives_no_token_is_named_and_waited_for() {
 async fn an_identity_provider_that_hangs_or_drips_is_given_up_and_holds_no_stop_up() {
     let broker = TokenBroker::start(Duration::from_secs(60));
     for manner in [Manner::Hang, Manner::Drip] {
-        let identity = Identity::start(SECRET, Duration::from_secs(60)).await;
+        let identity = Identity::start(SECRET, LIVES).await;
         let (_open, rig) = broker.rig(&identity, SECRET, "hanging").await;
         allow(&broker, &rig);
         identity.behave(manner);
@@ -159,6 +175,14 @@ async fn an_identity_provider_that_hangs_or_drips_is_given_up_and_holds_no_stop_
         println!("{manner:?}: stopped after {:?}", began.elapsed());
         assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
         identity.behave(Manner::Token);
-        Process::ready(&rig).await.stop().await;
+        let relay = Process::ready(&rig).await;
+        // The same while it runs, as soon as the producer's token is to be renewed.
+        identity.behave(manner);
+        let before = identity.asked().len();
+        until("a renewal", || identity.asked().len() > before).await;
+        let began = Instant::now();
+        relay.stop().await;
+        println!("{manner:?} at a renewal: stopped after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     }
 }

@@ -167,6 +167,15 @@ pub struct TokenBroker {
 
 impl TokenBroker {
     pub fn start(session: Duration) -> Self {
+        Self::launch(session, "")
+    }
+
+    /// One that takes no token of `Identity`, since none has this scope.
+    pub fn start_demanding(scope: &str) -> Self {
+        Self::launch(Duration::from_secs(60), &format!(" unsecuredValidatorRequiredScope=\"{scope}\""))
+    }
+
+    fn launch(session: Duration, demands: &str) -> Self {
         let port = free_address().port();
         let module = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
         let properties = format!(
@@ -174,7 +183,7 @@ impl TokenBroker {
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TOKENS:SASL_PLAINTEXT\n\
              inter.broker.listener.name=PLAINTEXT\n\
              sasl.enabled.mechanisms=OAUTHBEARER\n\
-             listener.name.tokens.oauthbearer.sasl.jaas.config={module} required unsecuredLoginStringClaim_sub=\"broker\";\n\
+             listener.name.tokens.oauthbearer.sasl.jaas.config={module} required unsecuredLoginStringClaim_sub=\"broker\"{demands};\n\
              listener.name.tokens.oauthbearer.connections.max.reauth.ms={}\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS\n",

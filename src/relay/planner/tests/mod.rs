@@ -175,9 +175,9 @@ fn an_id_or_key_beyond_all_measure_reaches_no_header() {
 #[test]
 fn a_ping_and_what_is_turned_off_are_ignored() {
     let mut desk = Desk::new(|settings| (settings.orders_latest, settings.invoices) = (false, false));
-    let ping = include_str!("../../../tests/fixtures/events/test.ping.json");
+    let ping = include_str!("../../../../tests/fixtures/events/test.ping.json");
     desk.check(ping, Outcome::Ignored, &[]);
-    let invoice = include_str!("../../../tests/fixtures/events/invoice.created.json");
+    let invoice = include_str!("../../../../tests/fixtures/events/invoice.created.json");
     desk.check(invoice, Outcome::Ignored, &[]);
     desk.check(order("evt_1-0", "a"), Outcome::Published, &["orders a"]);
 }
@@ -193,7 +193,7 @@ fn an_escaped_id_is_the_same_id() {
 fn headers_are_cloudevents_and_the_relays_own() {
     let mut desk = Desk::new(|_| {});
     let (intake, mut receiver) = Intake::new(1 << 20);
-    let body = include_str!("../../../tests/fixtures/events/commerce.order.updated.placed.json");
+    let body = include_str!("../../../../tests/fixtures/events/commerce.order.updated.placed.json");
     intake.offer(Leg::Backfill, Bytes::from_static(body.as_bytes()), NOW_MS).now_or_never().unwrap().unwrap();
     let mut arrived = Vec::new();
     receiver.drain(&mut arrived);
