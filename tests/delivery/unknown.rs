@@ -135,6 +135,35 @@ async fn a_late_end_ends_no_other_transaction() {
     assert_eq!(ids(&line.config).await, expected);
 }
 
+/// A new epoch that was asked for twice: the first request reaches the broker in the middle of a transaction of the epoch that
+/// the second one got, ends that transaction and fences its producer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_request_for_an_epoch_costs_a_producer_and_no_event() {
+    let mut line = Line::new("late-epoch").await;
+    let mut expected = vec!["evt_1-1".to_owned()];
+    for round in 0..3 {
+        let before = line.rebuilds();
+        // An end whose answer is lost has the producer replaced: a new epoch is asked for.
+        line.proxy.set(&[Fault::CutAtAnswer(END_TXN), Fault::LateTwin(INIT_PRODUCER_ID, PRODUCE)], None);
+        let single = format!("evt_{}-2", round + 2);
+        line.submit(&single);
+        line.stands().await;
+        let many: Vec<String> = (0..30).map(|n| format!("{}evt_{}-3", "0".repeat(n), round + 2)).collect();
+        line.publisher.submit(batch(&line.config, many.clone(), &[b'x'; 2000]), false);
+        line.stands().await;
+        let proxy = line.proxy.clone();
+        tokio::task::spawn_blocking(move || proxy.wait_for_twin()).await.unwrap();
+        let next = format!("evt_{}-4", round + 2);
+        line.submit(&next);
+        line.stands().await;
+        assert!(line.rebuilds() > before, "a new epoch was asked for");
+        expected.extend([single, next]);
+        expected.extend(many);
+    }
+    expected.sort();
+    assert_eq!(ids(&line.config).await, expected);
+}
+
 /// The commit stands and every answer about it is lost: the newest checkpoint tells, and nothing is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_stood_unheard_is_not_sent_again() {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,6 +58,15 @@ struct State {
     /// Requests of each API key so far.
     seen: BTreeMap<i16, usize>,
     twin: Option<Twin>,
+}
+
+/// What a connection was asked.
+#[derive(Debug, Default)]
+struct Asked {
+    /// The API key of each request that is not answered, by its correlation id.
+    apis: Mutex<BTreeMap<i32, i16>>,
+    /// Its client has gone, and a request of it waits on its way: the broker's side stays.
+    holds: AtomicBool,
 }
 
 /// The proxy; its connections end with their peers.
@@ -133,7 +143,7 @@ impl Proxy {
     fn serve(&self, client: TcpStream) {
         let Some(broker) = self.wait_while(|state| state.broker.is_none()).broker else { return };
         let Ok(broker) = TcpStream::connect(broker) else { return };
-        let asked = Arc::new(Mutex::new(BTreeMap::new()));
+        let asked = Arc::new(Asked::default());
         let proxy = self.clone();
         let known = Arc::clone(&asked);
         let from = client.try_clone().expect("a socket");
@@ -146,11 +156,11 @@ impl Proxy {
         end(&broker, &client);
     }
 
-    fn requests(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Mutex<BTreeMap<i32, i16>>) -> io::Result<()> {
+    fn requests(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Asked) -> io::Result<()> {
         loop {
             let frame = frame(&mut from)?;
             let api = i16::from_be_bytes([frame[4], frame[5]]);
-            asked.lock().expect("not poisoned").insert(correlation(&frame[8..]), api);
+            asked.apis.lock().expect("not poisoned").insert(correlation(&frame[8..]), api);
             self.change(|state| {
                 *state.seen.entry(api).or_default() += 1;
                 if state.until == Some(api) {
@@ -158,7 +168,7 @@ impl Proxy {
                 }
             });
             if self.holds_twin(api) {
-                // The broker's side of this connection stays as it is.
+                asked.holds.store(true, Ordering::Relaxed);
                 from.shutdown(Shutdown::Both)?;
                 drop(self.wait_while(|state| state.twin != Some(Twin::Due)));
                 to.write_all(&frame)?;
@@ -172,10 +182,10 @@ impl Proxy {
         }
     }
 
-    fn answers(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Mutex<BTreeMap<i32, i16>>) -> io::Result<()> {
+    fn answers(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Asked) -> io::Result<()> {
         loop {
             let frame = frame(&mut from)?;
-            let api = asked.lock().expect("not poisoned").remove(&correlation(&frame[4..]));
+            let api = asked.apis.lock().expect("not poisoned").remove(&correlation(&frame[4..]));
             let faults = self.state().faults.clone();
             let mut lost = false;
             for fault in faults {
@@ -189,8 +199,11 @@ impl Proxy {
                     _ => {}
                 }
             }
-            if !lost {
-                to.write_all(&frame)?;
+            if !lost
+                && let Err(error) = to.write_all(&frame)
+                && !asked.holds.load(Ordering::Relaxed)
+            {
+                return Err(error);
             }
             self.change(|state| match (state.twin, api) {
                 (Some(Twin::Repeated(which, until)), Some(api)) if which == api => {
