@@ -133,6 +133,9 @@ impl<S: Service> Shared<S> {
                     });
                     ended = timeout(FLUSH_WAIT, next).await.ok().flatten();
                 }
+                if matches!(last, Last::Overdue) && exchange.is_unfinished() {
+                    self.observer.refused(peer, Refusal::HeadTooSlow, &"its head does not end");
+                }
                 let wait = match last {
                     // Nothing more comes of it.
                     Last::Overdue => Duration::ZERO,

@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     requests: AtomicUsize,
     /// The status of what the HTTP layer would have answered by itself; 0: nothing.
     own_status: AtomicU16,
+    /// Something came since the last whole head.
+    has_begun: AtomicBool,
     /// A connection that asks for HTTP/2 begins with a request of this method.
     is_http2: AtomicBool,
 }
@@ -53,6 +55,7 @@ impl Exchange {
             unflushed: AtomicBool::new(false),
             requests: AtomicUsize::new(0),
             own_status: AtomicU16::new(0),
+            has_begun: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
         }
     }
@@ -74,6 +77,12 @@ impl Exchange {
     pub(super) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.phase.store(REQUEST, Ordering::Relaxed);
+        self.has_begun.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a head has begun and has not ended.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.is(HEAD) && self.has_begun.load(Ordering::Relaxed)
     }
 
     /// The answer has gone out, or is about to.
@@ -181,6 +190,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Watched<I> {
             if self.exchange.is(IDLE) {
                 self.exchange.enter(HEAD);
             }
+            self.exchange.has_begun.store(true, Ordering::Relaxed);
             if self.exchange.is(HEAD) && bytes.starts_with(b"PRI * HTTP/2") {
                 self.exchange.is_http2.store(true, Ordering::Relaxed);
             }

@@ -9,6 +9,8 @@ pub enum Refusal {
     Malformed,
     /// Its head is too large, or has too many fields.
     HeadTooLarge,
+    /// Its head has begun and does not end.
+    HeadTooSlow,
     /// The TLS handshake failed, or did not end.
     Tls,
     /// Its address has as many connections as it may.
@@ -17,7 +19,8 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every one, in the order of the table of metrics.
-    pub const ALL: [Self; 5] = [Self::Http2, Self::Malformed, Self::HeadTooLarge, Self::Tls, Self::TooMany];
+    pub const ALL: [Self; 6] =
+        [Self::Http2, Self::Malformed, Self::HeadTooLarge, Self::HeadTooSlow, Self::Tls, Self::TooMany];
 
     /// The label `reason` of `connections_refused_total`.
     pub const fn as_str(self) -> &'static str {
@@ -25,6 +28,7 @@ impl Refusal {
             Self::Http2 => "http2",
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
+            Self::HeadTooSlow => "head_too_slow",
             Self::Tls => "tls",
             Self::TooMany => "too_many",
         }
@@ -43,7 +47,7 @@ impl Refusal {
                 "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
                  content-type: application/json\r\ncontent-length: 29\r\n\r\n{\"error\":\"headers_too_large\"}",
             )),
-            Self::Http2 | Self::Tls | Self::TooMany => None,
+            Self::Http2 | Self::HeadTooSlow | Self::Tls | Self::TooMany => None,
         }
     }
 }

@@ -157,7 +157,7 @@ impl Metrics {
             "1 while the WebSocket and the backfill of the account work, where accounts have names",
             Family::clone(&account_connected),
         );
-        let refused = of.family("connections_refused", "Connections refused before any request: HTTP/2 without negotiation, malformed or too large heads, failed TLS handshakes, too many from one address", counter);
+        let refused = of.family("connections_refused", "Connections refused before any request: HTTP/2 without negotiation, malformed, too large or too slow heads, failed TLS handshakes, too many from one address", counter);
         Self {
             deliveries: of.each("deliveries", "Deliveries that arrived on a leg", legs, counter),
             outcomes: Leg::ALL.map(|leg| {
