@@ -27,7 +27,7 @@ pub struct Status {
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Largest answer: gaps are what grows, 120 of them at most, some 250 bytes each.
-const BODY_BYTES_MAX: usize = 1 << 20;
+const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Asks and shows; status 1 when nobody answers.
 pub(super) async fn run(arguments: &Status, config: &Config, output: Output) -> Result<(), Exit> {
@@ -53,17 +53,38 @@ pub(super) async fn run(arguments: &Status, config: &Config, output: Output) -> 
     }
     align_right(&mut counts, &[1, 2, 3, 4, 5, 6]);
     output.table(&counts)?;
+    let accounts = status["accounts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !accounts.is_empty() {
+        output.line("")?;
+        output.table(&of_accounts(accounts, &zone))?;
+    }
     let gaps = status["gaps"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !gaps.is_empty() {
         output.line("")?;
-        let mut table = table(["gap", "cause", "from", "opened", "ended", "closed", "recovered"]);
+        let mut table = table(["gap", "account", "cause", "from", "opened", "ended", "closed", "recovered"]);
         for gap in gaps {
-            let cells = ["id", "cause", "from", "opened_at", "ended_at", "closed_at", "recovered"];
+            let cells = ["id", "account", "cause", "from", "opened_at", "ended_at", "closed_at", "recovered"];
             table.add_row(cells.map(|cell| shown(&gap[cell], &zone)));
         }
         output.table(&table)?;
     }
     Ok(())
+}
+
+/// The legs of each account. The listener of webhooks is everybody's.
+fn of_accounts(accounts: &[Value], zone: &Zone) -> comfy_table::Table {
+    let mut table = table(["account", "websocket", "since", "backfill", "since"]);
+    for account in accounts {
+        let [websocket, backfill] = ["websocket", "backfill"].map(|leg| &account["legs"][leg]);
+        table.add_row([
+            text(&account["account"]),
+            text(&websocket["state"]),
+            shown(&websocket["since"], zone),
+            text(&backfill["state"]),
+            shown(&backfill["since"], zone),
+        ]);
+    }
+    table
 }
 
 /// What the relay says that answers at this address.

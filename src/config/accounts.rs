@@ -117,6 +117,11 @@ pub(super) fn rules(config: &Config, written: &Written, findings: &mut Findings)
             findings.mistake(Mistake::new(written.origin(key), key, what, "move it below [accounts.NAME]"));
         }
     }
+    if config.accounts.iter().any(|account| config.webhook.path_of(&account.name) == config.webhook.health_path) {
+        let what = "is the path of an account's webhooks";
+        let key = "webhook.health_path";
+        findings.mistake(Mistake::new(written.origin(key), key, what, "choose another one"));
+    }
     if config.accounts.iter().any(|account| account.name == config.name) {
         let what =
             "has an account with the name of the relay, under which the memory of a relay without accounts is kept";

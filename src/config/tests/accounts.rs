@@ -37,6 +37,10 @@ fn what_is_wrong_with_an_account_is_told_at_its_place() {
         ("accounts.a = 'x'", "relay.toml:3: accounts.a: is no account; write it as [accounts.NAME]"),
         ("accounts = 'x'", "relay.toml:3: accounts: is not a table of accounts; write it as [accounts.NAME]"),
         ("[accounts.pepay-relay]", "relay.toml:3: accounts: has an account with the name of the relay"),
+        (
+            "webhook.health_path = '/webhooks/pepay/a'\n[accounts.a]",
+            "relay.toml:3: webhook.health_path: is the path of an account",
+        ),
         ("commerce.customer_id = 'c'\n[accounts.a]", "relay.toml:3: commerce.customer_id: is for one account"),
         ("provider.api_key_file = '/a'\n[accounts.a]", "relay.toml:3: provider.api_key_file: is for one account"),
         (
