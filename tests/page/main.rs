@@ -7,7 +7,7 @@ mod chromium;
 mod simulator;
 
 use chromium::{Chromium, PATIENCE};
-use pepay_relay::config::{AccountSecrets, Config, Secrets};
+use pepay_relay::config::{Account, AccountSecrets, Config, Secrets};
 use pepay_relay::daemon::{Daemon, Setup};
 use pepay_relay::kafka::Broker;
 use pepay_relay::kafka::client::Tuning;
@@ -30,6 +30,11 @@ struct Scene {
 
 impl Scene {
     async fn build() -> Self {
+        Self::with(|_, _| ()).await
+    }
+
+    /// The same with other settings and secrets.
+    async fn with(change: impl FnOnce(&mut Config, &mut Secrets)) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let mut config = Config::minimal(Environment::Devnet, "");
         config.name = "shop".to_owned();
@@ -45,13 +50,14 @@ impl Scene {
         let kafka = Embedded::start(&config).await.unwrap();
         kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         let webhook = vec![simulator.webhook_secret().into()];
-        let secrets = Secrets {
+        let mut secrets = Secrets {
             accounts: vec![AccountSecrets::sole(simulator.api_key(), webhook)],
             kafka_password: None,
             kafka_certificate: None,
             kafka_oauth_secret: None,
             proxies: Default::default(),
         };
+        change(&mut config, &mut secrets);
         let setup = Setup { config, secrets, broker: Broker::Embedded, tuning: Tuning::default(), from_ms: None };
         let daemon = Daemon::start(setup).await.unwrap();
         // Before it is ready, too.
@@ -95,6 +101,29 @@ impl Scene {
             sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// One account has a key that the provider does not know.
+#[tokio::test]
+async fn the_page_lists_accounts_with_those_that_are_down_first() {
+    let scene = Scene::with(|config, secrets| {
+        config.accounts = ["shop-a", "shop-b"].map(Account::named).to_vec();
+        let known = secrets.accounts.remove(0);
+        let unknown = AccountSecrets::sole("ck_unknown_0000000000000000", known.webhook.clone());
+        secrets.accounts.push(AccountSecrets { name: "shop-a".to_owned(), ..known });
+        secrets.accounts.push(AccountSecrets { name: "shop-b".to_owned(), ..unknown });
+    })
+    .await;
+    let mut page = Chromium::start().await;
+    page.appear(1280, 900, "light").await;
+    page.call("Page.navigate", serde_json::json!({ "url": format!("http://{}/", scene.daemon.admin) })).await;
+    let rows =
+        "[...document.querySelectorAll('#accounts tr')].map(row => row.innerText.replaceAll('\t', ' ')).join('; ')";
+    page.until("the accounts are listed", &format!("{rows} == 'shop-b refused refused; shop-a connected connected'"))
+        .await;
+    let count = "document.getElementById('accounts-count').textContent";
+    page.until("and counted", &format!("{count} == '1 of 2 connected'")).await;
+    page.picture(&pictures().join("accounts.png")).await;
 }
 
 #[tokio::test]
