@@ -15,7 +15,7 @@ pub(super) const KEY: &str = "accounts";
 const NAME_BYTES_MAX: usize = 32;
 
 /// A socket and a walk each; the places that deliveries name them by are 16 bits.
-const ACCOUNTS_MAX: usize = 10_000;
+pub(crate) const ACCOUNTS_MAX: usize = 10_000;
 
 const MEMBERS: [&str; 3] = ["api_key_file", "customer_id", "webhook_secrets_file"];
 

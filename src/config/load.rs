@@ -98,11 +98,15 @@ pub fn for_webhooks(
 /// no name gets no others while it runs. With any mistake nothing changes.
 /// (Certificates are read again by the listener that uses them.)
 pub fn reload(running: &Config, sources: &Sources) -> Result<Reloaded, Mistakes> {
-    let ((new, config, secrets), warnings) = read(sources, Needed::All, |config, _, findings| {
+    let ((new, config, secrets), warnings) = read(sources, Needed::All, |config, written, findings| {
         let mut renewed = running.clone();
         renewed.log.level.clone_from(&config.log.level);
         if running.accounts.is_empty() == config.accounts.is_empty() {
             renewed.accounts.clone_from(&config.accounts);
+        }
+        // What waits for a restart is not in force: the new accounts have to fit what is.
+        if renewed.name != config.name || renewed.webhook != config.webhook {
+            accounts::rules(&renewed, written, findings);
         }
         let secrets = secrets::collect(&renewed, sources, findings);
         (config, renewed, secrets)

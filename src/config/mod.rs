@@ -22,6 +22,7 @@ mod tests;
 mod types;
 mod written;
 
+pub(crate) use accounts::ACCOUNTS_MAX;
 pub use certificate::ClientCertificate;
 pub(crate) use certificate::first_expiry;
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};

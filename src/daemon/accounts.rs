@@ -2,7 +2,7 @@
 //! reload, and none of the others is touched.
 
 use super::reach::{Reach, Ways};
-use crate::config::{AccountSecrets, Config};
+use crate::config::{ACCOUNTS_MAX, AccountSecrets, Config};
 use crate::exit::Exit;
 use crate::labels::{Account, Leg};
 use crate::legs::backfill::Backfill;
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 /// What the legs of every account share.
@@ -46,6 +47,8 @@ struct Line {
     position: watch::Sender<Position>,
     /// What serves it; none where the settings do not name it.
     live: Option<Live>,
+    /// The legs of its life before this one, which may still say goodbye.
+    before: Option<TaskTracker>,
 }
 
 /// What an account has that is served.
@@ -55,6 +58,7 @@ struct Live {
     reach: Reach,
     /// Ends its legs.
     stop: CancellationToken,
+    legs: TaskTracker,
 }
 
 impl Accounts {
@@ -75,6 +79,12 @@ impl Accounts {
             accounts.list.push(Line { live, ..line });
         }
         accounts.tell();
+        for line in accounts.list.iter().filter(|line| !line.name.is_empty()) {
+            let websocket = accounts.common.config.websocket.enabled.then_some(Leg::Websocket);
+            for leg in [Leg::Backfill].into_iter().chain(websocket) {
+                accounts.common.health.set_leg(line.intake.account(), leg, LegState::Connecting);
+            }
+        }
         Ok(accounts)
     }
 
@@ -111,7 +121,8 @@ impl Accounts {
             let gone = !secrets.iter().any(|secrets| secrets.name == line.name);
             if let Some(live) = line.live.take_if(|_| gone) {
                 live.stop.cancel();
-                self.common.metrics.forget_account(line.intake.account(), &line.name);
+                live.legs.close();
+                line.before = Some(live.legs);
                 // An intake that is closed takes nothing more, and the relay ends.
                 let _ = line.intake.note(Note::Retired);
                 info!(account = line.name, "account removed: what it brought is settled, and no more is taken");
@@ -136,7 +147,11 @@ impl Accounts {
             Err(error) => return warn!(account = secrets.name, %error, "account cannot be added"),
         };
         let place = place.unwrap_or(self.list.len());
-        let line = self.line(place, &secrets.name);
+        if place >= ACCOUNTS_MAX {
+            return warn!(account = secrets.name, error = "too many accounts came and went", "account cannot be added");
+        }
+        let before = self.list.get_mut(place).and_then(|line| line.before.take());
+        let line = Line { before, ..self.line(place, &secrets.name) };
         let config = &self.common.config.backfill;
         let name = secrets.name.clone();
         let admission = Admission { name, first_start: config.first_start, overlap: config.overlap };
@@ -156,13 +171,13 @@ impl Accounts {
     /// An account that is not served yet.
     fn line(&self, place: usize, name: &str) -> Line {
         let intake = self.common.intake.of(Account::at(place), name);
-        Line { name: name.to_owned(), intake, position: watch::Sender::default(), live: None }
+        Line { name: name.to_owned(), intake, position: watch::Sender::default(), live: None, before: None }
     }
 
     fn live(&self, secrets: &AccountSecrets) -> Result<Live, Exit> {
         let Common { config, ways, stop, .. } = &self.common;
         let reach = ways.of(config, secrets.api_key.clone())?;
-        Ok(Live { secrets: secrets.clone(), reach, stop: stop.child_token() })
+        Ok(Live { secrets: secrets.clone(), reach, stop: stop.child_token(), legs: TaskTracker::new() })
     }
 
     /// Tells the listener, operators and metrics which accounts there are.
@@ -177,6 +192,7 @@ impl Accounts {
             }
         }
         metrics.accounts(endpoints.len());
+        self.common.intake.share_among(endpoints.len());
         self.endpoints.send_replace(Arc::new(Endpoints::new(&config.webhook, endpoints)));
     }
 
@@ -198,8 +214,7 @@ impl Accounts {
             health: Arc::clone(health),
             stop: stop.clone(),
         };
-        metrics.leg_connected(account, Leg::Backfill, false);
-        spawn_told(tasks, stop, position.clone(), backfill.run());
+        self.spawn(Leg::Backfill, line, live, backfill.run(), tasks);
         // Also when the stream does not come up.
         walks.ask();
         if !config.websocket.enabled {
@@ -220,30 +235,51 @@ impl Accounts {
             metrics: Arc::clone(metrics),
             stop: stop.clone(),
         };
-        metrics.leg_connected(account, Leg::Websocket, false);
-        spawn_told(tasks, stop, position, websocket.run());
+        self.spawn(Leg::Websocket, line, live, websocket.run(), tasks);
     }
-}
 
-/// Runs a leg once the loop has told it where to begin; whether it was told to end.
-fn spawn_told(
-    tasks: &mut JoinSet<bool>,
-    stop: &CancellationToken,
-    mut position: watch::Receiver<Position>,
-    leg: impl Future<Output = ()> + Send + 'static,
-) {
-    let stop = stop.clone();
-    tasks.spawn(async move {
-        let told = position.wait_for(|position| position.walk_from_ms.is_some());
-        let begun = tokio::select! {
-            () = stop.cancelled() => false,
-            told = told => told.is_ok(),
-        };
-        if begun {
-            leg.await;
+    /// Runs a leg once the loop has told it where to begin, and those of an earlier life have ended. The task gives whether it
+    /// was told to end.
+    fn spawn(
+        &self,
+        leg: Leg,
+        line: &Line,
+        live: &Live,
+        run: impl Future<Output = ()> + Send + 'static,
+        tasks: &mut JoinSet<bool>,
+    ) {
+        let Common { health, metrics, stop: all, .. } = self.common.clone();
+        let account = line.intake.account();
+        let (before, stop) = (line.before.clone(), live.stop.clone());
+        let mut position = line.position.subscribe();
+        if before.is_none() {
+            metrics.leg_connected(account, leg, false);
         }
-        stop.is_cancelled()
-    });
+        if !line.name.is_empty() {
+            health.set_leg(account, leg, LegState::Connecting);
+        }
+        tasks.spawn(live.legs.track_future(async move {
+            let ready = async {
+                if let Some(before) = before {
+                    before.wait().await;
+                    metrics.leg_connected(account, leg, false);
+                }
+                position.wait_for(|position| position.walk_from_ms.is_some()).await.is_ok()
+            };
+            let begins = tokio::select! {
+                () = stop.cancelled() => false,
+                begins = ready => begins,
+            };
+            if begins {
+                run.await;
+            }
+            // What the leg told last is no connection that somebody waits for, unless the relay stops.
+            if stop.is_cancelled() && !all.is_cancelled() {
+                metrics.legs_ended(account);
+            }
+            stop.is_cancelled()
+        }));
+    }
 }
 
 /// Keeps `account_connected` as the legs of accounts with names are, until `stop`.
@@ -259,7 +295,11 @@ pub(super) async fn watch_connected(health: Arc<Health>, metrics: Arc<Metrics>, 
 }
 
 fn tell_connected(snapshot: &Snapshot, metrics: &Metrics) {
-    for of in snapshot.accounts.iter().filter(|of| of.served && !of.name.is_empty()) {
+    for of in snapshot.accounts.iter().filter(|of| !of.name.is_empty()) {
+        if !of.served {
+            metrics.forget_account(&of.name);
+            continue;
+        }
         let is_up = |leg: Leg| matches!(of.legs[leg as usize].0, LegState::Connected | LegState::Disabled);
         metrics.account_connected(&of.name, is_up(Leg::Websocket) && is_up(Leg::Backfill));
     }

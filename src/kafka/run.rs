@@ -86,7 +86,7 @@ impl Run {
 
     /// Adds to the batch of the next transaction the marks of all accounts where that one is a base.
     pub fn complete(&self, batch: &mut Batch) {
-        if self.marks.len() < 2 || !is_base(self.commit.saturating_add(1)) {
+        if !is_base(self.commit.saturating_add(1)) {
             return;
         }
         let control = batch.records().filter(|record| record.topic() == Topic::Control);
@@ -179,6 +179,17 @@ mod tests {
             }
         }
         assert_eq!(written, [BASE_EVERY, 2 * BASE_EVERY]);
+    }
+
+    /// A start that finds a base looks no further for marks, also where there is one account.
+    #[test]
+    fn a_base_holds_the_marks_of_one_account_that_did_not_change() {
+        let mut run = Run::new("r".to_owned(), "shop", "devnet");
+        run.follow(None, Marks::from([("a".to_owned(), b"1".to_vec())]));
+        (1..BASE_EVERY).for_each(|_| run.committed(&Batch::default()));
+        let mut base = Batch::default();
+        run.complete(&mut base);
+        assert_eq!(records(&base), [(&b"shop/marks/a"[..], Some(&b"1"[..]))]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct Intake {
     name: Arc<str>,
     /// Permits that deliveries of the account hold.
     held: Arc<AtomicUsize>,
+    /// Accounts that are served.
+    sharers: Arc<AtomicUsize>,
     /// Reservation for every leg.
     shared: Pool,
     /// Reservation that webhooks cannot take.
@@ -100,23 +102,20 @@ impl Intake {
         #[expect(clippy::disallowed_methods, reason = "bounded by bytes, with the permits that deliveries hold")]
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
-        (
-            Self {
-                account: Account::FIRST,
-                name: Arc::from(""),
-                held: Arc::default(),
-                shared,
-                reserved,
-                queue: sender,
-            },
-            receiver,
-        )
+        let name = Arc::from("");
+        let (held, sharers) = Default::default();
+        (Self { account: Account::FIRST, name, held, sharers, shared, reserved, queue: sender }, receiver)
     }
 
     /// The same queue, for the legs of the account of this name; empty where accounts have none. Once an account: what it
     /// takes is counted from here on.
     pub fn of(&self, account: Account, name: &str) -> Self {
         Self { account, name: Arc::from(name), held: Arc::default(), ..self.clone() }
+    }
+
+    /// So many accounts are served from now on: where there is more than one, none takes more than is still free.
+    pub fn share_among(&self, accounts: usize) {
+        self.sharers.store(accounts, Ordering::Relaxed);
     }
 
     /// Whose legs put their deliveries in here.
@@ -167,7 +166,7 @@ impl Intake {
 
     /// A share of what webhooks may take as well, if there is one now and the account may have it.
     fn try_share(&self, bytes: usize) -> Result<IntakeShare, TryAcquireError> {
-        let is_one_of_several = !self.name.is_empty();
+        let is_one_of_several = self.sharers.load(Ordering::Relaxed) > 1;
         let wanted = self.held.load(Ordering::Relaxed).saturating_add(self.shared.cost(bytes) as usize);
         if is_one_of_several && wanted > self.shared.free.available_permits() {
             return Err(TryAcquireError::NoPermits);
@@ -317,6 +316,11 @@ mod tests {
         let (intake, mut receiver) = Intake::new(BYTES_MAX);
         let [flood, second, third] =
             [(1, "a"), (2, "b"), (3, "c")].map(|(place, name)| intake.of(Account::at(place), name));
+        assert_eq!(webhook(&flood, 2500), Ok(()), "alone it may have all");
+        let mut arrived = Vec::new();
+        receiver.drain(&mut arrived);
+        drop(arrived);
+        intake.share_among(3);
         let taken = |intake: &Intake| (0..100).filter(|_| webhook(intake, 128).is_ok()).count();
         // 3,072 bytes for webhooks, 384 each.
         assert_eq!(taken(&flood), 4);

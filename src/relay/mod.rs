@@ -31,8 +31,7 @@ use self::turn::{Event, GATHER_PAUSE, IDLE_CHECKPOINT_EVERY, Next, TURN_DELIVERI
 use crate::clock::{Clock, Moment};
 use crate::kafka::{Batch, Publisher, Record, Stop, Verdict};
 use crate::labels::{Account, Outcome};
-use crate::legs::Position;
-use crate::legs::{Arrival, Delivery, IntakeReceiver};
+use crate::legs::{Arrival, Delivery, IntakeReceiver, Note, Position};
 use crate::relay::progress::Gap;
 use crate::telemetry::{Board, Health, Metrics, Phase};
 use std::collections::VecDeque;
@@ -127,6 +126,10 @@ impl Relay {
         let window = self.pipeline.window().span();
         for (account, progress) in self.pipeline.progress() {
             let position = progress.position(window);
+            // An admission that is taken back for a while is told no more than before.
+            if position.walk_from_ms.is_none() {
+                continue;
+            }
             if let Some(Served { position: told, .. }) = self.accounts.get(account.place()) {
                 told.send_if_modified(|told| std::mem::replace(told, position) != position);
             }
@@ -157,7 +160,12 @@ impl Relay {
                 self.health.event(delivery.leg, delivery.received_at_ms);
                 Item::Delivery(delivery, None)
             }
-            Arrival::Note(account, note) => Item::Note(account, note),
+            Arrival::Note(account, note) => {
+                if note == Note::Retired {
+                    self.retire(account);
+                }
+                Item::Note(account, note)
+            }
             Arrival::Admitted(account, admission, position) => {
                 self.admit(account, &admission.name, position);
                 Item::Admitted(account, admission)
@@ -175,6 +183,12 @@ impl Relay {
             Some(known) => *known = served,
             None => self.accounts.push(served),
         }
+    }
+
+    /// The gaps of an account that is not served are not shown.
+    fn retire(&self, account: Account) {
+        let name = self.accounts.get(account.place()).map(|served| served.name.as_str());
+        self.board.update(|inside| inside.open.retain(|gap| gap.account.as_deref() != name));
     }
 
     fn next(&mut self) -> Option<Batch> {

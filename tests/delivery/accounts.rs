@@ -162,12 +162,17 @@ async fn accounts_come_and_go_with_a_reload_and_each_event_is_published_once() {
     stage.until_delivered(2).await;
     assert_eq!(stage.published("a").await.len(), before);
     assert_eq!(metric(&stage.rig, "accounts").await, 2);
+    eventually("nobody waits for what ended", async || {
+        metric(&stage.rig, "leg_connected{leg=\"websocket\"}").await == 1
+    })
+    .await;
 
     // Who comes back has what happened meanwhile.
     relay.configure(&stage.serve(&["a", "b", "c"]));
     relay.signal("HUP");
     stage.until_delivered(0).await;
     eventually("all are connected", async || metric(&stage.rig, "account_connected{account=\"a\"}").await == 1).await;
+    eventually("so is the leg", async || metric(&stage.rig, "leg_connected{leg=\"websocket\"}").await == 1).await;
     assert_eq!(stage.simulator(1).connections_made(), 1, "its socket stayed");
 
     // A kill in the middle: each goes on where it was.

@@ -106,7 +106,7 @@ impl Scene {
 /// One account has a key that the provider does not know.
 #[tokio::test]
 async fn the_page_lists_accounts_with_those_that_are_down_first() {
-    let scene = Scene::with(|config, secrets| {
+    let mut scene = Scene::with(|config, secrets| {
         config.accounts = ["shop-a", "shop-b"].map(Account::named).to_vec();
         let known = secrets.accounts.remove(0);
         let unknown = AccountSecrets::sole("ck_unknown_0000000000000000", known.webhook.clone());
@@ -124,6 +124,8 @@ async fn the_page_lists_accounts_with_those_that_are_down_first() {
     let count = "document.getElementById('accounts-count').textContent";
     page.until("and counted", &format!("{count} == '1 of 2 connected'")).await;
     page.picture(&pictures().join("accounts.png")).await;
+    scene.daemon.stop();
+    timeout(PATIENCE, scene.daemon.ended()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

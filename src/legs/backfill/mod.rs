@@ -115,7 +115,7 @@ impl Backfill {
         if before == Some(why) {
             debug!(reason = %why, retry_in_ms, "backfill broke off again");
         } else {
-            warn!(reason = %why, retry_in_ms, "backfill broke off: what it found is published, and the event log is walked again");
+            warn!(account = self.intake.name(), reason = %why, retry_in_ms, "backfill broke off: what it found is published, and the event log is walked again");
         }
         self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::BackingOff);
     }
@@ -139,7 +139,7 @@ impl Backfill {
                     pages += 1;
                     if Instant::now() >= say_at {
                         say_at = Instant::now() + PROGRESS_EVERY;
-                        info!(pages, "backfill under way");
+                        info!(account = self.intake.name(), pages, "backfill under way");
                     }
                 }
                 Step::HandOn(page) => events += self.hand_on(page).await?,
@@ -164,7 +164,7 @@ impl Backfill {
         }
         let took_ms = millis(began.elapsed());
         if fills {
-            info!(pages, events, reached, took_ms, "backfill finished");
+            info!(account = self.intake.name(), pages, events, reached, took_ms, "backfill finished");
         } else {
             debug!(pages, events, reached, took_ms, "backfill finished");
         }
@@ -250,7 +250,7 @@ impl Backfill {
             let (state, delay) = self.delay(&error, wait);
             wait = (wait * 2).min(RETRY_MAX);
             if self.health.leg_of(self.intake.account(), Leg::Backfill) != state {
-                warn!(%error, retry_in_ms = millis(delay), "backfill waits for the provider");
+                warn!(account = self.intake.name(), %error, retry_in_ms = millis(delay), "backfill waits for the provider");
             }
             self.health.set_leg(self.intake.account(), Leg::Backfill, state);
             self.metrics.leg_connected(self.intake.account(), Leg::Backfill, false);
@@ -271,6 +271,7 @@ impl Backfill {
             Taken::Smaller(reason) => debug!(limit, reason, "a page of the event log is asked for in smaller pieces"),
             Taken::PassedOver => {
                 warn!(
+                    account = self.intake.name(),
                     "an event of the event log cannot be cut out of its page: its bytes become a dead letter, and the walk continues"
                 );
             }

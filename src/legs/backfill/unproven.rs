@@ -42,25 +42,31 @@ impl Backfill {
         let Period { from_ms, to_ms } = period;
         let from = rfc3339(from_ms);
         let to = rfc3339(to_ms);
+        let account = self.intake.name();
         match &listed {
             Ok(true) if orders == 0 => {
-                warn!(%from, %to, orders, later, "history does not reach back: no order last changed in that time");
+                warn!(account, %from, %to, orders, later, "history does not reach back: no order last changed in that time");
             }
             Ok(complete) => {
-                error!(%from, %to, orders, later, complete, remedy = REMEDY, "history does not reach back: consumers may have an older state of the orders that last changed in that time");
+                error!(account, %from, %to, orders, later, complete, remedy = REMEDY, "history does not reach back: consumers may have an older state of the orders that last changed in that time");
             }
             Err(error) => {
-                error!(%from, %to, orders, later, complete = false, %error, remedy = REMEDY, "history does not reach back, and the orders could not be listed: it is unknown which changed in that time");
+                error!(account, %from, %to, orders, later, complete = false, %error, remedy = REMEDY, "history does not reach back, and the orders could not be listed: it is unknown which changed in that time");
             }
         }
         for row in reconciliation.named() {
             let order_id = row.known_id().unwrap_or_default();
             let updated_at = row.updated_ms().map(rfc3339);
-            error!(order_id, updated_at, remedy = REMEDY, "order may be out of date");
+            error!(account, order_id, updated_at, remedy = REMEDY, "order may be out of date");
         }
         let more = orders.saturating_sub(reconciliation.named().len() as u64);
         if more > 0 {
-            error!(more, remedy = "`pepay-relay orders list` shows them all", "further orders may be out of date");
+            error!(
+                account,
+                more,
+                remedy = "`pepay-relay orders list` shows them all",
+                "further orders may be out of date"
+            );
         }
         self.health.set_unproven(Unproven {
             from_ms,

@@ -99,7 +99,7 @@ impl Accounts {
         let latest_ms = now.ms.max(now.provider_ms);
         let gap = self.change(account, changes)?.admit(*first_start, now.ms, latest_ms, &mut next_gap);
         self.next_gap = next_gap;
-        Some(gap)
+        gap
     }
 
     /// Takes a note of this account's leg; gives the gap that it opened and those that it closed.
@@ -156,9 +156,10 @@ impl Accounts {
         }
     }
 
-    /// From when on events of this account come again, with an hour for clocks that disagree.
+    /// From when on events of this account come again, with an hour for clocks that disagree; of one that is not served now,
+    /// should it come back.
     pub(super) fn again_from_ms(&self, account: Account, window: Duration) -> Option<i64> {
-        let known = self.list.get(account.place()).filter(|known| known.served)?;
+        let known = self.list.get(account.place())?;
         known.progress.again_from_ms(window).map(|from_ms| from_ms.saturating_sub(CLOCKS_DISAGREE_MS))
     }
 

@@ -169,14 +169,14 @@ impl Progress {
     }
 
     /// The account is served from now on, while the relay runs: it goes on where its marks end, or begins as with a first relay.
-    /// `now_ms` is our time, `latest_ms` the later of ours and the provider's.
-    pub fn admit(&mut self, first_start: Duration, now_ms: i64, latest_ms: i64, next: &mut GapNumber) -> Gap {
+    /// `now_ms` is our time, `latest_ms` the later of ours and the provider's. None where a gap only goes on.
+    pub fn admit(&mut self, first_start: Duration, now_ms: i64, latest_ms: i64, next: &mut GapNumber) -> Option<Gap> {
         self.never_after(latest_ms);
         if let Some(verified_ms) = self.verified_ms {
-            return self.restarted(verified_ms, next);
+            return self.opened(GapCause::Restart, verified_ms, next);
         }
         self.began(now_ms);
-        self.begin_at(GapCause::FirstStart, now_ms.saturating_sub(millis(first_start)), now_ms, next)
+        Some(self.begin_at(GapCause::FirstStart, now_ms.saturating_sub(millis(first_start)), now_ms, next))
     }
 
     /// A first relay begins, or one whose predecessor came no further than to say at `began_ms` that it runs: a log that

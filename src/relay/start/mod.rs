@@ -67,6 +67,7 @@ struct Memory {
     /// The place of each by its name, and of the one that was named last.
     places: HashMap<String, Account>,
     last: Account,
+    overlap: Duration,
     window: Window,
     versions: Versions,
     ids_max: usize,
@@ -89,7 +90,7 @@ impl Memory {
         let known = self.places.get(name).copied();
         self.last = known.unwrap_or_else(|| {
             let account = Account::at(self.accounts.len());
-            let progress = resume(None, Duration::ZERO);
+            let progress = resume(None, self.overlap);
             self.accounts.push(Known { name: name.to_owned(), progress, served: false });
             self.places.insert(name.to_owned(), account);
             account
@@ -143,9 +144,14 @@ impl Start {
             let before = if progress.verified_ms().is_some() { checkpoint } else { before };
             opened.push((account, open_gap(progress, settings, before, now, &mut next_gap)));
         }
-        let again_ms = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window)).min();
-        let read_from_ms = read_back_from(now.ms, checkpoint, again_ms, window);
         let last_ms = checkpoint.and_then(Checkpoint::at_ms).unwrap_or(now.ms);
+        let window_from_ms = last_ms.min(now.ms).saturating_sub(millis(window));
+        // Of several accounts one whose log could not be walked for longer than the window does not make the start of all
+        // others read so much: what it brings again from before is older than the floor, and stale.
+        let is_sole = names.len() == 1;
+        let again = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window));
+        let again_ms = again.filter(|again_ms| is_sole || *again_ms >= window_from_ms).min();
+        let read_from_ms = read_back_from(now.ms, checkpoint, again_ms, window);
         let mut versions = Versions::new(window, ids_max, seed);
         if checkpoint.is_some() {
             // What was published before this time is not known any more; it was not newer than this.
@@ -159,13 +165,13 @@ impl Start {
         }
         let forgot_to_ms = forgotten.iter().map(|gap| gap.opened_ms).max();
         // What socket and walk will bring again has to be known, however old it is.
-        let window_from_ms = last_ms.min(now.ms).saturating_sub(millis(window));
         let proven_from_ms = window_from_ms.min(again_ms.unwrap_or(window_from_ms));
         let window = Window::new(window, ids_max, seed);
         let by_name = |(place, known): (usize, &Known)| (known.name.clone(), Account::at(place));
         let memory = Memory {
             places: accounts.iter().enumerate().map(by_name).collect(),
             last: Account::FIRST,
+            overlap,
             accounts,
             window,
             versions,

@@ -269,13 +269,23 @@ impl Metrics {
     /// Whether `leg` of an account has its connection (a webhook: its listener). The leg is connected where those of all
     /// accounts are.
     pub fn leg_connected(&self, account: Account, leg: Leg, connected: bool) {
+        self.tell_leg(leg, |unconnected| match connected {
+            true => unconnected.remove(&account),
+            false => unconnected.insert(account),
+        });
+    }
+
+    /// The legs of an account have ended, and nobody waits for them.
+    pub fn legs_ended(&self, account: Account) {
+        for leg in [Leg::Websocket, Leg::Backfill] {
+            self.tell_leg(leg, |unconnected| unconnected.remove(&account));
+        }
+    }
+
+    fn tell_leg(&self, leg: Leg, change: impl FnOnce(&mut BTreeSet<Account>) -> bool) {
         let mut unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner);
         let accounts = &mut unconnected[leg as usize];
-        if connected {
-            accounts.remove(&account);
-        } else {
-            accounts.insert(account);
-        }
+        change(accounts);
         self.leg_connected[leg as usize].set(i64::from(accounts.is_empty()));
     }
 
@@ -284,19 +294,13 @@ impl Metrics {
         self.accounts.set(gauge(count));
     }
 
-    /// Whether every leg of the account of this name that the settings turn on has its connection.
+    /// Whether the WebSocket and the backfill of the account of this name work, as far as they are turned on.
     pub fn account_connected(&self, name: &str, connected: bool) {
         self.account_connected.get_or_create_owned(&[("account", name.to_owned())]).set(i64::from(connected));
     }
 
-    /// An account is served no longer.
-    pub fn forget_account(&self, account: Account, name: &str) {
-        let unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for (leg, accounts) in Leg::ALL.into_iter().zip(unconnected) {
-            if accounts.contains(&account) {
-                self.leg_connected(account, leg, true);
-            }
-        }
+    /// The account of this name is served no longer.
+    pub fn forget_account(&self, name: &str) {
         self.account_connected.remove(&[("account", name.to_owned())]);
     }
 
