@@ -58,11 +58,11 @@ async fn forget(arguments: &Forget, settings: &Context, output: Output) -> Resul
         return Err(Exit::failed("--order is not an order id; copy it from `orders list` or from a record's key"));
     }
     let Some(topic) = config.kafka.topics.name(Topic::OrdersLatest) else {
-        return Err(Exit::settings("`kafka.topics.orders_latest` is empty, so that nothing is there to forget"));
+        return Err(Exit::settings("`kafka.topics.orders_latest` is empty, so there is nothing to forget"));
     };
     let topics = inspect(config, secrets).await?;
     if topics.reports.iter().any(|report| report.topic == Topic::OrdersLatest && report.actual.is_none()) {
-        return Err(Exit::settings(format!("{topic} does not exist; nothing is there to forget")));
+        return Err(Exit::settings(format!("{topic} does not exist; there is nothing to forget")));
     }
     let mut holding = newest_of(config, secrets, topic, order).await?;
     holding.retain(|record| record.value.is_some());

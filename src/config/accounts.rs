@@ -65,14 +65,14 @@ fn assign(account: &mut Account, member: &str, raw: &Raw) -> Result<(), Wrong> {
         "customer_id" => slot::<Option<String>>(&mut account.customer_id, raw),
         // A table without entries is an account whose secrets are systemd credentials.
         "" if *raw == Raw::Map(Vec::new()) => Ok(()),
-        "" => Err(("is no account".into(), format!("write it as {}", Vec::<Account>::HOW))),
+        "" => Err(("is not an account".into(), format!("write it as {}", Vec::<Account>::HOW))),
         _ => {
             let known = nearest(member, MEMBERS.into_iter());
             let remedy = known.map_or_else(
                 || format!("an account has {}", MEMBERS.join(", ")),
                 |known| format!("did you mean {known}?"),
             );
-            Err(("is no setting of an account".into(), remedy))
+            Err(("is not a setting of an account".into(), remedy))
         }
     }
 }

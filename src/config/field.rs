@@ -90,7 +90,7 @@ impl Field for Option<String> {
 
 impl Field for Option<PathBuf> {
     const KIND: &'static str = "the absolute path of a file";
-    const HOW: &'static str = "a path from / on, in quotes; to have none, leave the key out";
+    const HOW: &'static str = "a path that begins with /, in quotes; to have none, leave the key out";
 
     /// Absolute, since a service and a person at a shell stand in different folders; and a secret that was put where its
     /// file's name belongs is then refused before anybody looks for such a file and says its name.
@@ -169,7 +169,7 @@ impl Field for Bytes {
 }
 
 impl Field for usize {
-    const KIND: &'static str = "a whole number from 0 on";
+    const KIND: &'static str = "a whole number, 0 or more";
     const HOW: &'static str = "digits without quotes";
     const FORM: Form = Form::Integer;
 

@@ -92,14 +92,14 @@ impl Rules<'_> {
     fn servers(&mut self) {
         let legal = self.config.kafka.bootstrap_servers.split(',').all(|server| is_server(server.trim()));
         let remedy = r#"write host:port without a scheme, with commas between: "kafka-1:9092,kafka-2:9092""#;
-        self.demand(legal, &["kafka.bootstrap_servers"], "is no list of brokers", remedy);
+        self.demand(legal, &["kafka.bootstrap_servers"], "is not a list of brokers", remedy);
     }
 
     fn topics(&mut self) {
         let kafka = &self.config.kafka;
         let characters = "use 1 to 249 of the characters a-z A-Z 0-9 . _ -";
         let prefix = is_topic(&kafka.topic_prefix) && kafka.topic_prefix.len() <= TOPIC_CHARS_MAX / 2;
-        self.demand(prefix, &["kafka.topic_prefix"], "is no beginning of a topic name", characters);
+        self.demand(prefix, &["kafka.topic_prefix"], "cannot begin a topic name", characters);
         let off_allowed = true;
         let required = false;
         let topics = [
@@ -117,10 +117,10 @@ impl Rules<'_> {
             // A wrong prefix is told once, not once a topic.
             let prefix = Side {
                 key: "kafka.topic_prefix",
-                what: "makes a name that is no topic name for Kafka",
+                what: "makes a name that is not a valid topic name",
                 remedy: characters,
             };
-            let own = Side { key, what: "is no topic name for Kafka", remedy: characters };
+            let own = Side { key, what: "is not a valid topic name", remedy: characters };
             self.demand_of_two(is_topic(name), [own, prefix]);
             for (other_key, other, _) in topics.into_iter().take(position) {
                 let remedy = "give each topic a name of its own (Kafka takes . and _ for the same)";
@@ -140,16 +140,16 @@ impl Rules<'_> {
         let mechanism = kafka.sasl_mechanism.as_deref();
         let known = mechanism.is_none_or(|mechanism| MECHANISMS.contains(&mechanism));
         let remedy = "use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER";
-        self.demand(known, &["kafka.sasl_mechanism"], "is no mechanism that the relay speaks", remedy);
+        self.demand(known, &["kafka.sasl_mechanism"], "is not a mechanism that the relay supports", remedy);
         if mechanism != Some(OAUTHBEARER) {
             let together = mechanism.is_some() == kafka.username.is_some();
             let remedy = "set kafka.username and kafka.sasl_mechanism, or neither";
-            self.demand(together, &["kafka.username", "kafka.sasl_mechanism"], "stands without the other", remedy);
+            self.demand(together, &["kafka.username", "kafka.sasl_mechanism"], "is set without the other", remedy);
         }
         self.oauth();
         let lonely = self.config.secret_files.kafka_password.is_some() && kafka.username.is_none();
         let remedy = "set kafka.username too, or leave it out";
-        self.demand(!lonely, &["kafka.password_file", "kafka.username"], "stands without kafka.username", remedy);
+        self.demand(!lonely, &["kafka.password_file", "kafka.username"], "is set without kafka.username", remedy);
         let used = kafka.tls || kafka.ca_file.is_none();
         self.demand(used, &["kafka.ca_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
         self.readable("kafka.ca_file", kafka.ca_file.as_deref().map(Path::new));
@@ -163,11 +163,11 @@ impl Rules<'_> {
         const KEY: &str = "kafka.schema_registry_url";
         let Some(text) = &self.config.kafka.schema_registry_url else { return };
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
-        self.demand(url.is_some(), &[KEY], "is no such address", "write https://HOST:PORT and a path, if any");
+        self.demand(url.is_some(), &[KEY], "is not a valid address", "write https://HOST:PORT and a path, if any");
         let bare = url.as_ref().is_none_or(|url| {
             url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none()
         });
-        let remedy = "take them out; the relay sends no credentials to a registry";
+        let remedy = "remove them; the relay sends no credentials to a registry";
         self.demand(bare, &[KEY], "holds credentials, a query or a fragment", remedy);
     }
 
@@ -176,7 +176,7 @@ impl Rules<'_> {
         let kafka = &self.config.kafka;
         let (chain, key) = (kafka.tls_cert_file.is_some(), kafka.tls_key_file.is_some());
         let remedy = "set kafka.tls_cert_file and kafka.tls_key_file, or neither";
-        self.demand(chain == key, &["kafka.tls_cert_file", "kafka.tls_key_file"], "stands without the other", remedy);
+        self.demand(chain == key, &["kafka.tls_cert_file", "kafka.tls_key_file"], "is set without the other", remedy);
         let used = kafka.tls || !(chain && key);
         self.demand(used, &["kafka.tls_cert_file", "kafka.tls"], "has no effect without TLS", "set kafka.tls = true");
         let lonely = self.config.secret_files.kafka_key_password.is_some() && !key;
@@ -184,7 +184,7 @@ impl Rules<'_> {
         self.demand(
             !lonely,
             &["kafka.tls_key_password_file", "kafka.tls_key_file"],
-            "stands without kafka.tls_key_file",
+            "is set without kafka.tls_key_file",
             remedy,
         );
     }
@@ -210,23 +210,21 @@ impl Rules<'_> {
 fn judge(name: &str, value: &str) -> Option<(String, String)> {
     match refused(name) {
         Some(Refused::Secret) => {
-            let remedy = "take it out; a client key is named by kafka.tls_key_file";
+            let remedy = "remove it; a client key is named by kafka.tls_key_file";
             Some(("is a secret, and secrets are never in the settings".into(), remedy.into()))
         }
         Some(Refused::Unsafe) => {
             let what = "can load code, run commands or print secrets, or is not supported";
-            Some((what.into(), "take it out".into()))
+            Some((what.into(), "remove it".into()))
         }
         Some(Refused::Setting(setting)) => Some(("has a setting of its own".into(), format!("use {setting}"))),
-        Some(Refused::Owned) => {
-            Some(("is the relay's own: its promises rest on the value".into(), "take it out".into()))
-        }
+        Some(Refused::Owned) => Some(("is the relay's own: its promises rest on the value".into(), "remove it".into())),
         None => match ClientConfig::new().set(name, value).create_native_config() {
             Ok(_) => None,
             // librdkafka's words quote the value; ours do not.
             Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => {
                 let remedy = "see librdkafka's CONFIGURATION.md for the names";
-                Some(("is no property of librdkafka".into(), remedy.into()))
+                Some(("is not a property of librdkafka".into(), remedy.into()))
             }
             Err(_) => {
                 let remedy = "see librdkafka's CONFIGURATION.md for its range";
@@ -293,7 +291,7 @@ mod tests {
     fn the_rest_is_judged_by_librdkafka_itself() {
         assert_eq!(judge("linger.ms", "5"), None);
         assert!(judge("linger.ms", "soon").is_some_and(|(what, _)| what.contains("refuses")));
-        assert!(judge("lingering.ms", "5").is_some_and(|(what, _)| what.contains("no property")));
+        assert!(judge("lingering.ms", "5").is_some_and(|(what, _)| what.contains("not a property")));
         assert!(judge("", "").is_some());
     }
 

@@ -184,7 +184,7 @@ fn build(sources: &Sources, written: &Written, needed: Needed, findings: &mut Fi
     for (setting, raw, origin) in &written.values {
         if written::holds_secret(raw) {
             wrong.insert(setting.key);
-            let remedy = "take it out, change it at its issuer, and give it as docs/settings.md says";
+            let remedy = "remove it, change it at its issuer, and give it as docs/settings.md says";
             let what = "holds something that looks like a secret, and secrets are never in the settings";
             findings.mistake(Mistake::new(origin.clone(), setting.key, what, remedy));
         } else if let Err((what, remedy)) = (setting.read)(&mut config, raw) {

@@ -97,7 +97,7 @@ impl Mistakes {
 /// A heading with the count, then one mistake a line.
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.0.len() == 1 { "mistake" } else { "mistakes" };
+        let plural = if self.0.len() == 1 { "error" } else { "errors" };
         write!(f, "{} {plural} in the settings", self.0.len())?;
         self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
     }
@@ -186,7 +186,7 @@ mod tests {
             Mistake::new(at(0), "", "cannot be read", "make it readable"),
         ];
         insta::assert_snapshot!(Mistakes::none_or(list).unwrap_err(), @r"
-        5 mistakes in the settings
+        5 errors in the settings
           relay.toml: cannot be read; make it readable
           relay.toml:2: a: is wrong; drop it
           relay.toml:9: b: is wrong; drop it

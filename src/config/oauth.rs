@@ -26,25 +26,25 @@ impl Rules<'_> {
             ("kafka.oauth_secret_file", self.config.secret_files.kafka_oauth_secret.is_some()),
         ];
         if !is_chosen {
-            let remedy = "set kafka.sasl_mechanism = \"OAUTHBEARER\", or take it out";
+            let remedy = "set kafka.sasl_mechanism = \"OAUTHBEARER\", or remove it";
             for (key, is_set) in of_it {
-                self.demand(!is_set, &[key, "kafka.sasl_mechanism"], "is of no use without OAUTHBEARER", remedy);
+                self.demand(!is_set, &[key, "kafka.sasl_mechanism"], "has no effect without OAUTHBEARER", remedy);
             }
             return;
         }
         let remedy = "use a package, or build with --features oauth, which needs CMake";
         self.demand(is_built_in(), &["kafka.sasl_mechanism"], "is OAUTHBEARER, which this build does not have", remedy);
         for (key, is_set) in &of_it[..2] {
-            let what = format!("is OAUTHBEARER and stands without {key}");
+            let what = format!("is OAUTHBEARER, and {key} is not set");
             let remedy = format!("set {key}");
             self.demand(*is_set || self.wrong.contains(key), &["kafka.sasl_mechanism"], &what, &remedy);
         }
-        let remedy = "take one of them out: a token says who the relay is";
+        let remedy = "remove one of them: a token says who the relay is";
         let without_user = kafka.username.is_none();
         self.demand_of_two(
             without_user,
             [
-                Side { key: "kafka.username", what: "stands alongside OAUTHBEARER, which has no user", remedy },
+                Side { key: "kafka.username", what: "is set alongside OAUTHBEARER, which has no user", remedy },
                 Side { key: "kafka.sasl_mechanism", what: "is OAUTHBEARER alongside kafka.username", remedy },
             ],
         );
@@ -53,13 +53,13 @@ impl Rules<'_> {
         // It is one half of `Authorization: Basic`, which a colon ends.
         let legal = kafka.oauth_client_id.as_deref().is_none_or(|id| plain(id) && !id.contains(':'));
         let remedy = "write it as the identity provider does, without spaces and colons";
-        self.demand(legal, &["kafka.oauth_client_id"], "is no name of a client", remedy);
+        self.demand(legal, &["kafka.oauth_client_id"], "is not a client id", remedy);
         let legal = kafka.oauth_scope.as_deref().is_none_or(|scope| scope.split(' ').all(plain));
         let remedy = "write words with one space between them: \"kafka openid\"";
-        self.demand(legal, &["kafka.oauth_scope"], "is no scope", remedy);
+        self.demand(legal, &["kafka.oauth_scope"], "is not a scope", remedy);
         let legal = kafka.oauth_extensions.as_deref().is_none_or(are_extensions);
         let remedy = "write name=value with commas between, names of letters alone: \"logicalCluster=lkc-1\"";
-        self.demand(legal, &["kafka.oauth_extensions"], "is no list of extensions", remedy);
+        self.demand(legal, &["kafka.oauth_extensions"], "is not a list of extensions", remedy);
         if !kafka.tls {
             self.findings.warn("kafka.sasl_mechanism OAUTHBEARER without kafka.tls sends the token in clear");
         }
@@ -70,11 +70,16 @@ impl Rules<'_> {
         let Some(text) = &self.config.kafka.oauth_token_url else { return };
         let url = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
         let Some(url) = url else {
-            self.demand(false, &[KEY], "is no such address", "write https://HOST and the path of its token endpoint");
+            self.demand(
+                false,
+                &[KEY],
+                "is not a valid address",
+                "write https://HOST and the path of its token endpoint",
+            );
             return;
         };
         let bare = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        let remedy = "take them out; the client's secret is a secret of its own (kafka.oauth_secret_file)";
+        let remedy = "remove them; the client's secret is a secret of its own (kafka.oauth_secret_file)";
         self.demand(bare, &[KEY], "holds credentials or a fragment", remedy);
         let safe = url.scheme() == "https" || url.host_str().is_some_and(is_loopback);
         self.demand(safe, &[KEY], "would send the client's secret in clear", "use https://, or a loopback host");

@@ -100,11 +100,11 @@ impl Rules<'_> {
     fn proxy(&mut self) {
         let Some(text) = &self.config.provider.proxy else {
             let lonely = self.config.secret_files.proxy_password.is_some();
-            let remedy = "set provider.proxy to http://USER@HOST:PORT, or take it out";
+            let remedy = "set provider.proxy to http://USER@HOST:PORT, or remove it";
             self.demand(
                 !lonely,
                 &["provider.proxy_password_file", "provider.proxy"],
-                "is of no use without provider.proxy",
+                "has no effect without provider.proxy",
                 remedy,
             );
             return;
@@ -115,11 +115,11 @@ impl Rules<'_> {
         self.demand(
             whole,
             &["provider.proxy"],
-            "is no address of a proxy",
+            "is not the address of a proxy",
             "write it as http://HOST:PORT or http://USER@HOST:PORT",
         );
         let bare = url.as_ref().is_none_or(|url| url.password().is_none());
-        let remedy = "take it out, and give it by provider.proxy_password_file or PEPAY_RELAY_PROXY_PASSWORD";
+        let remedy = "remove it, and give it by provider.proxy_password_file or PEPAY_RELAY_PROXY_PASSWORD";
         self.demand(bare, &["provider.proxy"], "holds a password", remedy);
         let user = url.as_ref().is_some_and(|url| !url.username().is_empty());
         let lonely = whole && !user && self.config.secret_files.proxy_password.is_some();
@@ -127,7 +127,7 @@ impl Rules<'_> {
         self.demand(
             !lonely,
             &keys,
-            "is of no use without a user in provider.proxy",
+            "has no effect without a user in provider.proxy",
             "write provider.proxy as http://USER@HOST:PORT",
         );
     }
@@ -135,13 +135,18 @@ impl Rules<'_> {
     fn address(&mut self, key: &'static str, text: &str, [plain, encrypted]: [&str; 2]) {
         let url = Url::parse(text).ok().filter(|url| [plain, encrypted].contains(&url.scheme()) && url.has_host());
         let Some(url) = url else {
-            self.demand(false, &[key], "is no such address", &format!("write {encrypted}://HOST and a path, if any"));
+            self.demand(
+                false,
+                &[key],
+                "is not a valid address",
+                &format!("write {encrypted}://HOST and a path, if any"),
+            );
             return;
         };
         let bare = url.username().is_empty() && url.password().is_none();
-        self.demand(bare, &[key], "holds credentials", "take them out; the API key is a secret of its own");
+        self.demand(bare, &[key], "holds credentials", "remove them; the API key is a secret of its own");
         let bare = url.query().is_none() && url.fragment().is_none();
-        self.demand(bare, &[key], "has a query or fragment", "take it out; the relay adds what is needed");
+        self.demand(bare, &[key], "has a query or fragment", "remove it; the relay adds what is needed");
         let safe = url.scheme() == encrypted || url.host_str().is_some_and(is_loopback);
         let remedy = format!("use {encrypted}://, or a loopback host");
         self.demand(safe, &[key], "would send the API key in clear", &remedy);
@@ -193,11 +198,11 @@ impl Rules<'_> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
         let legal = webhook.path.starts_with('/') && webhook.path.bytes().all(plain);
         let remedy = "begin it with / and use letters, digits and - . _ ~ only";
-        self.demand(legal, &["webhook.path"], "is no path", remedy);
+        self.demand(legal, &["webhook.path"], "is not a path", remedy);
         let health = &webhook.health_path;
         let legal = health.is_empty() || (health.starts_with('/') && health.bytes().all(plain));
         let remedy = "begin it with / and use letters, digits and - . _ ~ only, or turn it off with \"\"";
-        self.demand(legal, &["webhook.health_path"], "is no path", remedy);
+        self.demand(legal, &["webhook.health_path"], "is not a path", remedy);
         let remedy = "give the two different paths";
         self.demand_of_two(
             *health != webhook.path,
@@ -208,7 +213,7 @@ impl Rules<'_> {
         );
         let together = webhook.tls_cert_file.is_some() == webhook.tls_key_file.is_some();
         let remedy = "set webhook.tls_cert_file and webhook.tls_key_file, or neither";
-        self.demand(together, &["webhook.tls_cert_file", "webhook.tls_key_file"], "stands without the other", remedy);
+        self.demand(together, &["webhook.tls_cert_file", "webhook.tls_key_file"], "is set without the other", remedy);
         for (key, file) in
             [("webhook.tls_cert_file", &webhook.tls_cert_file), ("webhook.tls_key_file", &webhook.tls_key_file)]
         {
@@ -278,25 +283,25 @@ impl Rules<'_> {
     fn normalize(&mut self) {
         let settings = &self.config.normalize;
         let both = settings.include_raw && !settings.drop.is_empty();
-        let what = "stands together with normalize.include_raw, which would bring back what it leaves out";
+        let what = "is set together with normalize.include_raw, which would bring back what it leaves out";
         self.demand(!both, &["normalize.drop", "normalize.include_raw"], what, "use one of the two");
         for name in &settings.drop {
             let near = nearest(name, normalize::member_names()).map(|member| format!("did you mean {member}?"));
             let remedy =
                 near.unwrap_or_else(|| "name members of order, invoice or payment (pepay-relay schema)".into());
             let known = normalize::member_names().any(|member| member == name);
-            self.demand(known, &["normalize.drop"], "names something that is no member of the values", &remedy);
+            self.demand(known, &["normalize.drop"], "names something that is not a member of the values", &remedy);
         }
     }
 
     fn log(&mut self) {
         let legal = is_log_level(&self.config.log.level);
         let remedy = r#"write error, warn, info, debug, trace or off, also by target: "info,rdkafka=warn""#;
-        self.demand(legal, &["log.level"], "is no level", remedy);
+        self.demand(legal, &["log.level"], "is not a level", remedy);
     }
 }
 
-/// `info`, or with levels by target: `info,rdkafka=warn`. A word that is no level would silently be taken as a
+/// `info`, or with levels by target: `info,rdkafka=warn`. A word that is not a level would silently be taken as a
 /// target by `tracing_subscriber`'s filter, so it is judged here.
 pub(crate) fn is_log_level(text: &str) -> bool {
     let is_level = |word: &str| {

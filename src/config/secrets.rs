@@ -351,7 +351,7 @@ pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Fi
     let no_proxy = named(["NO_PROXY", "no_proxy"]).map_or("", |(_, text)| text);
     Proxies::of_environment(&SecretString::from(https_proxy), no_proxy).unwrap_or_else(|| {
         findings.warn(format!(
-            "{name} is no http://HOST:PORT, and nothing else is spoken to a proxy; the provider is reached without one"
+            "{name} is not http://HOST:PORT, and the relay speaks nothing else to a proxy; the provider is reached without one"
         ));
         Proxies::default()
     })

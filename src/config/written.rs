@@ -134,7 +134,7 @@ fn unknown(key: &str) -> (String, String) {
     if let Some(remedy) = secrets::remedy_for_key(key) {
         return ("is a secret, and secrets are never in the file".into(), remedy);
     }
-    let what = "is no setting".to_owned();
+    let what = "is not a setting".to_owned();
     let leaf = key.rsplit('.').next().unwrap_or(key);
     let elsewhere = || SETTINGS.iter().map(|setting| setting.key).find(|known| known.rsplit('.').next() == Some(leaf));
     match nearest(key, SETTINGS.iter().map(|setting| setting.key)).or_else(elsewhere) {
@@ -151,14 +151,14 @@ fn read_variables(sources: &Sources, written: &mut Written, findings: &mut Findi
         if let Some(setting) = position.and_then(|position| SETTINGS.get(position)) {
             match value.to_str() {
                 Some(text) => written.add(setting, raw_of_text(setting.form, text), origin()),
-                None => findings.mistake(Mistake::new(origin(), setting.key, "is not UTF-8 text", "write it anew")),
+                None => findings.mistake(Mistake::new(origin(), setting.key, "is not UTF-8 text", "write it again")),
             }
         } else if let Some(rest) = name.strip_prefix(PREFIX) {
             let key = rest.to_lowercase().replace("__", ".");
             let (what, remedy) = match secrets::remedy_for_key(&key) {
-                Some(remedy) => ("is a secret and no setting".into(), remedy),
+                Some(remedy) => ("is a secret, not a setting".into(), remedy),
                 None => match nearest(name, variables.iter().map(String::as_str)) {
-                    Some(known) => ("is no setting".into(), format!("did you mean {known}?")),
+                    Some(known) => ("is not a setting".into(), format!("did you mean {known}?")),
                     None => unknown(&key),
                 },
             };

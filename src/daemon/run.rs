@@ -107,9 +107,7 @@ impl Shared {
         let end = match (why, broken) {
             (Some(Stop::Fenced), _) => Err(Exit::fenced(fenced())),
             (Some(Stop::Fatal(detail)), _) => Err(Exit::failed(detail)),
-            (None, Some(detail)) => {
-                Err(Exit::failed(format!("a leg ended without being told to; see the log ({detail})")))
-            }
+            (None, Some(detail)) => Err(Exit::failed(format!("a leg ended on its own; see the log ({detail})"))),
             (None, None) => Ok(()),
         };
         match &end {

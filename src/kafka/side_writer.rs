@@ -100,7 +100,7 @@ impl SideWriter {
                     }
                     Err(Failure::Cancelled) => return Err(AskError::Cancelled),
                     Err(Failure::InDoubt { detail, .. }) => {
-                        let text = format!("it is not known whether the last transaction stands ({detail})");
+                        let text = format!("it is not known whether the last transaction is committed ({detail})");
                         return Err(StartError::Failed(text).into());
                     }
                     Err(Failure::Stop(detail)) => return Err(StartError::Failed(detail).into()),

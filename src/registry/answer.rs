@@ -71,7 +71,7 @@ struct Refusal {
 pub(super) fn registered(status: u16, body: &[u8]) -> Result<SchemaId, RegistryError> {
     let Registered { id, guid } = read(status, body)?;
     let Some(guid) = guid else { return Ok(SchemaId::of_number(id)) };
-    let guid = guid.parse().map_err(|_| RegistryError::NotUnderstood("its guid is no UUID".to_owned()))?;
+    let guid = guid.parse().map_err(|_| RegistryError::NotUnderstood("its guid is not a UUID".to_owned()))?;
     Ok(SchemaId::of_guid(guid))
 }
 

@@ -53,7 +53,7 @@ impl Registry {
     /// The certificates cannot be read, or its address is none; a sentence that says which.
     pub fn of(config: &Config) -> Result<Option<Self>, String> {
         let Some(url) = &config.kafka.schema_registry_url else { return Ok(None) };
-        let base = Url::parse(url).map_err(|_| "kafka.schema_registry_url is no address".to_owned())?;
+        let base = Url::parse(url).map_err(|_| "kafka.schema_registry_url is not an address".to_owned())?;
         let tls = tls::client_config_with(config.kafka.ca_file.as_deref());
         let tls = tls.map_err(|_| "kafka.ca_file cannot be read as PEM certificates".to_owned())?;
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(Connector::from(&tls));

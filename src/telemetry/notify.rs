@@ -94,7 +94,7 @@ impl Notify {
         let Some(socket) = &self.socket else { return };
         let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
         if let Err(error) = socket.send(lines.as_bytes()) {
-            tracing::debug!(%error, "the service manager could not be told");
+            tracing::debug!(%error, "the service manager could not be notified");
         }
     }
 }

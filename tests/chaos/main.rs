@@ -116,7 +116,7 @@ fn first_with(lines: impl BufRead, needles: &[String]) -> Option<usize> {
     lines.split(b'\n').position(|line| holds(&line.expect("readable"))).map(|index| index + 1)
 }
 
-#[expect(clippy::disallowed_methods, reason = "what to run is no setting of the relay")]
+#[expect(clippy::disallowed_methods, reason = "what to run is not a setting of the relay")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -57,7 +57,7 @@ fn every_block_of_settings_for_a_kafka_is_one_that_the_relay_takes() {
         if block.contains("OAUTHBEARER") && !cfg!(feature = "oauth") {
             let what = "is OAUTHBEARER, which this build does not have";
             assert!(
-                status == Some(78) && said.contains("1 mistake ") && said.contains(what),
+                status == Some(78) && said.contains("1 error ") && said.contains(what),
                 "{status:?}: {said}{block}"
             );
             continue;

@@ -113,7 +113,7 @@ const ROUNDS: usize = 8;
 /// transaction, which it would end half way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_end_ends_no_other_transaction() {
-    #[expect(clippy::disallowed_methods, reason = "how many rounds is no setting of the relay")]
+    #[expect(clippy::disallowed_methods, reason = "how many rounds is not a setting of the relay")]
     let rounds = std::env::var("LATE_END_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let mut line = Line::new("late").await;
     let mut expected = vec!["evt_1-1".to_owned()];

@@ -3,8 +3,7 @@
 //!
 //! A part lies between `<!-- generated: NAME. … -->` and `<!-- end -->`; what is around it is written by people.
 
-use super::commands;
-use super::{read, root};
+use super::{commands, logs, read, root, sources};
 use pepay_relay::config::{DefaultValue, SETTINGS, Setting};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -225,6 +224,12 @@ fn the_page_of_webhooks_follows_the_answers() {
         writeln!(part, "| {status} | `{body}` | {} | {retry} | {closes} |", cell(answer.when)).unwrap();
     }
     keep_part("docs/webhooks.md", "answers", &part);
+}
+
+#[test]
+fn the_page_of_log_messages_follows_the_sources() {
+    let all = sources().iter().flat_map(|(_, source)| logs::messages(source)).collect();
+    keep_part("docs/logs.md", "messages", &logs::rows(all));
 }
 
 /// Words of this closed set that have no row in a page.

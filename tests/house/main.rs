@@ -10,6 +10,7 @@ mod commands;
 mod documents;
 mod layers;
 mod links;
+mod logs;
 mod packaging;
 mod tables;
 mod words;

@@ -43,7 +43,7 @@ use std::time::Instant;
 /// Seeds of one run.
 const SEEDS: u64 = 20_000;
 
-#[expect(clippy::disallowed_methods, reason = "which seeds to run is no setting of the relay")]
+#[expect(clippy::disallowed_methods, reason = "which seeds to run is not a setting of the relay")]
 fn wanted(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }

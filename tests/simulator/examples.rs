@@ -313,7 +313,7 @@ async fn every_example_of_an_error_is_told_with_its_request_and_a_remedy() {
         ("401.api-key-invalid", "API_KEY_INVALID", "check the commerce API key"),
         ("403.forbidden", "FORBIDDEN", "use a key of commerce scope"),
         ("404.not-found", "NOT_FOUND", "check the id"),
-        ("409.idempotency-conflict", "IDEMPOTENCY_CONFLICT", "an idempotency key stands for one request"),
+        ("409.idempotency-conflict", "IDEMPOTENCY_CONFLICT", "an idempotency key belongs to one request"),
         ("429.rate-limit", "RATE_LIMIT_EXCEEDED", "try again in 30s"),
         ("500.legacy-envelope", "INTERNAL_SERVER_ERROR", "the trouble is the provider's"),
     ] {

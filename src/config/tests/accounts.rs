@@ -32,9 +32,9 @@ fn what_is_wrong_with_an_account_is_told_at_its_place() {
         ("[accounts.a]\napi_key_file = 'keys/a'", "relay.toml:4: accounts.a.api_key_file: is not the absolute path"),
         (
             "[accounts.a]\napi_key_fil = '/a'",
-            "relay.toml:4: accounts.a.api_key_fil: is no setting of an account; did you mean",
+            "relay.toml:4: accounts.a.api_key_fil: is not a setting of an account; did you mean",
         ),
-        ("accounts.a = 'x'", "relay.toml:3: accounts.a: is no account; write it as [accounts.NAME]"),
+        ("accounts.a = 'x'", "relay.toml:3: accounts.a: is not an account; write it as [accounts.NAME]"),
         ("accounts = 'x'", "relay.toml:3: accounts: is not a table of accounts; write it as [accounts.NAME]"),
         ("[accounts.pepay-relay]", "relay.toml:3: accounts: has an account with the name of the relay"),
         (

@@ -85,10 +85,10 @@ options = { acks = "1" }
     insta::assert_snapshot!(mistakes(text, &[]), @r#"
     relay.toml:2: name: cannot be used as a transactional id; use 1 to 200 of the characters a-z A-Z 0-9 . _ -
     relay.toml:5: provider.api_url: would send the API key in clear; use https://, or a loopback host
-    relay.toml:7: websocket.ping_intervall: is no setting; did you mean websocket.ping_interval?
+    relay.toml:7: websocket.ping_intervall: is not a setting; did you mean websocket.ping_interval?
     relay.toml:8: websocket.idle_timeout: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
     relay.toml:10: intake.bytes_max: is not a size; write it as "512KiB" or "64MiB", in quotes
-    relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; take it out
+    relay.toml:13: kafka.options.acks: is the relay's own: its promises rest on the value; remove it
     "#);
 }
 
@@ -126,7 +126,7 @@ fn the_required_keys_alone_give_every_default() {
 fn without_a_file_the_environment_must_say_what_is_required() {
     let sources = Sources::default();
     insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
-    2 mistakes in the settings
+    2 errors in the settings
       settings: provider.environment: is missing; set it in the file or as PEPAY_RELAY__PROVIDER__ENVIRONMENT to "devnet" or "mainnet"
       settings: kafka.bootstrap_servers: is missing; set it in the file or as PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS to a text in quotes
     "#);
@@ -136,20 +136,20 @@ fn without_a_file_the_environment_must_say_what_is_required() {
 fn a_file_that_is_named_must_be_there() {
     let sources = Sources { file: Some("/nonexistent/relay.toml".into()), ..Sources::default() };
     insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
-    1 mistake in the settings
+    1 error in the settings
       /nonexistent/relay.toml: cannot be read (there is no such file); name a readable TOML file with --config or PEPAY_RELAY_CONFIG
     "#);
 }
 
 #[test]
 fn unknown_keys_and_wrong_types() {
-    check("nmae = 'x'", "relay.toml:3: nmae: is no setting; did you mean name?");
+    check("nmae = 'x'", "relay.toml:3: nmae: is not a setting; did you mean name?");
     check(
         "stream.bootstrap_servers = 'x'",
-        "relay.toml:3: stream.bootstrap_servers: is no setting; did you mean kafka",
+        "relay.toml:3: stream.bootstrap_servers: is not a setting; did you mean kafka",
     );
-    check("[wholly.unlike]\nx = 1", "relay.toml:4: wholly.unlike.x: is no setting; remove it");
-    check("[empty]", "relay.toml:3: empty: is no setting");
+    check("[wholly.unlike]\nx = 1", "relay.toml:4: wholly.unlike.x: is not a setting; remove it");
+    check("[empty]", "relay.toml:3: empty: is not a setting");
     check("webhook = true", "relay.toml:3: webhook: is a section; write it as [webhook]");
     check("[log.level]\nx = 1", "relay.toml:3: log.level: is not a text");
     check("[[admin]]", "relay.toml:3: admin: is a section");
@@ -194,8 +194,8 @@ fn rules_over_addresses() {
     check("provider.api_url = 'http://[::1]:1'", "");
     check("provider.api_url = 'http://example.com'", "relay.toml:3: provider.api_url: would send the API key in clear");
     check("provider.api_url = 'http://localhost.example.com'", "relay.toml:3: provider.api_url: would send");
-    check("provider.api_url = 'api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
-    check("provider.api_url = 'wss://api.pepay.io'", "relay.toml:3: provider.api_url: is no such address");
+    check("provider.api_url = 'api.pepay.io'", "relay.toml:3: provider.api_url: is not a valid address");
+    check("provider.api_url = 'wss://api.pepay.io'", "relay.toml:3: provider.api_url: is not a valid address");
     check("provider.api_url = 'https://u:p@x.io'", "relay.toml:3: provider.api_url: holds credentials");
     check("provider.websocket_url = 'wss://x.io/?token=1'", "relay.toml:3: provider.websocket_url: has a query");
     check("provider.websocket_url = 'ws://x.io/'", "relay.toml:3: provider.websocket_url: would send");
@@ -226,18 +226,18 @@ fn rules_over_several_keys() {
     check("websocket.backoff_max = '100ms'", "relay.toml:3: websocket.backoff_max: is not at least");
     check("websocket.ping_interval = '60s'", "relay.toml:3: websocket.ping_interval: is not shorter");
     check("websocket.types = []", "relay.toml:3: websocket.types: is not a list of at least one");
-    check("webhook.path = 'pepay'", "relay.toml:3: webhook.path: is no path");
-    check("webhook.path = '/{any}'", "relay.toml:3: webhook.path: is no path");
-    check("webhook.tls_cert_file = '/dev/null'", "relay.toml:3: webhook.tls_cert_file: stands without the other");
+    check("webhook.path = 'pepay'", "relay.toml:3: webhook.path: is not a path");
+    check("webhook.path = '/{any}'", "relay.toml:3: webhook.path: is not a path");
+    check("webhook.tls_cert_file = '/dev/null'", "relay.toml:3: webhook.tls_cert_file: is set without the other");
     check("webhook.unverified_bytes_max = '512KiB'", "relay.toml:3: webhook.unverified_bytes_max: does not hold");
     check("webhook.answer_within = '21s'", "relay.toml:3: webhook.answer_within: is longer than shutdown");
     check("intake.bytes_max = '16MiB'", "relay.toml:3: intake.bytes_max: is too small");
-    check("normalize = { drop = ['total'], include_raw = true }", "relay.toml:3: normalize.drop: stands together");
+    check("normalize = { drop = ['total'], include_raw = true }", "relay.toml:3: normalize.drop: is set together");
     check(
         "normalize.drop = ['shipping_adress']",
-        "relay.toml:3: normalize.drop: names something that is no member of the values; did you mean shipping_address?",
+        "relay.toml:3: normalize.drop: names something that is not a member of the values; did you mean shipping_address?",
     );
-    check("log.level = 'inof'", "relay.toml:3: log.level: is no level");
+    check("log.level = 'inof'", "relay.toml:3: log.level: is not a level");
     check("log.level = 'info,rdkafka=warn'", "");
     check("name = ''", "relay.toml:3: name: cannot be used");
 }
@@ -248,14 +248,14 @@ fn rules_over_kafka() {
     check("kafka.topics.invoices = ''", "");
     check("kafka.topics.orders = 'pepay.relay'", "relay.toml:3: kafka.topics.orders: is the same topic");
     check("kafka.topics.orders = 'pepay_relay'", "relay.toml:3: kafka.topics.orders: is the same topic");
-    check("kafka.topics.orders = 'a b'", "relay.toml:3: kafka.topics.orders: is no topic name");
-    check("kafka.topic_prefix = ''", "relay.toml:3: kafka.topic_prefix: is no beginning");
-    check("kafka.username = 'u'", "relay.toml:3: kafka.username: stands without the other");
+    check("kafka.topics.orders = 'a b'", "relay.toml:3: kafka.topics.orders: is not a valid topic name");
+    check("kafka.topic_prefix = ''", "relay.toml:3: kafka.topic_prefix: cannot begin");
+    check("kafka.username = 'u'", "relay.toml:3: kafka.username: is set without the other");
     check("kafka.ca_file = '/dev/null'", "relay.toml:3: kafka.ca_file: has no effect");
-    check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: stands without kafka.username");
+    check("kafka.password_file = '/dev/null'", "relay.toml:3: kafka.password_file: is set without kafka.username");
     check(
         "kafka.username = 'u'\nkafka.sasl_mechanism = 'GSSAPI'",
-        "relay.toml:4: kafka.sasl_mechanism: is no mechanism",
+        "relay.toml:4: kafka.sasl_mechanism: is not a mechanism",
     );
     check("kafka.options = { acks = 1 }", "relay.toml:3: kafka.options.acks: is the relay's own");
     check("[kafka.options]\n'linger.ms' = 5\ndebug = 'all'", "relay.toml:5: kafka.options.debug: can load");
@@ -315,9 +315,9 @@ fn a_mistake_of_the_environment_names_the_variable() {
     ];
     insta::assert_snapshot!(mistakes(REQUIRED, &env), @r#"
     PEPAY_RELAY__DEDUP__WINDOW: dedup.window: is not a duration; write it as "500ms", "30s", "5m" or "72h", in quotes
-    PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER: is no setting; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?
+    PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVER: is not a setting; did you mean PEPAY_RELAY__KAFKA__BOOTSTRAP_SERVERS?
     PEPAY_RELAY__KAFKA__OPTIONS: kafka.options: is not a table of texts, numbers and flags; write it as { "linger.ms" = 5 }
-    PEPAY_RELAY__KAFKA__PASSWORD: is a secret and no setting; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
+    PEPAY_RELAY__KAFKA__PASSWORD: is a secret, not a setting; give it as PEPAY_RELAY_KAFKA_PASSWORD, in a file named by kafka.password_file, or as systemd credential kafka-password
     PEPAY_RELAY__WEBSOCKET__ENABLED: websocket.enabled: is not a flag; write it as true or false, without quotes
     "#);
 }
@@ -343,5 +343,5 @@ fn a_flag_wins_over_the_environment() {
     assert_eq!(settings(&case.sources).unwrap().0.log.level, "debug");
     case.sources.flags = BTreeMap::from([("log.level", "loud".into())]);
     let told = settings(&case.sources).unwrap_err().to_string();
-    assert!(told.contains("--log-level: log.level: is no level"), "{told}");
+    assert!(told.contains("--log-level: log.level: is not a level"), "{told}");
 }

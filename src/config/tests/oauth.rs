@@ -16,9 +16,9 @@ fn tokens_need_an_address_and_a_client_and_no_user() {
     assert_eq!(told(WHOLE), <[&str; 0]>::default());
     assert_eq!(told("").len(), 2, "{:?}", told(""));
     for (line, what) in [
-        ("kafka.username = 'me'", "relay.toml:7: kafka.username: stands alongside OAUTHBEARER, which has no user"),
-        ("kafka.oauth_scope = 'a  b'", "relay.toml:7: kafka.oauth_scope: is no scope"),
-        ("kafka.oauth_extensions = 'a-b=c'", "relay.toml:7: kafka.oauth_extensions: is no list of extensions"),
+        ("kafka.username = 'me'", "relay.toml:7: kafka.username: is set alongside OAUTHBEARER, which has no user"),
+        ("kafka.oauth_scope = 'a  b'", "relay.toml:7: kafka.oauth_scope: is not a scope"),
+        ("kafka.oauth_extensions = 'a-b=c'", "relay.toml:7: kafka.oauth_extensions: is not a list of extensions"),
     ] {
         let found = told(&format!("{WHOLE}{line}"));
         assert!(found.len() == 1 && found[0].starts_with(what), "{line}: {found:?}");
@@ -27,14 +27,14 @@ fn tokens_need_an_address_and_a_client_and_no_user() {
         ("http://x.io/token", "would send the client's secret in clear"),
         ("http://localhost:8080/token", ""),
         ("https://me:hush@x.io/token", "holds credentials or a fragment"),
-        ("x.io/token", "is no such address"),
+        ("x.io/token", "is not a valid address"),
     ] {
         let found = told(&format!("kafka.oauth_client_id = 'me'\nkafka.oauth_token_url = '{url}'"));
         assert_eq!(found.len(), usize::from(!what.is_empty()), "{url}: {found:?}");
         assert!(found.iter().all(|told| told.contains(what) && !told.contains("hush")), "{url}: {found:?}");
     }
     let found = told("kafka.oauth_client_id = 'me:hush'\nkafka.oauth_token_url = 'https://x.io'");
-    assert!(found.len() == 1 && found[0].contains("kafka.oauth_client_id: is no name of a client"), "{found:?}");
+    assert!(found.len() == 1 && found[0].contains("kafka.oauth_client_id: is not a client id"), "{found:?}");
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn without_tokens_their_settings_are_of_no_use() {
         "kafka.oauth_secret_file = '/dev/null'",
     ] {
         let key = line.split(' ').next().unwrap();
-        check(line, &format!("relay.toml:3: {key}: is of no use without OAUTHBEARER"));
+        check(line, &format!("relay.toml:3: {key}: has no effect without OAUTHBEARER"));
     }
 }
 
@@ -78,7 +78,7 @@ fn the_secret_of_a_client_is_demanded_and_is_another_client_to_kafka() {
 fn a_registry_has_an_address_without_credentials() {
     check("kafka.schema_registry_url = 'http://registry:8081/apis/ccompat/v7'", "");
     for (url, what) in [
-        ("registry:8081", "is no such address"),
+        ("registry:8081", "is not a valid address"),
         ("https://me:hush@registry", "holds credentials, a query or a fragment"),
         ("https://registry?a=b", "holds credentials, a query or a fragment"),
     ] {

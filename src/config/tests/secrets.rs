@@ -143,7 +143,7 @@ fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
         text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
     let case = Case::new(&text, &[("PEPAY_RELAY_WEBHOOK_SECRETS", " , "), ("PEPAY_RELAY_API_KEY", "")]);
     insta::assert_snapshot!(case.told(&load(&case.sources).unwrap_err()), @r#"
-    4 mistakes in the settings
+    4 errors in the settings
       relay.toml:3: name: is not a text; write it as a text in quotes
       PEPAY_RELAY_API_KEY: provider.api_key_file: is empty and should hold the commerce API key; give it as PEPAY_RELAY_API_KEY, in a file named by provider.api_key_file, or as systemd credential api-key
       PEPAY_RELAY_WEBHOOK_SECRETS: webhook.secrets_file: holds only separators and no webhook secret; give it as PEPAY_RELAY_WEBHOOK_SECRETS, in a file named by webhook.secrets_file, or as systemd credential webhook-secrets

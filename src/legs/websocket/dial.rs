@@ -96,7 +96,7 @@ fn answers(head: &Parts, nonce: &str) -> Result<(), String> {
     let mut accepts = headers.get_all(SEC_WEBSOCKET_ACCEPT).iter();
     let accepted = accepts.next().is_some_and(|value| value.as_bytes().trim_ascii() == accept.as_bytes());
     let what = if head.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(format!("HTTP {} is no upgrade", head.status.as_u16()));
+        return Err(format!("HTTP {} is not an upgrade", head.status.as_u16()));
     } else if !has_token(headers, &UPGRADE, "websocket") {
         "has no `Upgrade: websocket`"
     } else if !has_token(headers, &CONNECTION, "upgrade") {
@@ -120,7 +120,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 }
 
 fn no_address() -> Ended {
-    Ended::new(End::ConnectFailed, "provider.websocket_url is no ws or wss address")
+    Ended::new(End::ConnectFailed, "provider.websocket_url is not a ws or wss address")
 }
 
 /// An error with what lies beneath it.

@@ -30,7 +30,7 @@ impl fmt::Debug for Proxies {
 impl Proxies {
     /// Every connection goes through `proxy` (`http://[user@]host:port`), loopback included: who chose it meant it.
     ///
-    /// `None` when `proxy` is no such address.
+    /// `None` when `proxy` is not a valid address.
     pub fn chosen(proxy: &str, password: Option<&SecretString>) -> Option<Self> {
         let mut url = Url::parse(proxy).ok().filter(|url| url.scheme() == "http" && url.has_host())?;
         if let Some(password) = password {
@@ -42,7 +42,7 @@ impl Proxies {
     /// Connections go through `https_proxy` (`http://[user[:password]@]host:port`, as `HTTPS_PROXY` has it), except
     /// those to this machine and to what `no_proxy` lists.
     ///
-    /// `None` when it is no such address; one of SOCKS or with TLS is none.
+    /// `None` when it is not a valid address; one of SOCKS or with TLS is none.
     pub fn of_environment(https_proxy: &SecretString, no_proxy: &str) -> Option<Self> {
         let text = https_proxy.expose_secret().trim();
         let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };

@@ -16,7 +16,7 @@ pub enum RestError {
     #[error("the API key holds characters that no HTTP header can carry")]
     KeyNotAHeader,
     /// An id that no path can hold; nothing was sent.
-    #[error("`{0}` is no id of the provider's")]
+    #[error("`{0}` is not an id of the provider")]
     NotAnId(String),
     /// No answer: name, address, TLS, or a connection that broke.
     #[error("no answer from the provider: {0}")]
@@ -73,7 +73,7 @@ impl RestError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Setup(_) => "correct provider.api_url: https, or http to a loopback host".to_owned(),
-            Self::KeyNotAHeader => "store the commerce API key anew, as plain text without line breaks".to_owned(),
+            Self::KeyNotAHeader => "store the commerce API key again, as plain text without line breaks".to_owned(),
             Self::NotAnId(_) => "copy the id from a list or an event".to_owned(),
             Self::Unreachable(_) => "check the network, provider.api_url and the machine's certificates".to_owned(),
             Self::TimedOut => "try again, or raise provider.timeout".to_owned(),
@@ -99,7 +99,7 @@ fn remedy_of(status: u16, error: &ApiError, retry_after: Option<Duration>) -> St
         401 => "check the commerce API key (`ck_…`) that is stored, and that it was not revoked",
         403 => "use a key of commerce scope for this environment; mainnet access is granted by the provider",
         404 => "check the id, and that it belongs to the key's environment",
-        409 => "an idempotency key stands for one request: repeat that very request, or use a new key",
+        409 => "an idempotency key belongs to one request: repeat that very request, or use a new key",
         429 => match retry_after {
             Some(wait) => return format!("try again in {}", spelled(whole_seconds(wait))),
             None => "try again in a minute",

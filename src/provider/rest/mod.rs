@@ -91,7 +91,7 @@ impl Rest {
     ) -> Result<Self, RestError> {
         let base = Url::parse(base).map_err(|error| RestError::Setup(error.to_string()))?;
         if base.cannot_be_a_base() {
-            return Err(RestError::Setup("provider.api_url is no http address".to_owned()));
+            return Err(RestError::Setup("provider.api_url is not an http address".to_owned()));
         }
         if base.scheme() != "https" && !base.host_str().is_some_and(is_loopback) {
             return Err(RestError::Setup("provider.api_url would send the API key in clear".to_owned()));
