@@ -1,4 +1,4 @@
-//! The Helm chart, judged by helm itself, by the schemas of three versions of Kubernetes, and by the relay.
+//! The Helm chart, checked by helm itself, by the schemas of three versions of Kubernetes, and by the relay.
 //!
 //! Not part of `cargo test`, since it needs `helm` and `kubernetes-validate`: `.ci/steps charts`, which builds them, runs it.
 
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Examples of values, in `packaging/helm/ci`.
-const VALUES: [&str; 2] = ["minimal", "full"];
+const VALUES: [&str; 3] = ["minimal", "full", "accounts"];
 /// The oldest and the newest that the validator knows, and one between.
 const KUBERNETES: [&str; 3] = ["1.33.0", "1.35.0", "1.37.0"];
 /// Where the chart has the relay find its files.
@@ -89,7 +89,7 @@ fn what_the_chart_cannot_know_has_to_be_given() {
 #[test]
 fn every_resource_is_one_that_kubernetes_takes() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, kinds) in VALUES.into_iter().zip([3, 5]) {
+    for (name, kinds) in VALUES.into_iter().zip([3, 5, 3]) {
         let (text, resources) = rendered(name);
         let file = folder.path().join("rendered.yaml");
         fs::write(&file, text).unwrap();
@@ -120,7 +120,9 @@ fn with_files(text: &str, folder: &Path) -> String {
 
 #[test]
 fn the_relay_takes_the_rendered_settings() {
-    for (name, relay) in VALUES.into_iter().zip(["`pepay-relay` for devnet", "`shop` for mainnet"]) {
+    for (name, relay) in
+        VALUES.into_iter().zip(["`pepay-relay` for devnet", "`shop` for mainnet", "`shops` for devnet"])
+    {
         let (_, resources) = rendered(name);
         let folder = tempfile::tempdir().unwrap();
         let settings = the(&resources, "ConfigMap")["data"]["pepay-relay.toml"].as_str().unwrap();
@@ -138,7 +140,7 @@ fn the_relay_takes_the_rendered_settings() {
 
 #[test]
 fn one_relay_that_leaves_before_the_next_one_comes_and_may_do_little() {
-    for (name, deadline) in VALUES.into_iter().zip([20, 45]) {
+    for (name, deadline) in VALUES.into_iter().zip([20, 45, 20]) {
         let (_, resources) = rendered(name);
         let deployment = &the(&resources, "Deployment")["spec"];
         assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
