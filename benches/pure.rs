@@ -1,7 +1,7 @@
 //! What one event costs without Kafka: `cargo bench --bench pure`.
 //!
 //! The event is an order event of 1.6 kB, as the provider sends it. `event` takes it through the core (decode, claim,
-//! normalize, headers, settle) beside windows of three sizes: the cost has to stay flat.
+//! normalize, headers, settle) alongside windows of three sizes: the cost has to stay flat.
 
 #![allow(missing_docs, clippy::print_stdout, reason = "criterion's macros make public items; a bench prints")]
 #![allow(

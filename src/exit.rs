@@ -22,7 +22,7 @@ impl Exit {
     pub const USAGE: u8 = 2;
     /// Another relay of the same name took over (`EX_TEMPFAIL` of `sysexits.h`).
     pub const FENCED: u8 = 75;
-    /// Kafka refused the credentials or lacks a permission (`EX_NOPERM`).
+    /// Kafka refused the credentials or does not grant a permission (`EX_NOPERM`).
     pub const DENIED: u8 = 77;
     /// The settings are wrong (`EX_CONFIG`): a restart cannot help.
     pub const SETTINGS: u8 = 78;

@@ -31,7 +31,7 @@ const SETTLED: (f64, f64) = (4.01, 3_850.0);
 
 #[test]
 fn an_event_costs_no_more_memory_traffic_than_it_did() {
-    // Room for all of them: that a table doubles now and then would be counted against whoever comes next.
+    // Room for all of them: that a table doubles now and then would be counted against the next one.
     let mut core = core(3 * WARM_UP * BATCH, true);
     let mut spare = Plan::default();
     let mut counted = None;

@@ -1,4 +1,4 @@
-//! What a commit frees is not taken from the kernel again. In a program of its own: whoever frees a large block first would do
+//! What a commit frees is not taken from the kernel again. In a program of its own: the test that frees a large block first would do
 //! what is tested.
 
 #![cfg(target_env = "gnu")]

@@ -46,7 +46,7 @@ fn an_event_costs_no_more_instructions_than_it_did() {
 
 /// The work that is counted.
 fn take(batches: u64) {
-    // Room for all of them: that a table doubles now and then would be counted against whoever comes next.
+    // Room for all of them: that a table doubles now and then would be counted against the next one.
     let mut core = core(3 * BATCHES * BATCH, true);
     let mut spare = Plan::default();
     let all: Vec<_> = (0..BATCHES).map(items).collect();

@@ -18,7 +18,7 @@ pub const BASE_POLLING: &str = "base, polling";
 /// Who only reads.
 pub const READER: &str = "reader";
 
-/// Who does the full work, and nothing beside it.
+/// Who does the full work, and nothing alongside it.
 pub const LEAST: &str = "least";
 
 /// All that was measured.

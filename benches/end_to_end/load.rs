@@ -25,7 +25,7 @@ pub const WEBHOOK_PATH: &str = "/webhooks/pepay";
 /// The secret that signs them.
 pub const WEBHOOK_SECRET: &str = "a secret of the bench";
 
-/// Makes events: number `n` is the same bytes whoever asks, given the same beginning.
+/// Makes events: number `n` is the same bytes however often it is asked for, given the same beginning.
 pub struct Events {
     /// The event, cut where something of it changes.
     pieces: Vec<String>,

@@ -5,10 +5,10 @@
 //! the same normalized records with the same headers over as many partitions in transactions of as many. Machines
 //! differ and drift; so every target is a ratio of the two in one run, pair by pair.
 //!
-//! Beside them runs a *reader*, which takes the same frames and requests and does nothing with them. What base and reader
+//! Alongside them runs a *reader*, which takes the same frames and requests and does nothing with them. What base and reader
 //! cost together is the least that a program which reads and writes can cost with the same libraries. A closed loop is
 //! more than the sum of its parts, so for webhooks a program is there too that does the relay's full work and nothing
-//! beside it (`least`).
+//! alongside it (`least`).
 //!
 //! The generator does next to nothing while it is measured: frames and requests are bytes that are only written.
 
@@ -45,7 +45,7 @@ use parts::Bench;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures the real binary beside a bare transactional producer, on a real Kafka.
+/// Measures the real binary alongside a bare transactional producer, on a real Kafka.
 #[derive(Parser, Debug)]
 struct Arguments {
     /// Parts to measure, with commas between: websocket, webhook, quiet, idle.

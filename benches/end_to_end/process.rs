@@ -136,7 +136,7 @@ impl Relay {
         Some(answer)
     }
 
-    /// Asks every 20 ms: often enough beside runs of seconds, and too seldom to be a load.
+    /// Asks every 20 ms: often enough alongside runs of seconds, and too seldom to be a load.
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let began = Instant::now();
         while !holds(self) {

@@ -18,7 +18,7 @@ pub const NOW_MS: i64 = 1_800_000_000_000;
 
 const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 
-/// A day: nothing is forgotten while one input is judged.
+/// A day: nothing is forgotten while one input is checked.
 const WINDOW: Duration = Duration::from_secs(86_400);
 
 /// One record of a plan, as text and bytes that outlive it.

@@ -121,7 +121,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The second reading is right itself: it judges each of the known answers as they say.
+/// The second reading is right itself: it checks each of the known answers as they say.
 fn judge_vectors() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/webhook");
     let read = |name: &str| std::fs::read(folder.join(name)).expect("a fixture");

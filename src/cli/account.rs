@@ -25,7 +25,7 @@ pub(super) fn chosen<'c>(accounts: &'c [Account], wanted: Option<&str>) -> Resul
     }
 }
 
-/// The same by the settings, without looking at any secret. Their mistakes are told by whoever reads them with the secrets.
+/// The same by the settings, without looking at any secret. Their errors are reported where they are read with the secrets.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! `check`: judges the settings, then reaches everything they name; a line each, with its remedy.
+//! `check`: checks the settings, then reaches everything they name; a line each, with its remedy.
 
 use super::args::Global;
 use super::output::{Mark, Output};

@@ -8,7 +8,7 @@ use crate::daemon::Reach;
 use crate::exit::Exit;
 use crate::provider::rest::{IdempotencyKey, Rest, RestError};
 
-/// The way to the provider, and to whoever reads the results.
+/// The way to the provider, and to the reader of the results.
 pub(super) struct Client {
     /// Asks again, at most twice, where that is safe: a person would too.
     pub(super) rest: Rest,
@@ -48,7 +48,7 @@ pub(super) fn sentence(error: &RestError) -> String {
     format!("{error}; {}", error.remedy())
 }
 
-/// The key of a request: the given one, or a fresh one, which is told before the request is made. Whoever does not
+/// The key of a request: the given one, or a fresh one, which is told before the request is made. A caller that does not
 /// learn what became of the request makes it again with the same key, and it is carried out once.
 pub(super) fn told(given: Option<IdempotencyKey>) -> Result<IdempotencyKey, Exit> {
     let Some(key) = given else {

@@ -69,7 +69,7 @@ async fn forget(arguments: &Forget, settings: &Context, output: Output) -> Resul
     let held = holding.iter().max_by_key(|record| record.published_at_ms);
     let forgets = held.is_some() && arguments.yes;
     if forgets {
-        // Of the names that are not the relay's own, this one is for what is written beside it.
+        // Of the names that are not the relay's own, this one is for what is written alongside it.
         let aside = SideWriter::open(config, secrets, &format!("{}.replay.{}", config.name, Uuid::new_v4())).await?;
         let mut batch = Batch::default();
         // Where the topic got more partitions, one of them may still hold what was published before.

@@ -186,7 +186,7 @@ fn short(key: &str) -> String {
 
 /// Foreign text made harmless, and short enough for a line.
 fn clean(text: &str) -> String {
-    // Cut first: escaping a megabyte to show sixty characters of it would be work for whoever sent it.
+    // Cut first: escaping a megabyte to show sixty characters of it would be work that any peer can cause.
     let start: String = text.chars().take(FOREIGN_MAX + 1).collect();
     cut(&foreign(&start).to_string(), FOREIGN_MAX)
 }

@@ -1,6 +1,6 @@
 //! The commands: what a person or a script types, and what they read.
 //!
-//! The only room beside `daemon` that knows every other, and the only one that prints. A file is a command family, with
+//! The only room alongside `daemon` that knows every other, and the only one that prints. A file is a command family, with
 //! its arguments; `command` lists them, `args` has what many of them take, `output` and `line` say how results look.
 //! Nothing knows this room but `main`.
 
@@ -117,7 +117,7 @@ pub(crate) struct Context {
     pub(crate) secrets: Secrets,
     /// What is right and yet worth a look.
     pub(crate) warnings: Vec<Warning>,
-    /// What they were read from, to read it anew on SIGHUP.
+    /// What they were read from, to read it again on SIGHUP.
     pub(crate) sources: Sources,
 }
 
@@ -133,7 +133,7 @@ fn sources(global: &Global) -> Sources {
     sources
 }
 
-/// The settings for a command that asks the running relay alone: whoever may not read a secret can run it.
+/// The settings for a command that asks the running relay alone: a user who may not read a secret can run it.
 fn config_for_status(global: &Global) -> Result<Config, Exit> {
     let config = config::for_status(&sources(global)).map_err(|mistakes| Exit::settings(mistakes.to_string()))?;
     log(global.log_level.unwrap_or(LogLevel::Warn), config.log.format)?;

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what packagers install beside the binary.
+//! `completions` and `man`: what packagers install alongside the binary.
 
 use crate::exit::Exit;
 use crate::text::foreign;

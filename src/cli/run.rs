@@ -116,7 +116,7 @@ async fn serve(arguments: &Run, settings: Context, logs: &Logs) -> Result<(), Ex
                 daemon.stop();
             }
             _ = hup.recv(), if !stopping => {
-                // Before readiness there is none to be told anew.
+                // Before readiness there is none to be told again.
                 reload(&mut config, &sources, logs, &daemon, ready.then_some(&notify));
             }
             changed = health.changed() => {
@@ -152,7 +152,7 @@ async fn tick(watchdog: Option<&mut tokio::time::Interval>) {
     }
 }
 
-/// Secrets and `log.level` anew; with any mistake everything stays as it is.
+/// Secrets and `log.level` again; with any mistake everything stays as it is.
 fn reload(
     config: &mut config::Config,
     sources: &config::Sources,

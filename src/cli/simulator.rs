@@ -46,7 +46,7 @@ pub struct Simulator {
     pub mainnet: bool,
 }
 
-/// Serves until Ctrl-C or SIGTERM. Prints where, and the key and secret that a relay beside it needs.
+/// Serves until Ctrl-C or SIGTERM. Prints where, and the key and secret that a relay alongside it needs.
 ///
 /// # Errors
 ///

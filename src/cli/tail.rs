@@ -169,7 +169,7 @@ struct Value<'a>(&'a [u8]);
 
 impl Serialize for Value<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // A line end between JSON's tokens would break one object a line; read and written anew it is gone.
+        // A line end between JSON's tokens would break one object a line; read and written again it is gone.
         let one_line = !self.0.iter().any(|byte| matches!(byte, b'\n' | b'\r'));
         if one_line && let Ok(raw) = serde_json::from_slice::<&RawValue>(self.0) {
             return raw.serialize(serializer);

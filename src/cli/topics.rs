@@ -37,7 +37,7 @@ struct Row {
 pub(super) async fn run(arguments: &Topics, settings: &Context, output: Output) -> Result<(), Exit> {
     let Context { config, secrets, .. } = settings;
     let topics = if arguments.create { create(config, secrets).await? } else { inspect(config, secrets).await? };
-    // Beside the results, which a script reads.
+    // Alongside the results, which a script reads.
     topics.left_out().try_for_each(notice)?;
     let rows: Vec<Row> = topics.reports.iter().map(row).collect();
     show(&rows, output)?;

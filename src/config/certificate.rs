@@ -1,4 +1,4 @@
-//! The certificate that the brokers know the relay by, judged as the Kafka client will judge it.
+//! The certificate that the brokers know the relay by, checked as the Kafka client will check it.
 //!
 //! Its files are read in `secrets`.
 

@@ -69,7 +69,7 @@ const REFUSED: &[(&str, Refused)] = &[
     ("statistics.interval.ms", Refused::Owned), ("builtin.features", Refused::Owned), ("produce.offset.report", Refused::Owned),
 ];
 
-/// Beginnings and endings of names. All of `sasl.` beside the above: Kerberos runs a command, OAuth takes secrets.
+/// Beginnings and endings of names. All of `sasl.` alongside the above: Kerberos runs a command, OAuth takes secrets.
 const REFUSED_BEGINNINGS: [(&str, Refused); 4] = [
     ("sasl.", Refused::Unsafe),
     ("group.", Refused::Owned),

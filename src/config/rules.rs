@@ -21,7 +21,7 @@ const INTAKE_PART: usize = 4;
 pub(super) struct Rules<'a> {
     pub(super) config: &'a Config,
     pub(super) written: &'a Written,
-    /// Keys whose value could not be read: a rule over one of them would judge a default.
+    /// Keys whose value could not be read: a rule over one of them would check a default.
     pub(super) wrong: &'a BTreeSet<&'static str>,
     pub(super) findings: &'a mut Findings,
 }
@@ -61,7 +61,7 @@ impl Rules<'_> {
     }
 
     /// The same for a rule that compares two keys. Each side says in its own words what is wrong with its key, and how it
-    /// is mended: the one that somebody wrote is told, the first where it was both.
+    /// is fixed: the one that somebody wrote is told, the first where it was both.
     pub(super) fn demand_of_two(&mut self, holds: bool, sides: [Side<'_>; 2]) {
         let [first, second] = &sides;
         let of_second = !self.written.origins.contains_key(first.key) && self.written.origins.contains_key(second.key);
@@ -302,7 +302,7 @@ impl Rules<'_> {
 }
 
 /// `info`, or with levels by target: `info,rdkafka=warn`. A word that is not a level would silently be taken as a
-/// target by `tracing_subscriber`'s filter, so it is judged here.
+/// target by `tracing_subscriber`'s filter, so it is checked here.
 pub(crate) fn is_log_level(text: &str) -> bool {
     let is_level = |word: &str| {
         ["error", "warn", "info", "debug", "trace", "off"].iter().any(|level| word.eq_ignore_ascii_case(level))

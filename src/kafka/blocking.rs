@@ -1,11 +1,11 @@
-//! Blocking work beside the async runtime, which ends soon after nobody waits for it any more.
+//! Blocking work alongside the async runtime, which ends soon after nobody waits for it any more.
 
 use super::cause::Cause;
 use super::errors::StartError;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Between two attempts while Kafka is away: short beside a broker's restart, long beside a request.
+/// Between two attempts while Kafka is away: short alongside a broker's restart, long alongside a request.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Why blocking work did not come to its end.

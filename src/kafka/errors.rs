@@ -35,7 +35,7 @@ impl Class {
 /// Why the relay could not start with Kafka. Each names its remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// Kafka refused the credentials or lacks a permission; the text names the ACL to add (exit status 77).
+    /// Kafka refused the credentials or does not grant a permission; the text names the ACL to add (exit status 77).
     #[error("{0}")]
     Denied(String),
     /// The settings do not fit what stands in Kafka (exit status 78).

@@ -45,7 +45,7 @@ impl Outage {
         Self { health, metrics, since: None, told: BTreeSet::new(), asking: None }
     }
 
-    /// Looks for the cause beside the producer, where its client does not tell it.
+    /// Looks for the cause alongside the producer, where its client does not tell it.
     pub(super) fn asking(
         self,
         config: &Config,
@@ -69,7 +69,7 @@ impl Outage {
         }
     }
 
-    /// Something waits for Kafka now. Whoever calls counts the error.
+    /// Something waits for Kafka now. The caller counts the error.
     pub(super) fn waiting(&mut self, detail: &str) {
         let better = (Cause::of(detail) == Some(Cause::Resolve)).then(diagnosis::descriptors_spent).flatten();
         let detail = better.as_deref().unwrap_or(detail);

@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
 
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
-/// never see them. Names every permission that lacks; gives a sentence where a quota holds this client up.
+/// never see them. Names every permission that is missing; gives a sentence where a quota holds this client up.
 pub async fn permissions(
     config: &Config,
     secrets: &Secrets,

@@ -8,7 +8,7 @@ use super::settlement::Settlement;
 use crate::clock::rfc3339;
 use crate::labels::Topic;
 
-/// Every so many transactions of a run hold the marks of all accounts, as its claim does: whoever reads the topic from its end
+/// Every so many transactions of a run hold the marks of all accounts, as its claim does: a reader of the topic from its end
 /// finds all marks within so many, however long an account was quiet.
 const BASE_EVERY: u64 = 4096;
 

@@ -198,7 +198,7 @@ impl Reader {
 
     /// Nothing moves: either an open transaction is in the way, whose place is given, or what is left holds nothing
     /// to read (compaction keeps an empty batch at the end of a log). The latter is made sure of by assigning one
-    /// place anew and alone: everything in it is stable by now, so that its end of partition is the end.
+    /// place again and alone: everything in it is stable by now, so that its end of partition is the end.
     fn unstick(&self, remaining: &mut Remaining) -> Result<Option<String>, AskError> {
         for (topic, partition, place) in remaining.places() {
             let Ok(stable) = offsets(&self.committed, topic, partition..partition + 1, Offset::End) else {

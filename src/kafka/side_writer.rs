@@ -1,4 +1,4 @@
-//! Transactions beside a running relay: under a name of their own, without a checkpoint, fencing nobody.
+//! Transactions alongside a running relay: under a name of their own, without a checkpoint, fencing nobody.
 //!
 //! For `replay` and `forget`. There is no checkpoint that would tell whether a commit of unknown outcome stands, so
 //! that is an error and the caller's to tell; what such a command writes may be written again.
@@ -39,7 +39,7 @@ impl SideWriter {
     ///
     /// # Errors
     ///
-    /// When Kafka does not answer within seconds, or refuses: the permission that lacks is named.
+    /// When Kafka does not answer within seconds, or refuses: the missing permission is named.
     pub async fn open(config: &Config, secrets: &Secrets, transactional_id: &str) -> Result<Self, StartError> {
         let sizes = topics::inspect(config, secrets).await?.sizes();
         let config = config.clone();

@@ -68,13 +68,13 @@ impl Carried {
     }
 }
 
-/// What a transaction needs beside its batch.
+/// What a transaction needs alongside its batch.
 pub(super) struct Work<'w> {
     pub(super) producer: &'w BaseProducer<Context>,
     pub(super) carried: &'w mut Carried,
     /// Name of a topic; `None` when it is turned off.
     pub(super) name_of: &'w dyn Fn(Topic) -> Option<&'w str>,
-    /// Key and value of the checkpoint that rides along; `None` beside a relay, whose business it is.
+    /// Key and value of the checkpoint that rides along; `None` alongside a relay, whose business it is.
     pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
     /// Whether there are new secrets for Kafka, which only a new producer uses.

@@ -1,4 +1,4 @@
-//! Opens a transactional producer: the relay's, one beside it, and the one that asks for permissions.
+//! Opens a transactional producer: the relay's, one alongside it, and the one that asks for permissions.
 
 use super::blocking::{AskError, Cancel};
 use super::client::{self, Context, Sizes, Tuning};

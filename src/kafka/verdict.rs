@@ -35,6 +35,6 @@ pub enum Verdict {
 pub enum Stop {
     /// Another relay of the same name took over (exit status 75).
     Fenced,
-    /// Nothing that waiting could mend (exit status 1).
+    /// Nothing that waiting could fix (exit status 1).
     Fatal(String),
 }

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, onesho
 /// socket and the backfill, so that the legs on which "no loss" rests go on.
 const RESERVED_FRACTION: usize = 4;
 
-/// What one queued delivery costs beside its bytes (its struct, its place in the queue and in a batch).
+/// What one queued delivery costs alongside its bytes (its struct, its place in the queue and in a batch).
 const OVERHEAD_BYTES: usize = 256;
 
 /// A leg that waits for room is shown as `paused` after this long; shorter waits are everyday life between two commits.

@@ -1,10 +1,10 @@
-//! What legs tell the relay beside their deliveries, and what they are told.
+//! What legs tell the relay alongside their deliveries, and what they are told.
 
 use crate::labels::Cause;
 use crate::provider::EventId;
 use std::time::Duration;
 
-/// Something that a leg tells beside its deliveries, in their order.
+/// Something that a leg tells alongside its deliveries, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The stream is complete no more since `at_ms`.

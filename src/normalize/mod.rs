@@ -67,7 +67,7 @@ impl Kind {
     }
 }
 
-/// What a record needs to know of the event beside its value.
+/// What a record needs to know of the event alongside its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Normalized<'a> {
     /// The topic it belongs to.

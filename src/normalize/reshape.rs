@@ -187,7 +187,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         }
     }
 
-    /// Where there is no object, appends one that has only the text which stands beside it.
+    /// Where there is no object, appends one that has only the text which stands alongside it.
     fn only_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
         let table = member.sources.iter().find_map(|source| match source.shape {
             Shape::Object(table) => Some(table),

@@ -25,7 +25,7 @@ pub(super) struct Source {
     pub(super) camel: &'static str,
     /// What stands there.
     pub(super) shape: Shape,
-    /// It stands beside the object that holds the member, not in it (`refundStatus` beside `refund.status`).
+    /// It stands alongside the object that holds the member, not in it (`refundStatus` alongside `refund.status`).
     pub(super) beside: bool,
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Shape {
     List(Table),
     /// An object that holds this one member of ours, written without the object around it.
     Inside(&'static Member),
-    /// Text beside an object, for the member of that object which has it as a source.
+    /// Text alongside an object, for the member of that object which has it as a source.
     Beside,
 }
 
@@ -87,7 +87,7 @@ pub(super) const fn source(camel: &'static str, shape: Shape) -> Source {
     Source { camel, shape, beside: false }
 }
 
-/// A source beside that object.
+/// A source alongside that object.
 pub(super) const fn beside(camel: &'static str, shape: Shape) -> Source {
     Source { camel, shape, beside: true }
 }

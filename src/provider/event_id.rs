@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub struct EventId {
     /// Unix milliseconds at which the provider issued the event.
     pub ms: u64,
-    /// Sequence number beside the milliseconds; whether it restarts each millisecond is not documented.
+    /// Sequence number alongside the milliseconds; whether it restarts each millisecond is not documented.
     pub seq: u64,
 }
 

@@ -69,7 +69,7 @@ pub fn classify(text: &str) -> Frame {
         Some("ws_control") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Control(control(&frame))),
         Some("ws_error") => serde_json::from_str(text).map_or(Frame::Other, |frame| Frame::Error(error(&frame))),
         Some(other) => Frame::Unknown(clip(other, KIND_CHARS_MAX)),
-        // An event that lacks its `object` still has an id, or what it is about.
+        // An event without its `object` still has an id, or what it is about.
         None if object.is_none() && id.is_none() && data.is_none() => match kind.and_then(json::string) {
             Some(kind) => Frame::Unknown(clip(&kind, KIND_CHARS_MAX)),
             None => Frame::Other,

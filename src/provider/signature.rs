@@ -56,7 +56,7 @@ pub fn sign(secret: &[u8], timestamp: &str, body: &[u8]) -> String {
 
 /// Accepts when either signature header matches any of `secrets`, and then when the time is within `tolerance`.
 ///
-/// The signature is judged first and in constant time, so that a forger learns nothing from the order of the
+/// The signature is checked first and in constant time, so that a forger learns nothing from the order of the
 /// checks. The bound is inclusive, as in the provider's own sample. An empty secret never matches: everybody knows it.
 pub fn verify<'s>(
     headers: Headers<'_>,

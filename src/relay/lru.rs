@@ -1,6 +1,6 @@
 //! A map from 128-bit keys to small values that remembers in which order they were last seen.
 //!
-//! Pure memory: 40 to 48 bytes an entry beside 5 bytes a slot of the hash table, allocated in chunks, so that growing
+//! Pure memory: 40 to 48 bytes an entry alongside 5 bytes a slot of the hash table, allocated in chunks, so that growing
 //! never copies what is there and a window of ten million ids costs no more an id than one of ten thousand.
 
 use crate::labels::Account;
@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 
-/// Entries of one allocation: 4,096 × 48 B = 192 KiB at most, small beside a window and large beside a page.
+/// Entries of one allocation: 4,096 × 48 B = 192 KiB at most, small alongside a window and large alongside a page.
 const CHUNK: usize = 4096;
 
 /// Marks the end of the list.

@@ -227,7 +227,7 @@ impl Relay {
         }
     }
 
-    /// What is inside is not settled: it is left to the provider, and whoever waits for it is told.
+    /// What is inside is not settled: it is left to the provider, and what waits for it is told.
     fn abandon(&mut self, waiting: VecDeque<Arrival>) -> usize {
         let mut left = self.pipeline.abandon();
         self.intake.close();

@@ -62,7 +62,7 @@ pub enum Next {
     End,
 }
 
-/// What to wait for, beside a verdict.
+/// What to wait for, alongside a verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The time at which to ask again if nothing happened.

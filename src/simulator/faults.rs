@@ -75,7 +75,7 @@ pub struct RestFaults {
     pub history_events: Option<usize>,
     /// A well-formed cursor that was never issued, or is forgotten, gets `400`; else it counts by its place in time.
     pub unknown_cursor_refused: bool,
-    /// An estimate gets `400` where an item lacks its title or its price, which are documented and not said to be needed.
+    /// An estimate gets `400` where an item has no title or no price, which are documented and not said to be needed.
     pub whole_items_wanted: bool,
 }
 

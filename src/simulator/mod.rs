@@ -3,7 +3,7 @@
 //! [`model`] is the provider as data, pure; `hub` changes it and hands its events to each `subscriber` and to the `queue`
 //! of webhooks; `door` tells whose request it is, `api` answers REST calls; `push` speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
 //! themselves. Where the provider's documentation is silent, the simulator takes one reading and [`faults`] offers
-//! the others. It is for tests, the demo and one's own integration tests; it never runs beside real orders.
+//! the others. It is for tests, the demo and one's own integration tests; it never runs alongside real orders.
 
 mod api;
 mod door;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// HTTP connections served at once, beside the sockets; further ones are closed as they come.
+/// HTTP connections served at once, alongside the sockets; further ones are closed as they come.
 const CONNECTIONS_MAX: usize = 1_024;
 /// How long headers may take.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -214,7 +214,7 @@ impl Simulator {
         keys.drain(..keys.len().saturating_sub(1));
     }
 
-    /// From now on webhooks are signed with `secret`, and beside it with the one before.
+    /// From now on webhooks are signed with `secret`, and alongside it with the one before.
     pub fn rotate_webhook_secret(&self, secret: &str) {
         self.hub.world().model.rotate_secrets(secret);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Deliveries that may wait; beyond it new ones are dropped and counted. About 100 B each beside the shared body.
+/// Deliveries that may wait; beyond it new ones are dropped and counted. About 100 B each alongside the shared body.
 const QUEUE_MAX: usize = 100_000;
 /// How long the sender sleeps with nothing due; any change wakes it before.
 pub(super) const IDLE: Duration = Duration::from_secs(3600);

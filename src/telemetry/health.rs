@@ -102,7 +102,7 @@ pub struct ReadingBack {
     pub done: u64,
     /// Offsets in all.
     pub total: u64,
-    /// What holds it up beside Kafka itself, as a sentence's end: `another writer's transaction on TOPIC[PARTITION], …`.
+    /// What holds it up alongside Kafka itself, as a sentence's end: `another writer's transaction on TOPIC[PARTITION], …`.
     pub waiting_for: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What records say, each judged as it is read, against what Kafka itself was made to lose. Pure.
+//! What records say, each checked as it is read, against what Kafka itself was made to lose. Pure.
 
 use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;

@@ -125,7 +125,7 @@ fn number(name: &str) -> Option<u64> {
     variable(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
-/// While a relay is down, its port is anybody's: the parts beside it open listeners and connections all the time.
+/// While a relay is down, its port is anybody's: the parts alongside it open listeners and connections all the time.
 #[test]
 fn an_address_to_listen_at_is_held_for_its_listener() {
     let given: Vec<_> = (0..100).map(|_| support::ports::free_address()).collect();

@@ -218,7 +218,7 @@ impl Source {
             .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            // An offset that is gone is a finding, and no reason to begin anew.
+            // An offset that is gone is a finding, and no reason to begin again.
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "1")
             .set("fetch.wait.max.ms", "50")

@@ -1,4 +1,4 @@
-//! The parts: a broker of its own, the provider as a process, one relay as a process, and who reads beside them.
+//! The parts: a broker of its own, the provider as a process, one relay as a process, and who reads alongside them.
 
 use crate::judged::{Ends, Loss, Verdict};
 use crate::provider::Provider;
@@ -253,7 +253,7 @@ impl Stage {
         assert!(there, "it stands in time:\n{}\n{}", self.reader.oracle().interim(issued), self.relay.said());
     }
 
-    /// Drains the relay, and judges once more by what a new consumer reads.
+    /// Drains the relay, and checks once more by what a new consumer reads.
     pub async fn finish(&mut self) -> Outcome {
         let issued = self.tell().await;
         self.relay.signal("TERM");

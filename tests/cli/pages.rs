@@ -1,4 +1,4 @@
-//! Settings that documents and packaging hand out, judged as `check --offline` judges them.
+//! Settings that documents and packaging hand out, checked as `check --offline` checks them.
 
 use super::program;
 use pepay_relay::simulator;

@@ -1,4 +1,4 @@
-//! The canary: the record `NAME/check` that each start of the relay aborts. Whoever sees it reads uncommitted records.
+//! The canary: the record `NAME/check` that each start of the relay aborts. A consumer that sees it reads uncommitted records.
 
 use super::examples::EXAMPLES;
 use super::run::Run;

@@ -49,7 +49,7 @@ async fn slow_and_malformed_requests_of_some_addresses_leave_the_others_alone() 
     attacked("attack", PLACES, &[SLOW_FROM]).await;
 }
 
-/// Without it, whoever waits for a place gets that of a peer that does not get done, whatever address that has.
+/// Without it, a peer that waits for a place gets that of a peer that does not get done, whatever address that has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_default_settings_slow_peers_lose_their_places_to_those_who_wait() {
     let [_, _, _, last] = SLOW_FROM.octets();

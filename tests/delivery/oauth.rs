@@ -89,7 +89,7 @@ async fn a_client_that_is_refused_is_77_and_its_new_secret_is_taken_at_a_reload(
     rig.config.secret_files.kafka_oauth_secret = Some(file.clone());
     let mut relay = Process::ready(&rig).await;
     let load = open.load();
-    // The provider changes its mind: the token before still holds, and what lacks is told.
+    // The provider changes its mind: the token before still holds, and what is missing is told.
     identity.rotate("renewed-client-secret");
     let line = relay.line_with("no new token for kafka", "detail", "refused the client").await;
     assert!(line["remedy"].as_str().unwrap().contains("reload (SIGHUP)"), "{line}");

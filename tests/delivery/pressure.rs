@@ -238,7 +238,7 @@ async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77()
     assert!(mended.elapsed() < Duration::from_secs(10), "soon: {:?}", mended.elapsed());
     finish(&rig, relay).await;
 
-    // At start and by `check`, every permission that lacks is named at once.
+    // At start and by `check`, every permission that is missing is named at once.
     let name = rig.config.name.as_str();
     let letters = rig.config.kafka.topics.dead_letter.as_str();
     let topics = [invoices, letters].map(|topic| (Resource::Topic(topic), format!("--topic {topic}")));

@@ -1,4 +1,4 @@
-//! `replay` and `forget`: what they write beside a relay, and what they leave alone.
+//! `replay` and `forget`: what they write alongside a relay, and what they leave alone.
 
 use crate::support::kafka::Broker;
 use crate::support::process::run;

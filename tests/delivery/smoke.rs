@@ -100,7 +100,7 @@ async fn a_cross_has_its_remedy_and_status_1() {
     assert_eq!(topics(&rig.config.kafka.bootstrap_servers, &rig.config.name), Vec::<String>::new());
 }
 
-/// The rows of a run beside a relay, in which the provider's dashboard pings an endpoint all the while, if there is one.
+/// The rows of a run alongside a relay, in which the provider's dashboard pings an endpoint all the while, if there is one.
 async fn beside(rig: &Rig, endpoint: Option<&str>, arguments: &[&str]) -> Value {
     let walked = run(rig, arguments);
     let mut walked = std::pin::pin!(walked);

@@ -20,7 +20,7 @@ const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// Longer than a relay's transactions live (60 s).
 const TRANSACTION_GIVEN_UP: Duration = Duration::from_secs(90);
 
-/// Another relay of the same name beside those that run.
+/// Another relay of the same name alongside those that run.
 async fn rival(rig: &mut Rig) -> Process {
     rig.config.webhook.listen = free_address();
     rig.config.admin.listen = free_address();
@@ -49,7 +49,7 @@ async fn a_second_relay_of_the_name_makes_the_first_leave_with_75_busy_or_idle()
     rig.assert_delivered().await;
 }
 
-/// The coordinator ends a transaction that took too long, and the relay with it has to begin anew. (That it is not
+/// The coordinator ends a transaction that took too long, and the relay with it has to begin again. (That it is not
 /// taken for a second relay is shown in `unknown`.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_itself() {

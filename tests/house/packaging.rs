@@ -29,7 +29,7 @@ fn mistakes(text: &str) -> Vec<String> {
                         Some(name) if file.stage(name).is_none() => mistakes.push(format!("no stage {name}")),
                         Some(_) => {}
                         None => mistakes.extend(copy.src.iter().filter_map(|source| match source {
-                            // Settings, secrets and target/ of whoever builds would come along.
+                            // Settings, secrets and target/ of the person who builds would come along.
                             Source::Path(path) if path.value == "." => Some("COPY . takes everything".to_owned()),
                             Source::Path(path) if root().join(path.value.as_ref()).exists() => None,
                             other => Some(format!("{other:?} is not there to be copied")),

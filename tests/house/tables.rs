@@ -1,7 +1,7 @@
 //! The tables of ARCHITECTURE.md and docs/internals/verification.md that say which test shows what: every test named there
 //! is there. And those of the runbook: every line at ERROR and WARN is there.
 //!
-//! In the last column of those tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (beside the source),
+//! In the last column of those tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (alongside the source),
 //! `SUITE` alone, a fault of the chaos (`KillRelay`), or a recipe (`just pressure`); `*` is every test of its file.
 
 use super::logs::messages;

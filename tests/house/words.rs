@@ -139,9 +139,17 @@ fn readers_have_everything_that_is_named() {
     judge(&files(&all), workplace);
 }
 
+/// The comments of a source.
+fn comments(text: &str) -> String {
+    let lines = text.lines().map(str::trim_start).filter(|line| line.starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
-fn documents_are_in_plain_words() {
+fn documents_and_comments_are_in_plain_words() {
     judge(&super::links::pages(), stilted);
+    let sources = rust(&["src", "tests", "benches", "fuzz/src", "fuzz/targets"]);
+    judge(&sources, |path, text| stilted(path, &comments(text)));
 }
 
 /// Each rule, shown something that it must find and something that it must not.
@@ -152,6 +160,7 @@ mod rules {
     fn plain_words() {
         assert_eq!(stilted("a.md", "Read anew.\nIt is Mended.").len(), 2);
         assert!(stilted("a.md", "`judged.rs` reads again, besides").is_empty());
+        assert_eq!(comments("let anew = 1; // not read\n    /// Whoever\n//! b"), "/// Whoever\n//! b");
     }
 
     #[test]

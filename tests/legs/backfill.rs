@@ -267,7 +267,7 @@ async fn a_cursor_that_the_provider_has_lost_breaks_the_walk_which_hands_on_what
     }
 }
 
-/// A page that is asked for again on the way out comes with fewer events than on the way down: the walk begins anew,
+/// A page that is asked for again on the way out comes with fewer events than on the way down: the walk begins again,
 /// instead of passing over what lies between it and the page below.
 #[tokio::test]
 async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_anew() {

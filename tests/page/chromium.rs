@@ -115,7 +115,7 @@ impl Chromium {
             { "name": "prefers-reduced-motion", "value": "reduce" },
         ]);
         self.call("Emulation.setEmulatedMedia", json!({ "features": features })).await;
-        // Two frames: the first lays out anew, the second has drawn the plots at their new width.
+        // Two frames: the first lays out again, the second has drawn the plots at their new width.
         self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))").await;
     }
 

@@ -74,7 +74,7 @@ async fn every_transition_can_be_pressed_and_a_refusal_is_told() {
         for step in life {
             press(&mut page, &order, step.as_str()).await;
             told(&mut page, &step.as_str().replace('_', " ")).await;
-            // The card is then drawn anew; a press that begins on the old one ends nowhere.
+            // The card is then drawn again; a press that begins on the old one ends nowhere.
             let drawn = format!(
                 "document.querySelector('[id=\"{order}\"] [data-transition={}]').ariaDisabled == 'true'",
                 step.as_str()

@@ -1,4 +1,4 @@
-//! A Kafka of one partition a topic and one transactional id beside a foreign one.
+//! A Kafka of one partition a topic and one transactional id alongside a foreign one.
 //!
 //! A transaction is open, decided (the coordinator has written its decision, the markers are not there yet, and the
 //! last stable offset stays before it), committed or aborted. An end may come twice, and late. What was acknowledged is
@@ -178,7 +178,7 @@ impl Kafka {
         log.push(record);
     }
 
-    /// Whether a decided transaction still lacks its markers, so that its producer has to wait.
+    /// Whether a decided transaction has no markers yet, so that its producer has to wait.
     pub fn is_ending(&self) -> bool {
         self.transactions.iter().any(|transaction| transaction.state == State::Decided && !transaction.foreign)
     }

@@ -1,6 +1,6 @@
 //! The relay's decisions under every fault that we can name: the production's start, turn, pipeline, planner, window,
 //! versions, progress, walk, hold and session, between models of the provider and of Kafka, under one seeded scheduler and a
-//! virtual clock. The invariants of P1 to P5 and P7 are judged at every commit and at the end.
+//! virtual clock. The invariants of P1 to P5 and P7 are checked at every commit and at the end.
 //!
 //! `SIMULATION_SEED=7 cargo test --test simulation` replays one seed; `SIMULATION_SEEDS=1000000` runs more of them;
 //! `SIMULATION_TRACE=1` with one seed prints every step.

@@ -1,4 +1,4 @@
-//! What must hold: judged at every commit by what the transaction makes visible, and at the end by what is there.
+//! What must hold: checked at every commit by what the transaction makes visible, and at the end by what is there.
 
 use crate::kafka::{Record, State};
 use crate::line::VALUE_BYTES_MAX;
@@ -38,7 +38,7 @@ pub struct Oracle {
     closed_gaps: HashSet<u64>,
     /// When the first checkpoint of all was committed: what the log forgot before is no promise of anybody.
     began_ms: Option<i64>,
-    /// Times of which a relay said that they cannot be proven: losses are borne there alone.
+    /// Times of which a relay said that they cannot be proven: losses are tolerated there alone.
     unproven: Vec<Period>,
     /// A relay said that its memory is not whole.
     pub forgot: bool,

@@ -70,7 +70,7 @@ pub enum Vocabulary {
 #[derive(Clone, Debug)]
 pub struct Scenario {
     pub bug: Option<Bug>,
-    /// Nothing happens that allows a stale record: P3 (b) is judged.
+    /// Nothing happens that allows a stale record: P3 (b) is checked.
     pub orderly: bool,
     pub since: Since,
     pub vocabulary: Vocabulary,

@@ -365,7 +365,7 @@ impl World {
     pub fn kill(&mut self, relay: usize) {
         self.relays[relay].alive = false;
         self.provider.connections.retain(|_, connection| connection.relay != relay);
-        // Whoever waits for an answer is told nothing, and asks again.
+        // A caller that waits for an answer is told nothing, and asks again.
         for Answer { event, attempt, .. } in std::mem::take(&mut self.relays[relay].answers) {
             self.retry_webhook(event, attempt);
         }

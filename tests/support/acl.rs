@@ -1,4 +1,4 @@
-//! Permissions of a broker, given and taken away: two requests of the Kafka protocol, which librdkafka's wrapper lacks.
+//! Permissions of a broker, given and taken away: two requests of the Kafka protocol, which librdkafka's wrapper does not have.
 //!
 //! `CreateAcls` (key 30) and `DeleteAcls` (key 31), both in version 1 (Kafka protocol guide).
 

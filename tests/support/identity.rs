@@ -159,7 +159,7 @@ fn jwt(issued: i64, ends: i64) -> String {
     format!("{}.{}.", part(json!({ "alg": "none" })), part(claims))
 }
 
-/// A broker with a listener for tokens beside the plain one. At most so long a connection lasts without a new one (KIP-368).
+/// A broker with a listener for tokens alongside the plain one. At most so long a connection lasts without a new one (KIP-368).
 pub struct TokenBroker {
     pub broker: Broker,
     port: u16,

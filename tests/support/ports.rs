@@ -11,9 +11,9 @@ const TRIES: usize = 1_000;
 
 static HELD: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
 
-/// An address of this machine that no other caller gets while this process lives, in this process or beside it.
+/// An address of this machine that no other caller gets while this process lives, in this process or alongside it.
 ///
-/// A port that the system gave and got back is given again, to whoever listens at port 0 or connects to somewhere:
+/// A port that the system gave and got back is given again, to a program that listens at port 0 or connects to somewhere:
 /// before its listener is there, or while its listener is restarted. So the port is not one of the system's, and a
 /// socket of UDP, which has ports of its own, holds the number.
 pub fn free_address() -> SocketAddr {

@@ -18,7 +18,7 @@ pub const KEY_PASSWORD: &str = "key-password";
 const LISTENERS: [(&str, &str); 4] =
     [("good", "broker.pem"), ("mutual", "broker.pem"), ("expired", "expired.pem"), ("elsewhere", "elsewhere.pem")];
 
-/// A broker with these listeners beside the plain one: `good`, `mutual` (which wants a client's certificate), `expired` and
+/// A broker with these listeners alongside the plain one: `good`, `mutual` (which wants a client's certificate), `expired` and
 /// `elsewhere` (whose certificate is for another host). Who comes without a certificate may do everything.
 pub struct TlsBroker {
     pub broker: Broker,

@@ -20,7 +20,7 @@ pub fn memory(pid: u32) -> Memory {
     Memory { now, peak }
 }
 
-/// The peak is counted anew from here (proc(5), `clear_refs`).
+/// The peak is counted again from here (proc(5), `clear_refs`).
 pub fn forget_peak(pid: u32) {
     std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("a process of ours");
 }

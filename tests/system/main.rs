@@ -1,4 +1,4 @@
-//! What is handed to the system, judged by the system's own tools: units by `systemd-analyze`, alerts and metrics by
+//! What is handed to the system, checked by the system's own tools: units by `systemd-analyze`, alerts and metrics by
 //! `promtool`.
 //!
 //! Not part of `cargo test`, since it needs Debian's `systemd` and `prometheus`: `just system`, and CI, run it.

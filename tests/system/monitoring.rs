@@ -12,7 +12,7 @@ fn metrics_in(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// The rules, each file with its tests beside it.
+/// The rules, each file with its tests alongside it.
 const RULES: [&str; 2] = ["alerts", "slo"];
 
 fn alerts(rules: &str) -> BTreeSet<String> {

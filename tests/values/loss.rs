@@ -181,7 +181,7 @@ proptest! {
         check(event_type, object, &previous, false)?;
     }
 
-    /// Any JSON inside of an example: beside all that is known, and in place of some of it.
+    /// Any JSON inside of an example: alongside all that is known, and in place of some of it.
     #[test]
     fn no_leaf_of_a_changed_example_is_lost(
         from in proptest::sample::select(super::files("events", "commerce.order")),

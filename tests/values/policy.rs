@@ -11,7 +11,7 @@ use std::path::Path;
 /// Members of a schema that are words for people.
 const WORDS: [&str; 3] = ["title", "description", "examples"];
 
-/// What breaks whoever holds on to `old` when values follow `new`, or whoever holds on to `new` when they follow `old`.
+/// What breaks a reader that holds on to `old` when values follow `new`, or to `new` when they follow `old`.
 fn breaks(old: &Value, new: &Value, at: &str) -> Vec<String> {
     let (Value::Object(old), Value::Object(new)) = (old, new) else {
         return if old == new { vec![] } else { vec![format!("{at}: {old} became {new}")] };

@@ -7,7 +7,7 @@ use pepay_relay::provider::event::{Reason, decode};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-/// The member of an order event's value at `pointer`, when the object has `members` beside its id.
+/// The member of an order event's value at `pointer`, when the object has `members` alongside its id.
 fn order(members: &str, pointer: &str) -> Value {
     at("commerce.order.updated", &format!(r#"{{"id":"o1",{members}}}"#), pointer)
 }

@@ -171,7 +171,7 @@ pub(super) mod tests {
     use super::*;
     use crate::cli::args::Format;
 
-    /// The order of an example, for those beside too.
+    /// The order of an example, for those alongside too.
     pub(in crate::cli::orders) fn read(name: &str) -> Order {
         let path = format!("{}/tests/fixtures/rest/order-get.{name}.json", env!("CARGO_MANIFEST_DIR"));
         let answer: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

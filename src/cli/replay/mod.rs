@@ -3,7 +3,7 @@
 //! Goes down the log as the backfill does and out oldest first. A page of at most 100 events is one transaction that is
 //! committed before the next page is asked for, so nothing waits uncommitted for the provider, and a commit comes at
 //! least every second as long as the provider answers within one. It has a transactional id of its own: a relay that
-//! runs beside it is neither fenced nor waited for, and its checkpoint and `latest` are not touched.
+//! runs alongside it is neither fenced nor waited for, and its checkpoint and `latest` are not touched.
 
 mod select;
 mod tally;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// How often the line is written anew: as often as an eye follows.
+/// How often the line is written again: as often as an eye follows.
 const REDRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// Characters of the bar: with its words it fits the narrowest usual terminal, of 80.

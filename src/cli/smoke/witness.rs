@@ -33,7 +33,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(30);
 pub(super) struct Witness {
     config: Config,
     secrets: Secrets,
-    /// The relay made for the occasion; `None` beside one that runs.
+    /// The relay made for the occasion; `None` alongside one that runs.
     own: Option<Daemon>,
     orders: Follow,
     invoices: Option<Follow>,
@@ -95,7 +95,7 @@ impl Witness {
         if self.own.is_some() { "a relay inside" } else { "the running relay" }
     }
 
-    /// Where webhooks of the relay inside are taken; `None` beside a running one, which only the provider's side knows.
+    /// Where webhooks of the relay inside are taken; `None` alongside a running one, which only the provider's side knows.
     pub(super) fn webhook_url(&self, account: &str) -> Option<String> {
         let address = self.own.as_ref()?.webhook?;
         Some(format!("http://{address}{}", self.config.webhook.path_of(account)))

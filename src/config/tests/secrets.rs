@@ -1,4 +1,4 @@
-//! Secrets: where each comes from, and that none is shown; and reloads, which read them anew.
+//! Secrets: where each comes from, and that none is shown; and reloads, which read them again.
 
 use super::*;
 use crate::config::mistakes::Findings;

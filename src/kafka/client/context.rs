@@ -88,7 +88,7 @@ impl Context {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts anew, before a transaction.
+    /// Starts again, before a transaction.
     pub(in crate::kafka) fn forget(&self) {
         let mut said = self.said();
         let untold_token = said.untold_token.take();

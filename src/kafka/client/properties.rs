@@ -45,7 +45,7 @@ impl Default for Sizes {
     }
 }
 
-/// What a batch of records costs beside them (61 bytes of header), with room for the framing of its records.
+/// What a batch of records costs alongside them (61 bytes of header), with room for the framing of its records.
 const BATCH_OVERHEAD_BYTES: usize = 512;
 /// librdkafka's least `message.max.bytes`.
 const MESSAGE_BYTES_MIN: usize = 1_000;

@@ -86,7 +86,7 @@ struct Survey {
 }
 
 impl Writer {
-    /// At start: every topic may be written to, or every permission that lacks is named. `false` when something else went
+    /// At start: every topic may be written to, or every permission that is missing is named. `false` when something else went
     /// wrong: the producer is of no further use, and the claim will meet it again and wait for its end.
     fn may_write(&mut self) -> Result<bool, AskError> {
         if self.setup.broker == Broker::Embedded {

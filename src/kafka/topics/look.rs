@@ -61,7 +61,7 @@ impl Look {
         Ok(Topics { reports: found.into_iter().map(report).collect(), ..Topics::default() })
     }
 
-    /// Creates the topics that `topics` lacks, and looks until they are known; gives a warning for each that lacks a setting.
+    /// Creates the topics that are missing in `topics`, and looks until they are known; gives a warning for each with a setting missing.
     pub(super) async fn complete(
         &self,
         config: &Config,
@@ -114,7 +114,7 @@ impl Topics {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let read = settings(&asked, &names).await;
             drop(asked);
-            // Whoever asked may have given up.
+            // The one that asked may have given up.
             drop(sender.send(read));
         });
         let began = Instant::now();

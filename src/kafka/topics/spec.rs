@@ -23,7 +23,7 @@ pub struct TopicSpec {
     /// `kafka.replication_factor`; `None` is the broker's default.
     pub replication_factor: Option<i32>,
     /// `cleanup.policy` of a topic that the relay creates. Of an existing one the same is asked, save that the latest
-    /// orders may also be `compact,delete`: whoever wrote that wants old orders gone.
+    /// orders may also be `compact,delete`: the operator wants old orders gone.
     pub cleanup_policy: &'static str,
     /// `retention.ms` of a topic that the relay creates, where records are deleted by age.
     pub retention_ms: Option<i64>,

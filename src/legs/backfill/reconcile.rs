@@ -1,7 +1,7 @@
 //! A history that no longer reaches back, as decisions: which time cannot be proven, and which orders it may concern.
 //!
 //! The provider does not say how far back its event log reaches, so a walk that comes to the log's end above its mark
-//! has to judge whether anything was forgotten. Where that cannot be excluded, the list of orders tells which of them
+//! has to check whether anything was forgotten. Where that cannot be excluded, the list of orders tells which of them
 //! last changed in that time: consumers may hold an older state of those. Nothing is made up from it, since a record
 //! is a pure function of a provider's event.
 //!

@@ -31,7 +31,7 @@ pub struct Rounds {
     ended_at: Duration,
     /// A walk that filled a gap is confirmed by another one.
     confirm_at: Option<Duration>,
-    /// The last walk broke: the next one begins then, whoever asks for it.
+    /// The last walk broke: the next one begins then, for whatever reason.
     again_at: Option<Duration>,
     wait: Duration,
     /// The end of the last time that was told to be unproven.
@@ -69,7 +69,7 @@ impl Rounds {
         self.below.take()
     }
 
-    /// What is judged when a walk that began at `started_ms` has come to the end of the log, whose oldest event is of
+    /// What is checked when a walk that began at `started_ms` has come to the end of the log, whose oldest event is of
     /// `oldest_ms`. Before the walk nothing was missing up to `proven_ms`, and the cursor stood at `cursor_ms`. All in Unix
     /// milliseconds by the provider's clock.
     pub fn log_end(

@@ -58,7 +58,7 @@ pub enum BindError {
 pub struct Webhook {
     /// `[webhook]`
     pub settings: config::Webhook,
-    /// The accounts' paths and secrets; each request reads them anew.
+    /// The accounts' paths and secrets; each request reads them again.
     pub endpoints: watch::Receiver<Arc<Endpoints>>,
     /// What time it is at the provider.
     pub clock: Arc<Clock>,
@@ -132,7 +132,7 @@ impl Listening {
         self.address
     }
 
-    /// What reads certificate and key anew while this serves.
+    /// What reads certificate and key again while this serves.
     pub fn certificates(&self) -> Certificates {
         self.certificates.clone()
     }

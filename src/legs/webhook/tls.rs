@@ -51,7 +51,7 @@ impl Certificates {
         Ok(this)
     }
 
-    /// Reads both files anew, for connections from now on. On an error the old ones stay in use.
+    /// Reads both files again, for connections from now on. On an error the old ones stay in use.
     pub fn renew(&self) -> Result<(), TlsError> {
         if let Some((cert_file, key_file)) = &self.files {
             let (server, expires_at) = server_config(cert_file, key_file)?;

@@ -191,7 +191,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
     async fn heard_all(&mut self, first: Option<Result<Message, Error>>) -> ControlFlow<Finished> {
         self.heard(first).await?;
         for _ in 1..TOGETHER_MAX {
-            // What is not there yet wakes the loop, which asks anew.
+            // What is not there yet wakes the loop, which asks again.
             let Some(message) = self.stream.next().now_or_never() else { break };
             self.heard(message).await?;
         }
@@ -204,7 +204,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             self.leg.health.heard(Leg::Websocket);
         }
         match message {
-            // Texts come as binary too: what is no UTF-8 is a delivery, and the relay's to judge.
+            // Texts come as binary too: what is no UTF-8 is a delivery, and the relay's to check.
             Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 let bytes = message.into_data();
                 let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);

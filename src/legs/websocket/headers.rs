@@ -2,7 +2,7 @@
 //!
 //! The library fails a connection whose text is no UTF-8 (as RFC 6455, section 8.1 asks) and drops the text. Here such a
 //! text is a delivery like any other: the same event would else cost the connection each time that it is replayed. So
-//! the library is shown no texts, and whether bytes are UTF-8 is judged where they are read. Nothing but the opcode is
+//! the library is shown no texts, and whether bytes are UTF-8 is checked where they are read. Nothing but the opcode is
 //! changed; what is no valid frame stays none.
 
 /// The opcode of a text frame; a fragment that goes on with it has 0.

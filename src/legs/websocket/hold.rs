@@ -8,7 +8,7 @@ use std::time::Duration;
 /// Bytes of frames held at most; beyond it they go on, and what the walk finds later is marked stale.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
 
-/// What one held frame costs beside its bytes, so that a flood of tiny frames is bounded too.
+/// What one held frame costs alongside its bytes, so that a flood of tiny frames is bounded too.
 const OVERHEAD_BYTES: usize = 64;
 
 /// Frames of one connection, in their order, until they are let go.

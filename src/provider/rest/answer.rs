@@ -1,4 +1,4 @@
-//! Answers: what the provider wrote, untouched, beside the few members that a caller looks at.
+//! Answers: what the provider wrote, untouched, alongside the few members that a caller looks at.
 //!
 //! Pure. Views are tolerant: a member that is missing, `null`, unknown, or of another type than documented is left out
 //! of the view and stays in [`Decoded::raw`]; numbers keep their spelling.

@@ -1,7 +1,7 @@
 //! The provider's REST interface, over one client that never follows a redirect.
 //!
 //! Every call is bounded in time, bytes and attempts. The key goes into exactly one header and no log; a URL is logged
-//! without its query. Answers are handed on as the provider wrote them, beside small views ([`Decoded`]).
+//! without its query. Answers are handed on as the provider wrote them, alongside small views ([`Decoded`]).
 //!
 //! The legs have a pace of their own and make each call once; commands ask for [`Rest::with_retries`].
 
@@ -116,7 +116,7 @@ impl Rest {
         self
     }
 
-    /// Waits until the key is set anew; for ever when nobody can.
+    /// Waits until the key is set again; for ever when nobody can.
     pub async fn key_changed(&self) {
         let mut api_key = self.api_key.clone();
         api_key.mark_unchanged();

@@ -19,11 +19,11 @@ use crate::legs::Delivery;
 use crate::provider::event::Reason;
 use std::collections::VecDeque;
 
-/// Deliveries of one batch. Measured beside 10,000: at 4,000 a transaction's fixed cost shows (3 to 7 % fewer events a
+/// Deliveries of one batch. Measured alongside 10,000: at 4,000 a transaction's fixed cost shows (3 to 7 % fewer events a
 /// second), but an eighth less memory is held, and with `latest` an event costs 8 % less processor time. This is between.
 pub const BATCH_DELIVERIES_MAX: usize = 5_000;
 
-/// Bytes at which a batch is full: it takes no further delivery. Bounds what librdkafka holds beside it, and how long
+/// Bytes at which a batch is full: it takes no further delivery. Bounds what librdkafka holds alongside it, and how long
 /// a commit takes.
 pub const BATCH_BYTES_MAX: usize = 16 << 20;
 
@@ -37,7 +37,7 @@ pub struct NoWayOut {
     pub detail: String,
 }
 
-/// What the pipeline holds, for whoever decides when to send.
+/// What the pipeline holds, for the one that decides when to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// How many new deliveries may be added now.

@@ -32,7 +32,7 @@ use accounts::{Accounts, Changes};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// What the decisions depend on beside the events.
+/// What the decisions depend on alongside the events.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The relay's name, for `relay_instance`.

@@ -1,7 +1,7 @@
 //! `/simulator/…`: what the provider does not have, for tests that run the simulator as a process of its own.
 //!
 //! It hands out what a test in process reaches by [`Simulator`](crate::simulator::Simulator): the faults, load, and
-//! what was issued so far, against which a consumer's records can be judged. The faults of REST do not touch these routes.
+//! what was issued so far, against which a consumer's records can be checked. The faults of REST do not touch these routes.
 
 use super::Params;
 use super::answer::{Error, body, success};

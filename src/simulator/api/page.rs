@@ -1,6 +1,6 @@
 //! The page at `/`, where a person watches the orders and presses their transitions, and what it asks for.
 //!
-//! It has no key: whoever reaches the simulator may use it, since nothing in it is real. What it changes asks for a
+//! It has no key: every client that reaches the simulator may use it, since nothing in it is real. What it changes asks for a
 //! header that no foreign page can send without being allowed to first (a CORS preflight, which nothing here answers),
 //! so that a page elsewhere cannot press buttons in it.
 

@@ -19,7 +19,7 @@ pub struct Endpoint {
     pub enabled_events: Types,
     /// Signs every delivery.
     pub secret: String,
-    /// Signs beside it while the secret is being rotated.
+    /// Signs alongside it while the secret is being rotated.
     pub previous_secret: Option<String>,
 }
 

@@ -57,7 +57,7 @@ impl Transition {
     }
 }
 
-/// What a simulation may say beside the transition; everything is made up where it says nothing.
+/// What a simulation may say alongside the transition; everything is made up where it says nothing.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the provider's members, under the provider's names")]
 pub struct Details {

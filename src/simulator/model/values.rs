@@ -88,7 +88,7 @@ impl Serialize for Cents {
     }
 }
 
-/// Thousandths of a dollar as the text beside each invoice amount: `28970` is `"28.970"`.
+/// Thousandths of a dollar as the text alongside each invoice amount: `28970` is `"28.970"`.
 pub(super) fn millis_text(millis: u64) -> String {
     format!("{}.{:03}", millis / 1000, millis % 1000)
 }

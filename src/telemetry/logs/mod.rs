@@ -112,7 +112,7 @@ fn names(stream: &str, path: impl AsRef<Path>) -> bool {
 ///
 /// librdkafka calls every lost connection an error, repeats it at will and comes back from it by itself; what it means
 /// is logged once by the relay (`kafka unavailable`). So only what is critical keeps its rank, and what it says of
-/// properties, which a person has to mend, is a warning; all the rest is for `rdkafka=debug`.
+/// properties, which a person has to fix, is a warning; all the rest is for `rdkafka=debug`.
 pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     let facility_is_settings = facility == "CONFWARN";
     let facility = foreign(facility);

@@ -1,6 +1,6 @@
 //! Log lines on their way to a reader that may stall: a bounded queue, and a thread that writes.
 //!
-//! A pipe whose reader stops takes 64 KiB and then blocks whoever writes, holding stderr's lock: the relay's loop, its
+//! A pipe whose reader stops takes 64 KiB and then blocks its writer, holding stderr's lock: the relay's loop, its
 //! answers and its signals with it. So nobody but one thread writes. What finds no room is dropped and counted, and a line
 //! says how many once there is room again.
 //!

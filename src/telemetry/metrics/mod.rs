@@ -219,7 +219,7 @@ impl Metrics {
         self.clock_step.inc_by(by.as_secs_f64());
     }
 
-    /// A delivery of `leg` arrived: it entered the relay, or was judged at its door.
+    /// A delivery of `leg` arrived: it entered the relay, or was checked at its door.
     pub fn delivery(&self, leg: Leg) {
         self.deliveries[leg as usize].inc();
         self.in_flight[leg as usize].inc();
