@@ -146,11 +146,7 @@ impl Start {
         }
         let last_ms = checkpoint.and_then(Checkpoint::at_ms).unwrap_or(now.ms);
         let window_from_ms = last_ms.min(now.ms).saturating_sub(millis(window));
-        // Of several accounts one whose log could not be walked for longer than the window does not make the start of all
-        // others read so much: what it brings again from before is older than the floor, and stale.
-        let is_sole = names.len() == 1;
-        let again = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window));
-        let again_ms = again.filter(|again_ms| is_sole || *again_ms >= window_from_ms).min();
+        let again_ms = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window)).min();
         let read_from_ms = read_back_from(now.ms, checkpoint, again_ms, window);
         let mut versions = Versions::new(window, ids_max, seed);
         if checkpoint.is_some() {
