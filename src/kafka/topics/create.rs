@@ -4,8 +4,10 @@
 //! one. What the relay only prefers is then left out. Which settings are refused is found by asking with `validate_only`,
 //! since the broker's words are not to be relied on.
 
+use super::look::trouble;
 use super::report::{TopicReport, Topics};
 use crate::config::Config;
+use crate::kafka::blocking::AskError;
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;
 use crate::kafka::scan::ASK_TIMEOUT;
@@ -20,13 +22,13 @@ type Entry = (&'static str, String);
 ///
 /// # Errors
 ///
-/// When Kafka does not answer within seconds, or refuses: the permission that is lacking is named, or, where the broker's
+/// When Kafka does not answer within seconds, or refuses: the permission that is missing is named, or, where the broker's
 /// policy refuses the topics themselves, the command that creates each of them.
 pub(super) async fn create(
     admin: &AdminClient<Context>,
     config: &Config,
     topics: &Topics,
-) -> Result<Vec<String>, StartError> {
+) -> Result<Vec<String>, AskError> {
     let missing: Vec<&TopicReport> = topics.missing().collect();
     let entries: Vec<Vec<Entry>> = missing.iter().map(|report| report.wanted.creation(report.topic)).collect();
     let made = ask(admin, &missing, &entries, false).await?;
@@ -34,7 +36,7 @@ pub(super) async fn create(
     for ((report, entries), code) in missing.iter().zip(&entries).zip(made) {
         let Some(code) = code else { continue };
         if !matches!(code, Code::PolicyViolation | Code::InvalidConfig) {
-            return Err(refused(admin, config, report, code));
+            return Err(refused(admin, config, report, code).into());
         }
         let allowed = allowed(admin, report, entries).await?;
         let code = match &allowed {
@@ -43,7 +45,7 @@ pub(super) async fn create(
         };
         match (code, allowed) {
             (None, Some(allowed)) => warnings.push(left_out(&report.name, entries, &allowed)),
-            _ => return Err(StartError::Settings(by_hand(config, &missing))),
+            _ => return Err(StartError::Settings(by_hand(config, &missing)).into()),
         }
     }
     Ok(warnings)
@@ -54,7 +56,7 @@ async fn allowed(
     admin: &AdminClient<Context>,
     report: &TopicReport,
     entries: &[Entry],
-) -> Result<Option<Vec<Entry>>, StartError> {
+) -> Result<Option<Vec<Entry>>, AskError> {
     let is_required = |(key, _): &&Entry| report.wanted.requires(key);
     let mut allowed: Vec<Entry> = entries.iter().filter(is_required).cloned().collect();
     if create_one(admin, report, &allowed, true).await?.is_some() {
@@ -74,7 +76,7 @@ async fn create_one(
     report: &TopicReport,
     entries: &[Entry],
     validate_only: bool,
-) -> Result<Option<Code>, StartError> {
+) -> Result<Option<Code>, AskError> {
     let made = ask(admin, &[report], &[entries.to_vec()], validate_only).await?;
     Ok(made.into_iter().next().flatten())
 }
@@ -86,7 +88,7 @@ async fn ask(
     reports: &[&TopicReport],
     entries: &[Vec<Entry>],
     validate_only: bool,
-) -> Result<Vec<Option<Code>>, StartError> {
+) -> Result<Vec<Option<Code>>, AskError> {
     let topics: Vec<NewTopic<'_>> = reports
         .iter()
         .zip(entries)
@@ -98,7 +100,7 @@ async fn ask(
         .collect();
     let options = AdminOptions::new().request_timeout(Some(ASK_TIMEOUT)).operation_timeout(Some(ASK_TIMEOUT));
     let results = admin.create_topics(&topics, &options.validate_only(validate_only)).await;
-    let results = results.map_err(|error| StartError::Failed(format!("creating topics: {error}")))?;
+    let results = results.map_err(|error| trouble(admin, "creating topics", &error))?;
     let refusals: Vec<(String, Code)> = results.into_iter().filter_map(Result::err).collect();
     let of = |report: &&TopicReport| {
         let refusal = refusals.iter().find(|(name, _)| *name == report.name).map(|(_, code)| *code);

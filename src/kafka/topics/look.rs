@@ -4,7 +4,7 @@ use super::create::create;
 use super::report::{TopicReport, Topics};
 use super::spec::{Actual, TopicSettings, TopicSpec};
 use crate::config::{Config, Secrets};
-use crate::kafka::blocking::{AskError, Cancel, blocking, patiently};
+use crate::kafka::blocking::{AskError, Cancel, RETRY_AFTER, blocking, patiently};
 use crate::kafka::cause::Cause;
 use crate::kafka::client::{self, Context, Sizes};
 use crate::kafka::diagnosis;
@@ -13,7 +13,7 @@ use crate::kafka::scan::{ASK_TIMEOUT, Reader, Shape};
 use crate::labels::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -44,6 +44,16 @@ impl Look {
 
     /// Looks once; a `patient` one waits for a Kafka that does not answer.
     pub(super) async fn once(&self, config: &Config, patient: bool) -> Result<Topics, StartError> {
+        let mut waiting = Waiting::default();
+        loop {
+            match self.try_once(config, patient).await {
+                Err(AskError::Away(detail)) if patient => waiting = waiting.go_on(config, detail).await?,
+                answer => return answer.inspect(|_| waiting.end()).map_err(StartError::from),
+            }
+        }
+    }
+
+    async fn try_once(&self, config: &Config, patient: bool) -> Result<Topics, AskError> {
         let found = survey(&self.reader, config, patient).await?;
         let existing = found.iter().filter(|(_, _, shape)| shape.is_some());
         let names: Vec<&str> = existing.map(|(_, name, _)| name.as_str()).collect();
@@ -71,7 +81,16 @@ impl Look {
         if topics.missing().next().is_none() {
             return Ok(Vec::new());
         }
-        let left_out = create(&self.admin, config, topics).await?;
+        let mut waiting = Waiting::default();
+        let left_out = loop {
+            match create(&self.admin, config, topics).await {
+                Err(AskError::Away(detail)) if patient => waiting = waiting.go_on(config, detail).await?,
+                answer => break answer?,
+            }
+            // What was not answered in time may have been done.
+            *topics = self.once(config, patient).await?;
+        };
+        waiting.end();
         let began = Instant::now();
         loop {
             *topics = self.once(config, patient).await?;
@@ -85,6 +104,58 @@ impl Look {
             }
             tokio::time::sleep(CREATION_LOOK).await;
         }
+    }
+}
+
+/// A wait for a Kafka that does not answer: it is logged once, and once for each cause that is found meanwhile.
+#[derive(Debug, Default)]
+struct Waiting {
+    told: BTreeSet<Option<Cause>>,
+}
+
+impl Waiting {
+    /// Kafka did not answer, because of `detail`. Blocking: it looks for the cause.
+    fn tell(&mut self, config: &Config, detail: &str) {
+        let cause = Cause::of(detail);
+        if (self.told.is_empty() || cause.is_some()) && self.told.insert(cause) {
+            let detail = diagnosis::bettered(config, detail);
+            let remedy = Cause::of(&detail).map(Cause::remedy);
+            tracing::warn!(detail, remedy, "kafka unavailable");
+        }
+    }
+
+    /// [`Self::tell`], and the time until the next attempt.
+    async fn go_on(mut self, config: &Config, detail: String) -> Result<Self, StartError> {
+        let config = config.clone();
+        blocking(move |cancel| {
+            self.tell(&config, &detail);
+            cancel.wait(RETRY_AFTER)?;
+            Ok(self)
+        })
+        .await
+    }
+
+    /// Kafka answered.
+    fn end(&self) {
+        if !self.told.is_empty() {
+            tracing::info!("kafka recovered");
+        }
+    }
+}
+
+/// Why a request of `admin` was not answered: where Kafka is away, with librdkafka's words for it.
+pub(super) fn trouble(admin: &AdminClient<Context>, what: &str, error: &KafkaError) -> AskError {
+    let text = format!("{what}: {error}");
+    match error.rdkafka_error_code() {
+        Some(
+            Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::RequestTimedOut
+            | Code::NotController,
+        ) => AskError::Away(admin.inner().context().away(&text)),
+        _ => AskError::Start(StartError::Failed(text)),
     }
 }
 
@@ -120,7 +191,7 @@ impl Topics {
         let began = Instant::now();
         let read = loop {
             match answer.try_recv() {
-                Ok(read) => break read.map_err(|error| AskError::Away(error.to_string()))?,
+                Ok(read) => break read?,
                 Err(TryRecvError::Empty) if began.elapsed() <= SIZES_WITHIN => {
                     cancel.wait(SIZES_LOOK).inspect_err(|_| asking.abort())?;
                 }
@@ -144,27 +215,17 @@ async fn survey(reader: &Arc<Reader>, config: &Config, patient: bool) -> Result<
     let reader = Arc::clone(reader);
     let config = config.clone();
     blocking(move |cancel| {
-        // Once, and once for each cause that is found meanwhile.
-        let mut told = BTreeSet::new();
+        let mut waiting = Waiting::default();
         let mut found = Vec::new();
         for topic in Topic::ALL {
             let Some(name) = config.kafka.topics.name(topic) else { continue };
-            let ask = |_: &mut BTreeSet<_>| reader.shape(name, cancel);
-            let waiting = |told: &mut BTreeSet<_>, detail: &str| {
-                let cause = Cause::of(detail);
-                if (told.is_empty() || cause.is_some()) && told.insert(cause) {
-                    let detail = diagnosis::bettered(&config, detail);
-                    let remedy = Cause::of(&detail).map(Cause::remedy);
-                    tracing::warn!(detail, remedy, "kafka unavailable");
-                }
-            };
+            let ask = |_: &mut Waiting| reader.shape(name, cancel);
+            let tell = |waiting: &mut Waiting, detail: &str| waiting.tell(&config, detail);
             let shape =
-                if patient { patiently(cancel, &mut told, ask, waiting)? } else { reader.shape(name, cancel)? };
+                if patient { patiently(cancel, &mut waiting, ask, tell)? } else { reader.shape(name, cancel)? };
             found.push((topic, name.to_owned(), shape));
         }
-        if !told.is_empty() {
-            tracing::info!("kafka recovered");
-        }
+        waiting.end();
         Ok(found)
     })
     .await
@@ -174,7 +235,7 @@ async fn survey(reader: &Arc<Reader>, config: &Config, patient: bool) -> Result<
 pub(super) async fn settings(
     admin: &AdminClient<Context>,
     names: &[&str],
-) -> Result<Vec<Option<TopicSettings>>, StartError> {
+) -> Result<Vec<Option<TopicSettings>>, AskError> {
     if names.is_empty() {
         return Ok(Vec::new());
     }
@@ -183,7 +244,7 @@ pub(super) async fn settings(
     let answers = match admin.describe_configs(&resources, &options).await {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(code)) if errors::is_denied(code) => Vec::new(),
-        Err(error) => return Err(StartError::Failed(format!("reading the topics' settings: {error}"))),
+        Err(error) => return Err(trouble(admin, "reading the topics' settings", &error)),
     };
     // Answers come in the order of the questions.
     let mut answers = answers.into_iter();
