@@ -4,7 +4,6 @@
 //! one. What the relay only prefers is then left out. Which settings are refused is found by asking with `validate_only`,
 //! since the broker's words are not to be relied on.
 
-use super::look::trouble;
 use super::report::{TopicReport, Topics};
 use crate::config::Config;
 use crate::kafka::blocking::AskError;
@@ -12,7 +11,7 @@ use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;
 use crate::kafka::scan::ASK_TIMEOUT;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 /// A setting of a new topic.
 type Entry = (&'static str, String);
@@ -107,6 +106,22 @@ async fn ask(
         refusal.filter(|code| *code != Code::TopicAlreadyExists)
     };
     Ok(reports.iter().map(of).collect())
+}
+
+/// Why a request of `admin` was not answered: where Kafka is away, with librdkafka's words for it.
+pub(super) fn trouble(admin: &AdminClient<Context>, what: &str, error: &KafkaError) -> AskError {
+    let text = format!("{what}: {error}");
+    match error.rdkafka_error_code() {
+        Some(
+            Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::RequestTimedOut
+            | Code::NotController,
+        ) => AskError::Away(admin.inner().context().away(&text)),
+        _ => AskError::Start(StartError::Failed(text)),
+    }
 }
 
 fn refused(admin: &AdminClient<Context>, config: &Config, report: &TopicReport, code: Code) -> StartError {

@@ -1,6 +1,6 @@
 //! One look at the topics: their partitions from the brokers' metadata, their settings by DescribeConfigs.
 
-use super::create::create;
+use super::create::{create, trouble};
 use super::report::{TopicReport, Topics};
 use super::spec::{Actual, TopicSettings, TopicSpec};
 use crate::config::{Config, Secrets};
@@ -13,7 +13,7 @@ use crate::kafka::scan::{ASK_TIMEOUT, Reader, Shape};
 use crate::labels::Topic;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::KafkaError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};
@@ -140,22 +140,6 @@ impl Waiting {
         if !self.told.is_empty() {
             tracing::info!("kafka recovered");
         }
-    }
-}
-
-/// Why a request of `admin` was not answered: where Kafka is away, with librdkafka's words for it.
-pub(super) fn trouble(admin: &AdminClient<Context>, what: &str, error: &KafkaError) -> AskError {
-    let text = format!("{what}: {error}");
-    match error.rdkafka_error_code() {
-        Some(
-            Code::OperationTimedOut
-            | Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::RequestTimedOut
-            | Code::NotController,
-        ) => AskError::Away(admin.inner().context().away(&text)),
-        _ => AskError::Start(StartError::Failed(text)),
     }
 }
 
