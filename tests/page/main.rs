@@ -194,7 +194,8 @@ async fn looks(page: &mut Chromium) {
                 )
                 .await;
             assert_eq!(over, serde_json::json!([]), "{name}: cut off at the right");
-            let narrowest = "Math.min(...[...document.querySelectorAll('main > section')].map(e => e.clientWidth))";
+            let narrowest =
+                "Math.min(...[...document.querySelectorAll('main > section:not([hidden])')].map(e => e.clientWidth))";
             assert!(page.evaluate(narrowest).await.as_f64().unwrap() > 300.0, "{name}: a card too narrow to read");
             for tone in ["--ink", "--soft", "--good", "--care", "--bad", "--off"] {
                 let ratio = page.evaluate(&contrast(tone)).await.as_f64().unwrap();
