@@ -48,6 +48,8 @@ impl Shared {
             });
         }
         let abandon = CancellationToken::new();
+        // Also where nobody waits for this any more: the loop and its writer do not outlive it, however long Kafka is away.
+        let _abandons = abandon.clone().drop_guard();
         let started = tokio::select! {
             () = self.stop.cancelled() => Err(None),
             started = self.start_relay(receiver, &mut accounts, &abandon) => started.map_err(|error| Some(Exit::from(error))),

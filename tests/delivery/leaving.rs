@@ -8,9 +8,16 @@ use crate::support::kafka::Broker;
 use crate::support::process::{self, Process};
 use crate::support::relay::{Rig, until};
 use crate::support::settings::{config, publisher, secrets};
+use crate::support::watch::eventually;
+use pepay_relay::config::AccountSecrets;
+use pepay_relay::daemon::{Daemon, Setup};
+use pepay_relay::kafka::client::Tuning;
+use pepay_relay::kafka::embedded::Embedded;
 use pepay_relay::kafka::topics::Topics;
 use pepay_relay::kafka::{Broker as KafkaBroker, Publisher, PublisherSetup};
-use pepay_relay::telemetry::Metrics;
+use pepay_relay::labels::Leg;
+use pepay_relay::simulator::{Options, Simulator};
+use pepay_relay::telemetry::{Metrics, Phase};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::net::TcpStream;
@@ -68,6 +75,34 @@ fn a_claim_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
     });
     runtime.shutdown_timeout(Duration::from_secs(30));
     assert_eq!(Arc::strong_count(&metrics), 1, "the thread that shares them has ended");
+}
+
+/// A program that gives a relay up, as a demo that fails does, ends, although Kafka went first with something under way.
+#[test]
+fn a_relay_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let metrics = runtime.block_on(async {
+        let simulator = Simulator::start(Options::default()).await.unwrap();
+        let mut config = config("", "dropped");
+        config.provider.api_url = simulator.api_url();
+        config.provider.websocket_url = simulator.websocket_url();
+        let kafka = Embedded::start(&config).await.unwrap();
+        kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
+        let mut secrets = secrets(None);
+        secrets.accounts = vec![AccountSecrets::sole(simulator.api_key(), vec![simulator.webhook_secret().into()])];
+        let broker = KafkaBroker::Embedded;
+        let daemon = Daemon::start(Setup { config, secrets, broker, tuning: Tuning::default(), from_ms: None });
+        let daemon = daemon.await.unwrap();
+        let mut health = daemon.health.subscribe();
+        health.wait_for(|state| state.phase == Phase::Ready).await.unwrap();
+        simulator.wait_for_connections(1).await;
+        drop(kafka);
+        simulator.create_order().unwrap();
+        eventually("an event waits for Kafka", async || daemon.metrics.in_flight(Leg::Websocket) > 0).await;
+        Arc::clone(&daemon.metrics)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(30));
+    assert_eq!(Arc::strong_count(&metrics), 1, "the threads that share them have ended");
 }
 
 /// A `run` that is told to stop so long after it listens to signals; its status, `None` by a signal.
