@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 pub const PRODUCE: i16 = 0;
 pub const LIST_OFFSETS: i16 = 2;
+pub const CREATE_TOPICS: i16 = 19;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const END_TXN: i16 = 26;
+pub const DESCRIBE_CONFIGS: i16 = 32;
 
 /// Longer than anything that is waited for here.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -8,7 +8,7 @@ use super::report::{TopicReport, Topics};
 use crate::config::Config;
 use crate::kafka::blocking::AskError;
 use crate::kafka::client::{self, Context};
-use crate::kafka::errors::StartError;
+use crate::kafka::errors::{self, Class, StartError};
 use crate::kafka::scan::ASK_TIMEOUT;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -111,15 +111,10 @@ async fn ask(
 /// Why a request of `admin` was not answered: where Kafka is away, with librdkafka's words for it.
 pub(super) fn trouble(admin: &AdminClient<Context>, what: &str, error: &KafkaError) -> AskError {
     let text = format!("{what}: {error}");
-    match error.rdkafka_error_code() {
-        Some(
-            Code::OperationTimedOut
-            | Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::RequestTimedOut
-            | Code::NotController,
-        ) => AskError::Away(admin.inner().context().away(&text)),
+    match error {
+        KafkaError::AdminOp(code) if errors::classify(*code) == Class::Retry && !errors::is_denied(*code) => {
+            AskError::Away(admin.inner().context().away(&text))
+        }
         _ => AskError::Start(StartError::Failed(text)),
     }
 }

@@ -71,23 +71,25 @@ impl Look {
         Ok(Topics { reports: found.into_iter().map(report).collect(), ..Topics::default() })
     }
 
-    /// Creates the topics that are missing in `topics`, and looks until they are known; gives a warning for each with a setting missing.
+    /// Creates the topics that are missing in `topics`, and looks until they are known; gives a warning for each that was
+    /// created without a setting.
     pub(super) async fn complete(
         &self,
         config: &Config,
         topics: &mut Topics,
         patient: bool,
     ) -> Result<Vec<String>, StartError> {
-        if topics.missing().next().is_none() {
-            return Ok(Vec::new());
-        }
         let mut waiting = Waiting::default();
         let left_out = loop {
+            // Also after a request that was not answered in time: it may have been carried out.
+            if topics.missing().next().is_none() {
+                waiting.end();
+                return Ok(Vec::new());
+            }
             match create(&self.admin, config, topics).await {
                 Err(AskError::Away(detail)) if patient => waiting = waiting.go_on(config, detail).await?,
                 answer => break answer?,
             }
-            // What was not answered in time may have been done.
             *topics = self.once(config, patient).await?;
         };
         waiting.end();
