@@ -1,7 +1,8 @@
 //! The schema registry: gives the open JSON Schemas of values to it, and learns what it calls them.
 //!
 //! Values stay plain JSON: the name is a header. Nothing waits for a registry: until it has answered, schemas are called
-//! what they were before the start, and without that records go without the header. Only `kafka.schema_registry_url` leads here; no credentials are sent.
+//! what they were before the start, and without that records go without the header. Only `kafka.schema_registry_url` leads
+//! here; no credentials are sent.
 
 mod answer;
 

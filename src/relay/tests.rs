@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::kafka::publisher::Desk;
 use crate::labels::{Leg, Topic};
 use crate::legs::Intake;
-use crate::normalize;
 use crate::provider::Environment;
 use crate::relay::progress::Known;
 use bytes::Bytes;
@@ -43,14 +42,7 @@ impl Bench {
         let health = Arc::<Health>::default();
         let metrics = Arc::new(Metrics::new("test"));
         let board = Arc::new(Board::new(&config, Arc::clone(&health), Arc::clone(&metrics)));
-        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings {
-            instance: "test".into(),
-            normalize,
-            orders_latest: true,
-            invoices: true,
-            schema_ids: Default::default(),
-        };
+        let settings = Settings::in_tests("test");
         let window = Window::new(DAY, 10_000, [1, 2]);
         let planner = Planner::new(settings, window, Versions::new(DAY, 10_000, [3, 4]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(config.intake.bytes_max);

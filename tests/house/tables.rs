@@ -159,15 +159,9 @@ fn is_told(section: &str, message: &str) -> bool {
     beginnings.into_iter().any(in_words)
 }
 
-fn sources(folder: &Path, found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|end| end == "rs") && !path.ends_with("tests.rs") {
-            found.push(fs::read_to_string(path).unwrap());
-        }
-    }
+/// The sources of the product.
+fn texts() -> Vec<String> {
+    super::sources().into_iter().map(|(_, text)| text).collect()
 }
 
 /// What is wrong with a cell that tells how something is counted and logged: names in backticks are series of metrics,
@@ -195,8 +189,7 @@ fn each_row_of_bad_input_names_its_metric_and_its_line() {
     let text = read("docs/internals/verification.md").unwrap();
     let (_, table) = text.split_once("| Input | What happens | Counted; logged | Test |\n").unwrap();
     let metrics = pepay_relay::telemetry::Metrics::new("0.0.0").text().unwrap();
-    let mut all = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let all = texts();
     let rows: Vec<_> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
     assert!(rows.len() > 40, "{}", rows.len());
     for row in rows {
@@ -219,8 +212,7 @@ fn the_runbook_tells_of_every_line_at_error_and_warn() {
     let runbook = read("docs/runbook.md").unwrap();
     let (_, lines) = runbook.split_once("## Lines at ERROR").unwrap();
     let (errors, warnings) = lines.split_once("## Lines at WARN").unwrap();
-    let mut all = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let all = texts();
     let all: Vec<_> = all.iter().flat_map(|source| messages(source)).collect();
     for (level, section, least) in [("ERROR", errors, 4), ("WARN", warnings, 15)] {
         let mut told = 0;
@@ -238,12 +230,23 @@ fn the_runbook_tells_of_every_line_at_error_and_warn() {
 fn messages_that_the_page_of_operations_names_are_logged() {
     let page = read("docs/operations.md").unwrap();
     let (_, table) = page.split_once("| Message | Fields |\n").unwrap();
-    let mut all = Vec::new();
-    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut all);
+    let all = texts();
     let rows: Vec<_> = table.lines().skip(1).take_while(|line| line.starts_with('|')).collect();
     let told: Vec<_> = rows.iter().filter_map(|row| row.split('|').nth(1)).flat_map(names).collect();
     assert!(told.len() > 10, "{told:?}");
     let is_logged = |message: &str| all.iter().any(|source| source.contains(&format!("\"{message}")));
     let missing: Vec<_> = told.into_iter().filter(|message| !is_logged(message)).collect();
     assert!(missing.is_empty() && !is_logged("relay is ready, perhaps"), "{missing:?}");
+    let logged: Vec<_> = all.iter().flat_map(|source| messages(source)).collect();
+    let has = |message: &str, field: &str| {
+        let mut of = logged.iter().filter(|logged| logged.text.starts_with(message));
+        of.any(|logged| logged.fields.iter().any(|known| known == field))
+    };
+    for row in rows {
+        let cells: Vec<_> = row.split('|').collect();
+        let message = names(cells[1])[0];
+        let unknown: Vec<_> = names(cells[2]).into_iter().filter(|field| !has(message, field)).collect();
+        assert!(unknown.is_empty(), "`{message}` is not logged with {unknown:?}");
+    }
+    assert!(has("gap closed", "by") && !has("gap closed", "cause"));
 }

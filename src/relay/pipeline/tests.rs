@@ -3,8 +3,6 @@ use super::*;
 use crate::kafka::{Record, Refusal, Shape};
 use crate::labels::{Leg, Outcome, Topic};
 use crate::legs::{Arrival, Intake, IntakeReceiver};
-use crate::normalize;
-use crate::provider::Environment;
 use crate::relay::journal::{self, Entry};
 use crate::relay::planner::Settings;
 use crate::relay::progress::Known;
@@ -44,14 +42,7 @@ fn note(told: &mut Vec<(String, Outcome)>, what: Settled<'_>) {
 
 impl Bench {
     fn new() -> Self {
-        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let settings = Settings {
-            instance: "test".into(),
-            normalize,
-            orders_latest: true,
-            invoices: true,
-            schema_ids: Default::default(),
-        };
+        let settings = Settings::in_tests("test");
         let window = Window::new(DAY, 100_000, [1, 2]);
         let planner = Planner::new(settings, window, Versions::new(DAY, 100_000, [1, 2]), vec![Known::default()]);
         let (intake, receiver) = Intake::new(64 << 20);

@@ -47,6 +47,21 @@ pub struct Settings {
     pub schema_ids: SchemaIds,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Those of a relay of this name in tests: everything is written, and nothing is left out.
+    pub(crate) fn in_tests(instance: &str) -> Self {
+        let environment = crate::provider::Environment::Devnet;
+        Self {
+            instance: instance.to_owned(),
+            normalize: normalize::Settings { environment, drop: Vec::new(), include_raw: false },
+            orders_latest: true,
+            invoices: true,
+            schema_ids: SchemaIds::default(),
+        }
+    }
+}
+
 /// What a batch will do once it is committed.
 #[derive(Debug, Default)]
 pub struct Plan {

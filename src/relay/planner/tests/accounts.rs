@@ -10,9 +10,7 @@ const C: Account = Account::at(2);
 
 /// Accounts `a` and `b`.
 fn planner() -> Planner {
-    let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-    let schema_ids = SchemaIds::default();
-    let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices: true, schema_ids };
+    let settings = Settings::in_tests("desk");
     let known = |name: &str| Known { name: name.to_owned(), ..Known::default() };
     let window = Window::new(DAY, 1000, [1, 2]);
     Planner::new(settings, window, Versions::new(DAY, 1000, [3, 4]), vec![known("a"), known("b")])

@@ -3,7 +3,7 @@ use super::*;
 use crate::kafka::Record;
 use crate::labels::Leg;
 use crate::legs::{Arrival, Intake, Trace};
-use crate::provider::{Environment, EventId};
+use crate::provider::EventId;
 use futures::FutureExt;
 use std::time::Duration;
 
@@ -38,14 +38,7 @@ impl Desk {
     }
 
     fn new(change: impl FnOnce(&mut Settings)) -> Self {
-        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let mut settings = Settings {
-            instance: "desk".into(),
-            normalize,
-            orders_latest: true,
-            invoices: true,
-            schema_ids: Default::default(),
-        };
+        let mut settings = Settings::in_tests("desk");
         change(&mut settings);
         let window = Window::new(DAY, 1000, [1, 2]);
         let versions = Versions::new(DAY, 1000, [3, 4]);
