@@ -88,7 +88,7 @@ impl From<StartError> for Exit {
         match error {
             StartError::Denied(_) => Self::denied(sentence),
             StartError::Settings(_) => Self::settings(sentence),
-            StartError::Failed(_) => Self::failed(sentence),
+            StartError::Failed(_) | StartError::Elsewhere => Self::failed(sentence),
         }
     }
 }

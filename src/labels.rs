@@ -55,6 +55,15 @@ impl Account {
     }
 }
 
+/// An account of a shard: places count anew in each shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seat {
+    /// The shard's number.
+    pub shard: i32,
+    /// The account there.
+    pub account: Account,
+}
+
 /// What `relay_leg` names where no leg brought the event: the command `replay` published it again.
 pub const REPLAY: &str = "replay";
 
@@ -159,6 +168,8 @@ pub enum GapCause {
     FirstStart,
     /// The provider said, or may have said, that the stream is not complete.
     Resync,
+    /// Webhooks were deleted from the inbox before they were taken.
+    Inbox,
     /// The relay's memory of what it published is not whole.
     Journal,
 }
@@ -170,6 +181,7 @@ impl GapCause {
             Self::Restart,
             Self::FirstStart,
             Self::Resync,
+            Self::Inbox,
             Self::Journal,
         ])
     }
@@ -181,6 +193,7 @@ impl GapCause {
             Self::Restart => "restart",
             Self::FirstStart => "first_start",
             Self::Resync => "resync",
+            Self::Inbox => "inbox",
             Self::Journal => "journal",
         }
     }
@@ -267,11 +280,17 @@ pub enum Topic {
     DeadLetter,
     /// Checkpoints and gaps.
     Control,
+    /// Verified webhooks that the owner of their shard has yet to take.
+    Inbox,
 }
 
 impl Topic {
     /// Every topic, in the order in which tables list them.
-    pub const ALL: [Self; 5] = [Self::Orders, Self::OrdersLatest, Self::Invoices, Self::DeadLetter, Self::Control];
+    pub const ALL: [Self; 6] =
+        [Self::Orders, Self::OrdersLatest, Self::Invoices, Self::DeadLetter, Self::Control, Self::Inbox];
+
+    /// Those that the relay's transactions write to.
+    pub const WRITTEN: [Self; 5] = [Self::Orders, Self::OrdersLatest, Self::Invoices, Self::DeadLetter, Self::Control];
 
     /// The key in `[kafka.topics]`, also used in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -281,7 +300,13 @@ impl Topic {
             Self::Invoices => "invoices",
             Self::DeadLetter => "dead_letter",
             Self::Control => "control",
+            Self::Inbox => "inbox",
         }
+    }
+
+    /// Whether it has a partition a shard.
+    pub const fn is_of_shards(self) -> bool {
+        matches!(self, Self::Control | Self::Inbox)
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn document() -> Value {
     let mut channels = Map::new();
     let mut operations = Map::new();
     let mut messages = Map::new();
-    for topic in Topic::ALL {
+    for topic in Topic::WRITTEN {
         let key = topic.as_str();
         let About { title, summary, key: about_key } = about(topic);
         let address = config.kafka.topics.name(topic).unwrap_or_default();
@@ -89,7 +89,7 @@ fn about(topic: Topic) -> About {
             "Deliveries that could not be read or published, as they came.",
             "Event id, else `sha256:` and the digest of the bytes.",
         ],
-        Topic::Control => [
+        Topic::Control | Topic::Inbox => [
             "Relay state",
             "The relay's memory; it may change with any version.",
             "`NAME/checkpoint`, `NAME/journal`, `NAME/marks/ACCOUNT` or `NAME/gap/N`.",
@@ -143,7 +143,7 @@ fn headers(topic: Topic) -> Value {
             let further = [("relay_reason", reason, true), ("relay_detail", text("The same in words."), true)];
             [arrival.to_vec(), further.to_vec()].concat()
         }
-        Topic::Control => Vec::new(),
+        Topic::Control | Topic::Inbox => Vec::new(),
     };
     let required: Vec<&str> = all.iter().filter(|(_, _, always)| *always).map(|(name, _, _)| *name).collect();
     let properties: Map<String, Value> = all.into_iter().map(|(name, schema, _)| (name.to_owned(), schema)).collect();

@@ -198,6 +198,8 @@ impl Report {
             }
         };
         let known = topics.known();
+        let written =
+            topics.reports.iter().filter(|report| report.actual.is_some()).map(|report| report.topic).collect();
         let reports = topics.reports;
         self.tell(&Finding::ok("kafka", &config.kafka.bootstrap_servers))?;
         reports.iter().try_for_each(|report| {
@@ -208,7 +210,7 @@ impl Report {
                 false => topic(report),
             })
         })?;
-        let permissions = match kafka::probe::permissions(config, secrets, known.clone()).await {
+        let permissions = match kafka::probe::permissions(config, secrets, written).await {
             Ok(Some(quota)) => Finding::warning("transactions", quota),
             Ok(None) => Finding::ok("permissions", "every topic that exists may be written to in transactions"),
             Err(error @ StartError::Failed(_)) => {

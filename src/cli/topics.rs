@@ -155,6 +155,7 @@ pub(super) mod tests {
                 replication_factor: None,
                 cleanup_policy: "delete",
                 retention_ms: Some(604_800_000),
+                retention_ms_min: None,
                 compaction_lag_ms_min: None,
             },
             actual: Some(Actual { partitions: 6, replicas: 1, offline: Vec::new(), settings: Some(settings) }),

@@ -2,7 +2,7 @@
 //!
 //! A refusal never quotes the value: it could be a secret in the wrong place.
 
-use super::types::{LogFormat, WebsocketAuth};
+use super::types::{LogFormat, Via, WebsocketAuth};
 use crate::clock::spelled;
 use crate::provider::Environment;
 use bytesize::ByteSize;
@@ -315,6 +315,7 @@ macro_rules! words {
 
 words!(Environment, r#""devnet" or "mainnet""#, "devnet" => Self::Devnet, "mainnet" => Self::Mainnet);
 words!(WebsocketAuth, r#""key" or "token""#, "key" => Self::Key, "token" => Self::Token);
+words!(Via, r#""direct" or "inbox""#, "direct" => Self::Direct, "inbox" => Self::Inbox);
 words!(LogFormat, r#""auto", "text" or "json""#, "auto" => Self::Auto, "text" => Self::Text, "json" => Self::Json);
 
 /// As a TOML string.

@@ -1,6 +1,6 @@
 //! Values of settings that follow from others.
 
-use super::types::Config;
+use super::types::{Config, Via};
 use reqwest::Url;
 
 /// The commerce WebSocket alongside the REST API (`api-spec/realtime/websockets`): the same host, encrypted or not as it is.
@@ -16,4 +16,14 @@ fn websocket_beside(api_url: &str) -> Option<Url> {
     url.set_scheme(scheme).ok()?;
     url.set_path(&format!("{}/ws/commerce/events", url.path().trim_end_matches('/')));
     Some(url)
+}
+
+/// In a cluster every webhook goes through the inbox: whoever takes it is not always the one who owns its shard.
+pub(super) fn via(config: &mut Config) {
+    config.webhook.via = if config.cluster.enabled { Via::Inbox } else { Via::Direct };
+}
+
+/// The host's name, for a node that has no other.
+pub(super) fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

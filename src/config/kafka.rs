@@ -3,6 +3,7 @@
 use super::mistakes::Mistake;
 use super::oauth::OAUTHBEARER;
 use super::rules::{Rules, Side, is_name_byte};
+use super::types::Via;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
@@ -108,6 +109,7 @@ impl Rules<'_> {
             ("kafka.topics.invoices", &kafka.topics.invoices, off_allowed),
             ("kafka.topics.dead_letter", &kafka.topics.dead_letter, required),
             ("kafka.topics.control", &kafka.topics.control, required),
+            ("kafka.topics.inbox", &kafka.topics.inbox, self.config.webhook.via == Via::Direct),
         ];
         for (position, (key, name, may_be_off)) in topics.into_iter().enumerate() {
             if name.is_empty() {

@@ -1,12 +1,13 @@
 //! From sources to a [`Config`], at start and on reload.
 
 use super::accounts;
+use super::follows;
 use super::mistakes::{Findings, Mistake, Mistakes, Origin, Warning};
 use super::rules::Rules;
 use super::secrets::{self, Secrets};
 use super::sources::Sources;
 use super::table::{DefaultValue, SETTINGS};
-use super::types::{Config, blank};
+use super::types::{Config, Via, blank};
 use super::written::{self, Written};
 use crate::provider::Environment;
 use crate::provider::connect::Proxies;
@@ -128,7 +129,21 @@ impl Config {
         config.provider.environment = environment;
         config.kafka.bootstrap_servers = bootstrap_servers.to_owned();
         config.follow(|_| true);
+        config.complete();
         config
+    }
+
+    /// Names what has none: the node, and the inbox; of the latter there is none where no webhook goes through it.
+    fn complete(&mut self) {
+        let Self { webhook, kafka, cluster, .. } = self;
+        if webhook.via == Via::Direct {
+            kafka.topics.inbox.clear();
+        } else if kafka.topics.inbox.is_empty() {
+            kafka.topics.inbox = format!("{}.inbox", kafka.topic_prefix);
+        }
+        if cluster.node.is_empty() {
+            cluster.node = follows::host();
+        }
     }
 
     /// Writes the values that follow from others, for the keys that nobody set.
@@ -196,6 +211,7 @@ fn build(sources: &Sources, written: &Written, needed: Needed, findings: &mut Fi
     }
     require(sources, needed, written, &mut wrong, findings);
     config.follow(|key| !written.origins.contains_key(key));
+    config.complete();
     let mut rules = Rules { config: &config, written, wrong: &wrong, findings };
     rules.check();
     rules.kafka();

@@ -32,6 +32,6 @@ pub use secrets::{AccountSecrets, Secrets, secrets};
 pub use sources::{DEFAULT_FILE, Sources};
 pub use table::{DefaultValue, SETTINGS, Setting};
 pub use types::{
-    Account, Admin, Backfill, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider, SecretFiles,
-    Shutdown, Topics, Webhook, Websocket, WebsocketAuth,
+    Account, Admin, Backfill, Cluster, Commerce, Config, Dedup, Intake, Kafka, Log, LogFormat, Normalize, Provider,
+    SecretFiles, Shutdown, Topics, Via, Webhook, Websocket, WebsocketAuth,
 };

@@ -2,7 +2,7 @@
 
 use super::mistakes::{Findings, Mistake, nearest};
 use super::sources::reason;
-use super::types::Config;
+use super::types::{Config, Via};
 use super::written::Written;
 use crate::loopback::is_loopback;
 use crate::normalize;
@@ -44,6 +44,7 @@ impl Rules<'_> {
         self.webhook();
         self.intake();
         self.normalize();
+        self.cluster();
         self.log();
     }
 
@@ -292,6 +293,35 @@ impl Rules<'_> {
             let known = normalize::member_names().any(|member| member == name);
             self.demand(known, &["normalize.drop"], "names something that is not a member of the values", &remedy);
         }
+    }
+
+    fn cluster(&mut self) {
+        let cluster = &self.config.cluster;
+        self.demand_of_two(
+            !cluster.enabled || self.config.webhook.via == Via::Inbox,
+            [
+                Side {
+                    key: "webhook.via",
+                    what: "is direct, which a cluster does not take: whoever gets a webhook may not own its shard",
+                    remedy: "leave it out, or set it to inbox",
+                },
+                Side {
+                    key: "cluster.enabled",
+                    what: "does not go with webhook.via = \"direct\"",
+                    remedy: "leave webhook.via out",
+                },
+            ],
+        );
+        self.demand(
+            cluster.enabled || cluster.shards == 1,
+            &["cluster.shards", "cluster.enabled"],
+            "has no effect without cluster.enabled",
+            "set cluster.enabled = true, or remove it",
+        );
+        let node = &cluster.node;
+        let legal = !node.is_empty() && node.len() <= NAME_CHARS_MAX && node.bytes().all(is_name_byte);
+        let remedy = "set it to 1 to 200 of the characters a-z A-Z 0-9 . _ -";
+        self.demand(!cluster.enabled || legal, &["cluster.node"], "cannot be used as a client id", remedy);
     }
 
     fn log(&mut self) {

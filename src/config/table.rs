@@ -185,6 +185,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("webhook.health_path", webhook.health_path, Is(r#""/healthz""#), "Path on the webhook listener that tells a load balancer whether webhooks are accepted (200, otherwise 503), answered even while all places are taken; \"\" turns it off."),
         setting!("webhook.header_bytes_max", bytes webhook.header_bytes_max, Is(r#""16KiB""#), KIB, MIB, "Largest request head; a larger one is answered 431."),
         setting!("webhook.answer_within", webhook.answer_within, Is(r#""8s""#), 100 * MS, 2 * MINUTE, "Longest wait for the commit before 503. Keep it below the provider's own time-out."),
+        setting!("webhook.via", webhook.via, Follows { usual: r#""direct""#, set: follows::via }, "Way of a verified webhook: direct, into the next transaction, answered after the commit; or inbox, into the topic kafka.topics.inbox, answered once it is there, which is sooner. A cluster always uses inbox."),
 
         setting!("backfill.every", backfill.every, Is(r#""5m""#), SECOND, DAY, "Time between walks through the provider's event log."),
         setting!("backfill.overlap", backfill.overlap, Is(r#""60s""#), ZERO, DAY, "How late an event may appear in the provider's log. Each walk starts this much earlier, so that late events are found."),
@@ -221,11 +222,16 @@ pub static SETTINGS: &[Setting] = {
         setting!("kafka.topics.invoices", kafka.topics.invoices, Follows { usual: r#""pepay.invoices""#, set: |config| config.kafka.topics.invoices = topic(config, "invoices") }, "Topic of every invoice and invoice payment event; \"\" turns it off."),
         setting!("kafka.topics.dead_letter", kafka.topics.dead_letter, Follows { usual: r#""pepay.dead-letter""#, set: |config| config.kafka.topics.dead_letter = topic(config, "dead-letter") }, "Topic of deliveries that cannot be published."),
         setting!("kafka.topics.control", kafka.topics.control, Follows { usual: r#""pepay.relay""#, set: |config| config.kafka.topics.control = topic(config, "relay") }, "Compacted topic of the relay's memory: checkpoints, journal, marks and gaps."),
+        setting!("kafka.topics.inbox", kafka.topics.inbox, Nothing(r#""pepay.inbox""#), "Topic of verified webhooks that wait for their shard's owner, where webhook.via is inbox; without it the prefix and .inbox."),
 
         setting!("commerce.customer_id", commerce.customer_id, Nothing(r#""customer-1""#), "Default customer of `checkout`."),
 
         setting!("normalize.drop", normalize.drop, Is("[]"), "Members of the order, invoice or payment to leave out of values, such as [\"shipping_address\"]. Dead letters keep everything."),
         setting!("normalize.include_raw", normalize.include_raw, Is("false"), "Whether values carry the provider's object as it came, as `raw`; not together with normalize.drop."),
+
+        setting!("cluster.enabled", cluster.enabled, Is("false"), "Whether nodes with the same name share its shards and take over from one another, through Kafka's consumer group of that name."),
+        setting!("cluster.node", cluster.node, Nothing(r#""relay-1""#), "Name of this node, different on each; without it the host name."),
+        setting!("cluster.shards", cluster.shards, Is("1"), 1, 1_000, "Shards of the accounts, each served by one node at a time. Fixed when the topics are made: an account's shard is murmur2(NAME) mod shards, as Kafka's partitioner puts a key."),
 
         setting!("admin.listen", admin.listen, Is(r#""127.0.0.1:9464""#), "Address of the admin listener: health, metrics, status."),
 

@@ -30,6 +30,8 @@ pub struct Config {
     pub commerce: Commerce,
     /// `[normalize]`
     pub normalize: Normalize,
+    /// `[cluster]`
+    pub cluster: Cluster,
     /// `[admin]`
     pub admin: Admin,
     /// `[log]`
@@ -159,6 +161,19 @@ pub struct Webhook {
     pub header_bytes_max: usize,
     /// Wait for the commit before a 503; below the provider's own time-out.
     pub answer_within: Duration,
+    /// Which way a verified webhook takes; always the inbox in a cluster.
+    pub via: Via,
+}
+
+/// Which way a verified webhook takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// Into the relay's next transaction; answered after the commit.
+    #[default]
+    Direct,
+    /// Into the topic `pepay.inbox`; answered once it is there.
+    Inbox,
 }
 
 impl Webhook {
@@ -255,6 +270,8 @@ pub struct Topics {
     pub dead_letter: String,
     /// Checkpoints and gaps; never empty.
     pub control: String,
+    /// Verified webhooks that wait for the owner of their shard; empty where they go another way.
+    pub inbox: String,
 }
 
 impl Topics {
@@ -267,6 +284,7 @@ impl Topics {
             Topic::Invoices => &self.invoices,
             Topic::DeadLetter => &self.dead_letter,
             Topic::Control => &self.control,
+            Topic::Inbox => &self.inbox,
         };
         Some(name.as_str()).filter(|name| !name.is_empty())
     }
@@ -286,6 +304,17 @@ pub struct Normalize {
     pub drop: Vec<String>,
     /// Whether values carry `data.object` as it came, as `raw`; never together with `drop`.
     pub include_raw: bool,
+}
+
+/// `[cluster]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Whether nodes of one name share its shards.
+    pub enabled: bool,
+    /// This process among them: 1 to 200 of the characters `a-z A-Z 0-9 . _ -`.
+    pub node: String,
+    /// Shards of the relay, 1 without a cluster; fixed when its topics are made.
+    pub shards: i32,
 }
 
 /// `[admin]`
@@ -367,6 +396,7 @@ pub(super) fn blank() -> Config {
             health_path: String::new(),
             header_bytes_max: 0,
             answer_within: ZERO,
+            via: Via::Direct,
         },
         backfill: Backfill::default(),
         dedup: Dedup::default(),
@@ -374,6 +404,7 @@ pub(super) fn blank() -> Config {
         kafka: Kafka::default(),
         commerce: Commerce::default(),
         normalize: Normalize::default(),
+        cluster: Cluster::default(),
         admin: Admin { listen: NOWHERE },
         log: Log::default(),
         shutdown: Shutdown::default(),

@@ -1,19 +1,24 @@
 //! The accounts of a running relay: the ways of each to the provider, its legs, and their end. Accounts come and go with a
 //! reload, and none of the others is touched.
 
+use super::inbox::{Directory, Door, Known};
 use super::reach::{Reach, Ways};
 use crate::config::{ACCOUNTS_MAX, AccountSecrets, Config};
 use crate::exit::Exit;
+use crate::kafka::shard::Shard;
 use crate::labels::{Account, Leg};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Endpoint, Endpoints};
 use crate::legs::websocket::{Kinds, Websocket};
 use crate::legs::{Admission, Intake, Note, Position, Walks};
 use crate::relay::Served;
-use crate::telemetry::{Health, LegState, Metrics, Snapshot};
-use std::sync::Arc;
+use crate::telemetry::{Health, LegState, Metrics, Phase, Snapshot};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -22,6 +27,12 @@ use tracing::{info, warn};
 #[derive(Clone, Debug)]
 pub(super) struct Common {
     pub(super) config: Config,
+    /// Whose accounts these are.
+    pub(super) shard: Shard,
+    /// Where webhooks come to, where they go through the inbox.
+    pub(super) door: Option<Door>,
+    /// Spreads what is opened at the provider.
+    pub(super) pace: Arc<Pace>,
     pub(super) ways: Arc<Ways>,
     pub(super) intake: Intake,
     pub(super) health: Arc<Health>,
@@ -34,7 +45,9 @@ pub(super) struct Common {
 #[derive(Debug)]
 pub(super) struct Accounts {
     common: Common,
-    endpoints: watch::Sender<Arc<Endpoints>>,
+    /// The listener's, unless it is the node's to tell it.
+    endpoints: Option<watch::Sender<Arc<Endpoints>>>,
+    directory: watch::Sender<Arc<Directory>>,
     list: Vec<Line>,
 }
 
@@ -61,8 +74,51 @@ struct Live {
     legs: TaskTracker,
 }
 
+impl Common {
+    /// Those of the shard.
+    fn mine<'s>(&self, secrets: &'s [AccountSecrets]) -> impl Iterator<Item = &'s AccountSecrets> + use<'s> {
+        let (relay, shard) = (self.config.name.clone(), self.shard);
+        secrets.iter().filter(move |secrets| Shard::of(&relay, &secrets.name, shard.count) == shard)
+    }
+
+    /// The key of an account's webhooks in the inbox.
+    fn key<'n>(&'n self, name: &'n str) -> &'n str {
+        if name.is_empty() { &self.config.name } else { name }
+    }
+}
+
+/// So much time is between two legs that begin: a node that takes a hundred accounts over opens as many sockets and walks, and
+/// the provider answers 429 to too many (`api-spec/errors`). The first of them do not wait.
+const BEGIN_EVERY: Duration = Duration::from_millis(20);
+
+/// Spreads what is opened at the provider.
+#[derive(Debug)]
+pub(super) struct Pace(Mutex<Instant>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+/// So many legs begin at once where none did for a while.
+const BURST: u32 = 8;
+
+impl Pace {
+    /// Waits for the caller's turn.
+    async fn turn(&self) {
+        let turn = {
+            let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = (*next).max(Instant::now().checked_sub(BEGIN_EVERY * BURST).unwrap_or(*next));
+            *next = turn + BEGIN_EVERY;
+            turn
+        };
+        sleep_until(turn).await;
+    }
+}
+
 impl Accounts {
-    /// Those of the settings, in their order.
+    /// Those of the settings that are of the shard, in their order.
     ///
     /// # Errors
     ///
@@ -70,10 +126,11 @@ impl Accounts {
     pub(super) fn new(
         common: Common,
         secrets: &[AccountSecrets],
-        endpoints: watch::Sender<Arc<Endpoints>>,
+        endpoints: Option<watch::Sender<Arc<Endpoints>>>,
     ) -> Result<Self, Exit> {
-        let mut accounts = Self { common, endpoints, list: Vec::new() };
-        for secrets in secrets {
+        let directory = watch::Sender::default();
+        let mut accounts = Self { common, endpoints, directory, list: Vec::new() };
+        for secrets in accounts.common.mine(secrets) {
             let live = Some(accounts.live(secrets)?);
             let line = accounts.line(accounts.list.len(), &secrets.name);
             accounts.list.push(Line { live, ..line });
@@ -93,12 +150,39 @@ impl Accounts {
         self.list.iter().map(|line| line.name.clone()).collect()
     }
 
+    /// The accounts by the keys of their webhooks, now and later.
+    pub(super) fn directory(&self) -> watch::Receiver<Arc<Directory>> {
+        self.directory.subscribe()
+    }
+
+    /// A node took webhooks of an account that the settings here do not name, or not yet: its events are published, and nothing
+    /// else is done for it.
+    pub(super) fn introduce(&mut self, key: &str) {
+        let place = self.list.len();
+        if self.list.iter().any(|line| self.common.key(&line.name) == key) {
+            return;
+        }
+        if place >= ACCOUNTS_MAX {
+            return warn!(account = key, error = "too many accounts came and went", "account cannot be added");
+        }
+        let line = self.line(place, key);
+        let config = &self.common.config.backfill;
+        let (first_start, overlap) = (config.first_start, config.overlap);
+        let admission = Admission { name: key.to_owned(), first_start, overlap, served: false };
+        if line.intake.admit(Arc::new(admission), line.position.clone()).is_ok() {
+            warn!(account = key, "webhooks of an account that the settings do not name: they are published");
+            self.list.push(line);
+            self.tell();
+        }
+    }
+
     /// What the loop has to know of each; `names` are all that the start found, those of the settings first.
     pub(super) fn known(&mut self, names: impl IntoIterator<Item = String>) -> Vec<Served> {
         for name in names.into_iter().skip(self.list.len()) {
             let line = self.line(self.list.len(), &name);
             self.list.push(line);
         }
+        self.tell();
         self.list
             .iter()
             .map(|Line { name, position, .. }| Served { name: name.clone(), position: position.clone() })
@@ -117,6 +201,7 @@ impl Accounts {
     /// These are the accounts from now on: new secrets of those that are there, the legs of those that come, and the end of
     /// those that go.
     pub(super) fn renew(&mut self, secrets: &[AccountSecrets], tasks: &mut JoinSet<bool>) {
+        let secrets: Vec<_> = self.common.mine(secrets).cloned().collect();
         for line in &mut self.list {
             let gone = !secrets.iter().any(|secrets| secrets.name == line.name);
             if let Some(live) = line.live.take_if(|_| gone) {
@@ -128,7 +213,7 @@ impl Accounts {
                 info!(account = line.name, "account removed: what it brought is settled, and no more is taken");
             }
         }
-        for secrets in secrets {
+        for secrets in &secrets {
             let place = self.list.iter().position(|line| line.name == secrets.name);
             match place.and_then(|place| self.list.get_mut(place)?.live.as_mut()) {
                 Some(live) => {
@@ -154,7 +239,8 @@ impl Accounts {
         let line = Line { before, ..self.line(place, &secrets.name) };
         let config = &self.common.config.backfill;
         let name = secrets.name.clone();
-        let admission = Admission { name, first_start: config.first_start, overlap: config.overlap };
+        let (first_start, overlap) = (config.first_start, config.overlap);
+        let admission = Admission { name, first_start, overlap, served: true };
         if line.intake.admit(Arc::new(admission), line.position.clone()).is_err() {
             // The relay ends.
             return;
@@ -182,18 +268,26 @@ impl Accounts {
 
     /// Tells the listener, operators and metrics which accounts there are.
     fn tell(&self) {
-        let Common { config, health, metrics, .. } = &self.common;
+        let Common { config, health, metrics, door, shard, .. } = &self.common;
         let mut endpoints = Vec::new();
+        let mut directory = Directory::new();
         for Line { name, intake, live, .. } in &self.list {
             health.set_account(intake.account(), name, live.is_some());
+            let known = Known { intake: intake.clone(), served: live.is_some() };
+            directory.insert(self.common.key(name).to_owned(), known);
             if let Some(Live { secrets, .. }) = live {
                 let secrets = Arc::from(secrets.webhook.as_slice());
-                endpoints.push(Endpoint { intake: intake.clone(), secrets });
+                let intake = door.as_ref().map_or_else(|| intake.clone(), |door| door.of(name));
+                endpoints.push(Endpoint { intake, secrets });
             }
         }
-        metrics.accounts(endpoints.len());
+        metrics.accounts(shard.number, endpoints.len());
         self.common.intake.share_among(endpoints.len());
-        self.endpoints.send_replace(Arc::new(Endpoints::new(&config.webhook, endpoints)));
+        self.directory.send_replace(Arc::new(directory));
+        if let Some(told) = &self.endpoints {
+            door.iter().for_each(|door| door.share_among(endpoints.len()));
+            told.send_replace(Arc::new(Endpoints::new(&config.webhook, endpoints)));
+        }
     }
 
     fn spawn_legs(&self, line: &Line, live: &Live, tasks: &mut JoinSet<bool>) {
@@ -248,12 +342,12 @@ impl Accounts {
         run: impl Future<Output = ()> + Send + 'static,
         tasks: &mut JoinSet<bool>,
     ) {
-        let Common { health, metrics, stop: all, .. } = self.common.clone();
-        let account = line.intake.account();
+        let Common { health, metrics, stop: all, pace, .. } = self.common.clone();
+        let (account, seat) = (line.intake.account(), line.intake.seat());
         let (before, stop) = (line.before.clone(), live.stop.clone());
         let mut position = line.position.subscribe();
         if before.is_none() {
-            metrics.leg_connected(account, leg, false);
+            metrics.leg_connected(seat, leg, false);
         }
         if !line.name.is_empty() {
             health.set_leg(account, leg, LegState::Connecting);
@@ -262,9 +356,11 @@ impl Accounts {
             let ready = async {
                 if let Some(before) = before {
                     before.wait().await;
-                    metrics.leg_connected(account, leg, false);
+                    metrics.leg_connected(seat, leg, false);
                 }
-                position.wait_for(|position| position.walk_from_ms.is_some()).await.is_ok()
+                let begins = position.wait_for(|position| position.walk_from_ms.is_some()).await.is_ok();
+                pace.turn().await;
+                begins
             };
             let begins = tokio::select! {
                 () = stop.cancelled() => false,
@@ -275,18 +371,21 @@ impl Accounts {
             }
             // What the leg told last is no connection that somebody waits for, unless the relay stops.
             if stop.is_cancelled() && !all.is_cancelled() {
-                metrics.legs_ended(account);
+                metrics.legs_ended(seat);
             }
             stop.is_cancelled()
         }));
     }
 }
 
-/// Keeps `account_connected` as the legs of accounts with names are, until `stop`.
-pub(super) async fn watch_connected(health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) {
+/// Keeps `ready` as the relay is, and `account_connected` as the legs of accounts with names are, until `stop`.
+pub(super) async fn watch_health(health: Arc<Health>, metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut snapshots = health.subscribe();
+    let mut told = BTreeSet::new();
     loop {
-        tell_connected(&snapshots.borrow_and_update(), &metrics);
+        let snapshot = snapshots.borrow_and_update().clone();
+        metrics.ready(snapshot.phase == Phase::Ready);
+        tell_connected(&snapshot, &metrics, &mut told);
         tokio::select! {
             () = stop.cancelled() => return,
             changed = snapshots.changed() => if changed.is_err() { return },
@@ -294,12 +393,12 @@ pub(super) async fn watch_connected(health: Arc<Health>, metrics: Arc<Metrics>, 
     }
 }
 
-fn tell_connected(snapshot: &Snapshot, metrics: &Metrics) {
-    for of in snapshot.accounts.iter().filter(|of| !of.name.is_empty()) {
-        if !of.served {
-            metrics.forget_account(&of.name);
-            continue;
-        }
+fn tell_connected(snapshot: &Snapshot, metrics: &Metrics, told: &mut BTreeSet<String>) {
+    let served = || snapshot.accounts.values().filter(|of| of.served && !of.name.is_empty());
+    let names: BTreeSet<String> = served().map(|of| of.name.clone()).collect();
+    told.difference(&names).for_each(|name| metrics.forget_account(name));
+    *told = names;
+    for of in served() {
         let is_up = |leg: Leg| matches!(of.legs[leg as usize].0, LegState::Connected | LegState::Disabled);
         metrics.account_connected(&of.name, is_up(Leg::Websocket) && is_up(Leg::Backfill));
     }

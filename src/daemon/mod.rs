@@ -1,5 +1,6 @@
-//! The whole relay as a handle: it builds the parts, renews secrets, and stops. [`run`] holds its life, [`warm`] what it knew
-//! before, [`reach`] the ways to the provider.
+//! The whole relay as a handle: it builds the parts, renews secrets, and stops. [`run`] holds its life where it is one process,
+//! [`node`] that of a node of a cluster, [`shard`] that of a shard in either, [`inbox`] the way of webhooks between them,
+//! [`warm`] what a shard knew before, [`reach`] the ways to the provider.
 //!
 //! The only place where the relay's parts are started. One that ends before it was told to stops the relay: half a relay that
 //! looks alive loses events in silence.
@@ -9,18 +10,23 @@
 //! `shutdown.deadline`; what is left then stays with the provider, which still holds it.
 
 mod accounts;
+mod inbox;
+mod node;
 mod reach;
 mod run;
+mod shard;
 mod warm;
 
 pub use reach::Reach;
-pub(crate) use run::planner_settings;
+pub(crate) use shard::planner_settings;
 
 use crate::clock::Clock;
-use crate::config::{AccountSecrets, Config, Secrets};
+use crate::config::{AccountSecrets, Config, Secrets, Via};
 use crate::exit::Exit;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
+use crate::kafka::inbox::Appender;
+use crate::kafka::shard::Shard;
 use crate::legs::Intake;
 use crate::legs::webhook::{Certificates, Endpoints, Listening, TlsError, Webhook};
 use crate::normalize::SchemaIds;
@@ -28,12 +34,15 @@ use crate::provider::connect::Proxies;
 use crate::registry;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
-use accounts::{Accounts, Common, watch_connected};
+use accounts::{Accounts, Common, watch_health};
+use inbox::{Door, watch_reach};
+use node::Node;
 use reach::Ways;
+use shard::Serving;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What a relay is made of.
@@ -116,18 +125,8 @@ impl Daemon {
         let kafka_secrets = kafka.subscribe();
         let (served, account_secrets) = watch::channel(setup.secrets.accounts.clone());
         let secrets = SecretChannels { accounts: served, proxies, kafka };
-        let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let endpoints = watch::Sender::<Arc<Endpoints>>::default();
         let webhooks = endpoints.subscribe();
-        let common = Common {
-            config: config.clone(),
-            ways,
-            intake,
-            health: Arc::clone(&health),
-            metrics: Arc::clone(&metrics),
-            stop: stop.clone(),
-        };
-        let accounts = Accounts::new(common, &setup.secrets.accounts, endpoints)?;
         let listening = match config.webhook.enabled {
             true => Some(
                 Webhook {
@@ -154,7 +153,7 @@ impl Daemon {
         let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
-        tokio::spawn(watch_connected(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
+        tokio::spawn(watch_health(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));
         let schema_ids = SchemaIds::default();
         let (config, ids, left) = (config.clone(), schema_ids.clone(), observers.clone());
         tokio::spawn(async move { left.run_until_cancelled(registry::learn(&config, &ids)).await });
@@ -169,7 +168,7 @@ impl Daemon {
             kafka_secrets,
             account_secrets,
         };
-        let running = tokio::spawn(shared.run(receiver, listening, accounts));
+        let running = tokio::spawn(shared.life(listening, ways, endpoints)?);
         let observers = observers.drop_guard();
         Ok(Self {
             metrics,
@@ -212,6 +211,100 @@ impl Daemon {
     pub async fn ended(&mut self) -> Result<(), Exit> {
         flatten((&mut self.running).await)
     }
+}
+
+impl Shared {
+    /// What the process does from here to its end: the listener, and the shards behind it.
+    fn life(
+        self,
+        listening: Option<Listening>,
+        ways: Arc<Ways>,
+        endpoints: watch::Sender<Arc<Endpoints>>,
+    ) -> Result<impl Future<Output = Result<(), Exit>> + Send + use<>, Exit> {
+        let shared = Arc::new(self);
+        let Self { setup, metrics, health, stop, kafka_secrets, account_secrets, .. } = &*shared;
+        let config = &setup.config;
+        // Each says whether it was told to end.
+        let mut tasks = JoinSet::new();
+        let mut door = None;
+        if config.webhook.via == Via::Inbox {
+            let secrets = kafka_secrets.borrow().clone();
+            let appender = Appender::new(config, &secrets, Arc::clone(health), Arc::clone(metrics));
+            let appender = appender.map_err(Exit::from)?;
+            let (made, receiver) = Door::new(config.intake.bytes_max);
+            let appending = made.appending(receiver, appender.clone(), Arc::clone(metrics));
+            door = Some(made);
+            let watching = watch_reach(appender, Arc::clone(health), stop.clone());
+            let told = stop.clone();
+            tasks.spawn(async move {
+                watching.await;
+                told.is_cancelled()
+            });
+            let told = stop.clone();
+            tasks.spawn(async move {
+                appending.run().await;
+                told.is_cancelled()
+            });
+        }
+        if let Some(listening) = listening {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                listening.serve().await;
+                stop.is_cancelled()
+            });
+        }
+        let served = match door {
+            Some(door) if config.cluster.enabled => {
+                Life::Node(Node { shared: Arc::clone(&shared), ways, door, endpoints, tasks })
+            }
+            door => {
+                let (intake, receiver) = Intake::new(config.intake.bytes_max);
+                let common = Common {
+                    config: config.clone(),
+                    shard: Shard::SOLE,
+                    door,
+                    pace: Arc::default(),
+                    ways,
+                    intake,
+                    health: Arc::clone(health),
+                    metrics: Arc::clone(metrics),
+                    stop: stop.clone(),
+                };
+                let accounts = Accounts::new(common, &account_secrets.borrow(), Some(endpoints))?;
+                Life::Sole(Serving {
+                    shared: Arc::clone(&shared),
+                    shard: Shard::SOLE,
+                    member: None,
+                    reports: None,
+                    topics: None,
+                    health: Arc::clone(health),
+                    receiver: Some(receiver),
+                    accounts,
+                    tasks,
+                    stop: stop.clone(),
+                    drain_within: config.shutdown.deadline,
+                })
+            }
+        };
+        Ok(async move {
+            match served {
+                Life::Node(node) => node.run().await,
+                Life::Sole(serving) => run::run(serving).await,
+            }
+        })
+    }
+}
+
+/// What a process is.
+enum Life {
+    /// A node of a cluster.
+    Node(Node),
+    /// The only process of its name.
+    Sole(Serving),
+}
+
+fn fenced() -> Exit {
+    Exit::fenced("another relay with the same name took over; give each relay its own `name`, or stop the other one")
 }
 
 /// When the certificate that Kafka knows the relay by expires.

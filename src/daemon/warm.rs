@@ -6,6 +6,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::Predecessor;
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, Control};
+use crate::kafka::shard::Shard;
 use crate::labels::Account;
 use crate::relay;
 use crate::relay::planner::Now;
@@ -23,8 +24,10 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
 pub(super) async fn start(
     shared: &Shared,
+    (shard, health): (Shard, &Arc<Health>),
     names: &[String],
     predecessor: Option<&Predecessor>,
+    unread_ms: Option<i64>,
 ) -> Result<Started, StartError> {
     let setup = &*shared.setup;
     // Until the registry has answered, schemas are called what they were before.
@@ -34,7 +37,7 @@ pub(super) async fn start(
     }
     let now = || Now::at(Moment::now(), &shared.clock.provider());
     let seed = [rand::random(), rand::random()];
-    let start = Start::new(&settings(setup), names, predecessor, now(), seed);
+    let start = Start::new(&settings(setup, unread_ms), names, predecessor, now(), seed);
     let tell = |(account, gap): &(Account, Gap)| {
         let name = names.get(account.place()).filter(|name| !name.is_empty());
         relay::opened(&shared.metrics, name.map(String::as_str), gap);
@@ -43,8 +46,8 @@ pub(super) async fn start(
     let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish(now().own_ms)) };
     let began = Instant::now();
     let secrets = shared.kafka_secrets.borrow().clone();
-    let reading = Reading { health: Arc::clone(&shared.health), reported: None, waiting_for: None };
-    let (start, summary) = read_back(&setup.config, &secrets, from_ms, start, reading).await?;
+    let reading = Reading { health: Arc::clone(health), reported: None, waiting_for: None };
+    let (start, summary) = read_back(&setup.config, &secrets, (shard, from_ms), start, reading).await?;
     let started = start.finish(now().own_ms);
     let took_ms = millis(began.elapsed());
     let recover::Summary { records, bytes, .. } = summary;
@@ -57,7 +60,7 @@ pub(super) async fn start(
     Ok(started)
 }
 
-fn settings(setup: &Setup) -> Settings {
+fn settings(setup: &Setup, unread_ms: Option<i64>) -> Settings {
     let Setup { config, from_ms, .. } = setup;
     Settings {
         window: config.dedup.window,
@@ -65,6 +68,7 @@ fn settings(setup: &Setup) -> Settings {
         overlap: config.backfill.overlap,
         first_start: config.backfill.first_start,
         from_ms: *from_ms,
+        unread_ms,
     }
 }
 
@@ -94,7 +98,7 @@ impl Reading {
 async fn read_back(
     config: &Config,
     secrets: &Secrets,
-    from_ms: i64,
+    (shard, from_ms): (Shard, i64),
     start: Start,
     mut reading: Reading,
 ) -> Result<(Start, recover::Summary), StartError> {
@@ -107,7 +111,8 @@ async fn read_back(
             Control::Checkpoint(checkpoint) => start.checkpoint(&checkpoint),
         }
     };
-    let summary = recover::read_back(config, secrets, from_ms, sink, move |progress| reading.report(progress)).await?;
+    let progress = move |progress: recover::Progress<'_>| reading.report(progress);
+    let summary = recover::read_back(config, secrets, shard, from_ms, sink, progress).await?;
     // The sink has gone with the thread that called it.
     let start = Arc::into_inner(start).map(|start| start.into_inner().unwrap_or_else(PoisonError::into_inner));
     let start = start.ok_or_else(|| StartError::Failed("what was read back is still being read".to_owned()))?;

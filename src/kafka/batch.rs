@@ -13,6 +13,7 @@ pub struct Batch {
     headers: Vec<(&'static str, Range<usize>)>,
     deliveries: usize,
     journal: u64,
+    inbox: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -122,6 +123,16 @@ impl Batch {
         self.journal = journal;
     }
 
+    /// Says that with it everything of the inbox before this offset is committed.
+    pub fn takes_inbox_to(&mut self, offset: Option<i64>) {
+        self.inbox = offset;
+    }
+
+    /// The offset in the inbox up to which everything is committed with it.
+    pub fn inbox(&self) -> Option<i64> {
+        self.inbox
+    }
+
     /// Entries of its journal records.
     pub fn journal(&self) -> u64 {
         self.journal
@@ -179,6 +190,7 @@ impl Batch {
         self.headers.clear();
         self.deliveries = 0;
         self.journal = 0;
+        self.inbox = None;
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Range<usize> {

@@ -4,6 +4,7 @@
 //! Record `NAME/checkpoint`. `run` and `commit` settle a commit of unknown outcome: a bare number would settle an
 //! aborted batch after another relay took over. `previous` and `journal` prove that nothing before it is missing.
 
+use super::shard::Shard;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,42 +46,50 @@ pub struct Newest {
     pub written_at_ms: i64,
 }
 
-/// The keys of a name's records in the control topic.
+/// The keys of a shard's records in the control topic.
 #[derive(Clone, Debug)]
 pub struct Keys {
+    /// The relay.
     name: String,
+    /// What they begin with.
+    prefix: String,
 }
 
 impl Keys {
-    /// Of the relay `name`.
+    /// Of the relay `name`, which has one shard.
     pub fn new(name: &str) -> Self {
-        Self { name: name.to_owned() }
+        Self::of(name, Shard::SOLE)
+    }
+
+    /// Of a shard of the relay `name`.
+    pub fn of(name: &str, shard: Shard) -> Self {
+        Self { name: name.to_owned(), prefix: shard.prefix(name) }
     }
 
     /// The key of its checkpoints.
     pub fn checkpoint(&self) -> String {
-        format!("{}{CHECKPOINT}", self.name)
+        format!("{}{CHECKPOINT}", self.prefix)
     }
 
     /// The key of its journal records.
     pub fn journal(&self) -> String {
-        format!("{}/journal", self.name)
+        format!("{}/journal", self.prefix)
     }
 
     /// The key of the marks of an account. One without a name has the relay's.
     pub fn marks(&self, account: &str) -> String {
         let account = if account.is_empty() { &self.name } else { account };
-        format!("{}/marks/{account}", self.name)
+        format!("{}/marks/{account}", self.prefix)
     }
 
     /// The key of a gap, at its place in the ring.
     pub fn gap(&self, place: u64) -> String {
-        format!("{}/gap/{place}", self.name)
+        format!("{}/gap/{place}", self.prefix)
     }
 
     /// Whose marks a record of this key holds.
     pub fn account_of<'k>(&self, key: &'k [u8]) -> Option<&'k str> {
-        let rest = key.strip_prefix(self.name.as_bytes())?.strip_prefix(b"/marks/")?;
+        let rest = key.strip_prefix(self.prefix.as_bytes())?.strip_prefix(b"/marks/")?;
         let account = std::str::from_utf8(rest).ok()?;
         Some(if account == self.name { "" } else { account })
     }
@@ -102,7 +111,7 @@ pub struct Checkpoint {
     /// The provider's environment whose events the topics hold.
     pub environment: String,
     /// Partitions of the control topic.
-    pub shards: u32,
+    pub shards: i32,
     /// The process that wrote it, in a cluster.
     pub node: Option<String>,
     /// Entries of this transaction's journal records.
@@ -197,6 +206,13 @@ mod tests {
             ["shop/checkpoint", "shop/journal", "shop/marks/a", "shop/gap/7"]
         );
         assert_eq!(keys.account_of(b"shop/marks/a"), Some("a"));
+        let third = Keys::of("shop", Shard { number: 2, count: 3 });
+        assert_eq!(
+            [third.checkpoint(), third.journal(), third.marks("a"), third.marks(""), third.gap(7)],
+            ["shop/2/checkpoint", "shop/2/journal", "shop/2/marks/a", "shop/2/marks/shop", "shop/2/gap/7"]
+        );
+        assert_eq!((third.account_of(b"shop/2/marks/shop"), third.account_of(b"shop/marks/a")), (Some(""), None));
+        assert_eq!(keys.account_of(b"shop/2/marks/a"), None);
         for other in [&b"shop/checkpoint"[..], b"shop2/marks/a", b"shop/marks/\xff", b""] {
             assert_eq!(keys.account_of(other), None);
         }

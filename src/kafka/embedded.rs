@@ -25,7 +25,7 @@ impl Embedded {
         let topics: Vec<(String, i32)> = Topic::ALL
             .into_iter()
             .filter_map(|topic| {
-                let partitions = if topic == Topic::Control { 1 } else { config.kafka.partitions };
+                let partitions = if topic.is_of_shards() { config.cluster.shards } else { config.kafka.partitions };
                 config.kafka.topics.name(topic).map(|name| (name.to_owned(), partitions))
             })
             .collect();

@@ -41,6 +41,9 @@ pub enum StartError {
     /// The settings do not fit what stands in Kafka (exit status 78).
     #[error("{0}")]
     Settings(String),
+    /// Another node of the cluster claimed the shard after it was decided to claim it here.
+    #[error("another node claimed the shard")]
+    Elsewhere,
     /// Anything else (exit status 1).
     #[error("{0}")]
     Failed(String),

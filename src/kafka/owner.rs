@@ -25,11 +25,18 @@ pub fn check(
 ) -> Result<(), StartError> {
     let control = &config.kafka.topics.control;
     let ours = config.provider.environment.as_str();
-    for (name, Checkpoint { environment, left, .. }) in checkpoints {
+    for (name, Checkpoint { environment, left, shards, .. }) in checkpoints {
         if environment != ours {
             return Err(StartError::Settings(format!(
                 "the topics of relay `{name}` hold {environment} events (says its checkpoint in {control}), but \
                  provider.environment is {ours}; give each environment its own kafka.topic_prefix and name"
+            )));
+        }
+        if name == config.name && shards != config.cluster.shards {
+            return Err(StartError::Settings(format!(
+                "relay `{name}` has {shards} shard(s) (says its checkpoint in {control}), but cluster.shards is {}; set it \
+                 to {shards}: the shards of a relay cannot be changed",
+                config.cluster.shards
             )));
         }
         if name != config.name && !left {

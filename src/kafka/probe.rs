@@ -4,24 +4,21 @@ use super::blocking::{Cancel, blocking};
 use super::cause::Cause;
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, StartError};
+use super::shard::Shard;
 use super::transaction::{Carried, Work};
 use super::transactional::{ANSWER_WITHIN, Opening};
 use crate::config::{Config, Secrets};
+use crate::labels::Topic;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::time::{Duration, Instant};
 
 /// Writes one record to each of `topics` as `NAME.check`, in transactions that are aborted: readers of committed records
 /// never see them. Names every permission that is missing; gives a sentence where a quota holds this client up.
-pub async fn permissions(
-    config: &Config,
-    secrets: &Secrets,
-    topics: Vec<String>,
-) -> Result<Option<String>, StartError> {
+pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<Topic>) -> Result<Option<String>, StartError> {
     let config = config.clone();
     let secrets = secrets.clone();
     blocking(move |cancel| {
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         let error = match tried(&config, &secrets, cancel, &topics) {
             Ok(producer) => return Ok(held_up(&producer).map(|words| Cause::explained(&words))),
             Err(error) => error,
@@ -52,10 +49,11 @@ fn tried(
     config: &Config,
     secrets: &Secrets,
     cancel: &Cancel,
-    topics: &[&str],
+    topics: &[Topic],
 ) -> Result<BaseProducer<Context>, StartError> {
     let name = format!("{}.check", config.name);
-    let about = topics.first().copied().unwrap_or(&config.kafka.topics.control);
+    let names = &config.kafka.topics;
+    let about = topics.first().and_then(|topic| names.name(*topic)).unwrap_or(&names.control);
     let opening = Opening {
         config,
         secrets,
@@ -69,7 +67,8 @@ fn tried(
     let mut work = Work {
         producer: &producer,
         carried: &mut Carried::default(),
-        name_of: &|_| None,
+        name_of: &|topic| names.name(topic),
+        shard: Shard::SOLE,
         checkpoint: None,
         cancel,
         renewed: &|| false,

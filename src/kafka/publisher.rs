@@ -6,6 +6,7 @@ use super::checkpoint::Predecessor;
 use super::client::Tuning;
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
+use super::shard::{Member, Shard};
 use super::topics::Topics;
 use super::transactional::Early;
 use super::verdict::{Broker, Stop, Verdict};
@@ -29,6 +30,10 @@ pub struct PublisherSetup {
     pub config: Config,
     /// All secrets. Where the ones for Kafka change, the producer is replaced by one that uses them.
     pub secrets: watch::Receiver<Secrets>,
+    /// The shard that it writes for.
+    pub shard: Shard,
+    /// The node that it writes for, in a cluster.
+    pub member: Option<Member>,
     /// Which Kafka it writes to.
     pub broker: Broker,
     /// Times that only tests shorten.
@@ -62,7 +67,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Takes the name over: fences every earlier relay of the name, reads its newest checkpoint, refuses one of
+    /// Takes the shard over: fences every earlier relay of the name, reads its newest checkpoint, refuses one of
     /// another environment and topics of another name, and commits a claim that repeats its marks.
     ///
     /// Gives the predecessor's checkpoint and marks, `None` when there never was one. Waits for a Kafka that does not answer;
@@ -71,10 +76,23 @@ impl Publisher {
         let cancel = Cancel::default();
         // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
-        let PublisherSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health } = setup;
+        let PublisherSetup { config, secrets, shard, member, broker, tuning, topics, .. } = setup;
+        let PublisherSetup { starts_afresh, early, metrics, health, .. } = setup;
         let cancel = guard.0.clone();
-        let setup =
-            WriterSetup { config, secrets, broker, tuning, topics, early, starts_afresh, metrics, health, cancel };
+        let setup = WriterSetup {
+            config,
+            secrets,
+            shard,
+            member,
+            broker,
+            tuning,
+            topics,
+            early,
+            starts_afresh,
+            metrics,
+            health,
+            cancel,
+        };
         let (job_sender, jobs) = sync_channel(1);
         let (verdict_sender, verdicts) = mpsc::channel(1);
         let (claimed_sender, claimed) = oneshot::channel();

@@ -6,6 +6,7 @@ use super::checkpoint::{CHECKPOINT, Checkpoint, Keys, Marks, Newest, Predecessor
 use super::errors::StartError;
 use super::run::is_base;
 use super::scan::{self, Reader, Stretch};
+use super::shard::Shard;
 use crate::config::{Config, Secrets};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::Offset;
@@ -15,9 +16,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// How many records are read first from the control topic's end; then doubled until what is looked for is among them. A
 /// busy neighbour on the same topic costs a few steps more.
 const STEP: i64 = 256;
-
-/// The partition of the control topic that holds the records of a relay outside a cluster.
-const PARTITION: i32 = 0;
 
 /// A record of the control topic that the start reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +57,7 @@ pub fn foreign_transaction(place: &str) -> String {
     format!("another writer's transaction on {place} (its transaction.timeout.ms, at most {minutes} minutes)")
 }
 
-/// Gives the relay's journal and checkpoints since `from_ms` (Unix milliseconds) to `sink`, in order, each with the
+/// Gives the journal and the checkpoints of a shard since `from_ms` (Unix milliseconds) to `sink`, in order, each with the
 /// timestamp of its record.
 ///
 /// Call it after the claim: no other run writes any more then, and the end of the log is the end of the past. While
@@ -67,6 +65,7 @@ pub fn foreign_transaction(place: &str) -> String {
 pub async fn read_back(
     config: &Config,
     secrets: &Secrets,
+    shard: Shard,
     from_ms: i64,
     mut sink: impl FnMut(Control<'_>, i64) + Send + 'static,
     mut progress: impl FnMut(Progress<'_>) + Send + 'static,
@@ -76,10 +75,10 @@ pub async fn read_back(
     blocking(move |cancel| {
         let reader = Reader::open(&config, &secrets)?;
         let control = &config.kafka.topics.control;
-        let keys = Keys::new(&config.name);
+        let keys = Keys::of(&config.name, shard);
         let checkpoint_key = keys.checkpoint();
         let journal_key = keys.journal();
-        let stretch = patiently(cancel, || control_since(&reader, control, from_ms))?;
+        let stretch = patiently(cancel, || control_since(&reader, control, shard, from_ms))?;
         let total = stretch.end.abs_diff(stretch.start);
         let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
         let mut damaged = None;
@@ -113,17 +112,32 @@ pub async fn read_back(
     .await
 }
 
-/// The newest checkpoint of the relay `name`; no relay is fenced by asking.
-pub(super) fn newest(reader: &Reader, control: &str, name: &str, cancel: &Cancel) -> Result<Option<Newest>, AskError> {
-    Ok(search(reader, control, name, cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
+/// A shard's part of the control topic.
+#[derive(Clone, Copy)]
+pub(super) struct Memory<'m> {
+    /// The control topic.
+    pub(super) control: &'m str,
+    /// The relay's name.
+    pub(super) name: &'m str,
+    pub(super) shard: Shard,
 }
 
-/// The newest checkpoint of the relay `name`, and the newest marks of each account, or of the one that a relay without
-/// `named` accounts has. `waiting` hears what it waits for.
+/// The newest checkpoint of a shard; no relay is fenced by asking.
+pub(super) fn newest(reader: &Reader, memory: Memory<'_>, cancel: &Cancel) -> Result<Option<Newest>, AskError> {
+    Ok(search(reader, memory, None, cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
+}
+
+/// The newest checkpoint of a shard that readers see now: a transaction that its owner left open is not waited for.
+pub(super) fn newest_stable(reader: &Reader, memory: Memory<'_>, cancel: &Cancel) -> Result<Option<Newest>, AskError> {
+    let end = reader.stable_end(memory.control, memory.shard.number)?;
+    Ok(search(reader, memory, Some(end), cancel, |found| found.newest.is_some(), &mut |_| ())?.newest)
+}
+
+/// The newest checkpoint of a shard, and the newest marks of each of its accounts, or of the one that a relay without `named`
+/// accounts has. `waiting` hears what it waits for.
 pub(super) fn predecessor(
     reader: &Reader,
-    control: &str,
-    name: &str,
+    memory: Memory<'_>,
     named: bool,
     cancel: &Cancel,
     waiting: &mut dyn FnMut(&str),
@@ -134,23 +148,25 @@ pub(super) fn predecessor(
         true => found.newest.is_some() && found.has_base(),
         false => found.newest.is_some() && found.marks.contains_key(""),
     };
-    let Found { newest, marks, .. } = search(reader, control, name, cancel, all, waiting)?;
+    let Found { newest, marks, .. } = search(reader, memory, None, cancel, all, waiting)?;
     Ok(newest.map(|Newest { checkpoint, .. }| Predecessor { checkpoint, marks }))
 }
 
-/// The newest checkpoint of each other relay that wrote to the control topic since `from_ms`, by its name (for a shard of a
-/// cluster `NAME/SHARD`). What cannot be read is not another relay's.
+/// The newest checkpoint of each other relay that wrote to the shard's partition of the control topic since `from_ms`, by its
+/// name. What cannot be read is not another relay's.
 pub(super) fn others(
     reader: &Reader,
-    control: &str,
-    name: &str,
+    memory: Memory<'_>,
     from_ms: i64,
     cancel: &Cancel,
 ) -> Result<BTreeMap<String, Checkpoint>, AskError> {
-    let stretch = control_since(reader, control, from_ms)?;
+    let Memory { control, name, shard } = memory;
+    let stretch = control_since(reader, control, shard, from_ms)?;
     let mut others = BTreeMap::new();
     let each = |message: &BorrowedMessage<'_>| {
         let of = message.key().and_then(|key| std::str::from_utf8(key).ok()?.strip_suffix(CHECKPOINT));
+        // No relay has a name with a slash, which stands before the number of a shard.
+        let of = of.map(|of| of.split_once('/').map_or(of, |(name, _)| name));
         let Some(of) = of.filter(|of| *of != name) else { return };
         if let Ok(checkpoint) = Checkpoint::parse(message.payload().unwrap_or_default()) {
             others.insert(of.to_owned(), checkpoint);
@@ -207,28 +223,31 @@ impl Found {
     }
 }
 
-/// Reads back from the end of the control topic until `enough`. Compaction keeps the newest record of a key, so what there
+/// Reads back from the end of the control topic, or from this one, until `enough`. Compaction keeps the newest record of a key, so what there
 /// ever was is found.
 fn search(
     reader: &Reader,
-    control: &str,
-    name: &str,
+    memory: Memory<'_>,
+    end: Option<Offset>,
     cancel: &Cancel,
     enough: impl Fn(&Found) -> bool,
     waiting: &mut dyn FnMut(&str),
 ) -> Result<Found, AskError> {
-    let ends = [reader.offsets(control, 1, Offset::Beginning)?, reader.offsets(control, 1, Offset::End)?].concat();
-    let [Offset::Offset(low), Offset::Offset(high)] = ends[..] else {
-        return Err(AskError::Away(format!("the ends of {control} are not known")));
+    let Memory { control, name, shard } = memory;
+    let partition = shard.number;
+    let end = end.map_or_else(|| reader.offset(control, partition, Offset::End), Ok)?;
+    let ends = (reader.offset(control, partition, Offset::Beginning)?, end);
+    let (Offset::Offset(low), Offset::Offset(high)) = ends else {
+        return Err(AskError::Away(format!("the ends of {control}[{partition}] are not known")));
     };
-    let keys = Keys::new(name);
+    let keys = Keys::of(name, shard);
     let checkpoint_key = keys.checkpoint();
     let mut found = Found::default();
     let mut end = high;
     let mut step = STEP;
     while end > low && !enough(&found) {
         let start = end.saturating_sub(step).max(low);
-        let stretch = Stretch { topic: control.to_owned(), partition: PARTITION, start, end };
+        let stretch = Stretch { topic: control.to_owned(), partition, start, end };
         let mut newest = None;
         let mut marks = Marks::new();
         let (mut base, mut oldest) = (None, None);
@@ -272,18 +291,18 @@ fn unreadable(control: &str, key: &str, detail: &str) -> StartError {
     ))
 }
 
-/// The stretch of the control topic that was written since `from_ms`.
-fn control_since(reader: &Reader, control: &str, from_ms: i64) -> Result<Stretch, AskError> {
-    let ends = reader.offsets(control, 1, Offset::End)?;
-    let [Offset::Offset(end)] = ends[..] else {
-        return Err(AskError::Away(format!("the end of {control} is not known")));
+/// The stretch of the shard's partition of the control topic that was written since `from_ms`.
+fn control_since(reader: &Reader, control: &str, shard: Shard, from_ms: i64) -> Result<Stretch, AskError> {
+    let partition = shard.number;
+    let Offset::Offset(end) = reader.offset(control, partition, Offset::End)? else {
+        return Err(AskError::Away(format!("the end of {control}[{partition}] is not known")));
     };
-    let start = match reader.offsets(control, 1, Offset::Offset(from_ms))?[..] {
-        [Offset::Offset(start)] => start.min(end),
+    let start = match reader.offset(control, partition, Offset::Offset(from_ms))? {
+        Offset::Offset(start) => start.min(end),
         // No record is that young.
         _ => end,
     };
-    Ok(Stretch { topic: control.to_owned(), partition: PARTITION, start, end })
+    Ok(Stretch { topic: control.to_owned(), partition, start, end })
 }
 
 /// The stretches of a topic that were written since `from_ms`. One that the broker does not know is trouble that passes.

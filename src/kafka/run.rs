@@ -5,6 +5,7 @@
 use super::batch::{Batch, Shape};
 use super::checkpoint::{Checkpoint, Keys, Marks};
 use super::settlement::Settlement;
+use super::shard::Shard;
 use crate::clock::rfc3339;
 use crate::labels::Topic;
 
@@ -23,6 +24,11 @@ pub struct Run {
     id: String,
     keys: Keys,
     environment: String,
+    shard: Shard,
+    /// The process, in a cluster.
+    node: Option<String>,
+    /// The offset in the inbox up to which everything is committed.
+    inbox: Option<i64>,
     /// Number of the last transaction that is committed; the claim is 0.
     commit: u64,
     /// The newest marks of the name.
@@ -36,7 +42,13 @@ impl Run {
     pub fn new(id: String, name: &str, environment: &str) -> Self {
         let keys = Keys::new(name);
         let environment = environment.to_owned();
-        Self { id, keys, environment, commit: 0, marks: Marks::new(), earlier: Vec::new() }
+        let (shard, node) = Default::default();
+        Self { id, keys, environment, shard, node, inbox: None, commit: 0, marks: Marks::new(), earlier: Vec::new() }
+    }
+
+    /// The same of a shard of the relay `name`, on this node of a cluster.
+    pub fn on(self, name: &str, shard: Shard, node: Option<&str>) -> Self {
+        Self { keys: Keys::of(name, shard), shard, node: node.map(str::to_owned), ..self }
     }
 
     /// Its id.
@@ -54,6 +66,7 @@ impl Run {
         let before = predecessor.and_then(|checkpoint| checkpoint.previous.as_ref());
         self.earlier = predecessor.map(|checkpoint| &checkpoint.run).into_iter().cloned().collect();
         self.earlier.extend(before.map(|previous| previous.run.clone()));
+        self.inbox = predecessor.and_then(|checkpoint| checkpoint.inbox);
         self.marks = marks;
     }
 
@@ -80,8 +93,8 @@ impl Run {
 
     /// The checkpoint of the next transaction, which has the records of `batch`; `left`: the relay leaves with it.
     pub fn checkpoint(&self, batch: &Batch, left: bool, now_ms: i64) -> Checkpoint {
-        let journal = batch.journal();
-        Checkpoint { journal, left, ..self.written(self.commit.saturating_add(1), now_ms) }
+        let (journal, inbox) = (batch.journal(), batch.inbox().or(self.inbox));
+        Checkpoint { journal, inbox, left, ..self.written(self.commit.saturating_add(1), now_ms) }
     }
 
     /// Adds to the batch of the next transaction the marks of all accounts where that one is a base.
@@ -100,6 +113,7 @@ impl Run {
     /// `batch` is committed as the next transaction.
     pub fn committed(&mut self, batch: &Batch) {
         self.commit = self.commit.saturating_add(1);
+        self.inbox = batch.inbox().or(self.inbox);
         for record in batch.records().filter(|record| record.topic() == Topic::Control) {
             if let (Some(account), Some(value)) = (self.keys.account_of(record.key()), record.value()) {
                 self.marks.insert(account.to_owned(), value.to_owned());
@@ -108,7 +122,9 @@ impl Run {
     }
 
     fn written(&self, commit: u64, at_ms: i64) -> Checkpoint {
-        Checkpoint::new(self.id.clone(), commit, rfc3339(at_ms), &self.environment)
+        let Self { shard, node, inbox, .. } = self;
+        let checkpoint = Checkpoint::new(self.id.clone(), commit, rfc3339(at_ms), &self.environment);
+        Checkpoint { shards: shard.count, node: node.clone(), inbox: *inbox, ..checkpoint }
     }
 }
 

@@ -116,6 +116,20 @@ impl Reader {
         offsets(&self.all, topic, 0..partitions, at).map_err(|error| self.trouble(&self.all, &error, topic))
     }
 
+    /// The same of one partition.
+    pub(super) fn offset(&self, topic: &str, partition: i32, at: Offset) -> Result<Offset, AskError> {
+        let found = offsets(&self.all, topic, partition..partition + 1, at);
+        let found = found.map_err(|error| self.trouble(&self.all, &error, topic))?;
+        found.first().copied().ok_or_else(|| AskError::Away(format!("{topic}[{partition}] is not known")))
+    }
+
+    /// Where a partition ends for readers of what is committed: an open transaction holds it back (KIP-98).
+    pub(super) fn stable_end(&self, topic: &str, partition: i32) -> Result<Offset, AskError> {
+        let found = offsets(&self.committed, topic, partition..partition + 1, Offset::End);
+        let found = found.map_err(|error| self.trouble(&self.committed, &error, topic))?;
+        found.first().copied().ok_or_else(|| AskError::Away(format!("{topic}[{partition}] is not known")))
+    }
+
     /// Reads the stretches, giving each committed record in them to `each`, in order within its partition.
     ///
     /// `pulse` hears how many offsets are done, and the topic and partition whose open transaction is waited for.

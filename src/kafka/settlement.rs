@@ -67,6 +67,8 @@ pub enum Refusal {
 pub enum End {
     /// Another run wrote the newest checkpoint.
     TakenOver,
+    /// Another run wrote the newest checkpoint after it was decided to claim the shard.
+    Elsewhere,
     /// Kafka no longer has our newest checkpoint.
     Lost,
     /// The checkpoint is committed although this run never asked for it: a delayed request ended the transaction half
@@ -123,6 +125,8 @@ pub fn stands(newest: Option<&Newest>, run: &str, earlier: &[String], settled: u
 #[derive(Debug)]
 pub struct Claim {
     run: String,
+    /// In a cluster the run of the newest checkpoint when it was decided to claim.
+    decided_on: Option<Option<String>>,
     /// The newest checkpoint of an earlier run.
     pub predecessor: Option<Checkpoint>,
 }
@@ -130,7 +134,13 @@ pub struct Claim {
 impl Claim {
     /// Begins with [`Next::Fence`].
     pub fn new(run: String) -> Self {
-        Self { run, predecessor: None }
+        Self { run, decided_on: None, predecessor: None }
+    }
+
+    /// The same of a node of a cluster, which decided to claim when `newest` was the newest checkpoint: a node that was paused
+    /// since then must not take the shard from the one that claimed it meanwhile.
+    pub fn decided_on(self, newest: Option<&Checkpoint>) -> Self {
+        Self { decided_on: Some(newest.map(|newest| newest.run.clone())), ..self }
     }
 
     /// A new producer was made; the newest checkpoint follows.
@@ -138,11 +148,17 @@ impl Claim {
         match newest {
             // An earlier attempt is committed after all.
             Some(newest) if newest.run == self.run => Next::Committed(None),
+            newest if !self.was_decided_on(newest.as_ref()) => Next::Stop(End::Elsewhere),
             newest => {
                 self.predecessor = newest;
                 Next::Attempt
             }
         }
+    }
+
+    fn was_decided_on(&self, newest: Option<&Checkpoint>) -> bool {
+        let run = newest.map(|newest| &newest.run);
+        self.decided_on.as_ref().is_none_or(|decided_on| decided_on.as_ref() == run)
     }
 
     /// What follows an attempt. A claim that failed begins again behind a new producer.
@@ -154,6 +170,29 @@ impl Claim {
             Attempted::Aborted(_) | Attempted::InDoubt { .. } => (Wait::Retry, Next::Fence),
         }
     }
+}
+
+/// What a writer may do that owns its shard by what the consumer group told it last, or does not: it fences nobody then, and
+/// looks who wrote last until it is told that the shard is its own again, or somebody else's run stands there.
+pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
+    match next {
+        Next::Fence if !owns => (Wait::Confirm, Next::Look),
+        next => (Wait::No, next),
+    }
+}
+
+/// What a relay does whose shard another run holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// It stops, with status 75.
+    Stop,
+    /// It lets the shard go, and stays in its cluster.
+    LetGo,
+}
+
+/// In a cluster a shard may be another node's; a run that names no node is of a relay outside it, which took the name over.
+pub fn fenced(in_cluster: bool, by: &Checkpoint) -> Fenced {
+    if in_cluster && by.node.is_some() { Fenced::LetGo } else { Fenced::Stop }
 }
 
 /// Settles one commit after the claim.

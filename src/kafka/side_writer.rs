@@ -8,6 +8,7 @@ use super::blocking::{AskError, RETRY_AFTER, blocking};
 use super::client::{Context, Tuning};
 use super::errors::{Class, StartError};
 use super::probe::refused;
+use super::shard::Shard;
 use super::topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::{ANSWER_WITHIN, Opening};
@@ -76,6 +77,7 @@ impl SideWriter {
                 producer: &producer,
                 carried: &mut Carried::default(),
                 name_of: &|topic| topics.name(topic),
+                shard: Shard::SOLE,
                 checkpoint: None,
                 cancel,
                 renewed: &|| false,

@@ -9,6 +9,7 @@ use super::client::Context;
 use super::drain_pace::Pace;
 use super::ends::Ends;
 use super::errors::{self, Class};
+use super::shard::Shard;
 use crate::labels::Topic;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -74,6 +75,8 @@ pub(super) struct Work<'w> {
     pub(super) carried: &'w mut Carried,
     /// Name of a topic; `None` when it is turned off.
     pub(super) name_of: &'w dyn Fn(Topic) -> Option<&'w str>,
+    /// The partition of the control topic.
+    pub(super) shard: Shard,
     /// Key and value of the checkpoint that rides along; `None` alongside a relay, whose business it is.
     pub(super) checkpoint: Option<(&'w str, &'w [u8])>,
     pub(super) cancel: &'w Cancel,
@@ -117,13 +120,15 @@ impl Work<'_> {
     /// What was refused is told by the context.
     pub(super) fn rehearse(
         &mut self,
-        topics: &[&str],
+        topics: &[Topic],
         key: &str,
         waiting: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let opened_at = self.open()?;
         for topic in topics {
-            self.send(new(topic, key.as_bytes(), Some(b"{}")), waiting)?;
+            let Some(name) = (self.name_of)(*topic) else { continue };
+            let partition = topic.is_of_shards().then_some(self.shard.number);
+            self.send(BaseRecord { partition, ..new(name, key.as_bytes(), Some(b"{}")) }, waiting)?;
         }
         self.drain(topics.len(), opened_at, waiting)?;
         self.abort(waiting)
@@ -149,7 +154,7 @@ impl Work<'_> {
             // The relay plans no record for a topic that is turned off.
             let Some(topic) = (self.name_of)(record.topic()) else { continue };
             let new = BaseRecord {
-                partition: record.partition(),
+                partition: self.partition_of(record),
                 headers: headers(record),
                 ..new(topic, record.key(), record.value())
             };
@@ -163,7 +168,12 @@ impl Work<'_> {
         let Some(control) = (self.name_of)(Topic::Control) else {
             return Err(Failure::Stop("kafka.topics.control is empty".to_owned()));
         };
-        self.send(new(control, key.as_bytes(), Some(checkpoint)), waiting)
+        let partition = Some(self.shard.number);
+        self.send(BaseRecord { partition, ..new(control, key.as_bytes(), Some(checkpoint)) }, waiting)
+    }
+
+    fn partition_of(&self, record: Record<'_>) -> Option<i32> {
+        record.partition().or_else(|| (record.topic() == Topic::Control).then_some(self.shard.number))
     }
 
     /// Hands a record to librdkafka, which copies it. No timestamp: it is the time of publishing.

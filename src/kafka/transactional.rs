@@ -4,6 +4,7 @@ use super::blocking::{AskError, Cancel};
 use super::client::{self, Context, Sizes, Tuning};
 use super::errors::{self, Class, StartError};
 use super::scan::Reader;
+use super::shard::Shard;
 use super::transaction::SLICE;
 use crate::config::{Config, Secrets};
 use rdkafka::config::FromClientConfigAndContext;
@@ -25,9 +26,9 @@ pub struct Early {
 
 impl Early {
     /// Makes them, for topics with the usual sizes; `None` where the settings do not allow it, which is said later.
-    pub fn connect(config: &Config, secrets: &Secrets, tuning: &Tuning) -> Option<Self> {
+    pub fn connect(config: &Config, secrets: &Secrets, shard: Shard, tuning: &Tuning) -> Option<Self> {
         let sizes = Sizes::default();
-        let settings = client::producer(config, secrets, &config.name, sizes, tuning);
+        let settings = client::producer(config, secrets, &shard.transactional_id(&config.name), sizes, tuning);
         let producer = BaseProducer::from_config_and_context(&settings, Context::of(secrets)).ok()?;
         Some(Self { producer, sizes, reader: Some(Reader::open(config, secrets).ok()?) })
     }

@@ -1,6 +1,6 @@
 //! What becomes of a batch, as data: which Kafka, the verdict, and why the relay has to stop.
 
-use super::settlement::Refusal;
+use super::settlement::{Fenced, Refusal};
 
 /// Which Kafka the relay writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,8 @@ pub enum Verdict {
 /// Why the relay has to stop. The batch does not stand, or stands only if another relay says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Another relay of the same name took over (exit status 75).
-    Fenced,
+    /// Another run holds the name.
+    Fenced(Fenced),
     /// Nothing that waiting could fix (exit status 1).
     Fatal(String),
 }

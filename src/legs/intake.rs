@@ -8,7 +8,7 @@
 
 use super::{Admission, Note, Position};
 use super::{Arrival, Delivery, Leg, Outcome, Trace};
-use crate::labels::Account;
+use crate::labels::{Account, Seat};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ pub enum IntakeFull {
 /// The legs' end of the queue, for the legs of one account.
 #[derive(Clone, Debug)]
 pub struct Intake {
-    account: Account,
+    seat: Seat,
     name: Arc<str>,
     /// Permits that deliveries of the account hold.
     held: Arc<AtomicUsize>,
@@ -103,14 +103,20 @@ impl Intake {
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = IntakeReceiver { queue: receiver, shared: shared.clone(), reserved: reserved.clone() };
         let name = Arc::from("");
-        let (held, sharers) = Default::default();
-        (Self { account: Account::FIRST, name, held, sharers, shared, reserved, queue: sender }, receiver)
+        let (seat, held, sharers) = Default::default();
+        (Self { seat, name, held, sharers, shared, reserved, queue: sender }, receiver)
+    }
+
+    /// The same queue, as that of the shard of this number.
+    pub fn on_shard(self, shard: i32) -> Self {
+        Self { seat: Seat { shard, ..self.seat }, ..self }
     }
 
     /// The same queue, for the legs of the account of this name; empty where accounts have none. Once an account: what it
     /// takes is counted from here on.
     pub fn of(&self, account: Account, name: &str) -> Self {
-        Self { account, name: Arc::from(name), held: Arc::default(), ..self.clone() }
+        let seat = Seat { account, ..self.seat };
+        Self { seat, name: Arc::from(name), held: Arc::default(), ..self.clone() }
     }
 
     /// So many accounts are served from now on: where there is more than one, none takes more than is still free.
@@ -120,7 +126,12 @@ impl Intake {
 
     /// Whose legs put their deliveries in here.
     pub const fn account(&self) -> Account {
-        self.account
+        self.seat.account
+    }
+
+    /// The same, told from the accounts of other shards.
+    pub const fn seat(&self) -> Seat {
+        self.seat
     }
 
     /// Its name, where accounts have names.
@@ -137,7 +148,7 @@ impl Intake {
             TryAcquireError::NoPermits => IntakeFull::Full,
             TryAcquireError::Closed => IntakeFull::Closed,
         })?;
-        Ok(Reservation { account: self.account, share, queue: self.queue.clone() })
+        Ok(Reservation { account: self.account(), share, queue: self.queue.clone() })
     }
 
     /// Takes a webhook if there is room now; `reply` learns its outcome.
@@ -159,8 +170,25 @@ impl Intake {
             Ok(share) => share,
             Err(_) => self.share(self.reserved.take(bytes.len()).await?),
         };
-        let account = self.account;
-        let delivery = Delivery { account, leg, received_at_ms, bytes, reply: None, trace: None, share };
+        let account = self.account();
+        let (reply, trace, inbox) = Default::default();
+        let delivery = Delivery { account, leg, received_at_ms, bytes, reply, trace, inbox, share };
+        self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
+    }
+
+    /// Takes a webhook from the inbox, where it stands before `next`; waits for room among the webhooks.
+    ///
+    /// Cancel safe: a call that is dropped before it returns has delivered nothing.
+    pub async fn offer_from_inbox(
+        &self,
+        bytes: Bytes,
+        received_at_ms: i64,
+        trace: Option<Box<Trace>>,
+        next: i64,
+    ) -> Result<(), IntakeClosed> {
+        let share = self.share(self.shared.take(bytes.len()).await?);
+        let (account, leg, reply, inbox) = (self.account(), Leg::Webhook, None, Some(next));
+        let delivery = Delivery { account, leg, received_at_ms, bytes, reply, trace, inbox, share };
         self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 
@@ -181,12 +209,12 @@ impl Intake {
 
     /// Tells something in its place among the deliveries. Takes no share: legs tell little, and seldom.
     pub fn note(&self, note: Note) -> Result<(), IntakeClosed> {
-        self.queue.send(Arrival::Note(self.account, note)).map_err(|_| IntakeClosed)
+        self.queue.send(Arrival::Note(self.account(), note)).map_err(|_| IntakeClosed)
     }
 
     /// Tells in its place that the account is served from now on; `position` is told where its legs begin.
     pub fn admit(&self, admission: Arc<Admission>, position: watch::Sender<Position>) -> Result<(), IntakeClosed> {
-        self.queue.send(Arrival::Admitted(self.account, admission, position)).map_err(|_| IntakeClosed)
+        self.queue.send(Arrival::Admitted(self.account(), admission, position)).map_err(|_| IntakeClosed)
     }
 
     /// Whether even the smallest delivery of the socket would wait for room now.
@@ -205,7 +233,8 @@ impl Reservation {
         reply: oneshot::Sender<Outcome>,
     ) -> Result<(), IntakeClosed> {
         let Self { account, share, queue } = self;
-        let delivery = Delivery { account, leg: Leg::Webhook, received_at_ms, bytes, reply: Some(reply), trace, share };
+        let (leg, reply) = (Leg::Webhook, Some(reply));
+        let delivery = Delivery { account, leg, received_at_ms, bytes, reply, trace, inbox: None, share };
         queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 }

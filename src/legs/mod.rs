@@ -53,6 +53,8 @@ pub struct Delivery {
     pub reply: Option<oneshot::Sender<Outcome>>,
     /// The trace that a webhook came with, if it did.
     pub trace: Option<Box<Trace>>,
+    /// Where it was taken from the inbox: the offset behind it.
+    pub inbox: Option<i64>,
     /// The delivery's share of the intake, given back when the delivery is dropped.
     pub share: IntakeShare,
 }

@@ -32,6 +32,19 @@ pub enum Note {
         /// From then on the log is complete.
         to_ms: i64,
     },
+    /// Everything of the inbox before `next` was handed on, and nothing stood behind it at `read_ms` by the relay's own time.
+    /// Whichever account tells it.
+    InboxRead {
+        /// The offset of the next record.
+        next: i64,
+        /// When that was so, in milliseconds.
+        read_ms: i64,
+    },
+    /// Webhooks were deleted from the inbox before they were taken.
+    InboxLost {
+        /// When that was found.
+        at_ms: i64,
+    },
     /// The settings name the account no more: its legs end, and what they brought is settled.
     Retired,
     /// A walk has handed on all it found.
@@ -50,6 +63,8 @@ pub struct Admission {
     pub first_start: Duration,
     /// How far a walk looks back behind the verified mark.
     pub overlap: Duration,
+    /// The settings name it; one that they do not name only has its events published.
+    pub served: bool,
 }
 
 /// What the legs have to know of it.

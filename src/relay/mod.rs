@@ -33,7 +33,7 @@ use crate::kafka::{Batch, Publisher, Record, Stop, Verdict};
 use crate::labels::{Account, Outcome};
 use crate::legs::{Arrival, Delivery, IntakeReceiver, Note, Position};
 use crate::relay::progress::Gap;
-use crate::telemetry::{Board, Health, Metrics, Phase};
+use crate::telemetry::{Board, Health, Metrics};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ use tracing::{debug, info, warn};
 /// All that the loop works with.
 #[derive(Debug)]
 pub struct Relay {
+    /// Whose events these are.
+    pub shard: i32,
     /// What is decided.
     pub pipeline: Pipeline,
     /// Where batches go.
@@ -138,7 +140,7 @@ impl Relay {
 
     /// Shows operators what was read back, before the first batch.
     pub fn tell_board(&self) {
-        self.board.update(|inside| {
+        self.board.update(self.shard, |inside| {
             inside.open = board::open(&self.pipeline);
             board::look(inside, &self.pipeline, self.now());
         });
@@ -146,12 +148,11 @@ impl Relay {
 
     /// Shows what changes with every turn.
     fn measure(&self) {
-        self.metrics.dedup_ids(self.pipeline.window().len());
-        self.metrics.intake_bytes(self.intake.bytes());
+        self.metrics.dedup_ids(self.shard, self.pipeline.window().len());
+        self.metrics.intake_bytes(self.shard, self.intake.bytes());
         self.tell_position();
         self.health.turned(Instant::now().into_std());
-        self.metrics.ready(self.health.phase() == Phase::Ready);
-        self.metrics.gaps_open(self.pipeline.progress().map(|(_, progress)| progress.gaps().len()).sum());
+        self.metrics.gaps_open(self.shard, self.pipeline.progress().map(|(_, progress)| progress.gaps().len()).sum());
     }
 
     fn add(&mut self, arrival: Arrival, now: Now) {
@@ -171,8 +172,8 @@ impl Relay {
                 Item::Admitted(account, admission)
             }
         };
-        let Self { pipeline, accounts, metrics, board, lines, .. } = self;
-        let report = Report { accounts, metrics, board, lines, now_ms: now.ms };
+        let Self { pipeline, accounts, metrics, board, lines, shard, .. } = self;
+        let report = Report { shard: *shard, accounts, metrics, board, lines, now_ms: now.ms };
         pipeline.add(item, now, &mut |settled| report.settled(settled));
     }
 
@@ -188,13 +189,13 @@ impl Relay {
     /// The gaps of an account that is not served are not shown.
     fn retire(&self, account: Account) {
         let name = self.accounts.get(account.place()).map(|served| served.name.as_str());
-        self.board.update(|inside| inside.open.retain(|gap| gap.account.as_deref() != name));
+        self.board.update(self.shard, |inside| inside.open.retain(|gap| gap.account.as_deref() != name));
     }
 
     fn next(&mut self) -> Option<Batch> {
         let now = self.now();
-        let Self { pipeline, accounts, metrics, board, lines, .. } = self;
-        let report = Report { accounts, metrics, board, lines, now_ms: now.ms };
+        let Self { pipeline, accounts, metrics, board, lines, shard, .. } = self;
+        let report = Report { shard: *shard, accounts, metrics, board, lines, now_ms: now.ms };
         pipeline.next(now, &mut |settled| report.settled(settled))
     }
 
@@ -205,14 +206,14 @@ impl Relay {
                 let latest = board::latest(&batch);
                 let mut answered = 0;
                 let now = self.now();
-                let Self { pipeline, accounts, metrics, board, lines, .. } = self;
-                let report = Report { accounts, metrics, board, lines, now_ms: at_ms };
+                let Self { pipeline, accounts, metrics, board, lines, shard, .. } = self;
+                let report = Report { shard: *shard, accounts, metrics, board, lines, now_ms: at_ms };
                 pipeline.committed(batch, now.own_ms, &mut |settled| {
                     answered += usize::from(settled.answers());
                     report.settled(settled);
                 });
                 self.lines.forgotten_early(&self.metrics, self.pipeline.expire(now.own_ms));
-                self.board.update(|inside| {
+                self.board.update(self.shard, |inside| {
                     inside.committed_ms = Some(at_ms);
                     latest.into_iter().for_each(|latest| inside.order(latest));
                     board::look(inside, &self.pipeline, Now { ms: at_ms, ..now });
@@ -332,6 +333,7 @@ impl Running {
 
 /// What it takes to count, log and answer what is done.
 struct Report<'r> {
+    shard: i32,
     accounts: &'r [Served],
     metrics: &'r Metrics,
     board: &'r Board,
@@ -346,12 +348,12 @@ impl Report<'_> {
             Settled::GapOpened(account, gap) => {
                 let name = self.name(account);
                 opened(self.metrics, name, &gap);
-                self.board.update(|inside| inside.open.push(board::story(name, &gap)));
+                self.board.update(self.shard, |inside| inside.open.push(board::story(name, &gap)));
             }
             Settled::GapClosed(account, gap) => {
                 let account = self.name(account);
                 info!(gap = gap.id, account, recovered = gap.recovered, by = gap_closed_by(&gap), "gap closed");
-                self.board.update(|inside| inside.close(board::story(account, &gap)));
+                self.board.update(self.shard, |inside| inside.close(board::story(account, &gap)));
             }
         }
     }

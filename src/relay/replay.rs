@@ -70,13 +70,9 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
     use super::*;
-    use crate::normalize::{self, SchemaIds};
-    use crate::provider::Environment;
 
     fn replay(invoices: bool) -> Replay {
-        let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
-        let schema_ids = SchemaIds::default();
-        let settings = Settings { instance: "desk".into(), normalize, orders_latest: true, invoices, schema_ids };
+        let settings = Settings { invoices, ..Settings::in_tests("desk") };
         Replay::new(settings, String::new(), "r-1".into())
     }
 

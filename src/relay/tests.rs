@@ -48,6 +48,7 @@ impl Bench {
         let (intake, receiver) = Intake::new(config.intake.bytes_max);
         let (publisher, desk) = Publisher::scripted();
         let relay = Relay {
+            shard: 0,
             pipeline: Pipeline::new(planner),
             publisher,
             intake: receiver,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::labels::{Cause, Leg, Outcome};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -76,6 +76,24 @@ pub struct Inside {
 }
 
 impl Inside {
+    /// What two shards know together.
+    fn and(mut self, other: Self) -> Self {
+        // Each account has a cursor of its own.
+        self.cursor = None;
+        self.committed_ms = self.committed_ms.max(other.committed_ms);
+        self.ids += other.ids;
+        self.oldest_ms = [self.oldest_ms, other.oldest_ms].into_iter().flatten().min();
+        self.open.extend(other.open);
+        self.open.sort_by_key(|gap| gap.opened_ms);
+        self.closed.extend(other.closed);
+        self.closed.make_contiguous().sort_by_key(|gap| gap.closed_ms);
+        self.closed.drain(..self.closed.len().saturating_sub(CLOSED_MAX));
+        self.latest.extend(other.latest);
+        self.latest.make_contiguous().sort_by(|one, other| other.occurred_at.cmp(&one.occurred_at));
+        self.latest.truncate(LATEST_MAX);
+        self
+    }
+
     /// A gap is closed.
     pub fn close(&mut self, gap: GapStory) {
         self.open.retain(|open| open.id != gap.id);
@@ -93,6 +111,17 @@ impl Inside {
     }
 }
 
+/// The nodes of a cluster and their shards, as the group's coordinator tells every node alike.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// The node that serves each shard, in their order.
+    pub owners: Vec<Option<String>>,
+    /// Records of the inbox that nobody has taken, by shard.
+    pub lags: BTreeMap<i32, u64>,
+    /// The nodes and the shards of each.
+    pub nodes: Vec<(String, Vec<i32>)>,
+}
+
 /// Everything that is shown of a running relay.
 #[derive(Debug)]
 pub struct Board {
@@ -102,7 +131,10 @@ pub struct Board {
     ids_max: usize,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Arc<Metrics>,
-    inside: watch::Sender<Inside>,
+    /// Of each shard that this process serves.
+    inside: watch::Sender<BTreeMap<i32, Inside>>,
+    /// In a cluster.
+    cluster: watch::Sender<Option<Cluster>>,
 }
 
 impl Board {
@@ -115,24 +147,44 @@ impl Board {
             ids_max: config.dedup.ids_max,
             health,
             metrics,
-            inside: watch::Sender::new(Inside::default()),
+            inside: watch::Sender::default(),
+            cluster: watch::Sender::default(),
         }
     }
 
-    /// The loop tells what changed: once a batch, and when a gap opens or closes.
-    pub fn update(&self, change: impl FnOnce(&mut Inside)) {
-        self.inside.send_modify(change);
+    /// The loop of a shard tells what changed: once a batch, and when a gap opens or closes.
+    pub fn update(&self, shard: i32, change: impl FnOnce(&mut Inside)) {
+        self.inside.send_modify(|inside| change(inside.entry(shard).or_default()));
+    }
+
+    /// The shard is not of this process any more.
+    pub fn forget_shard(&self, shard: i32) {
+        self.inside.send_modify(|inside| {
+            inside.remove(&shard);
+        });
+    }
+
+    /// What the coordinator said of the cluster.
+    pub fn set_cluster(&self, cluster: Cluster) {
+        self.cluster.send_replace(Some(cluster));
+    }
+
+    /// What the loops of all shards know.
+    fn inside(&self) -> Inside {
+        let inside = self.inside.borrow();
+        let mut all = inside.values().cloned();
+        let first = all.next().unwrap_or_default();
+        all.fold(first, Inside::and)
     }
 
     /// The object of `/status` at `now_ms`.
     pub fn status(&self, now_ms: i64) -> Value {
-        let inside = self.inside.borrow().clone();
-        self.status_of(&inside, now_ms)
+        self.status_of(&self.inside(), now_ms)
     }
 
     /// What the page shows: the object of `/status`, and what it has no member for.
     pub(super) fn shown(&self, now_ms: i64) -> Value {
-        let inside = self.inside.borrow().clone();
+        let inside = self.inside();
         let status = self.status_of(&inside, now_ms);
         let books = |of: &dyn Fn(Leg) -> Value| -> Map<String, Value> {
             Leg::ALL.into_iter().map(|leg| (leg.as_str().to_owned(), of(leg))).collect()
@@ -195,20 +247,28 @@ impl Board {
         if !accounts.is_empty() {
             status["accounts"] = accounts.into();
         }
+        if let Some(Cluster { owners, lags, nodes }) = &*self.cluster.borrow() {
+            let shard = |(number, owner): (i32, &Option<String>)| {
+                let state = if owner.is_some() { "owned" } else { "unowned" };
+                json!({ "shard": number, "owner": owner, "state": state, "inbox_lag": lags.get(&number) })
+            };
+            status["shards"] = (0..).zip(owners).map(shard).collect();
+            status["nodes"] = nodes.iter().map(|(node, shards)| json!({ "node": node, "shards": shards })).collect();
+        }
         status
     }
 
     /// Each account that has a name, with the state of its legs. The listener of webhooks is everybody's.
     fn accounts(&self, snapshot: &Snapshot) -> Vec<Value> {
-        let named = snapshot.accounts.iter().filter(|of| of.served && !of.name.is_empty());
-        let shown = named.map(|of| {
+        let named = snapshot.accounts.iter().filter(|(_, of)| of.served && !of.name.is_empty());
+        let shown = named.map(|(seat, of)| {
             let leg = |leg: Leg| {
                 let legs = if leg == Leg::Webhook { &snapshot.legs } else { &of.legs };
                 let (state, since) = legs[leg as usize];
                 let state = json!({ "state": state.as_str(), "since": rfc3339(self.health.unix_ms(since)) });
                 (leg.as_str().to_owned(), state)
             };
-            json!({ "account": of.name, "shard": 0, "legs": Leg::ALL.into_iter().map(leg).collect::<Map<_, _>>() })
+            json!({ "account": of.name, "shard": seat.shard, "legs": Leg::ALL.into_iter().map(leg).collect::<Map<_, _>>() })
         });
         shown.collect()
     }
@@ -334,7 +394,7 @@ mod tests {
         board.metrics.delivery(Leg::Webhook);
         board.metrics.outcome(Leg::Webhook, Outcome::Published);
         board.metrics.dedup_evicted_early(4);
-        board.update(|inside| {
+        board.update(0, |inside| {
             inside.cursor = Some("evt_5-1".to_owned());
             inside.committed_ms = Some(1_768_472_100_700);
             inside.ids = 7;
@@ -364,7 +424,7 @@ mod tests {
     fn gaps_and_orders_are_bounded_and_the_newest_stay() {
         let board = board();
         let gaps = u64::try_from(CLOSED_MAX).unwrap() + 5;
-        board.update(|inside| {
+        board.update(0, |inside| {
             inside.open.extend((0..=gaps).map(gap));
             (0..gaps).for_each(|id| inside.close(GapStory { closed_ms: Some(9_000), ..gap(id) }));
             (0..2 * LATEST_MAX).for_each(|id| inside.order(latest(&id.to_string(), "placed")));

@@ -1,8 +1,10 @@
 //! What state the parts are in: one snapshot that every reader (logs, `STATUS=`, `/status`, webhooks) shares.
 
 use crate::clock::{Moment, millis, now_ms, steady_ms};
-use crate::labels::{Account, Leg};
+use crate::labels::{Account, Leg, Seat};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -60,8 +62,10 @@ pub struct Snapshot {
     pub phase: Phase,
     /// Each leg's state and since when, in the order of [`Leg::ALL`]; of several accounts the worst.
     pub legs: Legs,
-    /// The accounts, each in its place.
-    pub accounts: Vec<AccountLegs>,
+    /// The accounts of each shard that this process serves.
+    pub accounts: BTreeMap<Seat, AccountLegs>,
+    /// The shards of a cluster that this process serves, or is about to.
+    pub shards: BTreeMap<i32, Phase>,
     /// The last time in which events may be missing that nobody can fetch any more, if there was one.
     pub unproven: Option<Unproven>,
     /// While the window is read back at start: how far it is.
@@ -107,21 +111,18 @@ pub struct ReadingBack {
 }
 
 impl Snapshot {
-    fn of(&mut self, account: Account) -> &mut AccountLegs {
-        let place = account.place();
-        if self.accounts.len() <= place {
+    fn of(&mut self, seat: Seat) -> &mut AccountLegs {
+        self.accounts.entry(seat).or_insert_with(|| {
             let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
-            self.accounts.resize(place + 1, AccountLegs { name: String::new(), served: true, legs });
-        }
-        &mut self.accounts[place]
+            AccountLegs { name: String::new(), served: true, legs }
+        })
     }
 
     /// The worst state of each leg is that of the whole.
     fn sum_up(&mut self) {
-        for leg in Leg::ALL {
-            // The listener of webhooks is everybody's, and stands with the first account, whether or not that is served.
-            let counts = |of: &&AccountLegs| of.served || leg == Leg::Webhook;
-            let of = self.accounts.iter().filter(counts).map(|of| of.legs[leg as usize].0);
+        // The listener of webhooks is everybody's.
+        for leg in [Leg::Websocket, Leg::Backfill] {
+            let of = self.accounts.values().filter(|of| of.served).map(|of| of.legs[leg as usize].0);
             let worst = of.max().unwrap_or(LegState::Disabled);
             let slot = &mut self.legs[leg as usize];
             if slot.0 != worst {
@@ -131,12 +132,22 @@ impl Snapshot {
     }
 }
 
-/// The one place where parts say what state they are in.
+/// The one place where parts say what state they are in; of the process, or of one of its shards in a cluster.
 #[derive(Debug)]
 pub struct Health {
+    whole: Arc<Whole>,
+    /// Whose parts say it, in a cluster.
+    shard: Option<i32>,
+    /// When the loop turned last, in milliseconds after the process began, which no step of the wall clock changes; [`NOT_YET`].
+    turned_ms: Arc<AtomicI64>,
+}
+
+/// What all shards of the process have in common.
+#[derive(Debug)]
+struct Whole {
     snapshot: watch::Sender<Snapshot>,
-    /// When the loop turned last, in milliseconds after `began`, which no step of the wall clock changes; [`NOT_YET`].
-    turned_ms: AtomicI64,
+    /// When the loop of each shard turned last.
+    turns: Mutex<Vec<Weak<AtomicI64>>>,
     /// When the process began to keep it, by both clocks: an `Instant` alone cannot be shown to anybody.
     began: (Instant, i64),
     /// When each leg brought an event, in Unix milliseconds; 0: never.
@@ -151,28 +162,63 @@ const NOT_YET: i64 = i64::MIN;
 impl Default for Health {
     fn default() -> Self {
         let legs = [(LegState::Disabled, Instant::now()); Leg::ALL.len()];
-        Self {
+        let whole = Whole {
             snapshot: watch::Sender::new(Snapshot {
                 phase: Phase::Starting,
                 legs,
-                accounts: Vec::new(),
+                accounts: BTreeMap::new(),
+                shards: BTreeMap::new(),
                 unproven: None,
                 reading_back: None,
                 waiting_for: None,
             }),
-            turned_ms: AtomicI64::new(NOT_YET),
+            turns: Mutex::default(),
             began: (Instant::now(), now_ms()),
             events_ms: Default::default(),
             heard_ms: Default::default(),
-        }
+        };
+        Self::over(Arc::new(whole), None)
     }
 }
 
 impl Health {
+    fn over(whole: Arc<Whole>, shard: Option<i32>) -> Self {
+        let turned_ms = Arc::new(AtomicI64::new(NOT_YET));
+        let mut turns = whole.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|turned_ms| turned_ms.strong_count() > 0);
+        turns.push(Arc::downgrade(&turned_ms));
+        drop(turns);
+        Self { whole, shard, turned_ms }
+    }
+
+    /// The place where the parts of a shard of a cluster say it. What it waits for holds up nobody else.
+    pub fn of_shard(&self, shard: i32) -> Self {
+        self.whole.snapshot.send_modify(|snapshot| {
+            snapshot.shards.insert(shard, Phase::Starting);
+        });
+        Self::over(Arc::clone(&self.whole), Some(shard))
+    }
+
+    /// The shard is not of this process any more.
+    pub fn forget_shard(&self, shard: i32) {
+        self.whole.snapshot.send_modify(|snapshot| {
+            snapshot.shards.remove(&shard);
+            snapshot.accounts.retain(|seat, _| seat.shard != shard);
+            snapshot.sum_up();
+        });
+    }
+
+    fn seat(&self, account: Account) -> Seat {
+        Seat { shard: self.shard.unwrap_or_default(), account }
+    }
+
     /// `leg` of an account is now in `state`; readers are woken only by a change.
     pub fn set_leg(&self, account: Account, leg: Leg, state: LegState) {
-        self.snapshot.send_if_modified(|snapshot| {
-            let slot = &mut snapshot.of(account).legs[leg as usize];
+        self.whole.snapshot.send_if_modified(|snapshot| {
+            let slot = match leg {
+                Leg::Webhook => &mut snapshot.legs[leg as usize],
+                _ => &mut snapshot.of(self.seat(account)).legs[leg as usize],
+            };
             let changed = slot.0 != state;
             if changed {
                 *slot = (state, Instant::now());
@@ -184,8 +230,8 @@ impl Health {
 
     /// The account of this name is served from now on, or no longer.
     pub fn set_account(&self, account: Account, name: &str, served: bool) {
-        self.snapshot.send_modify(|snapshot| {
-            let of = snapshot.of(account);
+        self.whole.snapshot.send_modify(|snapshot| {
+            let of = snapshot.of(self.seat(account));
             name.clone_into(&mut of.name);
             of.served = served;
             snapshot.sum_up();
@@ -194,10 +240,17 @@ impl Health {
 
     /// The relay is now in `phase`; once it is stopping it stays so.
     pub fn set_phase(&self, phase: Phase) {
-        self.snapshot.send_if_modified(|snapshot| {
-            let changed = snapshot.phase != phase && snapshot.phase != Phase::Stopping;
+        self.whole.snapshot.send_if_modified(|snapshot| {
+            let slot = match self.shard {
+                Some(shard) => match snapshot.shards.get_mut(&shard) {
+                    Some(slot) => slot,
+                    None => return false,
+                },
+                None => &mut snapshot.phase,
+            };
+            let changed = *slot != phase && *slot != Phase::Stopping;
             if changed {
-                snapshot.phase = phase;
+                *slot = phase;
             }
             changed
         });
@@ -205,22 +258,22 @@ impl Health {
 
     /// The provider's log did not reach back over this time. It stays told until the relay ends, or a later one is.
     pub fn set_unproven(&self, unproven: Unproven) {
-        self.snapshot.send_modify(|snapshot| snapshot.unproven = Some(unproven));
+        self.whole.snapshot.send_modify(|snapshot| snapshot.unproven = Some(unproven));
     }
 
     /// The start reads back, or (`None`) has done so. Every call wakes the readers: the caller bounds how often.
     pub fn set_reading_back(&self, reading_back: Option<ReadingBack>) {
-        self.snapshot.send_modify(|snapshot| snapshot.reading_back = reading_back);
+        self.whole.snapshot.send_modify(|snapshot| snapshot.reading_back = reading_back);
     }
 
     /// The start waits for this in Kafka, or (`None`) no longer does.
     pub fn set_waiting_for(&self, what: Option<&str>) {
-        self.snapshot.send_modify(|snapshot| snapshot.waiting_for = what.map(str::to_owned));
+        self.whole.snapshot.send_modify(|snapshot| snapshot.waiting_for = what.map(str::to_owned));
     }
 
     /// The state now, and each later one.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
-        self.snapshot.subscribe()
+        self.whole.snapshot.subscribe()
     }
 
     /// The relay's loop turned at `now`.
@@ -228,63 +281,71 @@ impl Health {
         self.turned_ms.store(self.running_ms(now), Ordering::Relaxed);
     }
 
-    /// Whether the relay is alive: its loop turned within [`TURN_WITHIN`], or has not begun because a start may wait
+    /// Whether the relay is alive: each of its loops turned within [`TURN_WITHIN`], or has not begun because a start may wait
     /// for Kafka as long as it takes.
     ///
     /// By the clock that stops while the machine is suspended: a loop that could not turn then is not stuck.
     pub fn is_alive(&self, now: Instant) -> bool {
-        let turned_ms = self.turned_ms.load(Ordering::Relaxed);
-        turned_ms == NOT_YET || self.running_ms(now).saturating_sub(turned_ms) <= millis(TURN_WITHIN)
+        let turns = self.whole.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.iter().filter_map(Weak::upgrade).all(|turned_ms| {
+            let turned_ms = turned_ms.load(Ordering::Relaxed);
+            turned_ms == NOT_YET || self.running_ms(now).saturating_sub(turned_ms) <= millis(TURN_WITHIN)
+        })
     }
 
     fn running_ms(&self, at: Instant) -> i64 {
-        millis(at.saturating_duration_since(self.began.0)) - millis(self.began.0.saturating_duration_since(at))
+        millis(at.saturating_duration_since(self.whole.began.0))
+            - millis(self.whole.began.0.saturating_duration_since(at))
     }
 
     /// `leg` brought an event that arrived at `at_ms`; one relaxed store, since it is said of every delivery.
     pub fn event(&self, leg: Leg, at_ms: i64) {
-        self.events_ms[leg as usize].store(at_ms, Ordering::Relaxed);
+        self.whole.events_ms[leg as usize].store(at_ms, Ordering::Relaxed);
     }
 
     /// The peer of `leg` shows that it is there: any bytes of the socket, a signed webhook, a page.
     pub fn heard(&self, leg: Leg) {
-        self.heard_ms[leg as usize].store(steady_ms(), Ordering::Relaxed);
+        self.whole.heard_ms[leg as usize].store(steady_ms(), Ordering::Relaxed);
     }
 
     /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds by the wall clock as
     /// it is at `now`; neither is later than that, whatever the clock was set to since.
     pub fn last(&self, leg: Leg, now: Moment) -> (Option<i64>, Option<i64>) {
         let told = |of: &[AtomicI64]| Some(of[leg as usize].load(Ordering::Relaxed)).filter(|ms| *ms > 0);
-        let event_ms = told(&self.events_ms).map(|ms| ms.min(now.wall_ms));
+        let event_ms = told(&self.whole.events_ms).map(|ms| ms.min(now.wall_ms));
         let heard_ms =
-            told(&self.heard_ms).map(|ms| now.wall_ms.saturating_sub(now.steady_ms.saturating_sub(ms).max(0)));
+            told(&self.whole.heard_ms).map(|ms| now.wall_ms.saturating_sub(now.steady_ms.saturating_sub(ms).max(0)));
         (event_ms, heard_ms.max(event_ms))
     }
 
     /// How long the relay has been running.
     pub fn uptime(&self) -> Duration {
-        self.began.0.elapsed()
+        self.whole.began.0.elapsed()
     }
 
     /// `at` in Unix milliseconds: the same for the same moment, whatever happens to the wall clock later.
     pub fn unix_ms(&self, at: Instant) -> i64 {
-        let since = at.saturating_duration_since(self.began.0);
-        self.began.1.saturating_add(millis(since))
+        let since = at.saturating_duration_since(self.whole.began.0);
+        self.whole.began.1.saturating_add(millis(since))
     }
 
     /// Where the relay stands now.
     pub fn phase(&self) -> Phase {
-        self.snapshot.borrow().phase
+        let snapshot = self.whole.snapshot.borrow();
+        match self.shard {
+            Some(shard) => snapshot.shards.get(&shard).copied().unwrap_or(Phase::Stopping),
+            None => snapshot.phase,
+        }
     }
 
     /// The last time that cannot be proven, if there was one.
     pub fn unproven(&self) -> Option<Unproven> {
-        self.snapshot.borrow().unproven
+        self.whole.snapshot.borrow().unproven
     }
 
     /// What the relay waits for before it takes events, in the words of `/readyz`; empty when it is ready.
     pub fn waiting_for(&self) -> Vec<String> {
-        let snapshot = self.snapshot.borrow();
+        let snapshot = self.whole.snapshot.borrow();
         let words: &[&str] = match (snapshot.phase, &snapshot.reading_back) {
             (Phase::Ready, _) => &[],
             (Phase::Starting, None) => &["kafka", "window"],
@@ -299,13 +360,14 @@ impl Health {
 
     /// Where `leg` stands now; of several accounts the worst.
     pub fn leg(&self, leg: Leg) -> LegState {
-        self.snapshot.borrow().legs[leg as usize].0
+        self.whole.snapshot.borrow().legs[leg as usize].0
     }
 
     /// Where `leg` of an account stands now.
     pub fn leg_of(&self, account: Account, leg: Leg) -> LegState {
-        let snapshot = self.snapshot.borrow();
-        snapshot.accounts.get(account.place()).map_or(LegState::Disabled, |of| of.legs[leg as usize].0)
+        let snapshot = self.whole.snapshot.borrow();
+        let of = snapshot.accounts.get(&self.seat(account));
+        of.map_or(LegState::Disabled, |of| of.legs[leg as usize].0)
     }
 }
 
@@ -351,7 +413,7 @@ mod tests {
     #[test]
     fn liveness_goes_by_the_time_that_the_loop_had() {
         let health = Health::default();
-        let after = |seconds| health.began.0 + Duration::from_secs(seconds);
+        let after = |seconds| health.whole.began.0 + Duration::from_secs(seconds);
         assert!(health.is_alive(after(86_400)), "before the first turn");
         health.turned(after(100));
         assert!(health.is_alive(after(100)) && health.is_alive(after(130)) && health.is_alive(after(0)));
@@ -361,9 +423,9 @@ mod tests {
     #[test]
     fn a_moment_is_shown_as_the_same_time_each_time() {
         let health = Health::default();
-        let at = health.began.0 + Duration::from_millis(1_500);
-        assert_eq!(health.unix_ms(at), health.began.1 + 1_500);
-        assert_eq!(health.unix_ms(health.began.0), health.began.1);
+        let at = health.whole.began.0 + Duration::from_millis(1_500);
+        assert_eq!(health.unix_ms(at), health.whole.began.1 + 1_500);
+        assert_eq!(health.unix_ms(health.whole.began.0), health.whole.began.1);
     }
 
     #[test]

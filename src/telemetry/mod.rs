@@ -13,10 +13,10 @@ mod notify;
 mod page;
 mod rate;
 
-pub use board::{Board, GapStory, Inside, LATEST_MAX, Latest};
+pub use board::{Board, Cluster, GapStory, Inside, LATEST_MAX, Latest};
 pub use clock_watch::watch_clock;
 pub use connections::Connections;
 pub use health::{Health, LegState, Phase, ReadingBack, Snapshot, Unproven};
-pub use metrics::{KafkaErrorKind, Metrics};
+pub use metrics::{KafkaErrorKind, Metrics, Takeover};
 pub use notify::Notify;
 pub use rate::RateLimited;

@@ -5,6 +5,7 @@ use crate::support::kafka::Broker;
 use crate::support::settings::{config, secrets};
 use pepay_relay::kafka::Verdict;
 use pepay_relay::kafka::recover::{Control, Progress, read_back};
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::relay::journal;
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ async fn read_back_gives_every_event_once() {
             journal::read(value, |entry| sender.send(entry.id.to_vec()).unwrap()).unwrap();
         }
     };
-    let summary = read_back(&config, &secrets(None), 0, sink, |_: Progress<'_>| ()).await.unwrap();
+    let summary = read_back(&config, &secrets(None), Shard::SOLE, 0, sink, |_: Progress<'_>| ()).await.unwrap();
     let took = began.elapsed();
     let all: Vec<_> = receiver.iter().collect();
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();

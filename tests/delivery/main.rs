@@ -20,11 +20,13 @@ mod bad_input;
 mod bench;
 mod both_legs;
 mod certificates;
+mod cluster;
 mod drain;
 mod flood;
 mod gaps;
 mod guide;
 mod history;
+mod inbox;
 mod leaving;
 mod listening;
 #[cfg(feature = "oauth")]

@@ -9,6 +9,8 @@ use pepay_relay::kafka::client::Tuning;
 use pepay_relay::kafka::consume::{Consumed, Follow, StartAt};
 use pepay_relay::kafka::errors::StartError;
 use pepay_relay::kafka::recover::{Control, Progress, read_back};
+use pepay_relay::kafka::settlement::Fenced;
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::topics::{self, Topics};
 use pepay_relay::kafka::{Batch, Keys, Predecessor, Publisher, PublisherSetup, Stop, Verdict};
 use pepay_relay::labels::Topic;
@@ -157,7 +159,7 @@ async fn a_second_publisher_fences_the_first() {
     commit(&mut first, batch(&config, ["evt_1-1".into()], b"{}")).await.unwrap();
     let (mut second, _) = start(&config).await;
     // Idle, with nothing but its checkpoint.
-    assert_eq!(commit(&mut first, Batch::default()).await, Err(Stop::Fenced));
+    assert_eq!(commit(&mut first, Batch::default()).await, Err(Stop::Fenced(Fenced::Stop)));
     assert!(commit(&mut second, batch(&config, ["evt_2-1".into()], b"{}")).await.is_ok());
     assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
 }
@@ -290,7 +292,7 @@ async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
             journal::read(value, |entry| sink.lock().unwrap().push(entry.id.to_vec())).unwrap();
         }
     };
-    read_back(&config, &secrets(None), 0, each, progress).await.unwrap();
+    read_back(&config, &secrets(None), Shard::SOLE, 0, each, progress).await.unwrap();
     assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.control));
     assert_eq!(found.lock().unwrap().len(), 40);
 }

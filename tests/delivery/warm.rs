@@ -9,6 +9,7 @@ use crate::support::settings::{config, secrets};
 use crate::support::systemd::Systemd;
 use pepay_relay::clock::now_ms;
 use pepay_relay::kafka::recover::{Progress, read_back};
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::{Verdict, topics};
 use pepay_relay::labels::Topic;
 use pepay_relay::relay::start::read_back_from;
@@ -38,8 +39,9 @@ async fn records_before_the_window_are_not_read() {
         assert!(matches!(publisher.verdict().await.1, Ok(Verdict::Committed { .. })));
     }
 
-    let read =
-        async |from_ms| read_back(&config, &secrets(None), from_ms, |_, _| (), |_: Progress<'_>| ()).await.unwrap();
+    let read = async |from_ms| {
+        read_back(&config, &secrets(None), Shard::SOLE, from_ms, |_, _| (), |_: Progress<'_>| ()).await.unwrap()
+    };
     let all = read(0).await;
     assert!(all.offsets as usize >= OLD);
     let window = read(read_back_from(now_ms(), None, None, WINDOW)).await;

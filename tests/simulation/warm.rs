@@ -6,6 +6,7 @@ use crate::provider::{ACCOUNTS, HISTORY_MS, SECOND};
 use crate::relay::since;
 use crate::scenario::{OVERLAP_MS, WINDOW_MS};
 use crate::world::{Step, World};
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::{Checkpoint, Predecessor};
 use pepay_relay::labels::{Account, Topic};
 use pepay_relay::legs::Note;
@@ -55,6 +56,7 @@ impl World {
         let relay = &self.relays[number];
         let now_ms = relay.now_ms(self.now);
         let settings = start::Settings {
+            unread_ms: None,
             window: Duration::from_millis(WINDOW_MS as u64),
             ids_max: 1000,
             overlap: Duration::from_millis(OVERLAP_MS as u64),
@@ -113,8 +115,14 @@ impl World {
         }
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let schema_ids = normalize::SchemaIds::default();
-        let settings =
-            Settings { instance: "relay".into(), normalize, orders_latest: true, invoices: true, schema_ids };
+        let settings = Settings {
+            instance: "relay".into(),
+            normalize,
+            orders_latest: true,
+            invoices: true,
+            schema_ids,
+            shard: Shard::SOLE,
+        };
         let turn = Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY);
         let relay = &mut self.relays[number];
         relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, accounts)));

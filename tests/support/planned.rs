@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use futures::FutureExt;
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::labels::{Account, Leg};
 use pepay_relay::legs::{Arrival, Intake, IntakeReceiver};
 use pepay_relay::normalize;
@@ -33,8 +34,14 @@ pub fn values() -> normalize::Settings {
 /// A core whose window holds `ids`, and that writes the newest event of each order once more where `orders_latest`.
 pub fn core(ids: u64, orders_latest: bool) -> Planner {
     let schema_ids = normalize::SchemaIds::default();
-    let settings =
-        Settings { instance: "count".into(), normalize: values(), orders_latest, invoices: true, schema_ids };
+    let settings = Settings {
+        instance: "count".into(),
+        normalize: values(),
+        orders_latest,
+        invoices: true,
+        schema_ids,
+        shard: Shard::SOLE,
+    };
     let day = Duration::from_secs(86_400);
     let seed = [1, 2];
     let mut window = Window::new(day, usize::MAX, seed);

@@ -1,7 +1,7 @@
 //! The real binary: started with a settings file, watched by its log lines, ended by signals.
 
 use super::relay::{PATIENCE, Rig};
-use pepay_relay::config::{Config, Secrets};
+use pepay_relay::config::{Config, Secrets, Via};
 use serde_json::Value;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -251,7 +251,7 @@ fn settings(config: &Config) -> String {
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nwebsocket_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
          [websocket]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
-         [webhook]\n{}listen = \"{}\"\nconnections_max = {}\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
+         [webhook]\nvia = {}\n{}listen = \"{}\"\nconnections_max = {}\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
          [admin]\nlisten = \"{}\"\n\
@@ -264,6 +264,7 @@ fn settings(config: &Config) -> String {
         ms(&websocket.backoff_min),
         ms(&websocket.backoff_max),
         websocket.frame_bytes_max >> 10,
+        if webhook.via == Via::Inbox { "\"inbox\"" } else { "\"direct\"" },
         file("secrets_file", &config.secret_files.webhook),
         webhook.listen,
         webhook.connections_max,
@@ -308,5 +309,19 @@ fn settings(config: &Config) -> String {
     text + &format!(
         "[kafka.topics]\norders = \"{}\"\norders_latest = \"{}\"\ninvoices = \"{}\"\ndead_letter = \"{}\"\ncontrol = \"{}\"\n",
         topics.orders, topics.orders_latest, topics.invoices, topics.dead_letter, topics.control
-    )
+    ) + &inbox(config)
+}
+
+/// What the settings say of the inbox and the cluster, where there is one; the last section is `[kafka.topics]`.
+fn inbox(config: &Config) -> String {
+    let Config { cluster, webhook, kafka, .. } = config;
+    if webhook.via == Via::Direct {
+        return String::new();
+    }
+    let inbox = format!("inbox = \"{}\"\n", kafka.topics.inbox);
+    inbox
+        + &match cluster.enabled {
+            true => format!("[cluster]\nenabled = true\nnode = \"{}\"\nshards = {}\n", cluster.node, cluster.shards),
+            false => String::new(),
+        }
 }

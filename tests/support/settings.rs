@@ -2,6 +2,7 @@
 
 use pepay_relay::config::*;
 use pepay_relay::kafka::client::Tuning;
+use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::{Broker, PublisherSetup, topics};
 use pepay_relay::provider::Environment;
 use pepay_relay::telemetry::{Health, Metrics};
@@ -26,7 +27,23 @@ pub fn config(bootstrap: &str, name: &str) -> Config {
         invoices: topic("invoices"),
         dead_letter: topic("dead-letter"),
         control: topic("relay"),
+        inbox: String::new(),
     };
+    config
+}
+
+/// The same, whose webhooks go through the inbox.
+pub fn through_inbox(config: Config) -> Config {
+    let mut config = config;
+    config.webhook.via = Via::Inbox;
+    config.kafka.topics.inbox = format!("{}.inbox", config.kafka.topic_prefix);
+    config
+}
+
+/// The same, of node `node` of a cluster with so many shards.
+pub fn clustered(config: Config, node: &str, shards: i32) -> Config {
+    let mut config = through_inbox(config);
+    config.cluster = Cluster { enabled: true, node: node.to_owned(), shards };
     config
 }
 
@@ -45,6 +62,8 @@ pub fn secrets(kafka_password: Option<&str>) -> Secrets {
 /// What a publisher works with, on topics that were found or not asked for.
 pub fn publisher(config: &Config, secrets: &Secrets, topics: topics::Topics) -> PublisherSetup {
     PublisherSetup {
+        shard: Shard::SOLE,
+        member: None,
         starts_afresh: false,
         config: config.clone(),
         secrets: tokio::sync::watch::Sender::new(secrets.clone()).subscribe(),

@@ -120,6 +120,11 @@ impl Context {
         if Cause::of(&words).is_some() { words } else { self.throttled().unwrap_or(words) }
     }
 
+    /// What went wrong with a request, with the last trouble with connections where that says more.
+    pub(in crate::kafka) fn said_of(&self, error: &KafkaError) -> String {
+        self.away(&error.to_string())
+    }
+
     /// The code of the record that decides a batch's fate, and words that name its topic.
     pub(in crate::kafka) fn refusal(&self) -> Option<(Code, String)> {
         let said = self.said();

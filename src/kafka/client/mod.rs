@@ -7,7 +7,8 @@ mod token;
 
 pub(super) use context::Context;
 pub(super) use denied::{credentials_refused, denied, permission_lacking};
+pub use properties::SESSION;
 pub use properties::Tuning;
 pub(super) use properties::{
-    MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_MAX, STATISTICS_EVERY, Sizes, base, consumer, producer,
+    MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_MAX, STATISTICS_EVERY, Sizes, appender, base, consumer, member, producer,
 };

@@ -21,6 +21,10 @@ impl Default for Tuning {
     }
 }
 
+/// How long a node may be silent before its shards are given to others: Kafka's own least
+/// (`group.min.session.timeout.ms`).
+pub const SESSION: Duration = Duration::from_secs(6);
+
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
 pub(in crate::kafka) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
@@ -235,6 +239,37 @@ pub(in crate::kafka) fn producer(
     client.set("partitioner", "murmur2_random");
     // Who is committed by transactions needs no word about a record that stands.
     client.set("delivery.report.only.error", "true");
+    client
+}
+
+/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is told to come back.
+pub(in crate::kafka) fn appender(config: &Config, secrets: &Secrets) -> ClientConfig {
+    let mut client = tunable(config, secrets, Kind::Producer, &[("linger.ms", "0".to_owned())]);
+    client.set("client.id", member_id(config));
+    client.set("message.timeout.ms", config.webhook.answer_within.as_millis().to_string());
+    client.set("acks", "all");
+    client.set("enable.idempotence", "true");
+    client.set("max.in.flight.requests.per.connection", "5");
+    client
+}
+
+/// The client id of a node of a cluster; outside one, the relay's name.
+fn member_id(config: &Config) -> String {
+    let Config { name, cluster, .. } = config;
+    if cluster.enabled { format!("{name}.{}", cluster.node) } else { name.clone() }
+}
+
+/// A member of the consumer group that shares the relay's shards: the classic protocol, so that a session of 6 s is allowed
+/// everywhere (`group.min.session.timeout.ms`; KIP-848's own floor is 45 s), and dynamic members, so that one that leaves is
+/// not waited for. It assigns; what it is assigned is read by others.
+pub(in crate::kafka) fn member(config: &Config, secrets: &Secrets) -> ClientConfig {
+    let mut client = consumer(config, secrets, "read_committed");
+    client.set("client.id", member_id(config));
+    client.set("group.id", &config.name);
+    client.set("group.protocol", "classic");
+    client.set("partition.assignment.strategy", "cooperative-sticky");
+    client.set("session.timeout.ms", SESSION.as_millis().to_string());
+    client.set("heartbeat.interval.ms", (SESSION / 4).as_millis().to_string());
     client
 }
 

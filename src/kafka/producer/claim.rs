@@ -8,10 +8,11 @@ use crate::kafka::checkpoint::{Checkpoint, Predecessor};
 use crate::kafka::errors::StartError;
 use crate::kafka::outage::Outage;
 use crate::kafka::owner::{self, OTHERS_WITHIN_MS};
+use crate::kafka::recover::Memory;
 use crate::kafka::run::Run;
 use crate::kafka::scan::Reader;
-use crate::kafka::settlement::{Claim, Next};
-use crate::kafka::transaction::{Carried, Failure};
+use crate::kafka::settlement::{Claim, End, Next};
+use crate::kafka::transaction::Failure;
 use crate::kafka::verdict::Broker;
 use crate::kafka::{client, recover};
 use crate::labels::Topic;
@@ -25,9 +26,16 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let outage = Outage::new(Arc::clone(&setup.health), Arc::clone(&setup.metrics));
     let outage = outage.asking(&setup.config, &setup.secrets, setup.topics.known(), &setup.cancel);
     let Config { name, provider, .. } = &setup.config;
+    let node = setup.member.as_ref().map(|member| member.node.as_str());
     let run = Run::new(uuid::Uuid::new_v4().to_string(), name, provider.environment.as_str());
+    let run = run.on(name, setup.shard, node);
     let mut claim = Claim::new(run.id().to_owned());
-    let mut writer = Writer { setup, producer: None, carried: Carried::default(), run, outage, reader: None };
+    let (producer, carried) = Default::default();
+    let mut writer = Writer { setup, producer, carried, run, outage, reader: None, seen: None };
+    if writer.setup.member.is_some() && writer.setup.broker == Broker::Configured {
+        let newest = writer.patiently(|writer| writer.look(recover::newest_stable))?;
+        claim = claim.decided_on(newest.as_ref().map(|newest| &newest.checkpoint));
+    }
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
@@ -67,6 +75,7 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
                 next
             }
             Next::Committed(_) => break,
+            Next::Stop(End::Elsewhere) => return Err(StartError::Elsewhere.into()),
             Next::Refused(_) | Next::Stop(_) => return Err(AskError::Away("the claim has no way on".to_owned())),
         };
     }
@@ -93,26 +102,27 @@ impl Writer {
             return Ok(true);
         }
         let names = self.setup.config.kafka.topics.clone();
-        let names: Vec<&str> = Topic::ALL.into_iter().filter_map(|topic| names.name(topic)).collect();
-        match self.rehearse(&names) {
+        let named: Vec<(Topic, &str)> =
+            Topic::ALL.into_iter().filter_map(|topic| Some((topic, names.name(topic)?))).collect();
+        match self.rehearse(&named.iter().map(|(topic, _)| *topic).collect::<Vec<_>>()) {
             Ok(()) => return Ok(true),
             Err(Failure::Cancelled) => return Err(AskError::Cancelled),
             Err(_) => {}
         }
         let mut lacking = Vec::new();
-        for topic in names {
+        for (topic, name) in named {
             // A refused transaction leaves nothing to go on with.
             self.fence()?;
             match self.rehearse(&[topic]) {
                 Err(Failure::Cancelled) => return Err(AskError::Cancelled),
-                Err(_) => lacking.extend(self.denied(topic).map(|error| error.to_string())),
+                Err(_) => lacking.extend(self.denied(name).map(|error| error.to_string())),
                 Ok(()) => {}
             }
         }
         if lacking.is_empty() { Ok(false) } else { Err(StartError::Denied(lacking.join("\n")).into()) }
     }
 
-    fn rehearse(&mut self, topics: &[&str]) -> Result<(), Failure> {
+    fn rehearse(&mut self, topics: &[Topic]) -> Result<(), Failure> {
         let key = format!("{}/check", self.setup.config.name);
         let began = Instant::now();
         self.with_work(&[], |work, outage| {
@@ -128,7 +138,7 @@ impl Writer {
 
     /// What a claim has to know of the control topic and of the others.
     fn survey(&mut self) -> Result<Survey, AskError> {
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, .. } = &self.setup;
+        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, shard, .. } = &self.setup;
         if *broker == Broker::Embedded {
             return Ok(Survey::default());
         }
@@ -139,12 +149,18 @@ impl Writer {
             let waiting_for = Some(recover::foreign_transaction(place));
             health.set_reading_back(Some(ReadingBack { done: 0, total: 0, waiting_for }));
         };
-        let predecessor =
-            recover::predecessor(&reader, control, &config.name, !config.accounts.is_empty(), cancel, &mut waiting)?;
+        let memory = Memory { control, name: &config.name, shard: *shard };
+        let predecessor = recover::predecessor(&reader, memory, !config.accounts.is_empty(), cancel, &mut waiting)?;
         let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
-        let others = recover::others(&reader, control, &config.name, since_ms, cancel)?;
-        let holds = if owner::misses_a_memory(predecessor.is_some(), *starts_afresh) {
-            let outputs = topics.reports.iter().filter(|report| report.topic != Topic::Control);
+        let others = recover::others(&reader, memory, since_ms, cancel)?;
+        // Where one shard has a memory, the others begin with what that one has published.
+        let mut is_known = || -> Result<bool, AskError> {
+            let shards = [(control.as_str(), shard.count)];
+            Ok(shard.count > 1 && recover::holds_records(&reader, &shards, cancel, &mut waiting)?.is_some())
+        };
+        let misses = owner::misses_a_memory(predecessor.is_some(), *starts_afresh) && !is_known()?;
+        let holds = if misses {
+            let outputs = topics.reports.iter().filter(|report| !report.topic.is_of_shards());
             let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
             recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel, &mut waiting)?.map(str::to_owned)
         } else {

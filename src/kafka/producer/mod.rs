@@ -14,10 +14,11 @@ use super::checkpoint::{Checkpoint, Keys, Newest};
 use super::client::{self, Context, Tuning};
 use super::errors::{self, Class, StartError};
 use super::outage::Outage;
-use super::recover;
+use super::recover::{self, Memory};
 use super::run::Run;
 use super::scan::Reader;
-use super::settlement::{Attempted, End, Next, Wait};
+use super::settlement::{self, Attempted, End, Fenced, Next, Wait};
+use super::shard::{Member, Shard};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
 use super::transactional::{Early, Opening};
@@ -40,6 +41,9 @@ pub(super) struct WriterSetup {
     pub(super) topics: Topics,
     /// A person said from when on events are to be fetched again (`run --from`).
     pub(super) starts_afresh: bool,
+    pub(super) shard: Shard,
+    /// In a cluster, as what it writes.
+    pub(super) member: Option<Member>,
     /// Used up by the first claim.
     pub(super) early: Option<Early>,
     pub(super) metrics: Arc<Metrics>,
@@ -57,6 +61,8 @@ pub(super) struct Writer {
     outage: Outage,
     /// Made early, for the first question.
     reader: Option<Reader>,
+    /// The newest checkpoint when it was looked at last.
+    seen: Option<Checkpoint>,
 }
 
 /// Says why there is no new token while the one before still holds.
@@ -91,7 +97,9 @@ impl Writer {
         let mut detail = String::new();
         let mut next = settlement.begin(self.producer.is_some());
         loop {
-            next = match next {
+            let (wait, allowed) = settlement::allowed(next, self.owns());
+            self.pause(wait, &detail).ok()?;
+            next = match allowed {
                 Next::Fence => match self.fence() {
                     Ok(_) if self.setup.broker == Broker::Embedded => Next::Attempt,
                     Ok(newest) => settlement.fenced(newest.as_ref()),
@@ -143,7 +151,7 @@ impl Writer {
                 }
                 Next::Stop(end) => {
                     let stop = match end {
-                        End::TakenOver => Stop::Fenced,
+                        End::TakenOver | End::Elsewhere => Stop::Fenced(self.fenced()),
                         End::Lost => Stop::Fatal(self.lost()),
                         End::Torn => Stop::Fatal(self.disown()),
                         End::Fatal => Stop::Fatal(detail),
@@ -152,6 +160,17 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether the shard is its own, by what the consumer group told last.
+    fn owns(&self) -> bool {
+        self.setup.member.as_ref().is_none_or(Member::owns)
+    }
+
+    /// What to do about the run that holds the name now.
+    fn fenced(&self) -> Fenced {
+        let in_cluster = self.setup.member.is_some();
+        self.seen.as_ref().map_or(Fenced::Stop, |seen| settlement::fenced(in_cluster, seen))
     }
 
     /// Gives up a producer that must not begin another transaction; the settlement makes a new one.
@@ -230,11 +249,12 @@ impl Writer {
             return Err(Failure::InDoubt { fenced: false, detail: "no producer".to_owned() });
         };
         let topics = &setup.config.kafka.topics;
-        let key = Keys::new(&setup.config.name).checkpoint();
+        let key = Keys::of(&setup.config.name, setup.shard).checkpoint();
         let mut work = Work {
             producer,
             carried,
             name_of: &|topic| topics.name(topic),
+            shard: setup.shard,
             checkpoint: Some((&key, checkpoint)),
             cancel: &setup.cancel,
             renewed: &|| setup.secrets.has_changed().unwrap_or(false),
@@ -300,7 +320,7 @@ impl Writer {
     }
 
     fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
-        let WriterSetup { config, secrets, topics, tuning, cancel, early, .. } = &mut self.setup;
+        let WriterSetup { config, secrets, topics, tuning, cancel, early, shard, .. } = &mut self.setup;
         if secrets.has_changed().unwrap_or(false) {
             // Made with the old ones.
             *early = None;
@@ -312,7 +332,7 @@ impl Writer {
         let opening = Opening {
             config,
             secrets: &secrets,
-            transactional_id: &config.name,
+            transactional_id: &shard.transactional_id(&config.name),
             topic: &config.kafka.topics.control,
             sizes,
             tuning,
@@ -322,12 +342,22 @@ impl Writer {
     }
 
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
-        let WriterSetup { config, secrets, cancel, .. } = &self.setup;
+        self.look(recover::newest)
+    }
+
+    fn look(
+        &mut self,
+        newest: impl FnOnce(&Reader, Memory<'_>, &Cancel) -> Result<Option<Newest>, AskError>,
+    ) -> Result<Option<Newest>, AskError> {
+        let WriterSetup { config, secrets, cancel, shard, .. } = &self.setup;
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => Reader::open(config, &secrets.borrow().clone())?,
         };
-        recover::newest(&reader, &config.kafka.topics.control, &config.name, cancel)
+        let memory = Memory { control: &config.kafka.topics.control, name: &config.name, shard: *shard };
+        let newest = newest(&reader, memory, cancel)?;
+        self.seen = newest.as_ref().map(|newest| newest.checkpoint.clone());
+        Ok(newest)
     }
 
     /// Asks until Kafka answers. A permission taken away while the relay runs is waited for as well: what is held
@@ -355,6 +385,7 @@ impl Writer {
         let code = code.or_else(|| producer.client().fatal_error().map(|(code, _)| code));
         let code = code.filter(|code| errors::is_denied(*code))?;
         let config = &self.setup.config;
-        Some(client::denied(config, producer.context(), code, &code.to_string(), (&config.name, topic)))
+        let id = self.setup.shard.transactional_id(&config.name);
+        Some(client::denied(config, producer.context(), code, &code.to_string(), (&id, topic)))
     }
 }

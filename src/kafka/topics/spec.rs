@@ -18,7 +18,7 @@ const LAG_SPARE_MS: i64 = 24 * 3_600_000;
 /// What a topic has to be like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// `kafka.partitions`; always 1 for the control topic.
+    /// `kafka.partitions`; `cluster.shards` for the control topic and the inbox.
     pub partitions: i32,
     /// `kafka.replication_factor`; `None` is the broker's default.
     pub replication_factor: Option<i32>,
@@ -27,6 +27,8 @@ pub struct TopicSpec {
     pub cleanup_policy: &'static str,
     /// `retention.ms` of a topic that the relay creates, where records are deleted by age.
     pub retention_ms: Option<i64>,
+    /// Least `retention.ms` of the inbox, whose records wait for whoever takes them.
+    pub retention_ms_min: Option<i64>,
     /// Least `min.compaction.lag.ms` of the control topic, whose younger records must all be there at a start.
     pub compaction_lag_ms_min: Option<i64>,
 }
@@ -76,12 +78,14 @@ impl TopicSpec {
             Topic::Orders | Topic::Invoices => ("delete", Some(RETENTION_MS)),
             Topic::DeadLetter => ("delete", Some(RETENTION_DEAD_LETTER_MS)),
             Topic::OrdersLatest | Topic::Control => ("compact", None),
+            Topic::Inbox => ("delete", Some(RETENTION_MS.max(window_ms))),
         };
-        let partitions = if topic == Topic::Control { 1 } else { config.kafka.partitions };
+        let partitions = if topic.is_of_shards() { config.cluster.shards } else { config.kafka.partitions };
         let replication_factor = config.kafka.replication_factor;
         let lag_ms = COMPACTION_LAG_MS.max(window_ms.saturating_add(LAG_SPARE_MS));
         let compaction_lag_ms_min = (topic == Topic::Control).then_some(lag_ms);
-        Self { partitions, replication_factor, cleanup_policy, retention_ms, compaction_lag_ms_min }
+        let retention_ms_min = (topic == Topic::Inbox).then_some(window_ms);
+        Self { partitions, replication_factor, cleanup_policy, retention_ms, retention_ms_min, compaction_lag_ms_min }
     }
 
     /// Whether the topic is of no use without this setting of [`TopicSpec::creation`]. The others are preferred, or are the
@@ -134,10 +138,13 @@ impl TopicSpec {
                 self.command(topic, name, bootstrap)
             ))];
         };
-        if topic == Topic::Control && actual.partitions != 1 {
+        if topic.is_of_shards() && actual.partitions != self.partitions {
             findings.push(Finding::Mistake(format!(
-                "{name} has {} partitions, but checkpoints need exactly 1; name another topic in kafka.topics.control",
-                actual.partitions
+                "{name} has {} partition(s), but there are {} shard(s), each with one of its own; set cluster.shards to what \
+                 the topic was made with, or name another topic in kafka.topics.{topic}",
+                actual.partitions,
+                self.partitions,
+                topic = topic.as_str(),
             )));
         } else if actual.partitions != self.partitions {
             findings.push(Finding::Warning(format!(
@@ -160,6 +167,7 @@ impl TopicSpec {
         };
         findings.extend(self.judge_cleanup(topic, name, &configs, settings).map(Finding::Mistake));
         findings.extend(self.judge_lag(name, &configs, settings).map(Finding::Mistake));
+        findings.extend(self.judge_retention(name, &configs, settings).map(Finding::Mistake));
         if let Some(min) = settings.min_insync_replicas {
             if min > actual.replicas {
                 findings.push(Finding::Mistake(format!(
@@ -192,6 +200,15 @@ impl TopicSpec {
         }
     }
 
+    fn judge_retention(&self, name: &str, configs: &str, settings: &TopicSettings) -> Option<String> {
+        let least = self.retention_ms_min?;
+        let retention_ms = settings.retention_ms.filter(|retention_ms| (0..least).contains(retention_ms))?;
+        Some(format!(
+            "{name} has retention.ms={retention_ms}, wanted at least {least} (dedup.window): webhooks would be deleted before \
+             they are taken; run: {configs} retention.ms={least}"
+        ))
+    }
+
     fn judge_cleanup(&self, topic: Topic, name: &str, configs: &str, settings: &TopicSettings) -> Option<String> {
         let actual = settings.cleanup_policy.as_ref()?;
         let mut policies: Vec<&str> = actual.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
@@ -208,6 +225,7 @@ impl TopicSpec {
             Topic::DeadLetter => "dead letters are not replaced by newer ones",
             Topic::OrdersLatest => "orders would vanish with age",
             Topic::Control => "the cursor would vanish with age",
+            Topic::Inbox => "compaction would drop webhooks before they are taken",
         };
         Some(format!(
             "{name} has cleanup.policy={actual}, wanted {}: {why}; run: {configs} cleanup.policy={}",
@@ -222,7 +240,14 @@ mod tests {
 
     fn wanted(cleanup_policy: &'static str) -> TopicSpec {
         let retention_ms = (cleanup_policy == "delete").then_some(1_000);
-        TopicSpec { partitions: 6, replication_factor: None, cleanup_policy, retention_ms, compaction_lag_ms_min: None }
+        TopicSpec {
+            partitions: 6,
+            replication_factor: None,
+            cleanup_policy,
+            retention_ms,
+            retention_ms_min: None,
+            compaction_lag_ms_min: None,
+        }
     }
 
     fn actual(change: impl FnOnce(&mut Actual, &mut TopicSettings)) -> Actual {
@@ -272,15 +297,18 @@ mod tests {
         let compact = wanted("compact");
         check(Topic::OrdersLatest, &compact, &actual(|_, _| ()), &["mistake: add-config cleanup.policy=compact"]);
         let both = actual(|a, s| (a.partitions, s.cleanup_policy) = (1, Some("compact,delete".to_owned())));
-        check(
-            Topic::Control,
-            &TopicSpec { partitions: 1, ..compact.clone() },
-            &both,
-            &["mistake: cleanup.policy=compact"],
-        );
+        let sole = TopicSpec { partitions: 1, ..compact.clone() };
+        check(Topic::Control, &sole, &both, &["mistake: cleanup.policy=compact"]);
         check(Topic::Orders, &delete, &actual(|a, _| a.partitions = 3), &["warning: kafka.partitions is 6"]);
         let control = actual(|a, s| (a.partitions, s.cleanup_policy) = (2, Some("compact".to_owned())));
-        check(Topic::Control, &compact, &control, &["mistake: exactly 1"]);
+        check(Topic::Control, &sole, &control, &["mistake: has 2 partition(s), but there are 1 shard(s)"]);
+        let inbox = TopicSpec { partitions: 3, retention_ms_min: Some(1_001), ..wanted("delete") };
+        let short = actual(|a, _| a.partitions = 3);
+        check(Topic::Inbox, &inbox, &short, &["mistake: --add-config retention.ms=1001"]);
+        for retention_ms in [1_001, -1] {
+            let kept = actual(|a, s| (a.partitions, s.retention_ms) = (3, Some(retention_ms)));
+            check(Topic::Inbox, &inbox, &kept, &[]);
+        }
         let lone = actual(|a, s| (a.replicas, s.min_insync_replicas) = (1, Some(1)));
         check(Topic::Orders, &delete, &lone, &["warning: one replica"]);
         let unwritable = actual(|_, s| s.min_insync_replicas = Some(4));

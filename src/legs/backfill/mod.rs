@@ -253,7 +253,7 @@ impl Backfill {
                 warn!(account = self.intake.name(), %error, retry_in_ms = millis(delay), "backfill waits for the provider");
             }
             self.health.set_leg(self.intake.account(), Leg::Backfill, state);
-            self.metrics.leg_connected(self.intake.account(), Leg::Backfill, false);
+            self.metrics.leg_connected(self.intake.seat(), Leg::Backfill, false);
             tokio::select! {
                 paused = self.pause(delay) => paused?,
                 // Another key may be the right one.
@@ -265,7 +265,7 @@ impl Backfill {
     /// Counts an answer that the walk could use.
     fn took(&self, taken: Taken, limit: usize) {
         self.health.heard(Leg::Backfill);
-        self.metrics.leg_connected(self.intake.account(), Leg::Backfill, true);
+        self.metrics.leg_connected(self.intake.seat(), Leg::Backfill, true);
         match taken {
             Taken::Page => self.health.set_leg(self.intake.account(), Leg::Backfill, LegState::Connected),
             Taken::Smaller(reason) => debug!(limit, reason, "a page of the event log is asked for in smaller pieces"),

@@ -24,6 +24,8 @@ pub(super) enum Answer {
     Accepted,
     /// Committed before.
     Duplicate,
+    /// Committed to the inbox.
+    Queued,
     /// Not genuine, or too old to tell.
     Rejected(Refusal),
     /// No header that could be a signature: refused at its head, whatever its body.
@@ -68,7 +70,7 @@ impl Answer {
 
     pub(super) fn code(self) -> WebhookCode {
         match self {
-            Self::Accepted | Self::Duplicate => WebhookCode::Ok,
+            Self::Accepted | Self::Duplicate | Self::Queued => WebhookCode::Ok,
             Self::Rejected(_) | Self::Unsigned | Self::IncompleteBody => WebhookCode::BadRequest,
             Self::NotFound => WebhookCode::NotFound,
             Self::MethodNotAllowed | Self::HealthMethodNotAllowed => WebhookCode::MethodNotAllowed,
@@ -83,6 +85,7 @@ impl Answer {
         match self {
             Self::Accepted => r#"{"ok":true}"#,
             Self::Duplicate => r#"{"ok":true,"duplicate":true}"#,
+            Self::Queued => r#"{"ok":true,"queued":true}"#,
             Self::Rejected(Refusal::InvalidSignature) | Self::Unsigned => r#"{"error":"invalid_signature"}"#,
             Self::Rejected(Refusal::TimestampOutOfRange) => r#"{"error":"timestamp_out_of_range"}"#,
             Self::IncompleteBody => r#"{"error":"incomplete_body"}"#,
@@ -105,6 +108,7 @@ impl Answer {
             Self::Duplicate => {
                 "the event was committed before; a copy that is still in flight waits for the first one's outcome"
             }
+            Self::Queued => "the webhook is committed to the inbox, where `webhook.via` is `inbox`",
             Self::Rejected(Refusal::InvalidSignature) => "no configured secret fits either signature",
             Self::Rejected(Refusal::TimestampOutOfRange) => {
                 "the signature is right, but its time differs from ours and from the provider's by more than `webhook.tolerance`"
@@ -211,9 +215,10 @@ pub fn documented() -> Vec<Documented> {
     ALL.into_iter().map(documented).collect()
 }
 
-const ALL: [Answer; 16] = [
+const ALL: [Answer; 17] = [
     Answer::Accepted,
     Answer::Duplicate,
+    Answer::Queued,
     Answer::Unsigned,
     Answer::Rejected(Refusal::InvalidSignature),
     Answer::Rejected(Refusal::TimestampOutOfRange),

@@ -4,7 +4,7 @@ use super::Webhook;
 use super::answer::{Answer, health};
 use super::body::{Unverified, Verified, claimed};
 use crate::clock::{Moment, now_ms};
-use crate::config;
+use crate::config::{self, Via};
 use crate::labels::{Leg, Outcome};
 use crate::legs::{Intake, IntakeFull, TRACEPARENT, TRACESTATE, Trace};
 use crate::listener::{Refused, Service, Slot};
@@ -111,13 +111,21 @@ impl Handler {
             Err(IntakeFull::Closed) => return Answer::Stopping,
         };
         let (reply, outcome) = oneshot::channel();
-        self.leg.metrics.delivery(Leg::Webhook);
+        // What goes through the inbox is a delivery of whoever takes it there.
+        let is_ours = self.leg.settings.via == Via::Direct;
+        if is_ours {
+            self.leg.metrics.delivery(Leg::Webhook);
+        }
         if reservation.fill(bytes, trace, received_at_ms, reply).is_err() {
-            self.leg.metrics.outcome(Leg::Webhook, Outcome::Failed);
+            if is_ours {
+                self.leg.metrics.outcome(Leg::Webhook, Outcome::Failed);
+            }
             return Answer::Stopping;
         }
         match timeout(self.leg.settings.answer_within, outcome).await {
-            Ok(Ok(outcome)) => Answer::to_outcome(outcome),
+            Ok(Ok(outcome)) if is_ours => Answer::to_outcome(outcome),
+            Ok(Ok(Outcome::Failed)) => Answer::KafkaUnavailable,
+            Ok(Ok(_)) => Answer::Queued,
             // The relay went without a word about it.
             Ok(Err(_)) => Answer::Stopping,
             Err(_) => Answer::KafkaUnavailable,

@@ -17,7 +17,7 @@ pub use tls::{Certificates, TlsError};
 use super::Leg;
 use crate::clock::Clock;
 use crate::config;
-use crate::labels::{Account, Listener};
+use crate::labels::{Account, Listener, Seat};
 use crate::listener::{self, Limits, descriptors};
 use crate::telemetry::{Connections, Health, LegState, Metrics, Phase};
 use handler::Handler;
@@ -103,7 +103,7 @@ impl Webhook {
         let listener = listener.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         self.health.set_leg(Account::FIRST, Leg::Webhook, LegState::Connected);
-        self.metrics.leg_connected(Account::FIRST, Leg::Webhook, true);
+        self.metrics.leg_connected(Seat::default(), Leg::Webhook, true);
         let limits = limits(&self.settings);
         let handler = Arc::new(Handler::new(self));
         Ok(Listening { listener, address, certificates, handler, limits, handed_over })
@@ -157,7 +157,7 @@ impl Listening {
         let closed = stop.clone();
         let connected = async {
             closed.cancelled().await;
-            metrics.leg_connected(Account::FIRST, Leg::Webhook, false);
+            metrics.leg_connected(Seat::default(), Leg::Webhook, false);
             std::future::pending::<()>().await;
         };
         tokio::select! {

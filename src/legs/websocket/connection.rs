@@ -317,7 +317,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 () = sleep_until(close_at), if !self.paused => {
                     self.paused = true;
                     tracing::warn!(account = intake.name(), "stream paused");
-                    metrics.leg_connected(account, Leg::Websocket, false);
+                    metrics.leg_connected(intake.seat(), Leg::Websocket, false);
                     say_goodbye(&mut self.stream, CloseCode::Away, "intake full").await;
                 }
             }

@@ -121,7 +121,7 @@ impl Websocket {
             self.obey(&mut session, next.order);
             self.wait(next.retry).await;
         }
-        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
+        self.metrics.leg_connected(self.intake.seat(), Leg::Websocket, false);
     }
 
     /// One connection from its making to its end; the detail of the end, or `None` when the leg is to stop.
@@ -142,7 +142,7 @@ impl Websocket {
         };
         self.health.set_leg(self.intake.account(), Leg::Websocket, LegState::Connected);
         self.health.heard(Leg::Websocket);
-        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, true);
+        self.metrics.leg_connected(self.intake.seat(), Leg::Websocket, true);
         tracing::info!(
             account = self.intake.name(),
             since = since.map(tracing::field::display),
@@ -155,7 +155,7 @@ impl Websocket {
         match connection.live().await {
             Finished::Stopped => None,
             Finished::Ended(Ended { end, detail }) => {
-                self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
+                self.metrics.leg_connected(self.intake.seat(), Leg::Websocket, false);
                 connection.leave(end).await;
                 Some(detail)
             }
@@ -177,7 +177,7 @@ impl Websocket {
     /// attempt.
     fn say_disconnected(&self, next: &Next, detail: &str) {
         let Retry { cause, refused, delay } = next.retry;
-        self.metrics.leg_connected(self.intake.account(), Leg::Websocket, false);
+        self.metrics.leg_connected(self.intake.seat(), Leg::Websocket, false);
         self.metrics.reconnect(cause);
         let state = if refused { LegState::Refused } else { LegState::BackingOff };
         self.health.set_leg(self.intake.account(), Leg::Websocket, state);

@@ -11,7 +11,7 @@
 //! be refused for ever when they are only sent again as they were. Pure, like the planner.
 
 use super::dedup::Window;
-use super::planner::{Item, Now, Plan, Planner, Refused, Settled};
+use super::planner::{InboxMark, Item, Now, Plan, Planner, Refused, Settled};
 use super::progress::Progress;
 use crate::kafka::{Batch, Refusal};
 use crate::labels::Account;
@@ -105,6 +105,11 @@ impl Pipeline {
     /// The name of an account; empty where accounts have none.
     pub fn name(&self, account: Account) -> &str {
         self.planner.name(account)
+    }
+
+    /// How far the inbox is taken.
+    pub fn inbox(&self) -> InboxMark {
+        self.planner.inbox()
     }
 
     /// The dedup window, to look at.

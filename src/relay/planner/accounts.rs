@@ -46,13 +46,13 @@ impl Changes {
 }
 
 impl Accounts {
-    pub(super) fn new(list: Vec<Known>, instance: &str) -> Self {
+    pub(super) fn new(list: Vec<Known>, keys: Keys) -> Self {
         let mut next_gap = GapNumber::default();
         list.iter().for_each(|known| next_gap.after(&known.progress));
         let served = list.iter().enumerate().filter(|(_, known)| known.served);
         let changed = served.map(|(place, _)| Account::at(place)).collect();
         let saved = vec![Vec::new(); list.len()];
-        Self { changed_by: vec![0; list.len()], list, saved, changed, next_gap, keys: Keys::new(instance) }
+        Self { changed_by: vec![0; list.len()], list, saved, changed, next_gap, keys }
     }
 
     /// The name of an account; empty where accounts have none.
@@ -87,12 +87,15 @@ impl Accounts {
         now: Now,
         changes: &mut Changes,
     ) -> Option<Gap> {
-        let Admission { name, first_start, overlap } = admission;
+        let Admission { name, first_start, overlap, served } = admission;
         if account.place() == self.list.len() {
             let progress = Progress::resume(None, None, Vec::new(), *overlap);
-            self.list.push(Known { name: name.clone(), progress, served: true });
+            self.list.push(Known { name: name.clone(), progress, served: *served });
             self.saved.push(Vec::new());
             self.changed_by.push(0);
+        }
+        if !served {
+            return None;
         }
         self.list.get_mut(account.place())?.served = true;
         let mut next_gap = self.next_gap;

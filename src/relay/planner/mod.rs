@@ -21,7 +21,8 @@ use super::records::{
     KEY_BYTES_MAX, Names, Origin, bounded, digest, write_dead_letter, write_headers, write_schema_id, write_value,
 };
 use super::versions::{Undo, Version, Versions};
-use crate::kafka::Batch;
+use crate::kafka::shard::Shard;
+use crate::kafka::{Batch, Keys};
 use crate::labels::{Account, Outcome, Topic};
 use crate::legs::{Admission, Delivery, Note};
 use crate::normalize::{self, Kind, Rejection, Route, SchemaIds, route};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub invoices: bool,
     /// What a schema registry calls the schemas of values, as far as it is known.
     pub schema_ids: SchemaIds,
+    /// Whose events these are.
+    pub shard: Shard,
 }
 
 #[cfg(test)]
@@ -58,6 +61,7 @@ impl Settings {
             orders_latest: true,
             invoices: true,
             schema_ids: SchemaIds::default(),
+            shard: Shard::SOLE,
         }
     }
 }
@@ -72,6 +76,17 @@ pub struct Plan {
     journal: journal::Entries,
     /// What it changed of the accounts.
     changes: Changes,
+    /// How far the inbox was taken before it.
+    inbox_before: Option<i64>,
+}
+
+/// How far the inbox of a shard is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InboxMark {
+    /// Everything before this offset is planned or settled; none where the inbox is not used.
+    pub next: Option<i64>,
+    /// What is not taken was appended after this time, by the relay's own time in milliseconds.
+    pub unread_since_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -109,6 +124,7 @@ pub struct Planner {
     window: Window,
     versions: Versions,
     accounts: Accounts,
+    inbox: InboxMark,
     /// Plans that were begun.
     plans: u64,
 }
@@ -117,8 +133,18 @@ impl Planner {
     /// Starts from what was read back: ids, versions, and how far each account has come, in their places.
     pub fn new(settings: Settings, window: Window, versions: Versions, accounts: Vec<Known>) -> Self {
         let sources = accounts.iter().map(|known| source(settings.normalize.environment, &known.name)).collect();
-        let accounts = Accounts::new(accounts, &settings.instance);
-        Self { settings, sources, window, versions, accounts, plans: 0 }
+        let accounts = Accounts::new(accounts, Keys::of(&settings.instance, settings.shard));
+        Self { settings, sources, window, versions, accounts, inbox: InboxMark::default(), plans: 0 }
+    }
+
+    /// The same, which takes webhooks from the inbox from here on.
+    pub fn taking_from(self, inbox: InboxMark) -> Self {
+        Self { inbox, ..self }
+    }
+
+    /// How far the inbox is taken.
+    pub fn inbox(&self) -> InboxMark {
+        self.inbox
     }
 
     /// How far everything of each account that is served is settled or planned.
@@ -145,16 +171,18 @@ impl Planner {
         journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
         self.accounts.seal(changes, batch, &self.settings.schema_ids);
         batch.answers_for(count, journal.count());
+        batch.takes_inbox_to(self.inbox.next);
     }
 
     /// Begins a plan in the memory of `spare`, which is cleared first.
     pub fn begin(&mut self, spare: Plan) -> Plan {
-        let Plan { mut batch, mut entries, mut journal, changes } = spare;
+        let Plan { mut batch, mut entries, mut journal, changes, .. } = spare;
         batch.clear();
         entries.clear();
         journal.clear();
         self.plans += 1;
-        Plan { batch, entries, journal, changes: changes.begin(self.plans, &self.accounts) }
+        let changes = changes.begin(self.plans, &self.accounts);
+        Plan { batch, entries, journal, changes, inbox_before: self.inbox.next }
     }
 
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
@@ -163,6 +191,10 @@ impl Planner {
     pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Ending)> {
         match item {
             Item::Note(account, note) => {
+                if let Note::InboxRead { next, read_ms } = note {
+                    self.inbox.next = self.inbox.next.max(Some(next));
+                    self.inbox.unread_since_ms = self.inbox.unread_since_ms.max(Some(read_ms));
+                }
                 let (opened, closed) = self.accounts.note(account, note, &mut plan.changes);
                 let (keys, name) = (self.accounts.keys(), self.accounts.name(account));
                 closed.iter().for_each(|gap| write_gap(&mut plan.batch, keys, name, gap));
@@ -222,6 +254,7 @@ impl Planner {
             }
         }
         self.accounts.roll_back(plan.changes);
+        self.inbox.next = plan.inbox_before;
         plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
             Entry::Note { account, note, .. } => Item::Note(account, note),
@@ -232,15 +265,18 @@ impl Planner {
     /// Forgets what is older than the window; returns how many ids were forgotten before their time.
     ///
     /// An id that socket or walk will bring again is kept, however old: after an absence longer than the window the
-    /// first commit would else forget what the walk is about to find.
+    /// first commit would else forget what the walk is about to find. And a webhook that waits in the inbox was appended while
+    /// the id of its first copy was known: the window ends for what comes from now on, and not for what is there already.
     pub fn expire(&mut self, now_ms: i64) -> u64 {
         self.versions.expire(now_ms);
         let window = self.window.span();
-        self.window.expire(now_ms, |account| self.accounts.again_from_ms(account, window))
+        let until_ms = self.inbox.unread_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
+        self.window.expire(until_ms, |account| self.accounts.again_from_ms(account, window))
     }
 
     fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Ending)> {
         let bytes = candidate.0.bytes.clone();
+        self.inbox.next = self.inbox.next.max(candidate.0.inbox);
         match decode(&bytes) {
             Ok(event) if event.id.len() > KEY_BYTES_MAX => {
                 let detail = format!("id is longer than {KEY_BYTES_MAX} bytes");

@@ -237,16 +237,15 @@ impl Progress {
             }
             Note::Resync { at_ms } => {
                 let from_ms = self.cursor.map_or(at_ms, |cursor| i64::try_from(cursor.ms).unwrap_or(i64::MAX));
-                let mut opened = self.opened(GapCause::Resync, from_ms.min(at_ms), next);
-                if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
-                    gap.end_ms = Some(at_ms);
-                    kept.end_ms = Some(at_ms);
-                }
-                (opened, Vec::new())
+                (self.opened_until(GapCause::Resync, from_ms.min(at_ms), at_ms, next), Vec::new())
             }
             Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms, next), Vec::new()),
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
-            Note::Retired => (None, Vec::new()),
+            Note::InboxLost { at_ms } => {
+                let from_ms = self.verified_ms.unwrap_or(at_ms).min(at_ms);
+                (self.opened_until(GapCause::Inbox, from_ms, at_ms, next), Vec::new())
+            }
+            Note::Retired | Note::InboxRead { .. } => (None, Vec::new()),
         }
     }
 
@@ -281,6 +280,16 @@ impl Progress {
         // Not the last to close but the last to open, or its number would be given again.
         self.closed = closed.iter().cloned().chain(self.closed.take()).max_by_key(|gap| gap.id);
         closed
+    }
+
+    /// Opens a gap that is over: only the walk has yet to find what was in it.
+    fn opened_until(&mut self, cause: GapCause, from_ms: i64, to_ms: i64, next: &mut GapNumber) -> Option<Gap> {
+        let mut opened = self.opened(cause, from_ms, next);
+        if let (Some(gap), Some(kept)) = (&mut opened, self.gaps.last_mut()) {
+            gap.end_ms = Some(to_ms);
+            kept.end_ms = Some(to_ms);
+        }
+        opened
     }
 
     /// Opens a gap; one that only goes on, because there are so many, is told no more.

@@ -29,6 +29,8 @@ pub struct Settings {
     pub first_start: Duration,
     /// Where to begin the first walk, once, in Unix milliseconds (`run --from`).
     pub from_ms: Option<i64>,
+    /// When the oldest record of the inbox that is not taken was appended, in Unix milliseconds; none where there is none.
+    pub unread_ms: Option<i64>,
 }
 
 /// A start that is under way.
@@ -72,6 +74,8 @@ struct Memory {
     versions: Versions,
     ids_max: usize,
     early: u64,
+    /// What waits in the inbox was appended after this time.
+    unread_ms: i64,
     /// What is newer than this is from the future.
     horizon_ms: i64,
     /// A predecessor found that its memory of what was published up to then was not whole, and no walk has proven since
@@ -112,7 +116,7 @@ impl Memory {
             self.versions.remember(topic as u8, key, version, self.at_ms);
         }
         if self.window.len() > self.ids_max {
-            self.early += self.window.expire(self.at_ms, |_| None);
+            self.early += self.window.expire(self.at_ms.min(self.unread_ms), |_| None);
             self.versions.expire(self.at_ms);
         }
     }
@@ -128,7 +132,7 @@ impl Start {
         now: Now,
         seed: [u64; 2],
     ) -> Self {
-        let Settings { window, ids_max, overlap, .. } = *settings;
+        let Settings { window, ids_max, overlap, unread_ms, .. } = *settings;
         let checkpoint = predecessor.map(|predecessor| &predecessor.checkpoint);
         let mut accounts = known(names, predecessor, overlap);
         // What is not stale was not from the future for its publisher, whose clocks may have been others than ours: an hour
@@ -146,7 +150,10 @@ impl Start {
         }
         let last_ms = checkpoint.and_then(Checkpoint::at_ms).unwrap_or(now.ms);
         let window_from_ms = last_ms.min(now.ms).saturating_sub(millis(window));
-        let again_ms = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window)).min();
+        // Of what waits in the inbox, the first copy may have been published a window before it was appended.
+        let unread_from_ms = unread_ms.map(|unread_ms| unread_ms.saturating_sub(millis(window)));
+        let again_ms = served(&mut accounts).filter_map(|(_, progress)| progress.again_from_ms(window));
+        let again_ms = again_ms.chain(unread_from_ms).min();
         let read_from_ms = read_back_from(now.ms, checkpoint, again_ms, window);
         let mut versions = Versions::new(window, ids_max, seed);
         if checkpoint.is_some() {
@@ -173,6 +180,7 @@ impl Start {
             versions,
             ids_max,
             early: 0,
+            unread_ms: unread_ms.unwrap_or(i64::MAX),
             horizon_ms,
             forgot_to_ms,
             at_ms: i64::MIN,

@@ -9,6 +9,7 @@ const HOUR_MS: i64 = 3_600_000;
 const NOW_MS: i64 = 1_700_000_000_000;
 const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 const SETTINGS: Settings = Settings {
+    unread_ms: None,
     window: Duration::from_secs(1800),
     ids_max: 1000,
     overlap: Duration::from_secs(60),

@@ -4,7 +4,7 @@
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
 use super::meter::Meter;
-use crate::labels::{Account, Cause, Leg, Listener, Outcome, Topic, WebhookCode};
+use crate::labels::{Cause, Leg, Listener, Outcome, Seat, Topic, WebhookCode};
 use crate::listener::Refusal;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -29,13 +29,13 @@ pub struct Metrics {
     deliveries: [Counter; Leg::ALL.len()],
     outcomes: [[Counter; Outcome::ALL.len()]; Leg::ALL.len()],
     in_flight: [Gauge; Leg::ALL.len()],
-    intake_bytes: Gauge,
+    intake_bytes: OfShards,
     event_lag: [Histogram; Leg::ALL.len()],
     publish_duration: [Histogram; Leg::ALL.len()],
     leg_connected: [Gauge; Leg::ALL.len()],
     /// Accounts of which the leg has no connection.
-    unconnected: Mutex<[BTreeSet<Account>; Leg::ALL.len()]>,
-    accounts: Gauge,
+    unconnected: Mutex<[BTreeSet<Seat>; Leg::ALL.len()]>,
+    accounts: OfShards,
     account_connected: Family<[(&'static str, String); 1], Gauge>,
     reconnects: [Counter; Cause::ALL.len()],
     walk_pages: Counter,
@@ -45,18 +45,67 @@ pub struct Metrics {
     connections_cut: [Counter; Listener::ALL.len()],
     connections_refused: [[Counter; Refusal::ALL.len()]; Listener::ALL.len()],
     records: [Counter; Topic::ALL.len()],
-    gaps_open: Gauge,
+    gaps_open: OfShards,
     gaps: Counter,
     recovered: [Counter; Leg::ALL.len()],
-    dedup_ids: Gauge,
+    dedup_ids: OfShards,
     dedup_evicted_early: Counter,
     kafka_errors: [Counter; KafkaErrorKind::ALL.len()],
     ready: Gauge,
+    shards_owned: Gauge,
+    shards_unowned: Gauge,
+    takeovers: [Counter; Takeover::ALL.len()],
+    inbox_lag: OfShards,
     log_lines_dropped: Counter,
     clock_step: Counter<f64, AtomicU64>,
     /// What the page plots a second, which a histogram does not give back.
     pub(super) lag: Meter,
     pub(super) commit: Meter,
+}
+
+/// A gauge that is the sum of what each shard of this process tells.
+#[derive(Debug, Default)]
+struct OfShards {
+    sum: Gauge,
+    told: Mutex<BTreeMap<i32, usize>>,
+}
+
+impl OfShards {
+    fn of(sum: Gauge) -> Self {
+        Self { sum, told: Mutex::default() }
+    }
+
+    /// The shard tells this, or (`None`) is not of this process any more.
+    fn tell(&self, shard: i32, value: Option<usize>) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        match value {
+            Some(value) => told.insert(shard, value),
+            None => told.remove(&shard),
+        };
+        self.sum.set(gauge(told.values().sum()));
+    }
+}
+
+/// How a shard came to this process; the label `cause` of `takeovers_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// Its last owner left in order, or there was none.
+    Assigned,
+    /// Its last owner died, or lost its place in the group.
+    NodeDied,
+}
+
+impl Takeover {
+    /// Every cause, in the order in which tables list them.
+    pub const ALL: [Self; 2] = [Self::Assigned, Self::NodeDied];
+
+    /// The label's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Assigned => "assigned",
+            Self::NodeDied => "node_died",
+        }
+    }
 }
 
 /// How Kafka trouble was answered; the label `kind` of `kafka_errors_total`.
@@ -135,6 +184,7 @@ impl Metrics {
         let legs = Leg::ALL.map(|leg| [("leg", leg.as_str())]);
         let causes = Cause::ALL.map(|cause| [("cause", cause.as_str())]);
         let codes = WebhookCode::ALL.map(|code| [("code", code.as_str())]);
+        let takeovers = Takeover::ALL.map(|cause| [("cause", cause.as_str())]);
         let topics = Topic::ALL.map(|topic| [("topic", topic.as_str())]);
         let kinds = KafkaErrorKind::ALL.map(|kind| [("kind", kind.as_str())]);
         let counter: fn() -> Counter = Counter::default;
@@ -164,12 +214,12 @@ impl Metrics {
                 Outcome::ALL.map(|outcome| outcomes([("leg", leg.as_str()), ("outcome", outcome.as_str())]))
             }),
             in_flight: of.each("in_flight", "Deliveries that have not settled", legs, gauge),
-            intake_bytes: of.one("intake_bytes", "Bytes held by deliveries that have not settled"),
+            intake_bytes: OfShards::of(of.one("intake_bytes", "Bytes held by deliveries that have not settled")),
             event_lag: of.each("event_lag_seconds", "Time from the event's timestamp to its arrival", legs, histogram),
             publish_duration: of.each("publish_duration_seconds", "Time from arrival to commit", legs, histogram),
             leg_connected: of.each("leg_connected", "1 while the leg has its connection or listener", legs, gauge),
             unconnected: Mutex::default(),
-            accounts: of.one("accounts", "Accounts that are served"),
+            accounts: OfShards::of(of.one("accounts", "Accounts that are served")),
             account_connected,
             reconnects: of.each("reconnects", "WebSocket connections that ended, by cause", causes, counter),
             walk_pages: of.one("walk_pages", "Pages of the provider's event log that were requested"),
@@ -187,7 +237,7 @@ impl Metrics {
                 Refusal::ALL.map(|why| refused([("listener", listener.as_str()), ("reason", why.as_str())]))
             }),
             records: of.each("records", "Records committed, by topic", topics, counter),
-            gaps_open: of.one("gaps_open", "Gaps that are open"),
+            gaps_open: OfShards::of(of.one("gaps_open", "Gaps that are open")),
             gaps: of.one("gaps", "Gaps that were opened"),
             recovered: of.each(
                 "recovered",
@@ -195,11 +245,16 @@ impl Metrics {
                 legs,
                 counter,
             ),
-            dedup_ids: of.one("dedup_ids", "Event ids in the dedup window"),
+            dedup_ids: OfShards::of(of.one("dedup_ids", "Event ids in the dedup window")),
             dedup_evicted_early: of
                 .one("dedup_evicted_early", "Event ids forgotten before the end of the window: raise dedup.ids_max"),
             kafka_errors: of.each("kafka_errors", "Errors of Kafka, by what the relay did about them", kinds, counter),
             ready: of.one("ready", "1 while the relay is ready"),
+            shards_owned: of.one("shards_owned", "Shards that this process serves"),
+            shards_unowned: of
+                .one("shards_unowned", "Shards that no node serves, by what the group's coordinator says"),
+            takeovers: of.each("takeovers", "Shards that came to this process, by why", takeovers, counter),
+            inbox_lag: OfShards::of(of.one("inbox_lag", "Records of the inbox that this process has not taken")),
             log_lines_dropped: of.one("log_lines_dropped", "Log lines dropped because their reader stalled"),
             clock_step: of
                 .one("clock_step_seconds", "Seconds by which this machine's clock was stepped, in either direction"),
@@ -246,9 +301,9 @@ impl Metrics {
         self.in_flight[leg as usize].get()
     }
 
-    /// Bytes held by deliveries that have not settled.
-    pub fn intake_bytes(&self, bytes: usize) {
-        self.intake_bytes.set(gauge(bytes));
+    /// Bytes held by deliveries of this shard that have not settled.
+    pub fn intake_bytes(&self, shard: i32, bytes: usize) {
+        self.intake_bytes.tell(shard, Some(bytes));
     }
 
     /// Seconds from the event's time to its arrival by `leg`.
@@ -268,30 +323,30 @@ impl Metrics {
 
     /// Whether `leg` of an account has its connection (a webhook: its listener). The leg is connected where those of all
     /// accounts are.
-    pub fn leg_connected(&self, account: Account, leg: Leg, connected: bool) {
+    pub fn leg_connected(&self, seat: Seat, leg: Leg, connected: bool) {
         self.tell_leg(leg, |unconnected| match connected {
-            true => unconnected.remove(&account),
-            false => unconnected.insert(account),
+            true => unconnected.remove(&seat),
+            false => unconnected.insert(seat),
         });
     }
 
     /// The legs of an account have ended, and nobody waits for them.
-    pub fn legs_ended(&self, account: Account) {
+    pub fn legs_ended(&self, seat: Seat) {
         for leg in [Leg::Websocket, Leg::Backfill] {
-            self.tell_leg(leg, |unconnected| unconnected.remove(&account));
+            self.tell_leg(leg, |unconnected| unconnected.remove(&seat));
         }
     }
 
-    fn tell_leg(&self, leg: Leg, change: impl FnOnce(&mut BTreeSet<Account>) -> bool) {
+    fn tell_leg(&self, leg: Leg, change: impl FnOnce(&mut BTreeSet<Seat>) -> bool) {
         let mut unconnected = self.unconnected.lock().unwrap_or_else(PoisonError::into_inner);
         let accounts = &mut unconnected[leg as usize];
         change(accounts);
         self.leg_connected[leg as usize].set(i64::from(accounts.is_empty()));
     }
 
-    /// How many accounts the relay serves.
-    pub fn accounts(&self, count: usize) {
-        self.accounts.set(gauge(count));
+    /// How many accounts of this shard the relay serves.
+    pub fn accounts(&self, shard: i32, count: usize) {
+        self.accounts.tell(shard, Some(count));
     }
 
     /// Whether the WebSocket and the backfill of the account of this name work, as far as they are turned on.
@@ -359,9 +414,9 @@ impl Metrics {
         self.gaps.inc();
     }
 
-    /// How many gaps are open now.
-    pub fn gaps_open(&self, gaps: usize) {
-        self.gaps_open.set(gauge(gaps));
+    /// How many gaps of this shard are open now.
+    pub fn gaps_open(&self, shard: i32, gaps: usize) {
+        self.gaps_open.tell(shard, Some(gaps));
     }
 
     /// `leg` brought `count` events of a gap.
@@ -374,9 +429,47 @@ impl Metrics {
         self.dedup_evicted_early.get()
     }
 
-    /// Ids in the dedup window.
-    pub fn dedup_ids(&self, ids: usize) {
-        self.dedup_ids.set(gauge(ids));
+    /// Ids in the dedup window of this shard.
+    pub fn dedup_ids(&self, shard: i32, ids: usize) {
+        self.dedup_ids.tell(shard, Some(ids));
+    }
+
+    /// Records of the inbox that the shard has not taken.
+    pub fn inbox_lag(&self, shard: i32, records: usize) {
+        self.inbox_lag.tell(shard, Some(records));
+    }
+
+    /// How many shards this process serves.
+    pub fn shards_owned(&self, shards: usize) {
+        self.shards_owned.set(gauge(shards));
+    }
+
+    /// How many shards no node serves.
+    pub fn shards_unowned(&self, shards: usize) {
+        self.shards_unowned.set(gauge(shards));
+    }
+
+    /// A shard came to this process.
+    pub fn takeover(&self, cause: Takeover) {
+        self.takeovers[cause as usize].inc();
+    }
+
+    /// How many shards came to this process because of `cause`.
+    pub fn takeovers(&self, cause: Takeover) -> u64 {
+        self.takeovers[cause as usize].get()
+    }
+
+    /// The shard is not of this process any more.
+    pub fn forget_shard(&self, shard: i32) {
+        for of in [&self.accounts, &self.intake_bytes, &self.gaps_open, &self.dedup_ids, &self.inbox_lag] {
+            of.tell(shard, None);
+        }
+        for leg in [Leg::Websocket, Leg::Backfill] {
+            self.tell_leg(leg, |unconnected| {
+                unconnected.retain(|seat| seat.shard != shard);
+                true
+            });
+        }
     }
 
     /// `count` ids were forgotten before their time.

@@ -64,19 +64,20 @@ fn the_books_of_a_leg_balance_at_every_step() {
 fn what_is_told_is_what_is_shown() {
     let metrics = Metrics::new("test");
     metrics.gap_opened();
-    metrics.gaps_open(1);
+    metrics.gaps_open(0, 1);
     metrics.recovered(Leg::Backfill, 3);
-    metrics.intake_bytes(usize::MAX);
+    metrics.intake_bytes(0, usize::MAX);
     metrics.webhook_response(WebhookCode::Unavailable);
     metrics.certificate_expires(1_800_000_000);
     metrics.kafka_certificate_expires(1_900_000_000);
     metrics.records(Topic::OrdersLatest, 2);
     metrics.reconnect(Cause::Silence);
-    metrics.dedup_ids(7);
+    metrics.dedup_ids(0, 3);
+    metrics.dedup_ids(1, 4);
     metrics.dedup_evicted_early(2);
     metrics.kafka_error(KafkaErrorKind::Rebuild);
     metrics.ready(true);
-    metrics.leg_connected(Account::FIRST, Leg::Websocket, true);
+    metrics.leg_connected(Seat::default(), Leg::Websocket, true);
     metrics.event_lag(Leg::Websocket, 0.25);
     metrics.publish_duration(Leg::Webhook, 0.5);
     let changed: Vec<_> = series(&metrics)

@@ -102,7 +102,8 @@ fn what_an_empty_plan_changed_is_taken_back_with_what_came_later() {
 fn an_account_comes_while_the_relay_runs_and_goes() {
     let mut planner = planner();
     let hour = Duration::from_hours(1);
-    let admission = Arc::new(Admission { name: "c".to_owned(), first_start: hour, overlap: Duration::ZERO });
+    let (name, overlap) = ("c".to_owned(), Duration::ZERO);
+    let admission = Arc::new(Admission { name, first_start: hour, overlap, served: true });
     let plan = sealed(&mut planner, [Item::Admitted(C, Arc::clone(&admission))]);
     let items: Vec<_> = planner.roll_back(plan).collect();
     let plan = sealed(&mut planner, items);

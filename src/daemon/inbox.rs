@@ -1,0 +1,230 @@
+//! The way through the inbox: whoever gets a webhook appends it, and the owner of its shard takes it.
+
+use crate::clock::Clock;
+use crate::kafka::group::Reports;
+use crate::kafka::inbox::{Appender, Inbox, Read, Webhook};
+use crate::labels::{Account, Leg, Outcome, Topic};
+use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Note, Trace};
+use crate::relay::planner::Now;
+use crate::telemetry::{Health, Metrics, Phase};
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+/// Between two questions whether Kafka takes webhooks again.
+const REACH_EVERY: Duration = Duration::from_millis(500);
+
+/// Most webhooks that are taken from the door in one go.
+const AT_ONCE: usize = 256;
+
+/// Where webhooks wait for their answer while they are appended; a clone is the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    intake: Intake,
+    names: Arc<Mutex<Vec<String>>>,
+}
+
+impl Door {
+    /// A door for so many bytes, and the end of it that is to be appended.
+    pub(super) fn new(bytes_max: usize) -> (Self, IntakeReceiver) {
+        let (intake, receiver) = Intake::new(bytes_max);
+        (Self { intake, names: Arc::default() }, receiver)
+    }
+
+    /// The door for the webhooks of this account.
+    pub(super) fn of(&self, name: &str) -> Intake {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = names.iter().position(|known| known == name).unwrap_or_else(|| {
+            names.push(name.to_owned());
+            names.len() - 1
+        });
+        self.intake.of(Account::at(place), name)
+    }
+
+    /// So many accounts share it.
+    pub(super) fn share_among(&self, accounts: usize) {
+        self.intake.share_among(accounts);
+    }
+
+    /// What appends the webhooks at its other end.
+    pub(super) fn appending(&self, receiver: IntakeReceiver, appender: Appender, metrics: Arc<Metrics>) -> Appending {
+        Appending { receiver, appender, names: Arc::clone(&self.names), metrics }
+    }
+}
+
+/// Appends what comes to the door.
+#[derive(Debug)]
+pub(super) struct Appending {
+    receiver: IntakeReceiver,
+    appender: Appender,
+    names: Arc<Mutex<Vec<String>>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Appending {
+    /// Until the door is closed and everything that came has its answer. Many at once: librdkafka keeps their order.
+    pub(super) async fn run(self) {
+        let Self { mut receiver, appender, names, metrics } = self;
+        let mut arrived = Vec::new();
+        let mut appending = FuturesUnordered::new();
+        let mut open = true;
+        while open || !appending.is_empty() {
+            tokio::select! {
+                count = receiver.recv_many(&mut arrived, AT_ONCE), if open => {
+                    open = count > 0;
+                    for arrival in arrived.drain(..) {
+                        // Legs tell nothing here: they have the intake of their shard.
+                        let Arrival::Delivery(delivery) = arrival else { continue };
+                        let name = names.lock().unwrap_or_else(PoisonError::into_inner);
+                        let name = name.get(delivery.account.place()).cloned().unwrap_or_default();
+                        appending.push(append(&appender, &metrics, name, delivery));
+                    }
+                }
+                Some(()) = appending.next(), if !appending.is_empty() => {}
+            }
+        }
+    }
+}
+
+async fn append(appender: &Appender, metrics: &Metrics, account: String, delivery: Delivery) {
+    let Delivery { received_at_ms, bytes, reply, trace, share, .. } = delivery;
+    let trace = trace.map(|trace| (Cow::Owned(trace.parent.into()), Cow::Owned(trace.state.into())));
+    let webhook = Webhook { account: Cow::Owned(account), bytes: Cow::Borrowed(&bytes), received_at_ms, trace };
+    let appended = appender.append(&webhook).await;
+    drop(share);
+    if let Err(detail) = &appended {
+        debug!(detail, "a webhook could not be appended to the inbox");
+    } else {
+        metrics.records(Topic::Inbox, 1);
+    }
+    if let Some(reply) = reply {
+        // Nothing is settled yet but that it will be: the answer says so. The peer may have given up waiting.
+        let _ = reply.send(if appended.is_ok() { Outcome::Published } else { Outcome::Failed });
+    }
+}
+
+/// While webhooks are told that Kafka is unavailable, asks whether it takes them again; nobody else does where no shard is
+/// served.
+pub(super) async fn watch_reach(appender: Appender, health: Arc<Health>, stop: CancellationToken) {
+    let mut snapshots = health.subscribe();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            away = snapshots.wait_for(|snapshot| snapshot.phase == Phase::KafkaUnavailable) => if away.is_err() { return },
+        }
+        let asked = appender.clone();
+        let reached = tokio::task::spawn_blocking(move || asked.reach()).await;
+        if matches!(reached, Ok(Ok(()))) {
+            appender.recovered();
+        } else {
+            tokio::time::sleep(REACH_EVERY).await;
+        }
+    }
+}
+
+/// The accounts of a shard, by the key of their webhooks: their name, or the relay's.
+pub(super) type Directory = HashMap<String, Known>;
+
+/// An account of the shard.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// Where its deliveries go.
+    pub(super) intake: Intake,
+    /// The settings name it.
+    pub(super) served: bool,
+}
+
+/// Takes the webhooks of a shard.
+#[derive(Debug)]
+pub(super) struct Taking {
+    pub(super) inbox: Inbox,
+    pub(super) shard: i32,
+    pub(super) directory: watch::Receiver<Arc<Directory>>,
+    /// Asks for an account that a node knows whose settings are newer than ours.
+    pub(super) unknown: mpsc::Sender<String>,
+    /// Told how far the inbox is taken, in a cluster.
+    pub(super) reports: Option<Reports>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) stop: CancellationToken,
+}
+
+impl Taking {
+    /// Until it is told to stop, the relay ends, or Kafka refuses.
+    pub(super) async fn run(mut self) {
+        loop {
+            let read = tokio::select! {
+                () = self.stop.cancelled() => return,
+                read = self.inbox.next() => read,
+            };
+            match read {
+                Some(Ok(Read::Webhook { webhook, next })) => {
+                    let stop = self.stop.clone();
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        taken = self.take(webhook, next) => if !taken { return },
+                    }
+                }
+                Some(Ok(Read::Looked { next, behind, at })) => {
+                    self.metrics.inbox_lag(self.shard, usize::try_from(behind).unwrap_or(usize::MAX));
+                    self.reports.iter().for_each(|reports| reports.taken(self.shard, next));
+                    if behind == 0 {
+                        let read_ms = Now::at(at, &self.clock.provider()).own_ms;
+                        self.tell_one(Note::InboxRead { next, read_ms });
+                    }
+                }
+                Some(Ok(Read::Lost)) => self.lost(),
+                Some(Err(error)) => return error!(shard = self.shard, %error, "the inbox cannot be read"),
+                None => return,
+            }
+        }
+    }
+
+    /// Webhooks were deleted before they were taken: a gap of every account, which the walk proves.
+    pub(super) fn lost(&self) {
+        let at_ms = self.clock.provider_ms();
+        warn!(shard = self.shard, "webhooks were deleted from the inbox before they were taken");
+        for known in self.directory.borrow().values().filter(|known| known.served) {
+            // An intake that is closed takes nothing more, and the relay ends.
+            let _ = known.intake.note(Note::InboxLost { at_ms });
+        }
+    }
+
+    /// What is of the shard, by whichever account.
+    fn tell_one(&self, note: Note) {
+        if let Some(known) = self.directory.borrow().values().next() {
+            let _ = known.intake.note(note);
+        }
+    }
+
+    /// False when the relay takes nothing more.
+    async fn take(&mut self, webhook: Webhook<'static>, next: i64) -> bool {
+        let Some(intake) = self.intake_of(&webhook.account).await else { return false };
+        let trace = webhook.trace.map(|(parent, state)| {
+            Box::new(Trace { parent: parent.into_owned().into(), state: state.into_owned().into() })
+        });
+        let bytes = webhook.bytes.into_owned().into();
+        self.metrics.delivery(Leg::Webhook);
+        let offered = intake.offer_from_inbox(bytes, webhook.received_at_ms, trace, next).await;
+        if offered.is_err() {
+            self.metrics.outcome(Leg::Webhook, Outcome::Failed);
+        }
+        offered.is_ok()
+    }
+
+    /// Where the deliveries of the account go; one that is not known yet is asked for.
+    async fn intake_of(&mut self, account: &str) -> Option<Intake> {
+        let of = |directory: &Arc<Directory>| directory.get(account).map(|known| known.intake.clone());
+        if let Some(intake) = of(&self.directory.borrow()) {
+            return Some(intake);
+        }
+        self.unknown.send(account.to_owned()).await.ok()?;
+        let directory = self.directory.wait_for(|directory| directory.contains_key(account)).await.ok()?;
+        of(&directory)
+    }
+}

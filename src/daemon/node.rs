@@ -1,0 +1,354 @@
+//! A node of a cluster: it takes webhooks for all shards, and serves those that the consumer group gives it.
+//!
+//! The group decides who is to serve a shard; the shard's transactional id makes sure that nobody else writes. So a shard that
+//! the group took away without a word, because Kafka was away or the node was silent, goes on for a while: where nobody else
+//! claimed it, it is soon assigned again and has lost nothing, and where somebody did, its next commit is fenced.
+
+use super::Shared;
+use super::accounts::{Accounts, Common, Pace};
+use super::inbox::Door;
+use super::reach::Ways;
+use super::shard::{End, Serving};
+use crate::config::AccountSecrets;
+use crate::exit::Exit;
+use crate::kafka::client::SESSION;
+use crate::kafka::group::{Change, Membership, Observer, Released, Reports, View};
+use crate::kafka::settlement::Fenced;
+use crate::kafka::shard::{Member, Shard};
+use crate::kafka::topics::{self, Topics};
+use crate::legs::Intake;
+use crate::legs::webhook::{Endpoint, Endpoints};
+use crate::telemetry::{Board, Cluster, Metrics, Phase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// How long a shard may take to drain that is to be another node's: whoever takes it next waits for that.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// How long a shard goes on that the group took away without a word, while nobody says whose it is now.
+const LOST_FOR: Duration = Duration::from_secs(60);
+
+/// How long it goes on once the group has assigned others: a group that comes back settles in steps.
+const UNASSIGNED_FOR: Duration = Duration::from_secs(10);
+
+/// How often the coordinator is asked about all nodes and shards.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// A node, before it has joined.
+pub(super) struct Node {
+    pub(super) shared: Arc<Shared>,
+    pub(super) ways: Arc<Ways>,
+    /// Where webhooks come to.
+    pub(super) door: Door,
+    pub(super) endpoints: watch::Sender<Arc<Endpoints>>,
+    /// The listener and what appends; each says whether it was told to end.
+    pub(super) tasks: JoinSet<bool>,
+}
+
+/// A shard that the node serves, or has just served.
+struct Held {
+    owned: Arc<AtomicBool>,
+    stop: CancellationToken,
+    /// It is to end then, unless it is assigned again.
+    until: Option<Instant>,
+    /// The group waits for its end.
+    released: Option<Arc<Released>>,
+}
+
+/// A node that has joined.
+struct Joined {
+    node: Node,
+    pace: Arc<Pace>,
+    topics: Topics,
+    reports: Reports,
+    held: BTreeMap<i32, Held>,
+    running: JoinSet<(i32, End)>,
+    /// Shards that are the node's and are claimed then: another run stood in the way.
+    again: BTreeMap<i32, Instant>,
+}
+
+impl Node {
+    /// Joins the group, serves what it is given, and lets all of it go in the end.
+    pub(super) async fn run(self) -> Result<(), Exit> {
+        let shared = Arc::clone(&self.shared);
+        self.tell_endpoints(&shared.account_secrets.borrow());
+        let config = &shared.setup.config;
+        let secrets = shared.kafka_secrets.borrow().clone();
+        let ensured = topics::ensure_telling(config, &secrets, |what| shared.health.set_waiting_for(what));
+        let topics = tokio::select! {
+            () = shared.stop.cancelled() => Err(None),
+            topics = ensured => topics.map_err(|error| Some(Exit::from(error))),
+        };
+        let joined = topics.and_then(|topics| {
+            topics.warnings().for_each(|warning| warn!("{warning}"));
+            let membership = Membership::join(config, shared.kafka_secrets.clone());
+            let membership = membership.map_err(|error| Some(Exit::from(error)))?;
+            Ok((topics, membership))
+        });
+        let ended = match joined {
+            Ok((topics, membership)) => {
+                let (pace, reports) = (Arc::default(), membership.reports());
+                let (held, running, again) = Default::default();
+                Joined { node: self, pace, topics, reports, held, running, again }.run(membership).await
+            }
+            Err(why) => {
+                self.shared.stop.cancel();
+                let Self { endpoints, mut tasks, door, .. } = self;
+                drop((endpoints, door));
+                while tasks.join_next().await.is_some() {}
+                why.map_or(Ok(()), Err)
+            }
+        };
+        info!(left = 0, "stopped");
+        ended
+    }
+
+    /// All accounts have their webhooks taken here, whoever serves their shard.
+    fn tell_endpoints(&self, secrets: &[AccountSecrets]) {
+        let endpoint = |of: &AccountSecrets| Endpoint {
+            intake: self.door.of(&of.name),
+            secrets: Arc::from(of.webhook.as_slice()),
+        };
+        self.door.share_among(secrets.len());
+        let endpoints = Endpoints::new(&self.shared.setup.config.webhook, secrets.iter().map(endpoint));
+        self.endpoints.send_replace(Arc::new(endpoints));
+    }
+}
+
+impl Joined {
+    async fn run(mut self, mut membership: Membership) -> Result<(), Exit> {
+        let shared = Arc::clone(&self.node.shared);
+        let mut account_secrets = shared.account_secrets.clone();
+        let looking = tokio::spawn(look(Arc::clone(&shared)));
+        let ended = loop {
+            let due = self.due();
+            tokio::select! {
+                () = shared.stop.cancelled() => break Ok(()),
+                change = membership.next() => match change {
+                    Some(Ok(change)) => self.change(change)?,
+                    Some(Err(error)) => break Err(Exit::from(error)),
+                    None => break Err(Exit::failed("the membership of the group ended; see the log")),
+                },
+                Some(ended) = self.running.join_next() => if let Err(exit) = self.ended(ended) { break Err(exit) },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_time()?,
+                Ok(()) = account_secrets.changed() => self.node.tell_endpoints(&account_secrets.borrow_and_update()),
+                Some(task) = self.node.tasks.join_next() => match task {
+                    Ok(true) => {}
+                    Ok(false) => break Err(Exit::failed("the listener ended on its own; see the log")),
+                    Err(error) => break Err(Exit::failed(format!("a part of the node failed: {error}"))),
+                },
+            }
+        };
+        looking.abort();
+        shared.health.set_phase(Phase::Stopping);
+        shared.metrics.ready(false);
+        shared.stop.cancel();
+        self.held.values().for_each(|held| held.stop.cancel());
+        while let Some(end) = self.running.join_next().await {
+            if let Ok((shard, end)) = end {
+                debug!(shard, ?end, "shard left");
+            }
+        }
+        // Only now is the group told: whoever takes a shard finds it left in order.
+        drop(membership);
+        let Self { node: Node { endpoints, door, mut tasks, .. }, .. } = self;
+        drop((endpoints, door));
+        let goodbyes = async { while tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(shared.setup.config.shutdown.deadline, goodbyes).await;
+        ended
+    }
+
+    /// What the group decided.
+    fn change(&mut self, change: Change) -> Result<(), Exit> {
+        match change {
+            Change::Assigned(shards) => {
+                self.node.shared.health.set_phase(Phase::Ready);
+                self.node.shared.metrics.ready(true);
+                info!(shards = list(&shards), "shards assigned");
+                let settled = Instant::now() + UNASSIGNED_FOR;
+                for held in self.held.values_mut() {
+                    held.until = held.until.map(|until| until.min(settled));
+                }
+                for shard in shards {
+                    match self.held.get_mut(&shard) {
+                        Some(held) if !held.stop.is_cancelled() => {
+                            held.until = None;
+                            held.owned.store(true, Ordering::Release);
+                        }
+                        // It is claimed once its last life has ended.
+                        Some(_) => drop(self.again.insert(shard, Instant::now())),
+                        None => self.serve(shard)?,
+                    }
+                }
+            }
+            Change::Revoked(shards, released) => {
+                info!(shards = list(&shards), "shards revoked");
+                let released = Arc::new(released);
+                for shard in shards {
+                    self.again.remove(&shard);
+                    if let Some(held) = self.held.get_mut(&shard) {
+                        held.released = Some(Arc::clone(&released));
+                        held.stop.cancel();
+                    }
+                }
+            }
+            Change::Lost(shards) => {
+                warn!(shards = list(&shards), "shards lost: the group took them away");
+                let until = Instant::now() + LOST_FOR;
+                for shard in shards {
+                    self.again.remove(&shard);
+                    if let Some(held) = self.held.get_mut(&shard) {
+                        held.owned.store(false, Ordering::Release);
+                        held.until = Some(until);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to serve a shard.
+    fn serve(&mut self, number: i32) -> Result<(), Exit> {
+        let Node { shared, ways, door, .. } = &self.node;
+        let config = &shared.setup.config;
+        let shard = Shard { number, count: config.cluster.shards };
+        let stop = CancellationToken::new();
+        let health = Arc::new(shared.health.of_shard(number));
+        let (intake, receiver) = Intake::new(config.intake.bytes_max);
+        let common = Common {
+            config: config.clone(),
+            shard,
+            door: Some(door.clone()),
+            pace: Arc::clone(&self.pace),
+            ways: Arc::clone(ways),
+            intake: intake.on_shard(number),
+            health: Arc::clone(&health),
+            metrics: Arc::clone(&shared.metrics),
+            stop: stop.clone(),
+        };
+        let owned = Arc::new(AtomicBool::new(true));
+        let serving = Serving {
+            shared: Arc::clone(shared),
+            shard,
+            member: Some(Member { node: config.cluster.node.clone(), owned: Arc::clone(&owned) }),
+            reports: Some(self.reports.clone()),
+            topics: Some(self.topics.clone()),
+            health,
+            receiver: Some(receiver),
+            accounts: Accounts::new(common, &shared.account_secrets.borrow(), None)?,
+            tasks: JoinSet::new(),
+            stop: stop.clone(),
+            drain_within: DRAIN_WITHIN.min(config.shutdown.deadline),
+        };
+        self.running.spawn(async move { (number, serving.run().await) });
+        self.held.insert(number, Held { owned, stop, until: None, released: None });
+        self.node.shared.metrics.shards_owned(self.held.len());
+        Ok(())
+    }
+
+    /// A shard's life has ended.
+    fn ended(&mut self, ended: Result<(i32, End), tokio::task::JoinError>) -> Result<(), Exit> {
+        let (shard, end) = ended.map_err(|error| Exit::failed(format!("a shard failed: {error}")))?;
+        let Shared { health, metrics, board, .. } = &*self.node.shared;
+        health.forget_shard(shard);
+        metrics.forget_shard(shard);
+        board.forget_shard(shard);
+        let held = self.held.remove(&shard);
+        metrics.shards_owned(self.held.len());
+        let owned = held.is_some_and(|held| held.owned.load(Ordering::Acquire) && !held.stop.is_cancelled());
+        match end {
+            End::Left => info!(shard, "shard left"),
+            End::Fenced(Fenced::Stop) => return Err(super::fenced()),
+            End::Fenced(Fenced::LetGo) => info!(shard, "shard let go: another node holds it"),
+            End::Elsewhere => info!(shard, "shard not claimed: another node did before"),
+            End::Failed(exit) => return Err(exit),
+        }
+        // By the time that a session takes the group has said whether the shard is still the node's.
+        if owned {
+            self.again.insert(shard, Instant::now() + SESSION);
+        }
+        Ok(())
+    }
+
+    /// The next moment at which something is to be done.
+    fn due(&self) -> Option<Instant> {
+        let held = self.held.values().filter(|held| !held.stop.is_cancelled()).filter_map(|held| held.until);
+        let again = self.again.iter().filter(|(shard, _)| !self.held.contains_key(shard)).map(|(_, at)| *at);
+        held.chain(again).min()
+    }
+
+    fn on_time(&mut self) -> Result<(), Exit> {
+        let now = Instant::now();
+        for (shard, held) in &self.held {
+            if held.until.is_some_and(|until| until <= now) && !held.stop.is_cancelled() {
+                info!(shard, "shard left: it was not assigned again");
+                held.stop.cancel();
+            }
+        }
+        let held = &self.held;
+        let due: Vec<i32> = self
+            .again
+            .iter()
+            .filter(|(shard, at)| **at <= now && !held.contains_key(shard))
+            .map(|(shard, _)| *shard)
+            .collect();
+        for shard in due {
+            self.again.remove(&shard);
+            self.serve(shard)?;
+        }
+        Ok(())
+    }
+}
+
+fn list(shards: &[i32]) -> String {
+    shards.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Shows what the coordinator says of all nodes, for as long as the node is there.
+async fn look(shared: Arc<Shared>) {
+    let config = &shared.setup.config;
+    let mut secrets = shared.kafka_secrets.clone();
+    let mut observer = None;
+    let mut twins = BTreeSet::new();
+    loop {
+        if observer.is_none() || secrets.has_changed().unwrap_or(false) {
+            observer = Observer::new(config, &secrets.borrow_and_update().clone()).ok();
+        }
+        let view = match &observer {
+            Some(observer) => observer.look().await.ok(),
+            None => None,
+        };
+        if let Some(view) = view {
+            tell(&view, config.cluster.shards, &shared.board, &shared.metrics);
+            for (node, _) in twins_of(&view) {
+                if twins.insert(node.clone()) {
+                    warn!(node, "two nodes have the same cluster.node: give each a name of its own");
+                }
+            }
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Nodes whose name another one has as well.
+fn twins_of(view: &View) -> impl Iterator<Item = &(String, Vec<i32>)> {
+    view.nodes
+        .iter()
+        .enumerate()
+        .filter(|(place, (node, _))| view.nodes.iter().take(*place).any(|(other, _)| other == node))
+        .map(|(_, of)| of)
+}
+
+fn tell(view: &View, shards: i32, board: &Board, metrics: &Metrics) {
+    let owners = Shard::all(shards).map(|shard| view.owner(shard.number).map(str::to_owned));
+    let owners: Vec<Option<String>> = owners.collect();
+    metrics.shards_unowned(owners.iter().filter(|owner| owner.is_none()).count());
+    board.set_cluster(Cluster { owners, lags: view.lags.clone(), nodes: view.nodes.clone() });
+}

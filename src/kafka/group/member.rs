@@ -1,0 +1,245 @@
+//! A node's membership in the group.
+
+use crate::config::{Config, Secrets};
+use crate::kafka::blocking::{Cancel, CancelOnDrop};
+use crate::kafka::cause::Cause;
+use crate::kafka::client::{self, Context};
+use crate::kafka::errors::{self, Class, StartError};
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// Changes that wait for the node, at most: it takes each at once.
+const WAITING: usize = 16;
+/// How soon the thread serves the group's callbacks.
+const SERVE: Duration = Duration::from_millis(50);
+/// How long the group waits for shards that are to be given up. Their loops have a bound of their own below it.
+const RELEASE_WITHIN: Duration = Duration::from_secs(10);
+/// A coordinator that answers within this time is there to be told goodbye.
+const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the group decided for this node.
+#[derive(Debug)]
+pub enum Change {
+    /// These shards are the node's as well, from now on. With none the node has joined.
+    Assigned(Vec<i32>),
+    /// These are to be given to others, as soon as the node has let them go.
+    Revoked(Vec<i32>, Released),
+    /// These are not the node's any more, by the time that it hears of it: it was silent for too long.
+    Lost(Vec<i32>),
+}
+
+/// The group goes on when it is dropped.
+#[derive(Debug)]
+pub struct Released {
+    _held: SyncSender<()>,
+}
+
+/// A membership; dropping it leaves the group.
+#[derive(Debug)]
+pub struct Membership {
+    changes: mpsc::Receiver<Result<Change, StartError>>,
+    taken: Sender<(i32, i64)>,
+    _cancel: CancelOnDrop,
+}
+
+impl Membership {
+    /// Joins the group; waits for nothing. New secrets for Kafka make it join anew.
+    ///
+    /// # Errors
+    ///
+    /// When `kafka.options` cannot be used.
+    pub fn join(config: &Config, secrets: watch::Receiver<Secrets>) -> Result<Self, StartError> {
+        let (sender, changes) = mpsc::channel(WAITING);
+        let (taken, reports) = channel();
+        let cancel = Cancel::default();
+        let guard = CancelOnDrop(cancel.clone());
+        let mut secrets = secrets;
+        let consumer = open(config, &secrets.borrow_and_update().clone(), sender.clone())?;
+        let serving = Serving { config: config.clone(), secrets, sender, reports };
+        // The runtime waits for it when it is shut down: it must not outlive OpenSSL.
+        drop(tokio::task::spawn_blocking(move || serving.run(consumer, &cancel)));
+        Ok(Self { changes, taken, _cancel: guard })
+    }
+
+    /// The group's next decision. An error ends the membership; `None` after it. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Change, StartError>> {
+        self.changes.recv().await
+    }
+
+    /// Where it is told how far the inbox is taken.
+    pub fn reports(&self) -> Reports {
+        Reports(self.taken.clone())
+    }
+}
+
+/// Tells the group how far the inbox is taken.
+#[derive(Clone, Debug)]
+pub struct Reports(Sender<(i32, i64)>);
+
+impl Reports {
+    /// The inbox of the shard is taken up to this offset, for those who look at the group with Kafka's own tools. The relay
+    /// itself goes by its checkpoints.
+    pub fn taken(&self, shard: i32, next: i64) {
+        // Where the thread has ended nobody looks any more.
+        let _ = self.0.send((shard, next));
+    }
+}
+
+fn open(
+    config: &Config,
+    secrets: &Secrets,
+    changes: mpsc::Sender<Result<Change, StartError>>,
+) -> Result<BaseConsumer<Rebalancing>, StartError> {
+    let said = Context::of(secrets);
+    let settings = client::member(config, secrets);
+    let unusable = |error: KafkaError| StartError::Settings(format!("kafka.options: {error}"));
+    let consumer = BaseConsumer::from_config_and_context(&settings, Rebalancing { said, changes }).map_err(unusable)?;
+    consumer.subscribe(&[&config.kafka.topics.inbox]).map_err(unusable)?;
+    Ok(consumer)
+}
+
+/// Tells what the group decides.
+struct Rebalancing {
+    said: Context,
+    changes: mpsc::Sender<Result<Change, StartError>>,
+}
+
+impl Rebalancing {
+    fn tell(&self, change: Change) {
+        // The node may have left.
+        let _ = self.changes.blocking_send(Ok(change));
+    }
+}
+
+fn shards(list: &TopicPartitionList) -> Vec<i32> {
+    list.elements().iter().map(|element| element.partition()).collect()
+}
+
+impl ClientContext for Rebalancing {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        self.said.log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.said.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.said.stats(statistics);
+    }
+}
+
+impl ConsumerContext for Rebalancing {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Revoke(list) = rebalance else { return };
+        let shards = shards(list);
+        if consumer.assignment_lost() {
+            return self.tell(Change::Lost(shards));
+        }
+        let (held, released) = sync_channel::<()>(0);
+        self.tell(Change::Revoked(shards, Released { _held: held }));
+        // Heartbeats go on meanwhile, on librdkafka's own thread.
+        if released.recv_timeout(RELEASE_WITHIN) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!("shards were given up before they were drained");
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(list) = rebalance else { return };
+        // Others read it, from where the checkpoints say.
+        if let Err(error) = consumer.pause(list) {
+            tracing::debug!(%error, "the inbox is read by the group as well");
+        }
+        self.tell(Change::Assigned(shards(list)));
+    }
+}
+
+/// The thread of a membership.
+struct Serving {
+    config: Config,
+    secrets: watch::Receiver<Secrets>,
+    sender: mpsc::Sender<Result<Change, StartError>>,
+    reports: Receiver<(i32, i64)>,
+}
+
+impl Serving {
+    fn run(mut self, mut consumer: BaseConsumer<Rebalancing>, cancel: &Cancel) {
+        let mut last = None;
+        while !cancel.is_set() {
+            // What the group's own reader fetched before it was paused is nobody's.
+            if let Some(Err(error)) = consumer.poll(SERVE)
+                && let Some(refused) = self.refused(&consumer, &error)
+            {
+                let _ = self.sender.blocking_send(Err(refused));
+                break;
+            }
+            self.report(&consumer, &mut last);
+            if self.secrets.has_changed().unwrap_or(false) {
+                let secrets = self.secrets.borrow_and_update().clone();
+                match open(&self.config, &secrets, self.sender.clone()) {
+                    Ok(renewed) => leave(std::mem::replace(&mut consumer, renewed), &self.config.name),
+                    Err(error) => tracing::warn!(%error, "the group cannot be joined with the new secrets"),
+                }
+            }
+        }
+        leave(consumer, &self.config.name);
+    }
+
+    /// Kafka refuses, and asking again is of no use.
+    fn refused(&self, consumer: &BaseConsumer<Rebalancing>, error: &KafkaError) -> Option<StartError> {
+        let code = error.rdkafka_error_code()?;
+        let said = &consumer.context().said;
+        match code {
+            Code::Authentication if said.awaits_token() => None,
+            Code::GroupAuthorizationFailed => {
+                let acl = format!("--operation Read --operation Describe --group {}", self.config.name);
+                let what = format!("join the group `{}`", self.config.name);
+                Some(client::permission_lacking(&self.config, said, &what, &acl))
+            }
+            code if errors::is_denied(code) => {
+                Some(client::credentials_refused(&self.config, said, &error.to_string()))
+            }
+            code if errors::classify(code) == Class::Stop => Some(StartError::Failed(format!("the group: {error}"))),
+            _ => {
+                let detail = said.away(&error.to_string());
+                tracing::debug!(detail, remedy = Cause::of(&detail).map(Cause::remedy), "the group waits for kafka");
+                None
+            }
+        }
+    }
+
+    /// Passes on how far the inbox is taken, the newest of each shard.
+    fn report(&self, consumer: &BaseConsumer<Rebalancing>, last: &mut Option<(i32, i64)>) {
+        for (shard, next) in self.reports.try_iter() {
+            if *last == Some((shard, next)) {
+                continue;
+            }
+            *last = Some((shard, next));
+            let mut list = TopicPartitionList::new();
+            let topic = &self.config.kafka.topics.inbox;
+            let listed = list.add_partition_offset(topic, shard, Offset::Offset(next));
+            if let Err(error) = listed.and_then(|()| consumer.commit(&list, CommitMode::Async)) {
+                tracing::debug!(%error, "the place in the inbox is not told to the group");
+            }
+        }
+    }
+}
+
+/// Leaves in order where the coordinator is there to be told. Where it is away, librdkafka 2.12 may crash in the goodbye
+/// (confluentinc/librdkafka#5347, mended in 2.14.2), and nobody would hear it: the client is left to the end of the process,
+/// and the group to the end of the session.
+fn leave(consumer: BaseConsumer<Rebalancing>, group: &str) {
+    match consumer.fetch_group_list(Some(group), GOODBYE_WITHIN) {
+        Ok(_) => drop(consumer),
+        Err(error) => {
+            tracing::debug!(%error, "the group is not told that the node leaves");
+            std::mem::forget(consumer);
+        }
+    }
+}

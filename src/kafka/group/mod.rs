@@ -1,0 +1,10 @@
+//! The consumer group that shares the relay's shards among the nodes of a cluster: whoever is assigned a partition of the
+//! inbox serves the shard of that number.
+//!
+//! The group assigns and nothing else: a shard is safe by its transactional id, whoever believes to own it.
+
+mod member;
+mod view;
+
+pub use member::{Change, Membership, Released, Reports};
+pub use view::{Observer, View};

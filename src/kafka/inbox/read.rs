@@ -1,0 +1,292 @@
+//! Takes webhooks from a shard's partition of the inbox, from where its checkpoint says.
+
+use super::{RECEIVED_AT, TRACEPARENT, TRACESTATE, Webhook};
+use crate::clock::Moment;
+use crate::config::{Config, Secrets};
+use crate::kafka::blocking::{AskError, Cancel, CancelOnDrop, blocking, patiently};
+use crate::kafka::client::{self, Context};
+use crate::kafka::errors::{self, Class, StartError};
+use crate::kafka::recover::headers_of;
+use crate::kafka::scan::{self, Reader, Stretch};
+use crate::kafka::shard::Shard;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Webhooks read ahead of the caller. With librdkafka's own queue (4 MiB) the bound on memory.
+const AHEAD: usize = 256;
+/// How soon the reading thread notices that nobody listens any more.
+const NOTICE: Duration = Duration::from_millis(50);
+/// How often it is looked where the inbox ends.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How many offsets are read first in search of the oldest webhook that is not taken; then doubled.
+const STEP: i64 = 64;
+
+/// Something about the inbox, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// A webhook.
+    Webhook {
+        /// The webhook; an account without a name is named by the relay's.
+        webhook: Webhook<'static>,
+        /// The offset behind it.
+        next: i64,
+    },
+    /// A look at the end of the inbox.
+    Looked {
+        /// The offset of the next record that is read.
+        next: i64,
+        /// Offsets between that and the end.
+        behind: u64,
+        /// When the end was asked for.
+        at: Moment,
+    },
+    /// Records were deleted before they were read; it goes on with what is left.
+    Lost,
+}
+
+/// The inbox of a shard as a start finds it.
+#[derive(Debug)]
+pub struct Opened {
+    /// What is read from it.
+    pub inbox: Inbox,
+    /// The first offset that is read.
+    pub next: i64,
+    /// Records were deleted before they were read.
+    pub lost: bool,
+    /// When the oldest record was appended that is not taken, in Unix milliseconds; none where there is none.
+    pub unread_ms: Option<i64>,
+}
+
+/// A shard's partition of the inbox that is being read; dropping it ends that.
+#[derive(Debug)]
+pub struct Inbox {
+    read: mpsc::Receiver<Result<Read, StartError>>,
+    _cancel: CancelOnDrop,
+}
+
+/// Where the inbox begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    low: i64,
+    high: i64,
+}
+
+impl Inbox {
+    /// Begins to read behind the offset `from` of the shard's checkpoint; without one, with the oldest record there is. Waits
+    /// for a Kafka that does not answer; dropping the future ends that.
+    ///
+    /// # Errors
+    ///
+    /// When Kafka refuses.
+    pub async fn open(
+        config: &Config,
+        secrets: &Secrets,
+        shard: Shard,
+        from: Option<i64>,
+    ) -> Result<Opened, StartError> {
+        let (config, secrets) = (config.clone(), secrets.clone());
+        let found = blocking(move |cancel| {
+            let reader = Reader::open(&config, &secrets)?;
+            let ask = |(): &mut ()| survey(&reader, &config, shard, from, cancel);
+            let (next, lost, unread_ms) = patiently(cancel, &mut (), ask, |(), detail| {
+                tracing::debug!(detail, "the inbox waits for Kafka");
+            })?;
+            let consumer = open(&config, &secrets, shard, next)?;
+            Ok((config, consumer, next, lost, unread_ms))
+        });
+        let (config, consumer, next, lost, unread_ms) = found.await?;
+        let cancel = Cancel::default();
+        let guard = CancelOnDrop(cancel.clone());
+        let (sender, read) = mpsc::channel(AHEAD);
+        // As with `consume`: the runtime waits for it, and nobody asks how it ended.
+        drop(tokio::task::spawn_blocking(move || Following { config, consumer, shard, next, sender }.run(&cancel)));
+        Ok(Opened { inbox: Self { read, _cancel: guard }, next, lost, unread_ms })
+    }
+
+    /// What comes next. An error ends the reading; `None` after it. Cancel safe.
+    pub async fn next(&mut self) -> Option<Result<Read, StartError>> {
+        self.read.recv().await
+    }
+}
+
+/// Where to begin, whether something was deleted unread, and when the oldest record was appended that is to be read.
+fn survey(
+    reader: &Reader,
+    config: &Config,
+    shard: Shard,
+    from: Option<i64>,
+    cancel: &Cancel,
+) -> Result<(i64, bool, Option<i64>), AskError> {
+    let topic = &config.kafka.topics.inbox;
+    let ends =
+        (reader.offset(topic, shard.number, Offset::Beginning)?, reader.offset(topic, shard.number, Offset::End)?);
+    let (Offset::Offset(low), Offset::Offset(high)) = ends else {
+        return Err(AskError::Away(format!("the ends of {topic}[{shard}] are not known")));
+    };
+    let (next, lost) = begin(from, Ends { low, high });
+    let mut start = next;
+    let mut step = STEP;
+    let mut oldest_ms = None;
+    while start < high && oldest_ms.is_none() {
+        let end = start.saturating_add(step).min(high);
+        let stretch = Stretch { topic: topic.clone(), partition: shard.number, start, end };
+        let each = |message: &BorrowedMessage<'_>| {
+            oldest_ms = oldest_ms.or(message.timestamp().to_millis());
+        };
+        reader.read(&[stretch], cancel, each, |_, _| ())?;
+        start = end;
+        step = step.saturating_mul(2);
+    }
+    Ok((next, lost, oldest_ms))
+}
+
+/// The first offset to read, and whether records were deleted before it that nobody had read. An offset beyond the end is of
+/// another topic of that name, of which everything is new.
+fn begin(from: Option<i64>, Ends { low, high }: Ends) -> (i64, bool) {
+    match from {
+        None => (low, false),
+        Some(from) if (low..=high).contains(&from) => (from, false),
+        Some(_) => (low, true),
+    }
+}
+
+fn open(config: &Config, secrets: &Secrets, shard: Shard, next: i64) -> Result<BaseConsumer<Context>, AskError> {
+    let mut settings = client::consumer(config, secrets, "read_committed");
+    // What was deleted unread is told, and not passed over.
+    settings.set("auto.offset.reset", "error");
+    let consumer = BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    assign(&consumer, &config.kafka.topics.inbox, shard, next)
+        .map_err(|error| scan::trouble(config, &consumer, &error, &config.kafka.topics.inbox))?;
+    Ok(consumer)
+}
+
+fn assign(consumer: &BaseConsumer<Context>, topic: &str, shard: Shard, next: i64) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, shard.number, Offset::Offset(next))?;
+    consumer.assign(&list)
+}
+
+/// The reading thread.
+struct Following {
+    config: Config,
+    consumer: BaseConsumer<Context>,
+    shard: Shard,
+    /// The offset behind the last record that was read.
+    next: i64,
+    sender: mpsc::Sender<Result<Read, StartError>>,
+}
+
+impl Following {
+    /// Faults that pass are librdkafka's to repeat; it goes on where it was.
+    fn run(mut self, cancel: &Cancel) {
+        let mut looked: Option<Instant> = None;
+        while !cancel.is_set() {
+            let item = match self.consumer.poll(NOTICE) {
+                Some(Ok(message)) => {
+                    self.next = message.offset().saturating_add(1);
+                    Some(Ok(Read::Webhook { webhook: webhook(&message), next: self.next }))
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) | None => None,
+                Some(Err(error)) => self.trouble(&error),
+            };
+            if !self.tell(item) {
+                return;
+            }
+            if looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
+                looked = Some(Instant::now());
+                let looked = self.look().map(Ok);
+                if !self.tell(looked) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// False when there is nobody to tell, or nothing more to tell.
+    fn tell(&self, item: Option<Result<Read, StartError>>) -> bool {
+        let Some(item) = item else { return true };
+        let last = item.is_err();
+        self.sender.blocking_send(item).is_ok() && !last
+    }
+
+    fn trouble(&mut self, error: &KafkaError) -> Option<Result<Read, StartError>> {
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.begin_again().then_some(Ok(Read::Lost)),
+            Some(Code::GroupAuthorizationFailed) => None,
+            Some(Code::Authentication) if self.consumer.context().awaits_token() => None,
+            Some(code) if !errors::is_denied(code) && errors::classify(code) != Class::Stop => None,
+            _ => {
+                let topic = &self.config.kafka.topics.inbox;
+                Some(Err(StartError::from(scan::trouble(&self.config, &self.consumer, error, topic))))
+            }
+        }
+    }
+
+    /// Goes on with the oldest record there is; false where Kafka does not say which that is, so that it is asked again.
+    fn begin_again(&mut self) -> bool {
+        let topic = self.config.kafka.topics.inbox.clone();
+        let Ok((low, high)) = self.consumer.fetch_watermarks(&topic, self.shard.number, scan::ASK_TIMEOUT) else {
+            return false;
+        };
+        let (next, lost) = begin(Some(self.next), Ends { low, high });
+        self.next = next;
+        assign(&self.consumer, &topic, self.shard, next).is_ok() && lost
+    }
+
+    /// Where the inbox ends now, for readers of what is committed.
+    fn look(&mut self) -> Option<Read> {
+        let at = Moment::now();
+        let topic = self.config.kafka.topics.inbox.as_str();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, self.shard.number, Offset::End).ok()?;
+        let found = self.consumer.offsets_for_times(list, scan::ASK_TIMEOUT).ok()?;
+        let Offset::Offset(end) = found.elements().first()?.offset() else { return None };
+        let position = self.consumer.position().ok()?;
+        // It passes what no record tells of, such as an aborted transaction.
+        if let Some(Offset::Offset(position)) = position.elements().first().map(|element| element.offset()) {
+            self.next = self.next.max(position);
+        }
+        let behind = u64::try_from(end.saturating_sub(self.next)).unwrap_or_default();
+        Some(Read::Looked { next: self.next, behind, at })
+    }
+}
+
+fn webhook(message: &BorrowedMessage<'_>) -> Webhook<'static> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let mut received_at_ms = None;
+    let (mut parent, mut state) = (None, String::new());
+    headers_of(message, |name, value| {
+        let value = text(value.unwrap_or_default());
+        match name {
+            RECEIVED_AT => received_at_ms = value.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond),
+            TRACEPARENT => parent = Some(value),
+            TRACESTATE => state = value,
+            _ => {}
+        }
+    });
+    Webhook {
+        account: Cow::Owned(text(message.key().unwrap_or_default())),
+        bytes: Cow::Owned(message.payload().unwrap_or_default().to_vec()),
+        received_at_ms: received_at_ms.or(message.timestamp().to_millis()).unwrap_or_default(),
+        trace: parent.map(|parent| (Cow::Owned(parent), Cow::Owned(state))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_goes_on_where_the_checkpoint_says_and_tells_what_was_deleted_before() {
+        let ends = Ends { low: 5, high: 9 };
+        let told = [None, Some(4), Some(5), Some(9), Some(10)].map(|from| begin(from, ends));
+        assert_eq!(told, [(5, false), (5, true), (5, false), (9, false), (5, true)]);
+    }
+}
