@@ -1,6 +1,7 @@
 //! The way through the inbox: whoever gets a webhook appends it, and the owner of its shard takes it.
 
 use crate::clock::Clock;
+use crate::config::{Config, Secrets};
 use crate::kafka::group::Reports;
 use crate::kafka::inbox::{Appender, Inbox, Read, Webhook};
 use crate::labels::{Account, Leg, Outcome, Topic};
@@ -16,8 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-/// Between two questions whether Kafka takes webhooks again.
-const REACH_EVERY: Duration = Duration::from_millis(500);
+/// Between two questions whether Kafka takes webhooks, while it does: no webhook may come that finds out.
+const REACH_EVERY: Duration = Duration::from_secs(5);
+
+/// And while it does not.
+const REACH_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Most webhooks that are taken from the door in one go.
 const AT_ONCE: usize = 256;
@@ -108,21 +112,42 @@ async fn append(appender: &Appender, metrics: &Metrics, account: String, deliver
     }
 }
 
-/// While webhooks are told that Kafka is unavailable, asks whether it takes them again; nobody else does where no shard is
-/// served.
+/// Asks whether Kafka takes webhooks, and says so; nobody else does where no webhook comes and no shard is served.
 pub(super) async fn watch_reach(appender: Appender, health: Arc<Health>, stop: CancellationToken) {
     let mut snapshots = health.subscribe();
     loop {
+        let away = snapshots.borrow_and_update().phase == Phase::KafkaUnavailable;
+        let pause = if away { REACH_AGAIN_AFTER } else { REACH_EVERY };
         tokio::select! {
             () = stop.cancelled() => return,
-            away = snapshots.wait_for(|snapshot| snapshot.phase == Phase::KafkaUnavailable) => if away.is_err() { return },
+            () = tokio::time::sleep(pause) => {}
+            // Somebody else found out.
+            _ = snapshots.wait_for(|snapshot| snapshot.phase == Phase::KafkaUnavailable), if !away => continue,
         }
         let asked = appender.clone();
-        let reached = tokio::task::spawn_blocking(move || asked.reach()).await;
-        if matches!(reached, Ok(Ok(()))) {
-            appender.recovered();
-        } else {
-            tokio::time::sleep(REACH_EVERY).await;
+        match tokio::task::spawn_blocking(move || asked.reach()).await {
+            Ok(Ok(())) => appender.recovered(),
+            Ok(Err(detail)) => appender.unreachable(&detail),
+            Err(error) => debug!(%error, "it is not known whether Kafka takes webhooks"),
+        }
+    }
+}
+
+/// Appends with new secrets for Kafka from when there are some.
+pub(super) async fn renew(
+    appender: Appender,
+    config: Config,
+    mut secrets: watch::Receiver<Secrets>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = secrets.changed() => if changed.is_err() { return },
+        }
+        let renewed = secrets.borrow_and_update().clone();
+        if let Err(error) = appender.renew(&config, &renewed) {
+            error!(%error, "webhooks cannot be appended with the new secrets");
         }
     }
 }

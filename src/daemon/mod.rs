@@ -35,7 +35,7 @@ use crate::registry;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
 use accounts::{Accounts, Common, watch_health};
-use inbox::{Door, watch_reach};
+use inbox::{Door, renew, watch_reach};
 use node::Node;
 use reach::Ways;
 use shard::Serving;
@@ -234,10 +234,11 @@ impl Shared {
             let (made, receiver) = Door::new(config.intake.bytes_max);
             let appending = made.appending(receiver, appender.clone(), Arc::clone(metrics));
             door = Some(made);
-            let watching = watch_reach(appender, Arc::clone(health), stop.clone());
+            let watching = watch_reach(appender.clone(), Arc::clone(health), stop.clone());
+            let renewing = renew(appender, config.clone(), kafka_secrets.clone(), stop.clone());
             let told = stop.clone();
             tasks.spawn(async move {
-                watching.await;
+                tokio::join!(watching, renewing);
                 told.is_cancelled()
             });
             let told = stop.clone();
@@ -271,7 +272,7 @@ impl Shared {
                     stop: stop.clone(),
                 };
                 let accounts = Accounts::new(common, &account_secrets.borrow(), Some(endpoints))?;
-                Life::Sole(Serving {
+                Life::Sole(Box::new(Serving {
                     shared: Arc::clone(&shared),
                     shard: Shard::SOLE,
                     member: None,
@@ -283,13 +284,13 @@ impl Shared {
                     tasks,
                     stop: stop.clone(),
                     drain_within: config.shutdown.deadline,
-                })
+                }))
             }
         };
         Ok(async move {
             match served {
                 Life::Node(node) => node.run().await,
-                Life::Sole(serving) => run::run(serving).await,
+                Life::Sole(serving) => run::run(*serving).await,
             }
         })
     }
@@ -300,7 +301,7 @@ enum Life {
     /// A node of a cluster.
     Node(Node),
     /// The only process of its name.
-    Sole(Serving),
+    Sole(Box<Serving>),
 }
 
 fn fenced() -> Exit {

@@ -1,8 +1,8 @@
 //! A node of a cluster: it takes webhooks for all shards, and serves those that the consumer group gives it.
 //!
-//! The group decides who is to serve a shard; the shard's transactional id makes sure that nobody else writes. So a shard that
-//! the group took away without a word, because Kafka was away or the node was silent, goes on for a while: where nobody else
-//! claimed it, it is soon assigned again and has lost nothing, and where somebody did, its next commit is fenced.
+//! The group decides who is to serve a shard; the shard's transactional id makes sure that nobody else writes. So shards go on
+//! while the group divides them anew, and for a while after it took them away, because Kafka was away or the node was silent:
+//! what is assigned again has lost nothing, what is not is drained, and what somebody else claimed meanwhile is fenced.
 
 use super::Shared;
 use super::accounts::{Accounts, Common, Pace};
@@ -12,7 +12,7 @@ use super::shard::{End, Serving};
 use crate::config::AccountSecrets;
 use crate::exit::Exit;
 use crate::kafka::client::SESSION;
-use crate::kafka::group::{Change, Membership, Observer, Released, Reports, View};
+use crate::kafka::group::{Change, Membership, Observer, Reports, View};
 use crate::kafka::settlement::Fenced;
 use crate::kafka::shard::{Member, Shard};
 use crate::kafka::topics::{self, Topics};
@@ -32,11 +32,8 @@ use tracing::{debug, info, warn};
 /// How long a shard may take to drain that is to be another node's: whoever takes it next waits for that.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a shard goes on that the group took away without a word, while nobody says whose it is now.
-const LOST_FOR: Duration = Duration::from_secs(60);
-
-/// How long it goes on once the group has assigned others: a group that comes back settles in steps.
-const UNASSIGNED_FOR: Duration = Duration::from_secs(10);
+/// How long a shard goes on that the group took away, while it does not say whose it is now.
+const UNASSIGNED_FOR: Duration = Duration::from_secs(60);
 
 /// How often the coordinator is asked about all nodes and shards.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -58,8 +55,6 @@ struct Held {
     stop: CancellationToken,
     /// It is to end then, unless it is assigned again.
     until: Option<Instant>,
-    /// The group waits for its end.
-    released: Option<Arc<Released>>,
 }
 
 /// A node that has joined.
@@ -172,10 +167,11 @@ impl Joined {
                 self.node.shared.health.set_phase(Phase::Ready);
                 self.node.shared.metrics.ready(true);
                 info!(shards = list(&shards), "shards assigned");
-                let settled = Instant::now() + UNASSIGNED_FOR;
-                for held in self.held.values_mut() {
-                    held.until = held.until.map(|until| until.min(settled));
+                for (shard, held) in self.held.iter().filter(|(shard, _)| !shards.contains(shard)) {
+                    debug!(shard, "another node is to serve the shard");
+                    held.stop.cancel();
                 }
+                self.again.retain(|shard, _| shards.contains(shard));
                 for shard in shards {
                     match self.held.get_mut(&shard) {
                         Some(held) if !held.stop.is_cancelled() => {
@@ -188,30 +184,23 @@ impl Joined {
                     }
                 }
             }
-            Change::Revoked(shards, released) => {
-                info!(shards = list(&shards), "shards revoked");
-                let released = Arc::new(released);
-                for shard in shards {
-                    self.again.remove(&shard);
-                    if let Some(held) = self.held.get_mut(&shard) {
-                        held.released = Some(Arc::clone(&released));
-                        held.stop.cancel();
-                    }
-                }
-            }
-            Change::Lost(shards) => {
-                warn!(shards = list(&shards), "shards lost: the group took them away");
-                let until = Instant::now() + LOST_FOR;
-                for shard in shards {
-                    self.again.remove(&shard);
-                    if let Some(held) = self.held.get_mut(&shard) {
-                        held.owned.store(false, Ordering::Release);
-                        held.until = Some(until);
-                    }
-                }
+            Change::Revoked => self.unassigned(),
+            Change::Lost => {
+                warn!("shards lost: the group's coordinator was silent, or this node was");
+                self.unassigned();
             }
         }
         Ok(())
+    }
+
+    /// No shard is the node's until the group says so again.
+    fn unassigned(&mut self) {
+        self.again.clear();
+        let until = Instant::now() + UNASSIGNED_FOR;
+        for held in self.held.values_mut() {
+            held.owned.store(false, Ordering::Release);
+            held.until = Some(until);
+        }
     }
 
     /// Begins to serve a shard.
@@ -248,7 +237,7 @@ impl Joined {
             drain_within: DRAIN_WITHIN.min(config.shutdown.deadline),
         };
         self.running.spawn(async move { (number, serving.run().await) });
-        self.held.insert(number, Held { owned, stop, until: None, released: None });
+        self.held.insert(number, Held { owned, stop, until: None });
         self.node.shared.metrics.shards_owned(self.held.len());
         Ok(())
     }

@@ -254,9 +254,9 @@ impl Serving {
         if config.kafka.topics.inbox.is_empty() {
             return Ok(None);
         }
-        let secrets = self.shared.kafka_secrets.borrow().clone();
+        let secrets = &self.shared.kafka_secrets;
         let from = predecessor.and_then(|predecessor| predecessor.checkpoint.inbox);
-        Inbox::open(config, &secrets, self.shard, from).await.map(Some)
+        Inbox::open(config, secrets, self.shard, from).await.map(Some)
     }
 
     fn take_from(&mut self, opened: Opened, unknown: mpsc::Sender<String>) {

@@ -76,6 +76,11 @@ impl Reader {
         Ok(Self { config: config.clone(), all: open("read_uncommitted")?, committed: open("read_committed")? })
     }
 
+    /// The client that asks.
+    pub(super) fn client(&self) -> &BaseConsumer<Context> {
+        &self.all
+    }
+
     /// The shape of a topic that was there before: one that the broker does not know is trouble that passes.
     pub(super) fn shape_of_known(&self, topic: &str, cancel: &Cancel) -> Result<Shape, AskError> {
         let shape = self.shape(topic, cancel)?;

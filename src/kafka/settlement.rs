@@ -181,6 +181,13 @@ pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
     }
 }
 
+/// Whether the node `node`, which is to claim a shard, waits for its last owner: that one is still a member of the group, so
+/// that it drains what it has and says so in its last checkpoint.
+pub fn waits_for(newest: &Checkpoint, node: &str, members: &[String]) -> bool {
+    let owner = newest.node.as_deref().filter(|owner| *owner != node);
+    !newest.left && owner.is_some_and(|owner| members.iter().any(|member| member == owner))
+}
+
 /// What a relay does whose shard another run holds now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fenced {
@@ -397,6 +404,49 @@ mod tests {
         let mut control = settlement(Shape::Control);
         control.attempted(Attempted::InDoubt { fenced: false, asked: false }, true, AT);
         assert_eq!(control.fenced(newest("ours", 5).as_ref()), Next::Committed(Some(77)));
+    }
+
+    #[test]
+    fn a_claim_stands_by_what_it_was_decided_on() {
+        let of = |run: &str| newest(run, 3).map(|newest| newest.checkpoint);
+        let begin = |on: Option<&str>| Claim::new("ours".to_owned()).decided_on(on.and_then(of).as_ref());
+        assert_eq!(begin(Some("theirs")).fenced(of("theirs")), Next::Attempt);
+        assert_eq!(begin(None).fenced(None), Next::Attempt);
+        assert_eq!(begin(Some("theirs")).fenced(of("ours")), Next::Committed(None), "an earlier attempt");
+        for (on, found) in [(Some("theirs"), of("others")), (None, of("others")), (Some("theirs"), None)] {
+            assert_eq!(begin(on).fenced(found), Next::Stop(End::Elsewhere), "{on:?}");
+        }
+        assert_eq!(Claim::new("ours".to_owned()).fenced(of("others")), Next::Attempt, "outside a cluster");
+    }
+
+    #[test]
+    fn who_does_not_own_the_shard_fences_nobody() {
+        assert_eq!(allowed(Next::Fence, true), (Wait::No, Next::Fence));
+        assert_eq!(allowed(Next::Fence, false), (Wait::Confirm, Next::Look));
+        for next in [Next::Attempt, Next::Look, Next::Committed(None)] {
+            assert_eq!(allowed(next.clone(), false), (Wait::No, next));
+        }
+    }
+
+    #[test]
+    fn only_a_relay_outside_the_cluster_ends_a_node() {
+        let by = |node: Option<&str>| {
+            let checkpoint = Checkpoint::new("theirs".to_owned(), 1, String::new(), "devnet");
+            Checkpoint { node: node.map(str::to_owned), ..checkpoint }
+        };
+        assert_eq!(fenced(true, &by(Some("n1"))), Fenced::LetGo);
+        assert_eq!([fenced(true, &by(None)), fenced(false, &by(Some("n1"))), fenced(false, &by(None))], [Fenced::Stop; 3]);
+    }
+
+    #[test]
+    fn an_owner_that_lives_is_given_the_time_to_leave() {
+        let members = ["n0".to_owned(), "n1".to_owned()];
+        let waits = |node: Option<&str>, left: bool| {
+            let checkpoint = Checkpoint::new("r".to_owned(), 1, String::new(), "devnet");
+            waits_for(&Checkpoint { node: node.map(str::to_owned), left, ..checkpoint }, "n1", &members)
+        };
+        assert_eq!([waits(Some("n0"), false), waits(Some("n0"), true)], [true, false]);
+        assert_eq!([waits(Some("n1"), false), waits(Some("n9"), false), waits(None, false)], [false; 3]);
     }
 
     #[test]

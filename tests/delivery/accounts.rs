@@ -17,14 +17,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// A merchant with his files; the first one's simulator is the rig's.
-struct Merchant {
+pub(super) struct Merchant {
     name: &'static str,
     key: String,
     secret: String,
 }
 
-struct Stage {
-    rig: Rig,
+pub(super) struct Stage {
+    pub(super) rig: Rig,
     others: Vec<Simulator>,
     merchants: Vec<Merchant>,
     folder: TempDir,
@@ -32,7 +32,7 @@ struct Stage {
 
 impl Stage {
     /// One provider with a merchant of each name, who posts his webhooks to the path of his account.
-    async fn new(bootstrap: &str, test: &str, names: &[&'static str]) -> Self {
+    pub(super) async fn new(bootstrap: &str, test: &str, names: &[&'static str]) -> Self {
         let rig = Rig::new(bootstrap, test).await;
         let folder = tempfile::tempdir().unwrap();
         let mut stage = Self { rig, others: Vec::new(), merchants: Vec::new(), folder };
@@ -59,7 +59,7 @@ impl Stage {
         stage
     }
 
-    fn simulator(&self, number: usize) -> &Simulator {
+    pub(super) fn simulator(&self, number: usize) -> &Simulator {
         match number {
             0 => &self.rig.simulator,
             number => &self.others[number - 1],
@@ -75,7 +75,7 @@ impl Stage {
     }
 
     /// The settings serve these from now on.
-    fn serve(&mut self, names: &[&str]) -> Config {
+    pub(super) fn serve(&mut self, names: &[&str]) -> Config {
         let account = |name: &&str| config::Account {
             api_key_file: Some(self.file(name, "key")),
             webhook_secrets_file: Some(self.file(name, "secrets")),
@@ -100,7 +100,7 @@ impl Stage {
     }
 
     /// Waits until all that this merchant's provider issued stands.
-    async fn until_delivered(&self, number: usize) {
+    pub(super) async fn until_delivered(&self, number: usize) {
         let name = self.merchants[number].name;
         let what = format!("everything of {name} stands");
         eventually(&what, async || {
@@ -112,7 +112,7 @@ impl Stage {
     }
 
     /// All of a merchant's events stand, each once, under his name.
-    async fn assert_delivered(&self, number: usize) {
+    pub(super) async fn assert_delivered(&self, number: usize) {
         let name = self.merchants[number].name;
         let records = self.published(name).await;
         let mut ids: Vec<_> = records.iter().map(|record| record.header("ce_id").to_owned()).collect();
@@ -126,7 +126,7 @@ impl Stage {
 }
 
 /// Orders of the first two merchants, and one event of each with the same id.
-fn sell(stage: &Stage, round: u64) {
+pub(super) fn sell(stage: &Stage, round: u64) {
     live(&stage.rig, 2);
     for number in 1..stage.merchants.len() {
         let simulator = stage.simulator(number);

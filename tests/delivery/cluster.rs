@@ -1,138 +1,259 @@
 //! Nodes that share the shards of one relay: whatever happens to one, another goes on, and no event is lost or published twice.
 
+use super::accounts::{Stage, sell};
 use super::pressure::live;
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
 use crate::support::process::Process;
-use crate::support::relay::{Rig, get};
-use crate::support::settings::clustered;
+use crate::support::relay::{PATIENCE, Rig, client, get};
+use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
 use pepay_relay::config::Config;
+use pepay_relay::exit::Exit;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-/// The nodes of one relay, each a process.
-struct Nodes {
-    rig: Rig,
-    nodes: Vec<(Config, Process)>,
+/// A process of a cluster.
+struct Node {
+    config: Config,
+    process: Process,
 }
 
-impl Nodes {
-    /// So many nodes that have joined, with so many shards between them; webhooks come to the last one.
-    async fn new(test: &str, count: usize, shards: i32) -> Self {
-        let rig = Rig::new(Broker::shared().bootstrap(), test).await;
-        let mut nodes = Self { rig, nodes: Vec::new() };
-        for number in 0..count {
-            nodes.start(number, shards).await;
-        }
-        let Some((last, _)) = nodes.nodes.last() else { return nodes };
-        let url = format!("http://{}{}", last.webhook.listen, last.webhook.path);
-        nodes.rig.simulator.add_webhook_endpoint(&url).unwrap();
-        nodes
+impl Node {
+    /// One that has joined; `config` says where it listens.
+    async fn join(rig: &Rig, config: &Config, name: &str, shards: i32) -> Self {
+        let config = clustered(config.clone(), name, shards);
+        let process = Process::launch(&config, &rig.secrets, None, &[]);
+        let node = Self { config, process };
+        eventually("the node has joined", async || node.says("readyz").await.is_some_and(|said| said["ready"] == true))
+            .await;
+        node
     }
 
-    async fn start(&mut self, number: usize, shards: i32) {
-        let mut config = clustered(self.rig.config.clone(), &format!("n{number}"), shards);
+    /// The same, where nobody else listens.
+    async fn beside(rig: &Rig, name: &str, shards: i32) -> Self {
+        let mut config = rig.config.clone();
         config.webhook.listen = free_address();
         config.admin.listen = free_address();
-        let process = Process::launch(&config, &self.rig.secrets, None, &[]);
-        eventually("the node has joined", async || {
-            match body_of(&format!("http://{}/readyz", config.admin.listen)).await {
-                Some(body) => body.contains("\"ready\":true"),
-                None => false,
-            }
-        })
-        .await;
-        self.nodes.push((config, process));
+        Self::join(rig, &config, name, shards).await
     }
 
-    /// The node that serves the shard, by what that node says itself.
-    async fn owner(&self, shard: i32) -> usize {
-        let began = Instant::now();
-        loop {
-            for (number, (config, _)) in self.nodes.iter().enumerate() {
-                let lives = body_of(&format!("http://{}/livez", config.admin.listen)).await.is_some();
-                if lives && self.serves(number, shard) {
-                    return number;
-                }
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "nobody serves shard {shard}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+    fn webhook_url(&self) -> String {
+        format!("http://{}{}", self.config.webhook.listen, self.config.webhook.path)
     }
 
-    /// Whether the node serves the shard, by what it said last.
-    fn serves(&self, number: usize, shard: i32) -> bool {
-        let said = self.nodes[number].1.said();
-        let of = |message: &str| {
-            said.lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter(|line| line["message"] == message && line["shard"] == shard)
-                .count()
-        };
-        of("relay ready") > of("shard left") + of("shard let go: another node holds it")
+    /// What the admin listener says there, where it answers.
+    async fn says(&self, path: &str) -> Option<Value> {
+        let url = format!("http://{}/{path}", self.config.admin.listen);
+        let answer = client().get(url).send().await.ok()?;
+        answer.json().await.ok()
     }
 
-    async fn status(&self, number: usize) -> Value {
-        let text = get(&format!("http://{}/status", self.nodes[number].0.admin.listen)).await;
+    async fn status(&self) -> Value {
+        let text = get(&format!("http://{}/status", self.config.admin.listen)).await;
         serde_json::from_str(&text).unwrap()
     }
+
+    /// How many log lines of this message are about the shard.
+    fn count(&self, message: &str, shard: i32) -> usize {
+        let said = self.process.said();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == message && line["shard"] == shard).count()
+    }
+
+    /// Whether it serves the shard, by what it said last.
+    fn serves(&self, shard: i32) -> bool {
+        let ended = ["shard left", "shard let go: another node holds it"];
+        self.count("relay ready", shard) > ended.map(|message| self.count(message, shard)).into_iter().sum()
+    }
 }
 
-/// What stands at `url`, where anybody answers.
-async fn body_of(url: &str) -> Option<String> {
-    let response = crate::support::relay::client().get(url).send().await.ok()?;
-    #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
-    response.text().await.ok()
-}
-
-/// The owner of the only shard is killed, stopped for longer than its session, and told to leave; each time the other goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
-    let mut nodes = Nodes::new("pair", 2, 1).await;
-    let first = nodes.owner(0).await;
-    live(&nodes.rig, 2);
-    nodes.rig.until_delivered().await;
-
-    // It leaves in order.
-    let load = nodes.rig.load();
-    let began = Instant::now();
-    let (_, process) = nodes.nodes.remove(first);
-    process.stop().await;
-    nodes.owner(0).await;
-    println!("left in order: served again after {:?}", began.elapsed());
-    nodes.start(2, 1).await;
-
-    // It dies.
-    let owner = nodes.owner(0).await;
-    let began = Instant::now();
-    nodes.nodes[owner].1.signal("KILL");
-    let (_, mut dead) = nodes.nodes.remove(owner);
-    dead.ended().await;
-    nodes.owner(0).await;
-    println!("killed: served again after {:?}", began.elapsed());
-
-    // It stands still, and comes back to find the shard another's.
-    nodes.start(3, 1).await;
-    let owner = nodes.owner(0).await;
-    let began = Instant::now();
-    nodes.nodes[owner].1.signal("STOP");
-    let other = 1 - owner;
-    eventually("the other claims", async || nodes.serves(other, 0)).await;
-    println!("stopped: served again after {:?}", began.elapsed());
-    nodes.nodes[owner].1.signal("CONT");
-    eventually("it lets go", async || !nodes.serves(owner, 0)).await;
-    load.stop().await;
-    nodes.rig.until_delivered().await;
-    let status = nodes.status(owner).await;
-    assert_eq!(status["ready"], true, "{status}");
-    eventually("both see the same", async || {
-        let (one, other) = (nodes.status(0).await, nodes.status(1).await);
-        one["shards"] == other["shards"] && one["nodes"] == other["nodes"] && one["shards"][0]["state"] == "owned"
+/// The place of the node that serves the shard.
+async fn owner(nodes: &[Node], shard: i32) -> usize {
+    let mut found = None;
+    eventually("somebody serves the shard", async || {
+        for (place, node) in nodes.iter().enumerate() {
+            if node.serves(shard) && node.says("readyz").await.is_some() {
+                found = Some(place);
+            }
+        }
+        found.is_some()
     })
     .await;
-    for (_, process) in nodes.nodes.drain(..) {
-        process.stop().await;
+    found.unwrap()
+}
+
+async fn stop(nodes: Vec<Node>) {
+    for node in nodes {
+        node.process.stop().await;
     }
-    nodes.rig.assert_delivered().await;
+}
+
+/// The owner of the only shard leaves in order, is killed, and stands still for longer than its session; each time the other
+/// one goes on, while webhooks come by both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "pair").await;
+    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 1).await, Node::beside(&rig, "n1", 1).await];
+    let rig = rig.with_webhooks();
+    live(&rig, 2);
+    rig.until_delivered().await;
+    let load = rig.load();
+
+    let left = owner(&nodes, 0).await;
+    let began = Instant::now();
+    nodes.remove(left).process.stop().await;
+    owner(&nodes, 0).await;
+    println!("left in order: served again after {:?}", began.elapsed());
+    nodes.push(Node::beside(&rig, "n2", 1).await);
+    rig.simulator.add_webhook_endpoint(&nodes[1].webhook_url()).unwrap();
+
+    let dies = owner(&nodes, 0).await;
+    let began = Instant::now();
+    let mut dead = nodes.remove(dies);
+    dead.process.signal("KILL");
+    dead.process.ended().await;
+    owner(&nodes, 0).await;
+    println!("killed: served again after {:?}", began.elapsed());
+    nodes.push(Node::beside(&rig, "n3", 1).await);
+    rig.simulator.add_webhook_endpoint(&nodes[1].webhook_url()).unwrap();
+
+    let stands = owner(&nodes, 0).await;
+    let began = Instant::now();
+    nodes[stands].process.signal("STOP");
+    eventually("the other claims", async || nodes[1 - stands].serves(0)).await;
+    println!("stopped: served again after {:?}", began.elapsed());
+    nodes[stands].process.signal("CONT");
+    eventually("it lets go", async || !nodes[stands].serves(0)).await;
+
+    load.stop().await;
+    rig.until_delivered().await;
+    assert_eq!(nodes[stands].status().await["ready"], true, "it stays in the cluster");
+    eventually("both see the same", async || {
+        let [one, other] = [nodes[0].status().await, nodes[1].status().await];
+        let same = one["shards"] == other["shards"] && one["nodes"] == other["nodes"];
+        same && one["shards"][0]["state"] == "owned" && one["nodes"].as_array().is_some_and(|nodes| nodes.len() == 2)
+    })
+    .await;
+    stop(nodes).await;
+    rig.assert_delivered().await;
+}
+
+/// Kafka stands still for longer than a session, so that the group takes every shard away; nobody else claims them, and they go
+/// on with their windows and their sockets.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_of_kafka_costs_no_shard_and_no_socket() {
+    let broker = Broker::start();
+    let rig = Rig::new(broker.bootstrap(), "outage").await;
+    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 2).await, Node::beside(&rig, "n1", 2).await];
+    let rig = rig.with_webhooks();
+    eventually("each has one", async || (0..2).all(|shard| nodes.iter().any(|node| node.serves(shard)))).await;
+    live(&rig, 1);
+    rig.until_delivered().await;
+    let (connections, ready) = (rig.simulator.connections_made(), nodes.iter().map(served).sum::<usize>());
+    broker.freeze();
+    for node in &mut nodes {
+        node.process.line("shards lost: the group's coordinator was silent, or this node was").await;
+    }
+    live(&rig, 1);
+    broker.thaw();
+    rig.until_delivered().await;
+    for node in &nodes {
+        eventually("it is assigned again", async || node.process.count("shards assigned") >= 2).await;
+    }
+    live(&rig, 1);
+    rig.until_delivered().await;
+    assert_eq!(rig.simulator.connections_made(), connections, "the socket stayed");
+    assert_eq!(nodes.iter().map(served).sum::<usize>(), ready, "nothing was read back");
+    stop(nodes).await;
+    rig.assert_delivered().await;
+}
+
+fn served(node: &Node) -> usize {
+    node.process.count("relay ready")
+}
+
+/// Three nodes, twelve shards, five accounts: each account has one socket, and the death of a node moves what it served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_of_many_accounts_are_shared_and_move() {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    const SHARDS: i32 = 12;
+    let mut stage = Stage::new(Broker::shared().bootstrap(), "many", &NAMES).await;
+    stage.serve(&NAMES);
+    let mut nodes = vec![Node::join(&stage.rig, &stage.rig.config, "n0", SHARDS).await];
+    nodes.push(Node::beside(&stage.rig, "n1", SHARDS).await);
+    nodes.push(Node::beside(&stage.rig, "n2", SHARDS).await);
+    let all_served = async |nodes: &[Node]| {
+        eventually("every shard is served once", async || {
+            (0..SHARDS).all(|shard| nodes.iter().filter(|node| node.serves(shard)).count() == 1)
+        })
+        .await;
+    };
+    all_served(&nodes).await;
+    sell(&stage, 1);
+    for number in 0..NAMES.len() {
+        stage.until_delivered(number).await;
+    }
+    let began = Instant::now();
+    let mut dead = nodes.remove(1);
+    dead.process.signal("KILL");
+    dead.process.ended().await;
+    sell(&stage, 2);
+    all_served(&nodes).await;
+    println!("killed one of three with {SHARDS} shards: all served again after {:?}", began.elapsed());
+    for number in 0..NAMES.len() {
+        stage.until_delivered(number).await;
+        stage.simulator(number).wait_for_connections(1).await;
+        stage.simulator(number).wait_for_webhooks().await;
+    }
+    let status = nodes[0].status().await;
+    let shards: BTreeSet<i64> =
+        status["accounts"].as_array().unwrap().iter().filter_map(|account| account["shard"].as_i64()).collect();
+    assert!(shards.len() > 1, "accounts are divided: {status}");
+    stop(nodes).await;
+    for number in 0..NAMES.len() {
+        stage.assert_delivered(number).await;
+    }
+}
+
+/// A relay outside the cluster with the same name takes shard 0 over, and its owner ends with 75; other numbers of shards are
+/// refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_outside_the_cluster_takes_the_name_over() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "outside").await;
+    let mut node = Node::beside(&rig, "n0", 1).await;
+    owner(std::slice::from_ref(&node), 0).await;
+    let mut other = clustered(rig.config.clone(), "n1", 3);
+    other.webhook.listen = free_address();
+    let mut refused = Process::launch(&other, &rig.secrets, None, &[]);
+    assert_eq!(refused.ended().await, Some(i32::from(Exit::SETTINGS)), "{}", refused.said());
+    assert!(refused.said().contains("cluster.shards"), "{}", refused.said());
+    let mut outside = through_inbox(rig.config.clone());
+    outside.webhook.listen = free_address();
+    let mut relay = Process::launch(&outside, &rig.secrets, None, &[]);
+    relay.line("relay ready").await;
+    assert_eq!(node.process.ended_within(PATIENCE).await, Some(i32::from(Exit::FENCED)), "{}", node.process.said());
+    live(&rig, 1);
+    rig.until_delivered().await;
+    relay.stop().await;
+    rig.assert_delivered().await;
+}
+
+/// Where the coordinator is away a node leaves nevertheless, and soon: the group finds out by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_leaves_although_the_coordinator_is_away() {
+    let broker = Broker::start();
+    let rig = Rig::new(broker.bootstrap(), "leaving").await;
+    for round in 0..3 {
+        let mut node = Node::beside(&rig, "n0", 1).await;
+        owner(std::slice::from_ref(&node), 0).await;
+        broker.freeze();
+        let began = Instant::now();
+        node.process.signal("TERM");
+        assert_eq!(node.process.ended().await, Some(0), "{round}: {}", node.process.said());
+        println!("left without the coordinator after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20));
+        broker.thaw();
+    }
 }

@@ -44,6 +44,7 @@ async fn a_webhook_is_answered_queued_and_its_event_published_once() {
     webhooks_alone(&mut rig);
     let rig = rig.with_webhooks();
     let daemon = rig.daemon().await;
+    eventually("the first walk is done", async || daemon.metrics.walk_pages() > 0).await;
     live(&rig, 3);
     // A copy, and what is no event of an order, are answered alike: nobody has looked into them.
     let event = rig.simulator.events()[0].bytes.clone();

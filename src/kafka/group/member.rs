@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Statistics};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
@@ -18,26 +18,18 @@ use tokio::sync::{mpsc, watch};
 const WAITING: usize = 16;
 /// How soon the thread serves the group's callbacks.
 const SERVE: Duration = Duration::from_millis(50);
-/// How long the group waits for shards that are to be given up. Their loops have a bound of their own below it.
-const RELEASE_WITHIN: Duration = Duration::from_secs(10);
 /// A coordinator that answers within this time is there to be told goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the group decided for this node.
 #[derive(Debug)]
 pub enum Change {
-    /// These shards are the node's as well, from now on. With none the node has joined.
+    /// These shards, and no others, are the node's. With none the node has joined.
     Assigned(Vec<i32>),
-    /// These are to be given to others, as soon as the node has let them go.
-    Revoked(Vec<i32>, Released),
-    /// These are not the node's any more, by the time that it hears of it: it was silent for too long.
-    Lost(Vec<i32>),
-}
-
-/// The group goes on when it is dropped.
-#[derive(Debug)]
-pub struct Released {
-    _held: SyncSender<()>,
+    /// The group divides the shards anew; until it says how, none is the node's.
+    Revoked,
+    /// None is the node's any more: the coordinator was silent for too long, or the node was.
+    Lost,
 }
 
 /// A membership; dropping it leaves the group.
@@ -137,16 +129,8 @@ impl ClientContext for Rebalancing {
 
 impl ConsumerContext for Rebalancing {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Revoke(list) = rebalance else { return };
-        let shards = shards(list);
-        if consumer.assignment_lost() {
-            return self.tell(Change::Lost(shards));
-        }
-        let (held, released) = sync_channel::<()>(0);
-        self.tell(Change::Revoked(shards, Released { _held: held }));
-        // Heartbeats go on meanwhile, on librdkafka's own thread.
-        if released.recv_timeout(RELEASE_WITHIN) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
-            tracing::warn!("shards were given up before they were drained");
+        if let Rebalance::Revoke(_) = rebalance {
+            self.tell(if consumer.assignment_lost() { Change::Lost } else { Change::Revoked });
         }
     }
 

@@ -6,5 +6,6 @@
 mod member;
 mod view;
 
-pub use member::{Change, Membership, Released, Reports};
+pub use member::{Change, Membership, Reports};
+pub(super) use view::members;
 pub use view::{Observer, View};

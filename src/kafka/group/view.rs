@@ -4,6 +4,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::blocking::blocking;
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;
+use crate::kafka::scan::Reader;
 use crate::kafka::shard::Shard;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -74,6 +75,11 @@ impl Observer {
         })
         .await
     }
+}
+
+/// The nodes that are members of the group now; blocking, for seconds at most.
+pub(in crate::kafka) fn members(config: &Config, reader: &Reader) -> Result<Vec<String>, KafkaError> {
+    Ok(nodes(config, reader.client())?.into_iter().map(|(node, _)| node).collect())
 }
 
 fn nodes(config: &Config, consumer: &BaseConsumer<Context>) -> Result<Vec<(String, Vec<i32>)>, KafkaError> {

@@ -28,13 +28,21 @@ const ASK_WITHIN: Duration = Duration::from_secs(5);
 /// A producer of the inbox; a clone is the same one.
 #[derive(Clone)]
 pub struct Appender {
-    producer: Arc<ThreadedProducer<Acknowledged>>,
+    /// Replaced where the secrets are; what is under way stays with the one that it was given to.
+    producer: Arc<Mutex<Arc<ThreadedProducer<Acknowledged>>>>,
     topic: String,
     /// The relay's name, which is the key of an account without one.
     name: String,
     node: String,
     shards: i32,
     outage: Arc<Mutex<Outage>>,
+}
+
+fn producer(config: &Config, secrets: &Secrets) -> Result<Arc<ThreadedProducer<Acknowledged>>, StartError> {
+    let settings = client::appender(config, secrets);
+    ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
+        .map(Arc::new)
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
 }
 
 /// Passes on what became of each record.
@@ -81,17 +89,29 @@ impl Appender {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let settings = client::appender(config, secrets);
-        let producer = ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
-            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
         Ok(Self {
-            producer: Arc::new(producer),
+            producer: Arc::new(Mutex::new(producer(config, secrets)?)),
             topic: config.kafka.topics.inbox.clone(),
             name: config.name.clone(),
             node: config.cluster.node.clone(),
             shards: config.cluster.shards,
             outage: Arc::new(Mutex::new(Outage::new(health, metrics))),
         })
+    }
+
+    /// Uses these secrets from now on.
+    ///
+    /// # Errors
+    ///
+    /// When `kafka.options` cannot be used; the old ones stay in use.
+    pub fn renew(&self, config: &Config, secrets: &Secrets) -> Result<(), StartError> {
+        let renewed = producer(config, secrets)?;
+        *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
+        Ok(())
+    }
+
+    fn producer(&self) -> Arc<ThreadedProducer<Acknowledged>> {
+        Arc::clone(&self.producer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Appends a webhook; done when every replica in sync has it. After the `webhook.answer_within` of the settings it is given
@@ -118,8 +138,9 @@ impl Appender {
             .key(key)
             .payload(&*webhook.bytes)
             .headers(headers);
-        let said = &self.producer.client().context().0;
-        self.producer.send(record).map_err(|(error, _)| said.said_of(&error))?;
+        let producer = self.producer();
+        let said = &producer.client().context().0;
+        producer.send(record).map_err(|(error, _)| said.said_of(&error))?;
         let began = Instant::now();
         let answer = loop {
             match timeout(LOOK_EVERY, &mut acknowledged).await {
@@ -140,6 +161,11 @@ impl Appender {
         }
     }
 
+    /// Kafka takes no webhooks now.
+    pub fn unreachable(&self, detail: &str) {
+        self.outage().waiting(detail);
+    }
+
     /// Kafka takes webhooks again.
     pub fn recovered(&self) {
         self.outage().over();
@@ -155,8 +181,9 @@ impl Appender {
     ///
     /// What is in the way.
     pub fn reach(&self) -> Result<(), String> {
-        let asked = self.producer.client().fetch_metadata(Some(&self.topic), ASK_WITHIN);
-        let metadata = asked.map_err(|error| self.producer.client().context().0.said_of(&error))?;
+        let producer = self.producer();
+        let asked = producer.client().fetch_metadata(Some(&self.topic), ASK_WITHIN);
+        let metadata = asked.map_err(|error| producer.client().context().0.said_of(&error))?;
         match metadata.topics().first().and_then(|topic| topic.error()) {
             None => Ok(()),
             Some(code) => Err(format!("{}: {}", self.topic, rdkafka::error::RDKafkaErrorCode::from(code))),

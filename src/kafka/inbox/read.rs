@@ -16,7 +16,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Webhooks read ahead of the caller. With librdkafka's own queue (4 MiB) the bound on memory.
 const AHEAD: usize = 256;
@@ -86,11 +86,13 @@ impl Inbox {
     /// When Kafka refuses.
     pub async fn open(
         config: &Config,
-        secrets: &Secrets,
+        secrets: &watch::Receiver<Secrets>,
         shard: Shard,
         from: Option<i64>,
     ) -> Result<Opened, StartError> {
-        let (config, secrets) = (config.clone(), secrets.clone());
+        let config = config.clone();
+        let mut renewed = secrets.clone();
+        let secrets = renewed.borrow_and_update().clone();
         let found = blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
             let ask = |(): &mut ()| survey(&reader, &config, shard, from, cancel);
@@ -105,7 +107,7 @@ impl Inbox {
         let guard = CancelOnDrop(cancel.clone());
         let (sender, read) = mpsc::channel(AHEAD);
         // As with `consume`: the runtime waits for it, and nobody asks how it ended.
-        drop(tokio::task::spawn_blocking(move || Following { config, consumer, shard, next, sender }.run(&cancel)));
+        drop(tokio::task::spawn_blocking(move || Following { config, secrets: renewed, consumer, shard, next, sender }.run(&cancel)));
         Ok(Opened { inbox: Self { read, _cancel: guard }, next, lost, unread_ms })
     }
 
@@ -176,6 +178,7 @@ fn assign(consumer: &BaseConsumer<Context>, topic: &str, shard: Shard, next: i64
 /// The reading thread.
 struct Following {
     config: Config,
+    secrets: watch::Receiver<Secrets>,
     consumer: BaseConsumer<Context>,
     shard: Shard,
     /// The offset behind the last record that was read.
@@ -188,6 +191,9 @@ impl Following {
     fn run(mut self, cancel: &Cancel) {
         let mut looked: Option<Instant> = None;
         while !cancel.is_set() {
+            if self.secrets.has_changed().unwrap_or(false) {
+                self.renew();
+            }
             let item = match self.consumer.poll(NOTICE) {
                 Some(Ok(message)) => {
                     self.next = message.offset().saturating_add(1);
@@ -214,6 +220,15 @@ impl Following {
         let Some(item) = item else { return true };
         let last = item.is_err();
         self.sender.blocking_send(item).is_ok() && !last
+    }
+
+    /// Goes on with new secrets; where that fails, the old client tells what is wrong.
+    fn renew(&mut self) {
+        let secrets = self.secrets.borrow_and_update().clone();
+        match open(&self.config, &secrets, self.shard, self.next) {
+            Ok(consumer) => self.consumer = consumer,
+            Err(error) => tracing::debug!(?error, "the inbox is read with the old secrets"),
+        }
     }
 
     fn trouble(&mut self, error: &KafkaError) -> Option<Result<Read, StartError>> {

@@ -11,15 +11,22 @@ use crate::kafka::owner::{self, OTHERS_WITHIN_MS};
 use crate::kafka::recover::Memory;
 use crate::kafka::run::Run;
 use crate::kafka::scan::Reader;
-use crate::kafka::settlement::{Claim, End, Next};
+use crate::kafka::settlement::{self, Claim, End, Next};
 use crate::kafka::transaction::Failure;
+use crate::kafka::transactional::Early;
 use crate::kafka::verdict::Broker;
-use crate::kafka::{client, recover};
+use crate::kafka::{client, group, recover};
 use crate::labels::Topic;
 use crate::telemetry::ReadingBack;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The last owner of a shard has this long to leave it.
+const LEAVES_WITHIN: Duration = Duration::from_secs(3);
+
+/// Between two looks whether it has.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
 pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Predecessor>), AskError> {
@@ -33,8 +40,8 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let (producer, carried) = Default::default();
     let mut writer = Writer { setup, producer, carried, run, outage, reader: None, seen: None };
     if writer.setup.member.is_some() && writer.setup.broker == Broker::Configured {
-        let newest = writer.patiently(|writer| writer.look(recover::newest_stable))?;
-        claim = claim.decided_on(newest.as_ref().map(|newest| &newest.checkpoint));
+        let newest = writer.decide()?;
+        claim = claim.decided_on(newest.as_ref());
     }
     let mut rehearsed = false;
     let mut next = Next::Fence;
@@ -95,6 +102,31 @@ struct Survey {
 }
 
 impl Writer {
+    /// In a cluster: what the claim is decided on, once the last owner has left, where that one lives.
+    fn decide(&mut self) -> Result<Option<Checkpoint>, AskError> {
+        let began = Instant::now();
+        let WriterSetup { config, secrets, early, cancel, member, shard, .. } = &mut self.setup;
+        let (config, cancel, shard) = (config.clone(), cancel.clone(), *shard);
+        let node = member.as_ref().map(|member| member.node.clone()).unwrap_or_default();
+        let reader = match early.as_mut().and_then(Early::reader) {
+            Some(reader) => reader,
+            None => Reader::open(&config, &secrets.borrow().clone())?,
+        };
+        let memory = Memory { control: &config.kafka.topics.control, name: &config.name, shard };
+        let mut members = None;
+        loop {
+            let newest = self.patiently(|_| recover::newest_stable(&reader, memory, &cancel))?;
+            let newest = newest.map(|newest| newest.checkpoint);
+            let (Some(checkpoint), true) = (&newest, began.elapsed() < LEAVES_WITHIN) else { return Ok(newest) };
+            // Where the coordinator does not say who lives, nobody is waited for.
+            let members = members.get_or_insert_with(|| group::members(&config, &reader).unwrap_or_default());
+            if !settlement::waits_for(checkpoint, &node, members) {
+                return Ok(newest);
+            }
+            cancel.wait(LOOK_AGAIN_AFTER)?;
+        }
+    }
+
     /// At start: every topic may be written to, or every permission that is missing is named. `false` when something else went
     /// wrong: the producer is of no further use, and the claim will meet it again and wait for its end.
     fn may_write(&mut self) -> Result<bool, AskError> {

@@ -342,20 +342,13 @@ impl Writer {
     }
 
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
-        self.look(recover::newest)
-    }
-
-    fn look(
-        &mut self,
-        newest: impl FnOnce(&Reader, Memory<'_>, &Cancel) -> Result<Option<Newest>, AskError>,
-    ) -> Result<Option<Newest>, AskError> {
         let WriterSetup { config, secrets, cancel, shard, .. } = &self.setup;
         let reader = match self.reader.take() {
             Some(reader) => reader,
             None => Reader::open(config, &secrets.borrow().clone())?,
         };
         let memory = Memory { control: &config.kafka.topics.control, name: &config.name, shard: *shard };
-        let newest = newest(&reader, memory, cancel)?;
+        let newest = recover::newest(&reader, memory, cancel)?;
         self.seen = newest.as_ref().map(|newest| newest.checkpoint.clone());
         Ok(newest)
     }
