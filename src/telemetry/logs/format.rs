@@ -9,18 +9,20 @@ use crate::text::{Escaping, is_unsafe};
 use std::fmt;
 use std::io::{self, Write};
 use tracing::field::{Field, Visit};
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FormatFields, MakeWriter};
-use tracing_subscriber::{Layer, Registry, fmt as text};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, fmt as text};
 
 /// Longest field of a text line, in characters; a guard behind `foreign`, which cuts earlier.
 pub(super) const FIELD_CHARS_MAX: usize = 4_096;
 
 /// Writes the lines of `format` to `writer`.
-pub(super) fn layer<W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<Registry> + Send + Sync>
+pub(super) fn layer<S, W>(format: LogFormat, colours: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     match format {

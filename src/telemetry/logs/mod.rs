@@ -17,12 +17,12 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, Registry};
 
 /// Why logs could not be set up or changed.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ impl Logs {
             true => layer(format, false, Ranked(writer)),
             false => layer(format, colours, writer),
         };
-        tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+        tracing_subscriber::registry().with(filter).with(layer).try_init()?;
         Ok(Self { level, queue })
     }
 
@@ -129,6 +129,8 @@ pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// Of everything that is written. As the filter of a layer it would lose a line now and then: what one question left behind,
+/// such as a library's whether it is to say something, would stand for the next line (tokio-rs/tracing#2519, #3572).
 type Filter = reload::Layer<Targets, Registry>;
 
 fn reloadable(level: &str) -> Result<(Handle<Targets, Registry>, Filter), LogError> {

@@ -6,6 +6,8 @@ use super::*;
 use crate::text::is_unsafe;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use tracing::callsite::Callsite;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::LevelFilter;
 
 /// What was written to a log.
@@ -30,10 +32,30 @@ fn leveled(level: &str, format: LogFormat, colours: bool, log: impl FnOnce(&Logs
     let written = Written::default();
     let writer = written.clone();
     let (level, filter) = reloadable(level).unwrap();
-    let layer = layer(format, colours, move || writer.clone()).with_filter(filter);
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let layer = layer(format, colours, move || writer.clone());
+    let subscriber = tracing_subscriber::registry().with(filter).with(layer);
     tracing::subscriber::with_default(subscriber, || log(&Logs { level, queue: None }));
     String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+}
+
+/// As a library asks that logs by another door (`log::log_enabled!`): of a line that no callsite of ours stands for.
+#[test]
+fn a_question_whether_something_is_to_be_said_costs_no_line() {
+    let news = || tracing::info!("news");
+    let text = leveled("info", LogFormat::Text, false, |_| {
+        let asked = tracing::callsite! {
+            name: "asked",
+            kind: tracing::metadata::Kind::EVENT,
+            level: tracing::Level::DEBUG,
+            fields:
+        };
+        for _ in 0..3 {
+            let wanted = tracing::dispatcher::get_default(|logs| logs.enabled(asked.metadata()));
+            assert!(!wanted);
+            news();
+        }
+    });
+    assert_eq!(text.lines().count(), 3, "{text}");
 }
 
 const HOSTILE: &str = "x\nINFO forged\r\u{1b}[31m\u{9b}2J\u{7f}\u{202e}";
