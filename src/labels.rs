@@ -55,7 +55,7 @@ impl Account {
     }
 }
 
-/// An account of a shard: places count anew in each shard.
+/// An account of a shard: places count from 0 in each shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seat {
     /// The shard's number.

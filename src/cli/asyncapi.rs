@@ -92,7 +92,7 @@ fn about(topic: Topic) -> About {
         Topic::Control | Topic::Inbox => [
             "Relay state",
             "The relay's memory; it may change with any version.",
-            "`NAME/checkpoint`, `NAME/journal`, `NAME/marks/ACCOUNT` or `NAME/gap/N`.",
+            "`NAME/checkpoint`, `NAME/journal`, `NAME/marks/ACCOUNT` or `NAME/gap/N`; of shard S above 0 with `NAME/S` for `NAME`.",
         ],
     };
     About { title, summary, key }

@@ -18,7 +18,7 @@ fn websocket_beside(api_url: &str) -> Option<Url> {
     Some(url)
 }
 
-/// In a cluster every webhook goes through the inbox: whoever takes it is not always the one who owns its shard.
+/// In a cluster every webhook goes through the inbox: the node that takes it is not always the one that owns its shard.
 pub(super) fn via(config: &mut Config) {
     config.webhook.via = if config.cluster.enabled { Via::Inbox } else { Via::Direct };
 }

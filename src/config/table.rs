@@ -231,7 +231,7 @@ pub static SETTINGS: &[Setting] = {
 
         setting!("cluster.enabled", cluster.enabled, Is("false"), "Whether nodes with the same name share its shards and take over from one another, through Kafka's consumer group of that name."),
         setting!("cluster.node", cluster.node, Nothing(r#""relay-1""#), "Name of this node, different on each; without it the host name."),
-        setting!("cluster.shards", cluster.shards, Is("1"), 1, 1_000, "Shards of the accounts, each served by one node at a time. Fixed when the topics are made: an account's shard is murmur2(NAME) mod shards, as Kafka's partitioner puts a key."),
+        setting!("cluster.shards", cluster.shards, Is("1"), 1, 128, "Shards of the accounts, each served by one node at a time. Fixed when the topics are made: an account's shard is murmur2(NAME) mod shards, as Kafka's partitioner puts a key."),
 
         setting!("admin.listen", admin.listen, Is(r#""127.0.0.1:9464""#), "Address of the admin listener: health, metrics, status."),
 

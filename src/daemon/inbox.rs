@@ -1,4 +1,4 @@
-//! The way through the inbox: whoever gets a webhook appends it, and the owner of its shard takes it.
+//! The way through the inbox: the node that gets a webhook appends it, and the owner of its shard takes it.
 
 use crate::clock::Clock;
 use crate::config::{Config, Secrets};
@@ -7,12 +7,12 @@ use crate::kafka::inbox::{Appender, Inbox, Read, Webhook};
 use crate::labels::{Account, Leg, Outcome, Topic};
 use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Note, Trace};
 use crate::relay::planner::Now;
-use crate::telemetry::{Health, Metrics, Phase};
+use crate::telemetry::{Health, Metrics, Phase, RateLimited};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -22,6 +22,9 @@ const REACH_EVERY: Duration = Duration::from_secs(5);
 
 /// And while it does not.
 const REACH_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How often it is logged at most that webhooks cannot be appended; the line says how many it is about.
+const REFUSED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Most webhooks that are taken from the door in one go.
 const AT_ONCE: usize = 256;
@@ -57,7 +60,8 @@ impl Door {
 
     /// What appends the webhooks at its other end.
     pub(super) fn appending(&self, receiver: IntakeReceiver, appender: Appender, metrics: Arc<Metrics>) -> Appending {
-        Appending { receiver, appender, names: Arc::clone(&self.names), metrics }
+        let refused = Mutex::new(RateLimited::new(REFUSED_LOG_EVERY));
+        Appending { receiver, appender, names: Arc::clone(&self.names), metrics, refused }
     }
 }
 
@@ -68,12 +72,13 @@ pub(super) struct Appending {
     appender: Appender,
     names: Arc<Mutex<Vec<String>>>,
     metrics: Arc<Metrics>,
+    refused: Mutex<RateLimited>,
 }
 
 impl Appending {
     /// Until the door is closed and everything that came has its answer. Many at once: librdkafka keeps their order.
     pub(super) async fn run(self) {
-        let Self { mut receiver, appender, names, metrics } = self;
+        let Self { mut receiver, appender, names, metrics, refused } = self;
         let mut arrived = Vec::new();
         let mut appending = FuturesUnordered::new();
         let mut open = true;
@@ -86,7 +91,7 @@ impl Appending {
                         let Arrival::Delivery(delivery) = arrival else { continue };
                         let name = names.lock().unwrap_or_else(PoisonError::into_inner);
                         let name = name.get(delivery.account.place()).cloned().unwrap_or_default();
-                        appending.push(append(&appender, &metrics, name, delivery));
+                        appending.push(append(&appender, (&metrics, &refused), name, delivery));
                     }
                 }
                 Some(()) = appending.next(), if !appending.is_empty() => {}
@@ -95,16 +100,25 @@ impl Appending {
     }
 }
 
-async fn append(appender: &Appender, metrics: &Metrics, account: String, delivery: Delivery) {
+async fn append(
+    appender: &Appender,
+    (metrics, refused): (&Metrics, &Mutex<RateLimited>),
+    account: String,
+    delivery: Delivery,
+) {
     let Delivery { received_at_ms, bytes, reply, trace, share, .. } = delivery;
     let trace = trace.map(|trace| (Cow::Owned(trace.parent.into()), Cow::Owned(trace.state.into())));
     let webhook = Webhook { account: Cow::Owned(account), bytes: Cow::Borrowed(&bytes), received_at_ms, trace };
     let appended = appender.append(&webhook).await;
     drop(share);
-    if let Err(detail) = &appended {
-        debug!(detail, "a webhook could not be appended to the inbox");
-    } else {
-        metrics.records(Topic::Inbox, 1);
+    match &appended {
+        Ok(()) => metrics.records(Topic::Inbox, 1),
+        Err(detail) => {
+            let allowed = refused.lock().unwrap_or_else(PoisonError::into_inner).allow(Instant::now());
+            if let Some(unsaid) = allowed {
+                warn!(detail, count = unsaid.saturating_add(1), "webhooks cannot be appended to the inbox");
+            }
+        }
     }
     if let Some(reply) = reply {
         // Nothing is settled yet but that it will be: the answer says so. The peer may have given up waiting.

@@ -278,6 +278,7 @@ impl Shared {
                     member: None,
                     reports: None,
                     topics: None,
+                    from_ms: setup.from_ms,
                     health: Arc::clone(health),
                     receiver: Some(receiver),
                     accounts,

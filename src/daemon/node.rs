@@ -1,7 +1,7 @@
 //! A node of a cluster: it takes webhooks for all shards, and serves those that the consumer group gives it.
 //!
 //! The group decides who is to serve a shard; the shard's transactional id makes sure that nobody else writes. So shards go on
-//! while the group divides them anew, and for a while after it took them away, because Kafka was away or the node was silent:
+//! while the group divides them again, and for a while after it took them away, because Kafka was away or the node was silent:
 //! what is assigned again has lost nothing, what is not is drained, and what somebody else claimed meanwhile is fenced.
 
 use super::Shared;
@@ -11,7 +11,6 @@ use super::reach::Ways;
 use super::shard::{End, Serving};
 use crate::config::AccountSecrets;
 use crate::exit::Exit;
-use crate::kafka::client::SESSION;
 use crate::kafka::group::{Change, Membership, Observer, Reports, View};
 use crate::kafka::settlement::Fenced;
 use crate::kafka::shard::{Member, Shard};
@@ -27,16 +26,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
-/// How long a shard may take to drain that is to be another node's: whoever takes it next waits for that.
+/// How long a shard may take to drain that is to be another node's: the next owner waits for that.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long a shard goes on that the group took away, while it does not say whose it is now.
 const UNASSIGNED_FOR: Duration = Duration::from_secs(60);
 
+/// When a shard is claimed once more that another run holds although the group says that it is this node's: a node that was
+/// paused has heard by then, with its next heartbeats, whether that is still so.
+const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// How often the coordinator is asked about all nodes and shards.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_secs(7);
 
 /// A node, before it has joined.
 pub(super) struct Node {
@@ -53,8 +56,18 @@ pub(super) struct Node {
 struct Held {
     owned: Arc<AtomicBool>,
     stop: CancellationToken,
+    /// It was told to end: it is not the node's any more.
+    leaving: bool,
     /// It is to end then, unless it is assigned again.
     until: Option<Instant>,
+}
+
+impl Held {
+    /// Begins its drain.
+    fn leave(&mut self) {
+        self.leaving = true;
+        self.stop.cancel();
+    }
 }
 
 /// A node that has joined.
@@ -64,6 +77,8 @@ struct Joined {
     topics: Topics,
     reports: Reports,
     held: BTreeMap<i32, Held>,
+    /// Shards that the node has begun to serve once.
+    begun: BTreeSet<i32>,
     running: JoinSet<(i32, End)>,
     /// Shards that are the node's and are claimed then: another run stood in the way.
     again: BTreeMap<i32, Instant>,
@@ -90,8 +105,8 @@ impl Node {
         let ended = match joined {
             Ok((topics, membership)) => {
                 let (pace, reports) = (Arc::default(), membership.reports());
-                let (held, running, again) = Default::default();
-                Joined { node: self, pace, topics, reports, held, running, again }.run(membership).await
+                let (held, begun, running, again) = Default::default();
+                Joined { node: self, pace, topics, reports, held, begun, running, again }.run(membership).await
             }
             Err(why) => {
                 self.shared.stop.cancel();
@@ -105,7 +120,7 @@ impl Node {
         ended
     }
 
-    /// All accounts have their webhooks taken here, whoever serves their shard.
+    /// All accounts have their webhooks taken here, whichever node serves their shard.
     fn tell_endpoints(&self, secrets: &[AccountSecrets]) {
         let endpoint = |of: &AccountSecrets| Endpoint {
             intake: self.door.of(&of.name),
@@ -127,12 +142,12 @@ impl Joined {
             tokio::select! {
                 () = shared.stop.cancelled() => break Ok(()),
                 change = membership.next() => match change {
-                    Some(Ok(change)) => self.change(change)?,
+                    Some(Ok(change)) => if let Err(exit) = self.change(change) { break Err(exit) },
                     Some(Err(error)) => break Err(Exit::from(error)),
                     None => break Err(Exit::failed("the membership of the group ended; see the log")),
                 },
                 Some(ended) = self.running.join_next() => if let Err(exit) = self.ended(ended) { break Err(exit) },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => self.on_time()?,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => if let Err(exit) = self.on_time() { break Err(exit) },
                 Ok(()) = account_secrets.changed() => self.node.tell_endpoints(&account_secrets.borrow_and_update()),
                 Some(task) = self.node.tasks.join_next() => match task {
                     Ok(true) => {}
@@ -145,13 +160,13 @@ impl Joined {
         shared.health.set_phase(Phase::Stopping);
         shared.metrics.ready(false);
         shared.stop.cancel();
-        self.held.values().for_each(|held| held.stop.cancel());
+        self.held.values_mut().for_each(Held::leave);
         while let Some(end) = self.running.join_next().await {
             if let Ok((shard, end)) = end {
                 debug!(shard, ?end, "shard left");
             }
         }
-        // Only now is the group told: whoever takes a shard finds it left in order.
+        // Only now is the group told: the next owner of a shard finds it left in order.
         drop(membership);
         let Self { node: Node { endpoints, door, mut tasks, .. }, .. } = self;
         drop((endpoints, door));
@@ -167,14 +182,14 @@ impl Joined {
                 self.node.shared.health.set_phase(Phase::Ready);
                 self.node.shared.metrics.ready(true);
                 info!(shards = list(&shards), "shards assigned");
-                for (shard, held) in self.held.iter().filter(|(shard, _)| !shards.contains(shard)) {
+                for (shard, held) in self.held.iter_mut().filter(|(shard, _)| !shards.contains(shard)) {
                     debug!(shard, "another node is to serve the shard");
-                    held.stop.cancel();
+                    held.leave();
                 }
                 self.again.retain(|shard, _| shards.contains(shard));
                 for shard in shards {
                     match self.held.get_mut(&shard) {
-                        Some(held) if !held.stop.is_cancelled() => {
+                        Some(held) if !held.leaving => {
                             held.until = None;
                             held.owned.store(true, Ordering::Release);
                         }
@@ -229,6 +244,7 @@ impl Joined {
             member: Some(Member { node: config.cluster.node.clone(), owned: Arc::clone(&owned) }),
             reports: Some(self.reports.clone()),
             topics: Some(self.topics.clone()),
+            from_ms: shared.setup.from_ms.filter(|_| self.begun.insert(number)),
             health,
             receiver: Some(receiver),
             accounts: Accounts::new(common, &shared.account_secrets.borrow(), None)?,
@@ -237,7 +253,7 @@ impl Joined {
             drain_within: DRAIN_WITHIN.min(config.shutdown.deadline),
         };
         self.running.spawn(async move { (number, serving.run().await) });
-        self.held.insert(number, Held { owned, stop, until: None });
+        self.held.insert(number, Held { owned, stop, leaving: false, until: None });
         self.node.shared.metrics.shards_owned(self.held.len());
         Ok(())
     }
@@ -251,34 +267,36 @@ impl Joined {
         board.forget_shard(shard);
         let held = self.held.remove(&shard);
         metrics.shards_owned(self.held.len());
-        let owned = held.is_some_and(|held| held.owned.load(Ordering::Acquire) && !held.stop.is_cancelled());
+        let owned = held.is_some_and(|held| held.owned.load(Ordering::Acquire) && !held.leaving);
         match end {
             End::Left => info!(shard, "shard left"),
-            End::Fenced(Fenced::Stop) => return Err(super::fenced()),
+            End::Fenced(Fenced::Stop) => {
+                error!("fenced");
+                return Err(super::fenced());
+            }
             End::Fenced(Fenced::LetGo) => info!(shard, "shard let go: another node holds it"),
             End::Elsewhere => info!(shard, "shard not claimed: another node did before"),
             End::Failed(exit) => return Err(exit),
         }
-        // By the time that a session takes the group has said whether the shard is still the node's.
         if owned {
-            self.again.insert(shard, Instant::now() + SESSION);
+            self.again.insert(shard, Instant::now() + CLAIM_AGAIN_AFTER);
         }
         Ok(())
     }
 
     /// The next moment at which something is to be done.
     fn due(&self) -> Option<Instant> {
-        let held = self.held.values().filter(|held| !held.stop.is_cancelled()).filter_map(|held| held.until);
+        let held = self.held.values().filter(|held| !held.leaving).filter_map(|held| held.until);
         let again = self.again.iter().filter(|(shard, _)| !self.held.contains_key(shard)).map(|(_, at)| *at);
         held.chain(again).min()
     }
 
     fn on_time(&mut self) -> Result<(), Exit> {
         let now = Instant::now();
-        for (shard, held) in &self.held {
-            if held.until.is_some_and(|until| until <= now) && !held.stop.is_cancelled() {
+        for (shard, held) in &mut self.held {
+            if held.until.is_some_and(|until| until <= now) && !held.leaving {
                 info!(shard, "shard left: it was not assigned again");
-                held.stop.cancel();
+                held.leave();
             }
         }
         let held = &self.held;
@@ -305,7 +323,7 @@ async fn look(shared: Arc<Shared>) {
     let config = &shared.setup.config;
     let mut secrets = shared.kafka_secrets.clone();
     let mut observer = None;
-    let mut twins = BTreeSet::new();
+    let mut twins = Twins::default();
     loop {
         if observer.is_none() || secrets.has_changed().unwrap_or(false) {
             observer = Observer::new(config, &secrets.borrow_and_update().clone()).ok();
@@ -316,23 +334,33 @@ async fn look(shared: Arc<Shared>) {
         };
         if let Some(view) = view {
             tell(&view, config.cluster.shards, &shared.board, &shared.metrics);
-            for (node, _) in twins_of(&view) {
-                if twins.insert(node.clone()) {
-                    warn!(node, "two nodes have the same cluster.node: give each a name of its own");
-                }
+            for node in twins.seen(&view) {
+                warn!(node, "two nodes have the same cluster.node: give each a name of its own");
             }
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-/// Nodes whose name another one has as well.
-fn twins_of(view: &View) -> impl Iterator<Item = &(String, Vec<i32>)> {
-    view.nodes
-        .iter()
-        .enumerate()
-        .filter(|(place, (node, _))| view.nodes.iter().take(*place).any(|(other, _)| other == node))
-        .map(|(_, of)| of)
+/// Names that two nodes have. One that was killed and is back may stand in the group twice for a session.
+#[derive(Debug, Default)]
+struct Twins {
+    last: BTreeSet<String>,
+    told: BTreeSet<String>,
+}
+
+impl Twins {
+    /// Those to be told of now: seen in so many looks as no session lasts, and not told before.
+    fn seen(&mut self, view: &View) -> Vec<String> {
+        let mut names = BTreeSet::new();
+        let twice = view.nodes.iter().filter(|(node, _)| !names.insert(node)).map(|(node, _)| node.clone());
+        let now: BTreeSet<String> = twice.collect();
+        let last = std::mem::replace(&mut self.last, now);
+        let new = self.last.intersection(&last).filter(|node| !self.told.contains(*node)).cloned();
+        let new: Vec<String> = new.collect();
+        self.told.extend(new.iter().cloned());
+        new
+    }
 }
 
 fn tell(view: &View, shards: i32, board: &Board, metrics: &Metrics) {
@@ -340,4 +368,33 @@ fn tell(view: &View, shards: i32, board: &Board, metrics: &Metrics) {
     let owners: Vec<Option<String>> = owners.collect();
     metrics.shards_unowned(owners.iter().filter(|owner| owner.is_none()).count());
     board.set_cluster(Cluster { owners, lags: view.lags.clone(), nodes: view.nodes.clone() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::client::SESSION;
+
+    #[test]
+    fn a_name_that_two_nodes_have_for_longer_than_a_session_is_told_once() {
+        assert!(LOOK_EVERY > SESSION);
+        let view = |nodes: &[&str]| {
+            let nodes = nodes.iter().map(|node| ((*node).to_owned(), Vec::new())).collect();
+            View { nodes, ..View::default() }
+        };
+        let mut twins = Twins::default();
+        let seen = [
+            &["a", "b"][..],
+            &["a", "a", "b"],
+            &["a", "b", "b"],
+            &["b", "b"],
+            &["b", "b"],
+            &["a"],
+            &["b", "b"],
+            &["b", "b"],
+        ]
+        .map(|nodes| twins.seen(&view(nodes)));
+        let told = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(seen, [&[][..], &[], &[], &["b"], &[], &[], &[], &[]].map(told));
+    }
 }

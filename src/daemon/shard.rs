@@ -42,6 +42,8 @@ pub(super) struct Serving {
     pub(super) reports: Option<Reports>,
     /// As they were found already.
     pub(super) topics: Option<Topics>,
+    /// Where to begin the first walk, once, in Unix milliseconds (`run --from`).
+    pub(super) from_ms: Option<i64>,
     /// Where its parts say what state they are in.
     pub(super) health: Arc<Health>,
     /// Its end of the intake, until the loop has it.
@@ -181,7 +183,7 @@ impl Serving {
         }
         debug!(after = ?began.elapsed(), "topics checked");
         let publisher = PublisherSetup {
-            starts_afresh: shared.setup.from_ms.is_some(),
+            starts_afresh: self.from_ms.is_some(),
             config: config.clone(),
             secrets: shared.kafka_secrets.clone(),
             shard,
@@ -206,7 +208,8 @@ impl Serving {
         let unread_ms = opened.as_ref().and_then(|opened| Some(opened.unread_ms?.saturating_sub(CLOCKS_DISAGREE_MS)));
         let names = self.accounts.names();
         let Started { window, versions, accounts: known, .. } =
-            warm::start(&shared, (shard, &self.health), &names, predecessor.as_ref(), unread_ms).await?;
+            warm::start(&shared, (shard, &self.health), &names, predecessor.as_ref(), (self.from_ms, unread_ms))
+                .await?;
         let accounts = self.accounts.known(known.iter().map(|known| known.name.clone()));
         let settings = Settings { schema_ids: shared.schema_ids.clone(), shard, ..planner_settings(config) };
         let mark = opened.as_ref().map(|opened| {

@@ -21,13 +21,14 @@ use tracing::{error, info};
 /// How often a long warm start says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// What the relay begins with. With the embedded Kafka, which cannot be asked, nothing is read back.
+/// What the relay begins with; `begins` are the time from which events are fetched again, and that of the oldest webhook that
+/// is not taken. With the embedded Kafka, which cannot be asked, nothing is read back.
 pub(super) async fn start(
     shared: &Shared,
     (shard, health): (Shard, &Arc<Health>),
     names: &[String],
     predecessor: Option<&Predecessor>,
-    unread_ms: Option<i64>,
+    begins: (Option<i64>, Option<i64>),
 ) -> Result<Started, StartError> {
     let setup = &*shared.setup;
     // Until the registry has answered, schemas are called what they were before.
@@ -37,7 +38,7 @@ pub(super) async fn start(
     }
     let now = || Now::at(Moment::now(), &shared.clock.provider());
     let seed = [rand::random(), rand::random()];
-    let start = Start::new(&settings(setup, unread_ms), names, predecessor, now(), seed);
+    let start = Start::new(&settings(setup, begins), names, predecessor, now(), seed);
     let tell = |(account, gap): &(Account, Gap)| {
         let name = names.get(account.place()).filter(|name| !name.is_empty());
         relay::opened(&shared.metrics, name.map(String::as_str), gap);
@@ -60,14 +61,14 @@ pub(super) async fn start(
     Ok(started)
 }
 
-fn settings(setup: &Setup, unread_ms: Option<i64>) -> Settings {
-    let Setup { config, from_ms, .. } = setup;
+fn settings(setup: &Setup, (from_ms, unread_ms): (Option<i64>, Option<i64>)) -> Settings {
+    let Setup { config, .. } = setup;
     Settings {
         window: config.dedup.window,
         ids_max: config.dedup.ids_max,
         overlap: config.backfill.overlap,
         first_start: config.backfill.first_start,
-        from_ms: *from_ms,
+        from_ms,
         unread_ms,
     }
 }

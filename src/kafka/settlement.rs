@@ -435,7 +435,10 @@ mod tests {
             Checkpoint { node: node.map(str::to_owned), ..checkpoint }
         };
         assert_eq!(fenced(true, &by(Some("n1"))), Fenced::LetGo);
-        assert_eq!([fenced(true, &by(None)), fenced(false, &by(Some("n1"))), fenced(false, &by(None))], [Fenced::Stop; 3]);
+        assert_eq!(
+            [fenced(true, &by(None)), fenced(false, &by(Some("n1"))), fenced(false, &by(None))],
+            [Fenced::Stop; 3]
+        );
     }
 
     #[test]

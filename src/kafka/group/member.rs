@@ -26,7 +26,7 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 pub enum Change {
     /// These shards, and no others, are the node's. With none the node has joined.
     Assigned(Vec<i32>),
-    /// The group divides the shards anew; until it says how, none is the node's.
+    /// The group divides the shards again; until it says how, none is the node's.
     Revoked,
     /// None is the node's any more: the coordinator was silent for too long, or the node was.
     Lost,
@@ -41,7 +41,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Joins the group; waits for nothing. New secrets for Kafka make it join anew.
+    /// Joins the group; waits for nothing. New secrets for Kafka make it join again.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Serving {
 }
 
 /// Leaves in order where the coordinator is there to be told. Where it is away, librdkafka 2.12 may crash in the goodbye
-/// (confluentinc/librdkafka#5347, mended in 2.14.2), and nobody would hear it: the client is left to the end of the process,
+/// (confluentinc/librdkafka#5347, fixed in 2.14.2), and nobody would hear it: the client is left to the end of the process,
 /// and the group to the end of the session.
 fn leave(consumer: BaseConsumer<Rebalancing>, group: &str) {
     match consumer.fetch_group_list(Some(group), GOODBYE_WITHIN) {

@@ -1,7 +1,7 @@
-//! The consumer group that shares the relay's shards among the nodes of a cluster: whoever is assigned a partition of the
+//! The consumer group that shares the relay's shards among the nodes of a cluster: the node that is assigned a partition of the
 //! inbox serves the shard of that number.
 //!
-//! The group assigns and nothing else: a shard is safe by its transactional id, whoever believes to own it.
+//! The group assigns and nothing else: a shard is safe by its transactional id, whichever node believes to own it.
 
 mod member;
 mod view;

@@ -1,6 +1,6 @@
 //! The inbox: verified webhooks in a topic of their own, a partition a shard, until the owner of their shard takes them.
 //!
-//! Whoever gets a webhook appends it with `acks=all`; that is its answer. It is at least once: the window of the shard's owner
+//! The node that gets a webhook appends it with `acks=all`; that is its answer. It is at least once: the window of the shard's owner
 //! judges, as with every other leg.
 
 mod append;

@@ -107,7 +107,9 @@ impl Inbox {
         let guard = CancelOnDrop(cancel.clone());
         let (sender, read) = mpsc::channel(AHEAD);
         // As with `consume`: the runtime waits for it, and nobody asks how it ended.
-        drop(tokio::task::spawn_blocking(move || Following { config, secrets: renewed, consumer, shard, next, sender }.run(&cancel)));
+        drop(tokio::task::spawn_blocking(move || {
+            Following { config, secrets: renewed, consumer, shard, next, sender }.run(&cancel)
+        }));
         Ok(Opened { inbox: Self { read, _cancel: guard }, next, lost, unread_ms })
     }
 

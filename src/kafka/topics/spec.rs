@@ -27,7 +27,7 @@ pub struct TopicSpec {
     pub cleanup_policy: &'static str,
     /// `retention.ms` of a topic that the relay creates, where records are deleted by age.
     pub retention_ms: Option<i64>,
-    /// Least `retention.ms` of the inbox, whose records wait for whoever takes them.
+    /// Least `retention.ms` of the inbox, whose records wait to be taken.
     pub retention_ms_min: Option<i64>,
     /// Least `min.compaction.lag.ms` of the control topic, whose younger records must all be there at a start.
     pub compaction_lag_ms_min: Option<i64>,

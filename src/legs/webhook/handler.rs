@@ -111,7 +111,7 @@ impl Handler {
             Err(IntakeFull::Closed) => return Answer::Stopping,
         };
         let (reply, outcome) = oneshot::channel();
-        // What goes through the inbox is a delivery of whoever takes it there.
+        // What goes through the inbox is a delivery of the node that takes it there.
         let is_ours = self.leg.settings.via == Via::Direct;
         if is_ours {
             self.leg.metrics.delivery(Leg::Webhook);
