@@ -26,7 +26,7 @@ pub struct Status {
 /// The answer comes from memory; a relay that takes longer is stuck or not there.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Largest answer: gaps are what grows, 120 of them at most, some 250 bytes each.
+/// Largest answer: accounts are what grows, 10,000 of them at most, some 400 bytes each.
 const BODY_BYTES_MAX: usize = 16 << 20;
 
 /// Asks and shows; status 1 when nobody answers.
@@ -53,12 +53,18 @@ pub(super) async fn run(arguments: &Status, config: &Config, output: Output) -> 
     }
     align_right(&mut counts, &[1, 2, 3, 4, 5, 6]);
     output.table(&counts)?;
-    let accounts = status["accounts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if !accounts.is_empty() {
-        output.line("")?;
-        output.table(&of_accounts(accounts, &zone))?;
+    let [nodes, shards, accounts] = ["nodes", "shards", "accounts"].map(|list| list_of(&status, list));
+    for (list, table) in [
+        (nodes, of_nodes(nodes)),
+        (shards, of_shards(shards)),
+        (accounts, of_accounts(accounts, !shards.is_empty(), &zone)),
+    ] {
+        if !list.is_empty() {
+            output.line("")?;
+            output.table(&table)?;
+        }
     }
-    let gaps = status["gaps"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let gaps = list_of(&status, "gaps");
     if !gaps.is_empty() {
         output.line("")?;
         let mut table = table(["gap", "account", "cause", "from", "opened", "ended", "closed", "recovered"]);
@@ -71,20 +77,44 @@ pub(super) async fn run(arguments: &Status, config: &Config, output: Output) -> 
     Ok(())
 }
 
-/// The legs of each account. The listener of webhooks is everybody's.
-fn of_accounts(accounts: &[Value], zone: &Zone) -> comfy_table::Table {
-    let mut table = table(["account", "websocket", "since", "backfill", "since"]);
-    for account in accounts {
-        let [websocket, backfill] = ["websocket", "backfill"].map(|leg| &account["legs"][leg]);
-        table.add_row([
-            text(&account["account"]),
-            text(&websocket["state"]),
-            shown(&websocket["since"], zone),
-            text(&backfill["state"]),
-            shown(&backfill["since"], zone),
-        ]);
+/// The nodes of a cluster.
+fn of_nodes(nodes: &[Value]) -> comfy_table::Table {
+    let mut table = table(["node", "shards"]);
+    for node in nodes {
+        let shards: Vec<String> = list_of(node, "shards").iter().map(text).collect();
+        let shards = if shards.is_empty() { text(&Value::Null) } else { shards.join(", ") };
+        table.add_row([text(&node["node"]), shards]);
     }
     table
+}
+
+/// Who serves each shard of a cluster.
+fn of_shards(shards: &[Value]) -> comfy_table::Table {
+    let mut table = table(["shard", "owner", "state", "inbox lag"]);
+    for shard in shards {
+        table.add_row(["shard", "owner", "state", "inbox_lag"].map(|cell| text(&shard[cell])));
+    }
+    align_right(&mut table, &[3]);
+    table
+}
+
+/// The legs of each account, as far as the asked node knows them. The listener of webhooks is everybody's.
+fn of_accounts(accounts: &[Value], of_cluster: bool, zone: &Zone) -> comfy_table::Table {
+    let mut table = match of_cluster {
+        true => table(["account", "shard", "websocket", "since", "backfill", "since"]),
+        false => table(["account", "websocket", "since", "backfill", "since"]),
+    };
+    let names = ["account"].into_iter().chain(of_cluster.then_some("shard"));
+    for account in accounts {
+        let legs = ["websocket", "backfill"].map(|leg| &account["legs"][leg]);
+        let states = legs.into_iter().flat_map(|leg| [text(&leg["state"]), shown(&leg["since"], zone)]);
+        table.add_row(names.clone().map(|name| text(&account[name])).chain(states));
+    }
+    table
+}
+
+fn list_of<'s>(status: &'s Value, member: &str) -> &'s [Value] {
+    status[member].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// What the relay says that answers at this address.

@@ -15,8 +15,21 @@ const STATUS: &str = r#"{"name":"shop","version":"0.1.0","ready":true,"degraded"
 "webhook":{"published":0,"duplicate":0,"ignored":0,"dead_lettered":0,"rejected":12,"failed":0},
 "backfill":{"published":30,"duplicate":900,"ignored":0,"dead_lettered":0,"rejected":0,"failed":0}}}"#;
 
-/// A listener that answers every request with it.
-async fn admin() -> String {
+/// What a node of a cluster says beyond it: it serves one of two shards, and a third node has just died.
+const CLUSTER: &str = r#","nodes":[{"node":"n1","shards":[1]},{"node":"n2","shards":[]}],
+"shards":[{"shard":0,"owner":null,"state":"unowned","inbox_lag":1204},{"shard":1,"owner":"n1","state":"owned","inbox_lag":0},
+{"shard":2,"owner":"n1","state":"owned","inbox_lag":null}],
+"accounts":[{"account":"shop-a","shard":1,"legs":{"websocket":{"state":"connected","since":"2026-01-15T09:13:20.100Z"},
+"webhook":{"state":"disabled","since":"2026-01-15T09:13:20.100Z"},"backfill":{"state":"backing_off","since":"2026-01-15T10:13:20.100Z"}}},
+{"account":"shop-b","shard":0,"legs":null}]}"#;
+
+/// The status of a node.
+fn of_cluster() -> String {
+    [STATUS.trim_end_matches('}'), "}}", CLUSTER].concat()
+}
+
+/// A listener that answers every request with this status.
+async fn admin(status: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -25,8 +38,8 @@ async fn admin() -> String {
             while !request.ends_with(b"\r\n\r\n") {
                 assert_ne!(peer.read_buf(&mut request).await.unwrap(), 0);
             }
-            let length = STATUS.len();
-            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{STATUS}");
+            let length = status.len();
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{status}");
             peer.write_all(answer.as_bytes()).await.unwrap();
         }
     });
@@ -35,7 +48,7 @@ async fn admin() -> String {
 
 #[tokio::test]
 async fn people_read_tables_in_their_zone_and_scripts_the_object() {
-    let admin = admin().await;
+    let admin = admin(STATUS.to_owned()).await;
     let environment = [("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str()), ("TZ", "IST-5:30")];
     let local = bare(&["status"], &environment, b"").await;
     assert_eq!((local.status, local.stderr.as_str()), (0, ""));
@@ -45,4 +58,19 @@ async fn people_read_tables_in_their_zone_and_scripts_the_object() {
     let json = bare(&["status", "--output", "json"], &environment, b"").await;
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert_eq!((json.status, value(&json.stdout)), (0, value(STATUS)));
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_shows_nodes_shards_and_accounts() {
+    let admin = admin(of_cluster()).await;
+    let environment = [("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str())];
+    let shown = bare(&["status", "--utc"], &environment, b"").await;
+    assert_eq!((shown.status, shown.stderr.as_str()), (0, ""));
+    let tables: Vec<&str> = shown.stdout.split("\n\n").collect();
+    insta::assert_snapshot!("status-of-a-cluster", tables[3..6].join("\n\n"));
+    // Whoever has accounts and no cluster has no shard to be told.
+    let alone = [STATUS.trim_end_matches('}'), "}},", &CLUSTER[CLUSTER.find("\"accounts\"").unwrap()..]].concat();
+    let admin = self::admin(alone).await;
+    let shown = bare(&["status", "--utc"], &[("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str())], b"").await;
+    insta::assert_snapshot!("status-of-accounts", shown.stdout.split("\n\n").nth(3).unwrap());
 }
