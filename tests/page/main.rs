@@ -123,6 +123,9 @@ async fn the_page_lists_accounts_with_those_that_are_down_first() {
         .await;
     let count = "document.getElementById('accounts-count').textContent";
     page.until("and counted", &format!("{count} == '1 of 2 connected'")).await;
+    let of_cluster =
+        "['nodes-section', 'shards-section', 'accounts-shard'].map(id => document.getElementById(id).hidden)";
+    assert_eq!(page.evaluate(of_cluster).await, serde_json::json!([true, true, true]), "there is no cluster");
     page.picture(&pictures().join("accounts.png")).await;
     scene.daemon.stop();
     timeout(PATIENCE, scene.daemon.ended()).await.unwrap().unwrap();
