@@ -12,7 +12,7 @@ use crate::legs::webhook::{Endpoint, Endpoints};
 use crate::legs::websocket::{Kinds, Websocket};
 use crate::legs::{Admission, Intake, Note, Position, Walks};
 use crate::relay::Served;
-use crate::telemetry::{Health, LegState, Metrics, Phase, Snapshot};
+use crate::telemetry::{Board, Health, LegState, Metrics, Phase, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -375,6 +375,23 @@ impl Accounts {
             }
             stop.is_cancelled()
         }));
+    }
+}
+
+/// Shows every account of the settings that has a name, and its shard, for as long as they may be renewed.
+pub(super) async fn show_accounts(
+    config: Config,
+    mut account_secrets: watch::Receiver<Vec<AccountSecrets>>,
+    board: Arc<Board>,
+) {
+    loop {
+        let shard = |name: &str| Shard::of(&config.name, name, config.cluster.shards).number;
+        let of = |of: &AccountSecrets| (!of.name.is_empty()).then(|| (of.name.clone(), shard(&of.name)));
+        let accounts = account_secrets.borrow_and_update().iter().filter_map(of).collect();
+        board.set_accounts(accounts);
+        if account_secrets.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::provider::connect::Proxies;
 use crate::registry;
 use crate::telemetry::admin::Admin;
 use crate::telemetry::{Board, Health, Metrics, Phase, watch_clock};
-use accounts::{Accounts, Common, watch_health};
+use accounts::{Accounts, Common, show_accounts, watch_health};
 use inbox::{Door, renew, watch_reach};
 use node::Node;
 use reach::Ways;
@@ -151,6 +151,7 @@ impl Daemon {
         let admin_address = admin.local_addr();
         let observers = CancellationToken::new();
         let board = Arc::new(Board::new(config, Arc::clone(&health), Arc::clone(&metrics)));
+        tokio::spawn(show_accounts(config.clone(), account_secrets.clone(), Arc::clone(&board)));
         tokio::spawn(admin.serve(Arc::clone(&board), observers.clone()));
         tokio::spawn(watch_clock(Arc::clone(&metrics), observers.clone()));
         tokio::spawn(watch_health(Arc::clone(&health), Arc::clone(&metrics), observers.clone()));

@@ -4,6 +4,7 @@
 //! It is there from the first moment to the last: before the loop runs and while the relay drains it shows what is
 //! known so far. Nothing here is on the way of an event; readers copy what they show and then write it out.
 
+use super::health::AccountLegs;
 use super::{Health, LegState, Metrics, Phase, Snapshot};
 use crate::clock::{Moment, rfc3339, steady_ms};
 use crate::config::Config;
@@ -135,6 +136,8 @@ pub struct Board {
     inside: watch::Sender<BTreeMap<i32, Inside>>,
     /// In a cluster.
     cluster: watch::Sender<Option<Cluster>>,
+    /// Each account that has a name, and its shard.
+    accounts: watch::Sender<Vec<(String, i32)>>,
 }
 
 impl Board {
@@ -149,6 +152,7 @@ impl Board {
             metrics,
             inside: watch::Sender::default(),
             cluster: watch::Sender::default(),
+            accounts: watch::Sender::default(),
         }
     }
 
@@ -167,6 +171,11 @@ impl Board {
     /// What the coordinator said of the cluster.
     pub fn set_cluster(&self, cluster: Cluster) {
         self.cluster.send_replace(Some(cluster));
+    }
+
+    /// These are the accounts of the settings that have names, each with its shard, whoever serves that.
+    pub fn set_accounts(&self, accounts: Vec<(String, i32)>) {
+        self.accounts.send_replace(accounts);
     }
 
     /// What the loops of all shards know.
@@ -258,18 +267,24 @@ impl Board {
         status
     }
 
-    /// Each account that has a name, with the state of its legs. The listener of webhooks is everybody's.
+    /// Each account that has a name, with the state of its legs where this process serves its shard. The listener of webhooks
+    /// is everybody's.
     fn accounts(&self, snapshot: &Snapshot) -> Vec<Value> {
-        let named = snapshot.accounts.iter().filter(|(_, of)| of.served && !of.name.is_empty());
-        let shown = named.map(|(seat, of)| {
+        let served = snapshot.accounts.values().filter(|of| of.served);
+        let served: BTreeMap<&str, &AccountLegs> = served.map(|of| (of.name.as_str(), of)).collect();
+        let legs = |of: &&AccountLegs| -> Map<String, Value> {
             let leg = |leg: Leg| {
                 let legs = if leg == Leg::Webhook { &snapshot.legs } else { &of.legs };
                 let (state, since) = legs[leg as usize];
                 let state = json!({ "state": state.as_str(), "since": rfc3339(self.health.unix_ms(since)) });
                 (leg.as_str().to_owned(), state)
             };
-            json!({ "account": of.name, "shard": seat.shard, "legs": Leg::ALL.into_iter().map(leg).collect::<Map<_, _>>() })
-        });
+            Leg::ALL.into_iter().map(leg).collect()
+        };
+        let accounts = self.accounts.borrow();
+        let shown = accounts.iter().map(
+            |(name, shard)| json!({ "account": name, "shard": shard, "legs": served.get(name.as_str()).map(legs) }),
+        );
         shown.collect()
     }
 
@@ -439,6 +454,29 @@ mod tests {
         assert_eq!(orders.len(), LATEST_MAX);
         assert_eq!((&orders[0]["order_id"], &orders[0]["status"]), (&"20".into(), &"shipped".into()));
         assert_eq!(orders.iter().filter(|order| order["order_id"] == "20").count(), 1);
+    }
+
+    #[test]
+    fn every_node_shows_the_same_accounts_and_the_legs_of_those_that_it_serves() {
+        let board = board();
+        board.set_accounts(vec![("a".to_owned(), 1), ("b".to_owned(), 0)]);
+        let served = board.health.of_shard(1);
+        served.set_account(Account::FIRST, "a", true);
+        served.set_leg(Account::FIRST, Leg::Backfill, LegState::Connected);
+        // Only its webhooks are known.
+        served.set_account(Account::at(1), "stranger", false);
+        let shown = |status: &Value| {
+            let of = |of: &Value| (of["account"].clone(), of["shard"].clone(), of["legs"]["backfill"]["state"].clone());
+            status["accounts"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+        };
+        let status = board.status(1);
+        assert_eq!(names(&status["accounts"][0]["legs"]), ["backfill", "webhook", "websocket"]);
+        assert_eq!(status["accounts"][1], json!({ "account": "b", "shard": 0, "legs": null }));
+        assert_eq!(shown(&status), [("a".into(), 1.into(), "connected".into()), ("b".into(), 0.into(), Value::Null)]);
+        board.health.forget_shard(1);
+        assert_eq!(board.status(1)["accounts"][0], json!({ "account": "a", "shard": 1, "legs": null }));
+        board.set_accounts(Vec::new());
+        assert_eq!(board.status(1)["accounts"], Value::Null);
     }
 
     #[test]
