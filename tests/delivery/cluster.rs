@@ -8,7 +8,7 @@ use crate::support::process::Process;
 use crate::support::relay::{PATIENCE, Rig, client, get};
 use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
-use pepay_relay::config::Config;
+use pepay_relay::config::{Account, AccountSecrets, Config};
 use pepay_relay::exit::Exit;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -255,5 +255,44 @@ async fn a_node_leaves_although_the_coordinator_is_away() {
         println!("left without the coordinator after {:?}", began.elapsed());
         assert!(began.elapsed() < Duration::from_secs(20));
         broker.thaw();
+    }
+}
+
+/// Every node lists the same accounts; the one that serves them tells their legs. The other misses none that is its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_node_lists_all_accounts_and_their_owner_tells_the_legs() {
+    let mut rig = Rig::new(Broker::shared().bootstrap(), "listed").await;
+    let sole = rig.secrets.accounts.remove(0);
+    for name in ["shop-a", "shop-b"] {
+        rig.config.accounts.push(Account::named(name));
+        rig.secrets.accounts.push(AccountSecrets { name: name.to_owned(), ..sole.clone() });
+    }
+    let mut nodes = Vec::new();
+    for node in ["n0", "n1"] {
+        rig.config = clustered(rig.config, node, 1);
+        rig.config.webhook.listen = free_address();
+        rig.config.admin.listen = free_address();
+        nodes.push(rig.daemon().await);
+    }
+    let listed = |status: &Value| {
+        let of = |of: &Value| (of["account"].clone(), of["shard"].clone());
+        status["accounts"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    eventually("one node tells the legs", async || {
+        let mut told = Vec::new();
+        for node in &nodes {
+            let status: Value = serde_json::from_str(&get(&format!("http://{}/status", node.admin)).await).unwrap();
+            assert_eq!(listed(&status), [("shop-a".into(), 0.into()), ("shop-b".into(), 0.into())]);
+            let states = [0, 1].map(|account| status["accounts"][account]["legs"]["backfill"]["state"].clone());
+            let connected = "pepay_relay_leg_connected{leg=\"backfill\"} 1\n";
+            told.push((states, node.metrics.text().unwrap().contains(connected)));
+        }
+        told.sort_by_key(|(states, _)| states[0].is_null());
+        told == [(["connected".into(), "connected".into()], true), ([Value::Null, Value::Null], true)]
+    })
+    .await;
+    for mut node in nodes {
+        node.stop();
+        node.ended().await.unwrap();
     }
 }
