@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// Examples of values, in `packaging/helm/ci`.
-const VALUES: [&str; 3] = ["minimal", "full", "accounts"];
+const VALUES: [&str; 4] = ["minimal", "full", "accounts", "cluster"];
 /// The oldest and the newest that the validator knows, and one between.
 const KUBERNETES: [&str; 3] = ["1.33.0", "1.35.0", "1.37.0"];
 /// Where the chart has the relay find its files.
@@ -58,9 +58,17 @@ fn pod(resources: &[Value]) -> &Value {
     &the(resources, "Deployment")["spec"]["template"]["spec"]
 }
 
+/// What stands for the name of a pod.
+const POD: &str = "shop-pepay-relay-6d5f7c9b8-x2x4z";
+
 fn environment(resources: &[Value]) -> Vec<(&str, &str)> {
     let entries = pod(resources)["containers"][0]["env"].as_array().unwrap();
-    entries.iter().map(|entry| (entry["name"].as_str().unwrap(), entry["value"].as_str().unwrap())).collect()
+    let mut told = Vec::new();
+    for entry in entries {
+        let of_pod = (entry["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name").then_some(POD);
+        told.push((entry["name"].as_str().unwrap(), entry["value"].as_str().or(of_pod).unwrap()));
+    }
+    told
 }
 
 #[test]
@@ -79,17 +87,19 @@ fn what_the_chart_cannot_know_has_to_be_given() {
     for value in ["/image/repository", "/settings", "/secrets/name"] {
         assert!(told.contains(value), "{value}: {told}");
     }
-    // A number of replicas is no value: the word for it is refused, and not just without effect.
-    let mut helm = Command::new("helm");
-    helm.arg("template").arg("shop").arg(chart()).arg("--values").arg(values("minimal")).args(["--set", "replicas=2"]);
-    let (done, _, told) = run(&mut helm);
-    assert!(!done && told.contains("replicas"), "{told}");
+    // Several pods, and several shards, are those of a cluster.
+    for alone in ["replicas=2", "cluster.shards=2"] {
+        let mut helm = Command::new("helm");
+        helm.arg("template").arg("shop").arg(chart()).arg("--values").arg(values("minimal")).args(["--set", alone]);
+        let (done, _, told) = run(&mut helm);
+        assert!(!done && told.contains("/cluster/enabled"), "{alone}: {told}");
+    }
 }
 
 #[test]
 fn every_resource_is_one_that_kubernetes_takes() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, kinds) in VALUES.into_iter().zip([3, 5, 3]) {
+    for (name, kinds) in VALUES.into_iter().zip([3, 5, 3, 3]) {
         let (text, resources) = rendered(name);
         let file = folder.path().join("rendered.yaml");
         fs::write(&file, text).unwrap();
@@ -120,9 +130,12 @@ fn with_files(text: &str, folder: &Path) -> String {
 
 #[test]
 fn the_relay_takes_the_rendered_settings() {
-    for (name, relay) in
-        VALUES.into_iter().zip(["`pepay-relay` for devnet", "`shop` for mainnet", "`shops` for devnet"])
-    {
+    for (name, relay) in VALUES.into_iter().zip([
+        "`pepay-relay` for devnet",
+        "`shop` for mainnet",
+        "`shops` for devnet",
+        "`chain` for devnet",
+    ]) {
         let (_, resources) = rendered(name);
         let folder = tempfile::tempdir().unwrap();
         let settings = the(&resources, "ConfigMap")["data"]["pepay-relay.toml"].as_str().unwrap();
@@ -139,11 +152,31 @@ fn the_relay_takes_the_rendered_settings() {
 }
 
 #[test]
+fn a_cluster_has_a_node_a_pod_and_a_new_one_comes_before_an_old_one_leaves() {
+    let (_, resources) = rendered("cluster");
+    let deployment = &the(&resources, "Deployment")["spec"];
+    assert_eq!(deployment["replicas"], 3);
+    let strategy =
+        serde_json::json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } });
+    assert_eq!(deployment["strategy"], strategy);
+    let told = environment(&resources);
+    for (name, value) in
+        [("CLUSTER__ENABLED", "true"), ("CLUSTER__SHARDS", "4"), ("CLUSTER__NODE", POD), ("WEBHOOK__VIA", "inbox")]
+    {
+        let name = format!("PEPAY_RELAY__{name}");
+        assert!(told.contains(&(name.as_str(), value)), "{name}: {told:?}");
+    }
+}
+
+#[test]
 fn one_relay_that_leaves_before_the_next_one_comes_and_may_do_little() {
-    for (name, deadline) in VALUES.into_iter().zip([20, 45, 20]) {
+    for (name, deadline) in VALUES.into_iter().zip([20, 45, 20, 20]) {
         let (_, resources) = rendered(name);
         let deployment = &the(&resources, "Deployment")["spec"];
-        assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
+        if name != "cluster" {
+            assert_eq!((&deployment["replicas"], &deployment["strategy"]["type"]), (&1.into(), &"Recreate".into()));
+            assert!(!environment(&resources).iter().any(|(name, _)| name.contains("CLUSTER")), "{name}");
+        }
         let pod = pod(&resources);
         let told = environment(&resources).into_iter().find(|(name, _)| *name == "PEPAY_RELAY__SHUTDOWN__DEADLINE");
         assert_eq!(told.unwrap().1, format!("{deadline}s"));
