@@ -3,9 +3,12 @@
 //! Names and labels are the contract with dashboards (docs/metrics.md). Labels come from enums only, and every
 //! series exists from the start, so that a rate over a counter that never moved is 0 and not "no data".
 
+mod of_shards;
+
 use super::meter::Meter;
 use crate::labels::{Cause, Leg, Listener, Outcome, Seat, Topic, WebhookCode};
 use crate::listener::Refusal;
+use of_shards::OfShards;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::counter::Counter;
@@ -13,7 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -61,29 +64,6 @@ pub struct Metrics {
     /// What the page plots a second, which a histogram does not give back.
     pub(super) lag: Meter,
     pub(super) commit: Meter,
-}
-
-/// A gauge that is the sum of what each shard of this process tells.
-#[derive(Debug, Default)]
-struct OfShards {
-    sum: Gauge,
-    told: Mutex<BTreeMap<i32, usize>>,
-}
-
-impl OfShards {
-    fn of(sum: Gauge) -> Self {
-        Self { sum, told: Mutex::default() }
-    }
-
-    /// The shard tells this, or (`None`) is not of this process any more.
-    fn tell(&self, shard: i32, value: Option<usize>) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        match value {
-            Some(value) => told.insert(shard, value),
-            None => told.remove(&shard),
-        };
-        self.sum.set(gauge(told.values().sum()));
-    }
 }
 
 /// How a shard came to this process; the label `cause` of `takeovers_total`.
