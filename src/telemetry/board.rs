@@ -173,7 +173,7 @@ impl Board {
         self.cluster.send_replace(Some(cluster));
     }
 
-    /// These are the accounts of the settings that have names, each with its shard, whoever serves that.
+    /// These are the accounts of the settings that have names, each with its shard, served here or not.
     pub fn set_accounts(&self, accounts: Vec<(String, i32)>) {
         self.accounts.send_replace(accounts);
     }

@@ -68,7 +68,7 @@ async fn a_node_of_a_cluster_shows_nodes_shards_and_accounts() {
     assert_eq!((shown.status, shown.stderr.as_str()), (0, ""));
     let tables: Vec<&str> = shown.stdout.split("\n\n").collect();
     insta::assert_snapshot!("status-of-a-cluster", tables[3..6].join("\n\n"));
-    // Whoever has accounts and no cluster has no shard to be told.
+    // Without a cluster there is no shard to be told.
     let alone = [STATUS.trim_end_matches('}'), "}},", &CLUSTER[CLUSTER.find("\"accounts\"").unwrap()..]].concat();
     let admin = self::admin(alone).await;
     let shown = bare(&["status", "--utc"], &[("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str())], b"").await;
