@@ -230,10 +230,10 @@ impl Metrics {
                 .one("dedup_evicted_early", "Event ids forgotten before the end of the window: raise dedup.ids_max"),
             kafka_errors: of.each("kafka_errors", "Errors of Kafka, by what the relay did about them", kinds, counter),
             ready: of.one("ready", "1 while the relay is ready"),
-            shards_owned: of.one("shards_owned", "Shards that this process serves"),
+            shards_owned: of.one("shards_owned", "Shards that this node of a cluster serves"),
             shards_unowned: of
-                .one("shards_unowned", "Shards that no node serves, by what the group's coordinator says"),
-            takeovers: of.each("takeovers", "Shards that came to this process, by why", takeovers, counter),
+                .one("shards_unowned", "Shards of a cluster that no node serves, by what the group's coordinator says"),
+            takeovers: of.each("takeovers", "Shards that came to this node of a cluster, by why", takeovers, counter),
             inbox_lag: OfShards::of(of.one("inbox_lag", "Records of the inbox that this process has not taken")),
             log_lines_dropped: of.one("log_lines_dropped", "Log lines dropped because their reader stalled"),
             clock_step: of
