@@ -185,19 +185,20 @@ impl Writer {
         let predecessor = recover::predecessor(&reader, memory, !config.accounts.is_empty(), cancel, &mut waiting)?;
         let since_ms = now_ms().saturating_sub(OTHERS_WITHIN_MS);
         let others = recover::others(&reader, memory, since_ms, cancel)?;
-        // Where one shard has a memory, the others begin with what that one has published.
-        let mut is_known = || -> Result<bool, AskError> {
-            let shards = [(control.as_str(), shard.count)];
-            Ok(shard.count > 1 && recover::holds_records(&reader, &shards, cancel, &mut waiting)?.is_some())
-        };
-        let misses = owner::misses_a_memory(predecessor.is_some(), *starts_afresh) && !is_known()?;
-        let holds = if misses {
+        let holds = if owner::misses_a_memory(predecessor.is_some(), *starts_afresh) {
             let outputs = topics.reports.iter().filter(|report| !report.topic.is_of_shards());
             let outputs = outputs.filter_map(|report| Some((report.name.as_str(), report.actual.as_ref()?.partitions)));
             recover::holds_records(&reader, &outputs.collect::<Vec<_>>(), cancel, &mut waiting)?.map(str::to_owned)
         } else {
             None
         };
+        // Where one shard has a memory, the others begin with what that one has published. It is asked for last: a shard claims
+        // before it publishes, perhaps while this one looks.
+        let shards = [(control.as_str(), shard.count)];
+        let is_known = holds.is_some()
+            && shard.count > 1
+            && recover::holds_records(&reader, &shards, cancel, &mut waiting)?.is_some();
+        let holds = holds.filter(|_| !is_known);
         Ok(Survey { predecessor, others, holds })
     }
 
