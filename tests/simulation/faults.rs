@@ -20,7 +20,7 @@ impl World {
         let delay = self.rng.range(100, 5000);
         self.after(delay, Do::Broker(true));
         self.kafka.sequence_lost = self.rng.chance(500);
-        for topic in Topic::ALL {
+        for topic in Topic::WRITTEN {
             let lost = self.rng.chance(if topic == Topic::Control { 700 } else { 300 });
             let count = self.rng.range(1, TAIL_RECORDS_MAX);
             let transactions = if lost { self.kafka.lose_tail(topic, count as usize) } else { Vec::new() };

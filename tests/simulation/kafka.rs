@@ -168,7 +168,7 @@ impl Kafka {
 
     /// An output topic that holds a committed record.
     pub fn holds(&self) -> Option<Topic> {
-        let outputs = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Control);
+        let outputs = Topic::WRITTEN.into_iter().filter(|topic| *topic != Topic::Control);
         outputs.into_iter().find(|topic| self.committed(*topic, usize::MAX).next().is_some())
     }
 

@@ -16,13 +16,14 @@ pub type Request = (Topic, Vec<Record>);
 impl World {
     /// The requests of a transaction: partitions are served in turn, each in its order.
     pub fn requests(&mut self, number: usize) -> Vec<Request> {
-        let mut queues: Vec<VecDeque<Record>> = Topic::ALL.map(|_| VecDeque::new()).into();
+        let mut queues: Vec<VecDeque<Record>> = Topic::WRITTEN.map(|_| VecDeque::new()).into();
         for (topic, record) in self.records(number) {
             queues[topic as usize].push_back(record);
         }
         let mut requests = Vec::new();
         while queues.iter().any(|queue| !queue.is_empty()) {
-            let full: Vec<Topic> = Topic::ALL.into_iter().filter(|topic| !queues[*topic as usize].is_empty()).collect();
+            let full: Vec<Topic> =
+                Topic::WRITTEN.into_iter().filter(|topic| !queues[*topic as usize].is_empty()).collect();
             let topic = full[self.rng.range(0, full.len() as i64 - 1) as usize];
             let queue = &mut queues[topic as usize];
             // Mostly one request takes all that there is for a partition.
