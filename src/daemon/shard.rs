@@ -3,7 +3,6 @@
 use super::accounts::Accounts;
 use super::inbox::Taking;
 use super::{Setup, Shared, warm};
-use crate::clock::CLOCKS_DISAGREE_MS;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::kafka::errors::StartError;
@@ -204,19 +203,14 @@ impl Serving {
             info!(shard = shard.number, cause = cause.as_str(), "shard claimed");
         }
         let opened = self.open_inbox(predecessor.as_ref()).await?;
-        // By the clock of the node that appended it, or of the broker.
-        let unread_ms = opened.as_ref().and_then(|opened| Some(opened.unread_ms?.saturating_sub(CLOCKS_DISAGREE_MS)));
+        let unread_ms = opened.as_ref().and_then(|opened| opened.unread_ms);
         let names = self.accounts.names();
         let Started { window, versions, accounts: known, .. } =
             warm::start(&shared, (shard, &self.health), &names, predecessor.as_ref(), (self.from_ms, unread_ms))
                 .await?;
         let accounts = self.accounts.known(known.iter().map(|known| known.name.clone()));
         let settings = Settings { schema_ids: shared.schema_ids.clone(), shard, ..planner_settings(config) };
-        let mark = opened.as_ref().map(|opened| {
-            // Nothing is forgotten before a first look has told that nothing waits.
-            let unread_since_ms = Some(unread_ms.unwrap_or(i64::MIN));
-            InboxMark { next: Some(opened.next), unread_since_ms }
-        });
+        let mark = opened.as_ref().map(|opened| InboxMark::begin(opened.next, unread_ms));
         let planner = Planner::new(settings, window, versions, known).taking_from(mark.unwrap_or_default());
         let taken = || StartError::Failed("the intake has a loop already".to_owned());
         let intake = self.receiver.take().ok_or_else(taken)?;

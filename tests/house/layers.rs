@@ -54,7 +54,7 @@ const MAY_KNOW: [(&str, &[&str]); 19] = [
 ];
 
 /// Files, or folders, without socket, clock, log, task or `async`: they take the time and chance as arguments.
-const PURE: [&str; 56] = [
+const PURE: [&str; 57] = [
     "src/cli/line.rs",
     "src/config/mistakes.rs",
     "src/config/table.rs",
@@ -65,6 +65,7 @@ const PURE: [&str; 56] = [
     "src/kafka/client/token.rs",
     "src/kafka/drain_pace.rs",
     "src/kafka/ends.rs",
+    "src/kafka/inbox/begin.rs",
     "src/kafka/owner.rs",
     "src/kafka/run.rs",
     "src/kafka/settlement.rs",

@@ -4,9 +4,11 @@
 //! judges, as with every other leg.
 
 mod append;
+mod begin;
 mod read;
 
 pub use append::Appender;
+pub use begin::{Ends, appended_after, begin};
 pub use read::{Inbox, Opened, Read};
 
 use std::borrow::Cow;

@@ -1,5 +1,6 @@
 //! Takes webhooks from a shard's partition of the inbox, from where its checkpoint says.
 
+use super::begin::{Ends, appended_after, begin};
 use super::{RECEIVED_AT, TRACEPARENT, TRACESTATE, Webhook};
 use crate::clock::Moment;
 use crate::config::{Config, Secrets};
@@ -59,7 +60,7 @@ pub struct Opened {
     pub next: i64,
     /// Records were deleted before they were read.
     pub lost: bool,
-    /// When the oldest record was appended that is not taken, in Unix milliseconds; none where there is none.
+    /// What is not taken was appended after this time, in Unix milliseconds by any clock; none where everything is taken.
     pub unread_ms: Option<i64>,
 }
 
@@ -68,13 +69,6 @@ pub struct Opened {
 pub struct Inbox {
     read: mpsc::Receiver<Result<Read, StartError>>,
     _cancel: CancelOnDrop,
-}
-
-/// Where the inbox begins and ends.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    low: i64,
-    high: i64,
 }
 
 impl Inbox {
@@ -119,7 +113,7 @@ impl Inbox {
     }
 }
 
-/// Where to begin, whether something was deleted unread, and when the oldest record was appended that is to be read.
+/// Where to begin, whether something was deleted unread, and after what time that was appended which is to be read.
 fn survey(
     reader: &Reader,
     config: &Config,
@@ -147,17 +141,7 @@ fn survey(
         start = end;
         step = step.saturating_mul(2);
     }
-    Ok((next, lost, oldest_ms))
-}
-
-/// The first offset to read, and whether records were deleted before it that nobody had read. An offset beyond the end is of
-/// another topic of that name, of which everything is new.
-fn begin(from: Option<i64>, Ends { low, high }: Ends) -> (i64, bool) {
-    match from {
-        None => (low, false),
-        Some(from) if (low..=high).contains(&from) => (from, false),
-        Some(_) => (low, true),
-    }
+    Ok((next, lost, oldest_ms.map(appended_after)))
 }
 
 fn open(config: &Config, secrets: &Secrets, shard: Shard, next: i64) -> Result<BaseConsumer<Context>, AskError> {
@@ -293,17 +277,5 @@ fn webhook(message: &BorrowedMessage<'_>) -> Webhook<'static> {
         bytes: Cow::Owned(message.payload().unwrap_or_default().to_vec()),
         received_at_ms: received_at_ms.or(message.timestamp().to_millis()).unwrap_or_default(),
         trace: parent.map(|parent| (Cow::Owned(parent), Cow::Owned(state))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_goes_on_where_the_checkpoint_says_and_tells_what_was_deleted_before() {
-        let ends = Ends { low: 5, high: 9 };
-        let told = [None, Some(4), Some(5), Some(9), Some(10)].map(|from| begin(from, ends));
-        assert_eq!(told, [(5, false), (5, true), (5, false), (9, false), (5, true)]);
     }
 }

@@ -8,9 +8,11 @@
 //! claim of it, or continues its versions) is rolled back before that one is.
 
 mod accounts;
+mod inbox;
 mod item;
 mod now;
 
+pub use inbox::InboxMark;
 pub use item::{Ending, Item, Refused, Settled};
 pub use now::{AHEAD_MAX_MS, Now};
 
@@ -78,15 +80,6 @@ pub struct Plan {
     changes: Changes,
     /// How far the inbox was taken before it.
     inbox_before: Option<i64>,
-}
-
-/// How far the inbox of a shard is taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InboxMark {
-    /// Everything before this offset is planned or settled; none where the inbox is not used.
-    pub next: Option<i64>,
-    /// What is not taken was appended after this time, by the relay's own time in milliseconds.
-    pub unread_since_ms: Option<i64>,
 }
 
 #[derive(Debug)]
