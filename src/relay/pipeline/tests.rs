@@ -58,6 +58,16 @@ impl Bench {
 
     fn arrive(&mut self, leg: Leg, body: impl Into<Bytes>) {
         self.intake.offer(leg, body.into(), NOW.ms).now_or_never().unwrap().unwrap();
+        self.take();
+    }
+
+    /// A webhook comes by the inbox, where it stands before `next`.
+    fn queued(&mut self, body: impl Into<Bytes>, next: i64) {
+        self.intake.offer_from_inbox(body.into(), NOW.ms, None, next).now_or_never().unwrap().unwrap();
+        self.take();
+    }
+
+    fn take(&mut self) {
         let mut arrived = Vec::new();
         self.receiver.drain(&mut arrived);
         for delivery in arrived {
@@ -255,6 +265,31 @@ fn a_single_record_that_kafka_calls_invalid_keeps_its_bytes_where_they_fit() {
     ] {
         assert_eq!(dead_letter(&mut Bench::new(), refusals), (reason.to_owned(), bytes), "{refusals:?}");
     }
+}
+
+/// What a refused batch took from the inbox waits again; what a checkpoint told before stays taken.
+#[test]
+fn a_refused_batch_gives_back_to_the_inbox_what_is_not_committed() {
+    let mut bench = Bench::new();
+    bench.queued(event("evt_1-0", "a"), 1);
+    bench.settle_all();
+    bench.queued(event("evt_1-0", "a"), 2);
+    let checkpoint = bench.pipeline.checkpoint().unwrap();
+    assert_eq!(checkpoint.inbox(), Some(2), "a copy has no record");
+    bench.verdict(checkpoint);
+    bench.queued(event("evt_2-0", "a"), 3);
+    bench.queued(event("evt_3-0", "a"), 4);
+    let both = bench.send().unwrap();
+    assert_eq!(both.inbox(), Some(4));
+    bench.pipeline.refused(both, Refusal::Size, "too large").unwrap();
+    assert_eq!(bench.pipeline.inbox().next, Some(2));
+    let told = std::iter::from_fn(|| {
+        let half = bench.send()?;
+        let told = half.inbox();
+        bench.verdict(half);
+        Some(told)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Some(3), Some(4)]);
 }
 
 #[test]

@@ -118,6 +118,8 @@ pub struct Planner {
     versions: Versions,
     accounts: Accounts,
     inbox: InboxMark,
+    /// How far it is taken by what is committed.
+    inbox_saved: Option<i64>,
     /// Plans that were begun.
     plans: u64,
 }
@@ -127,7 +129,8 @@ impl Planner {
     pub fn new(settings: Settings, window: Window, versions: Versions, accounts: Vec<Known>) -> Self {
         let sources = accounts.iter().map(|known| source(settings.normalize.environment, &known.name)).collect();
         let accounts = Accounts::new(accounts, Keys::of(&settings.instance, settings.shard));
-        Self { settings, sources, window, versions, accounts, inbox: InboxMark::default(), plans: 0 }
+        let (inbox, inbox_saved) = Default::default();
+        Self { settings, sources, window, versions, accounts, inbox, inbox_saved, plans: 0 }
     }
 
     /// The same, which takes webhooks from the inbox from here on.
@@ -210,6 +213,7 @@ impl Planner {
     /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
         self.accounts.commit(&mut plan.changes);
+        self.inbox_saved = self.inbox_saved.max(plan.batch.inbox());
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
             match entry {
@@ -247,7 +251,8 @@ impl Planner {
             }
         }
         self.accounts.roll_back(plan.changes);
-        self.inbox.next = plan.inbox_before;
+        // A checkpoint may have told meanwhile of what was settled without a record.
+        self.inbox.next = plan.inbox_before.max(self.inbox_saved);
         plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
             Entry::Note { account, note, .. } => Item::Note(account, note),
