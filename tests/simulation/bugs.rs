@@ -73,10 +73,22 @@ pub enum Bug {
     WindowWithoutAccount,
     /// A control topic without a checkpoint is taken for that of a first start, whatever the output topics hold.
     EmptiedIsAFirstStart,
+    /// A node claims whatever it finds, also when another one claimed since it decided to.
+    ClaimOnOldKnowledge,
+    /// A node stops for a run of another node.
+    FencedNodeStops,
+    /// A node gives its shard 0 another transactional id than a relay outside the cluster does.
+    ShardZeroByAnotherId,
+    /// An id's window ends while a copy waits in the inbox.
+    ForgetsWhileUnread,
+    /// What a refused batch took from the inbox counts as taken.
+    InboxNotRolledBack,
+    /// A checkpoint says that what is planned after its batch is taken from the inbox.
+    InboxAheadOfItsBatch,
 }
 
 impl Bug {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 41] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -112,5 +124,11 @@ impl Bug {
         Self::MemoryOfTheOutputs,
         Self::EmptiedIsAFirstStart,
         Self::WindowWithoutAccount,
+        Self::ClaimOnOldKnowledge,
+        Self::FencedNodeStops,
+        Self::ShardZeroByAnotherId,
+        Self::ForgetsWhileUnread,
+        Self::InboxNotRolledBack,
+        Self::InboxAheadOfItsBatch,
     ];
 }

@@ -55,12 +55,17 @@ impl World {
     pub fn suspend(&mut self, relay: usize) {
         let length = self.rng.range(20_000, 80_000);
         self.relays[relay].frozen_until = self.now + length;
+        self.loses_connections(relay, length);
+    }
+
+    /// The relay's connections are gone, and it hears of it after so long.
+    pub fn loses_connections(&mut self, relay: usize, after: i64) {
         let mine = |connection: &Connection| connection.relay == relay;
         let numbers: Vec<u64> =
             self.provider.connections.iter().filter(|(_, one)| mine(one)).map(|(number, _)| *number).collect();
         for number in numbers {
             self.provider.connections.remove(&number);
-            self.step(relay, length, Step::Ended(number, End::Silence));
+            self.step(relay, after, Step::Ended(number, End::Silence));
         }
     }
 

@@ -1,4 +1,4 @@
-//! A Kafka of one partition a topic and one transactional id alongside a foreign one.
+//! A Kafka of one partition a topic, and of the transactional ids that come, each with its own producer.
 //!
 //! A transaction is open, decided (the coordinator has written its decision, the markers are not there yet, and the
 //! last stable offset stays before it), committed or aborted. An end may come twice, and late. What was acknowledged is
@@ -6,7 +6,7 @@
 
 use pepay_relay::kafka::{Checkpoint, Keys, Marks, Newest};
 use pepay_relay::labels::Topic;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 /// A record, as far as anybody asks.
@@ -58,10 +58,10 @@ pub enum State {
 #[derive(Debug)]
 pub struct Transaction {
     pub state: State,
-    /// Of another program, which the relay's fencing does not touch.
+    /// Of another program.
     pub foreign: bool,
     /// Of the producer that began it.
-    pub epoch: u64,
+    pub producer: Producer,
     pub began_ms: i64,
     pub records: Vec<(Topic, usize)>,
     /// The relay that began it, and the events that all of its records are of.
@@ -73,10 +73,17 @@ pub struct Transaction {
     pub forgotten: bool,
 }
 
-/// A copy of an end of a transaction that is still under way.
-#[derive(Clone, Copy, Debug)]
-pub struct LateEnd {
+/// A producer: its transactional id and its epoch, of which the newest alone may write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producer {
+    pub id: Rc<str>,
     pub epoch: u64,
+}
+
+/// A copy of an end of a transaction that is still under way.
+#[derive(Clone, Debug)]
+pub struct LateEnd {
+    pub producer: Producer,
     pub commits: bool,
 }
 
@@ -84,8 +91,8 @@ pub struct LateEnd {
 #[derive(Debug)]
 pub struct Kafka {
     pub up: bool,
-    /// The producer that may write; older ones are fenced.
-    pub epoch: u64,
+    /// The epoch that may write with each transactional id; older ones are fenced.
+    epochs: HashMap<Rc<str>, u64>,
     pub transactions: Vec<Transaction>,
     /// Copies of ends that are still under way; none where one has come.
     pub late_ends: Vec<Option<LateEnd>>,
@@ -98,7 +105,7 @@ impl Kafka {
     pub fn new() -> Self {
         Self {
             up: true,
-            epoch: 0,
+            epochs: HashMap::new(),
             transactions: Vec::new(),
             late_ends: Vec::new(),
             sequence_lost: false,
@@ -110,9 +117,9 @@ impl Kafka {
         &self.logs[topic as usize]
     }
 
-    /// `init_transactions`: ends what an earlier producer left, and fences it.
-    pub fn init(&mut self) -> u64 {
-        for transaction in self.transactions.iter_mut().filter(|transaction| !transaction.foreign) {
+    /// `init_transactions`: ends what an earlier producer of that id left, and fences it.
+    pub fn init(&mut self, id: &Rc<str>) -> Producer {
+        for transaction in self.transactions.iter_mut().filter(|transaction| transaction.producer.id == *id) {
             match transaction.state {
                 State::Open => transaction.state = State::Aborted,
                 State::Decided => transaction.state = State::Committed,
@@ -120,18 +127,28 @@ impl Kafka {
             }
         }
         self.sequence_lost = false;
-        self.epoch += 1;
-        self.epoch
+        self.fence(id)
+    }
+
+    fn fence(&mut self, id: &Rc<str>) -> Producer {
+        let epoch = self.epochs.entry(Rc::clone(id)).or_default();
+        *epoch += 1;
+        Producer { id: Rc::clone(id), epoch: *epoch }
+    }
+
+    /// Whether no other producer of its id was made since.
+    pub fn may_write(&self, producer: &Producer) -> bool {
+        self.epochs.get(&producer.id) == Some(&producer.epoch)
     }
 
     /// A transaction of this relay, which publishes these events, or of another program.
-    pub fn begin(&mut self, now_ms: i64, of: Option<(usize, Vec<(Topic, usize)>)>) -> usize {
+    pub fn begin(&mut self, now_ms: i64, of: Option<(usize, Producer, Vec<(Topic, usize)>)>) -> usize {
         let foreign = of.is_none();
-        let (relay, events) = of.unwrap_or_default();
+        let (relay, producer, events) = of.unwrap_or_default();
         self.transactions.push(Transaction {
             state: State::Open,
             foreign,
-            epoch: self.epoch,
+            producer,
             began_ms: now_ms,
             records: Vec::new(),
             relay,
@@ -144,8 +161,8 @@ impl Kafka {
 
     /// A late copy of an end arrives: the transaction that it ends, if the producer is still the same and has one open.
     pub fn late_end(&mut self, number: usize) -> Option<(usize, LateEnd)> {
-        let end = self.late_ends[number].take().filter(|end| end.epoch == self.epoch)?;
-        let open = |one: &Transaction| one.state == State::Open && !one.foreign && one.epoch == end.epoch;
+        let end = self.late_ends[number].take().filter(|end| self.may_write(&end.producer))?;
+        let open = |one: &Transaction| one.state == State::Open && one.producer == end.producer;
         let transaction = self.transactions.iter().position(open)?;
         self.transactions[transaction].state = if end.commits { State::Decided } else { State::Aborted };
         Some((transaction, end))
@@ -179,8 +196,8 @@ impl Kafka {
     }
 
     /// Whether a decided transaction has no markers yet, so that its producer has to wait.
-    pub fn is_ending(&self) -> bool {
-        self.transactions.iter().any(|transaction| transaction.state == State::Decided && !transaction.foreign)
+    pub fn is_ending(&self, producer: &Producer) -> bool {
+        self.transactions.iter().any(|one| one.state == State::Decided && one.producer.id == producer.id)
     }
 
     /// The coordinator's time-out: the open transaction is aborted and its producer fenced.
@@ -190,7 +207,8 @@ impl Kafka {
         };
         if let Some(transaction) = self.transactions.iter_mut().find(over) {
             transaction.state = State::Aborted;
-            self.epoch += 1;
+            let id = Rc::clone(&transaction.producer.id);
+            self.fence(&id);
         }
     }
 

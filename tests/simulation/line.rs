@@ -2,19 +2,16 @@
 //! Kafka.
 
 use crate::bugs::Bug;
+use crate::cluster::Moment;
 use crate::kafka::{LateEnd, State};
-use crate::relay::{Job, Relay};
+use crate::process::{Job, Relay};
 use crate::requests::Request;
 use crate::world::{Do, Exit, Step, World};
-use pepay_relay::config::Config;
 use pepay_relay::kafka::ends::Ends;
 use pepay_relay::kafka::errors::Class;
-use pepay_relay::kafka::owner;
-use pepay_relay::kafka::settlement::{Attempted, End, Next, Settlement, Wait};
+use pepay_relay::kafka::settlement::{self, Attempted, End, Next, Settlement, Wait};
 use pepay_relay::kafka::{Newest, Refusal, Shape};
 use pepay_relay::labels::Topic;
-use pepay_relay::provider::Environment;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Between two attempts while Kafka is away.
@@ -30,16 +27,11 @@ const REPEATED_MS: i64 = 800;
 /// How long the network may hold a request.
 const HELD_MS: i64 = 60_000;
 
-/// The settings that a claim looks at.
-static CONFIG: LazyLock<Config> = LazyLock::new(|| {
-    let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
-    "relay".clone_into(&mut config.name);
-    config
-});
-
 /// A step of the producer's thread.
 #[derive(Debug)]
 pub enum Line {
+    /// A node of a cluster looks which run it would follow.
+    Decide,
     /// `init_transactions`.
     Fence,
     /// Reads the newest checkpoint up to the high watermark of the beginning.
@@ -80,6 +72,7 @@ impl World {
             return self.step(relay, RETRY_MS, Step::Line(line));
         }
         match line {
+            Line::Decide => self.decide(relay, delay),
             Line::Fence => {
                 if self.scenario.has(Bug::WarmStartBeforeFencing) && self.relays[relay].early.is_none() {
                     let end = self.control_end();
@@ -88,10 +81,12 @@ impl World {
                     // Reading takes its time.
                     return self.step(relay, 1000, Step::Line(Line::Fence));
                 }
-                let epoch = self.kafka.init();
+                let producer = self.kafka.init(&self.relays[relay].transactional_id);
                 let fencing = &mut self.relays[relay];
-                fencing.producer = Some(epoch);
+                fencing.producer = Some(producer);
                 fencing.ends = Ends::default();
+                self.repeat_init(relay);
+                self.stand_still(relay, Moment::Fenced);
                 self.step(relay, delay, Step::Line(Line::Newest(Why::Fenced, None)));
             }
             Line::Newest(why, end) => {
@@ -124,10 +119,11 @@ impl World {
         let without_run = self.scenario.has(Bug::CommitWithoutRun);
         let Some(mut settlement) = self.settlement(number) else {
             let next = self.relays[number].claim.fenced(newest.map(|newest| newest.checkpoint));
-            if next == Next::Attempt && !self.may_claim(number, end) {
-                return self.exit(number, Exit::Settings);
-            }
-            return self.obey(number, delay, Wait::No, next);
+            return match next {
+                Next::Attempt if !self.may_claim(number, end) => self.exit(number, Exit::Settings),
+                Next::Stop(End::Elsewhere) => self.elsewhere(number),
+                next => self.obey(number, delay, Wait::No, next),
+            };
         };
         let relay = &mut self.relays[number];
         if without_run && let Some(newest) = &mut newest {
@@ -144,40 +140,6 @@ impl World {
             Next::Stop(End::TakenOver) => self.fenced_by(number, newest),
             next => self.obey(number, delay, wait, next),
         }
-    }
-
-    /// Whether the topics are the relay's to go on with; then its claim follows what was found.
-    fn may_claim(&mut self, number: usize, end: usize) -> bool {
-        let marks = self.kafka.marks(end);
-        let relay = &mut self.relays[number];
-        let predecessor = relay.claim.predecessor.as_ref();
-        relay.run.follow(predecessor, marks);
-        let looks = owner::misses_a_memory(predecessor.is_some(), relay.from_ms.is_some());
-        let holds = self.kafka.holds().map(Topic::as_str);
-        let own = predecessor.map(|checkpoint| (CONFIG.name.clone(), checkpoint.clone()));
-        if looks && holds.is_none() {
-            self.oracle.begin_anew();
-        }
-        let holds = holds.filter(|_| looks);
-        owner::check(&CONFIG, own, holds).is_ok() || self.scenario.has(Bug::EmptiedIsAFirstStart)
-    }
-
-    /// Leaves with 75, because of this checkpoint.
-    ///
-    /// A relay knows the run before its own. Where a tail was lost that held the claims of more, it cannot tell the one from
-    /// before from a rival, and a person starts it again.
-    fn fenced_by(&mut self, number: usize, newest: Option<Newest>) {
-        let ours = self.relays[number].claim_written;
-        let run = newest.map(|newest| newest.checkpoint.run);
-        let rival = run.and_then(|run| self.relays.iter().find(|relay| run.starts_with(relay.run.id())));
-        let theirs = rival.and_then(|rival| rival.claim_written);
-        let was_rival = theirs > ours;
-        let lost =
-            self.relays.iter().filter(|relay| theirs < relay.claim_written && relay.claim_written < ours).count();
-        if !was_rival && (theirs.is_none() || lost == 0) {
-            self.oracle.fail(format!("P7: relay {number} leaves with 75, and none took over"));
-        }
-        self.exit(number, if was_rival { Exit::Fenced } else { Exit::Failed });
     }
 
     /// How the batch is settled.
@@ -219,6 +181,9 @@ impl World {
             self.relays[number].producer = None;
             self.relays[number].ends = Ends::default();
         }
+        if matches!(attempted, Attempted::InDoubt { .. }) {
+            self.stand_still(number, Moment::Unknown);
+        }
         let (wait, next) = match self.settlement(number) {
             None => self.relays[number].claim.attempted(attempted),
             Some(mut settlement) => {
@@ -233,11 +198,15 @@ impl World {
     }
 
     fn obey(&mut self, relay: usize, delay: i64, wait: Wait, next: Next) {
-        let wait = match wait {
+        let length = |wait: Wait| match wait {
             Wait::No => delay,
             Wait::Retry => RETRY_MS,
             Wait::Confirm => CONFIRM_MS,
         };
+        // A claim asks nobody whose the shard is: it goes by the checkpoint that it was decided on.
+        let owns = self.relays[relay].owns() || !self.relays[relay].claimed;
+        let (longer, next) = settlement::allowed(next, owns);
+        let wait = length(wait).max(length(longer));
         match next {
             Next::Fence => self.step(relay, wait, Step::Line(Line::Fence)),
             Next::Look => self.step(relay, wait, Step::Line(Line::Newest(Why::Look, None))),
@@ -255,7 +224,6 @@ impl World {
                 leaving.disowns = Some(leaving.run.disown(format!("{}-disowning", leaving.run.id()), now_ms));
                 self.attempt(relay, wait);
             }
-            Next::Stop(End::TakenOver) => self.exit(relay, Exit::Fenced),
             Next::Stop(_) => self.exit(relay, Exit::Failed),
         }
     }
@@ -264,10 +232,10 @@ impl World {
         let relay = &mut self.relays[number];
         relay.ends.begin();
         let asked = relay.ends.asked();
-        if relay.producer != Some(self.kafka.epoch) {
+        let Some(producer) = relay.producer.clone().filter(|producer| self.kafka.may_write(producer)) else {
             return self.attempted(number, delay, Attempted::InDoubt { fenced: true, asked });
-        }
-        if self.kafka.is_ending() {
+        };
+        if self.kafka.is_ending(&producer) {
             return self.step(number, 5, Step::Line(Line::Attempt));
         }
         if self.kafka.sequence_lost {
@@ -291,7 +259,7 @@ impl World {
         let mut requests = self.requests(number);
         let records = requests.iter().flat_map(|(topic, records)| records.iter().map(|record| (*topic, record.event)));
         let events = records.filter_map(|(topic, event)| Some((topic, event?))).collect();
-        let transaction = self.kafka.begin(self.now, Some((number, events)));
+        let transaction = self.kafka.begin(self.now, Some((number, producer, events)));
         requests.iter_mut().for_each(|(_, records)| records.iter_mut().for_each(|one| one.transaction = transaction));
         if !self.relays[number].claimed {
             self.relays[number].claim_written = Some(transaction);
@@ -305,13 +273,13 @@ impl World {
 
     /// An end of a transaction is asked for twice, perhaps: how long it takes then. The first copy comes late.
     fn repeats_end(&mut self, number: usize, commits: bool) -> Option<i64> {
-        let epoch = self.relays[number].producer?;
+        let producer = self.relays[number].producer.clone()?;
         if !self.active || !self.rng.chance(self.scenario.late_ends) {
             return None;
         }
         let soonest = if self.scenario.hasty { REPEATED_MS / 8 } else { REPEATED_MS };
         let took = self.rng.range(soonest, soonest + REPEATED_MS / 2);
-        self.kafka.late_ends.push(Some(LateEnd { epoch, commits }));
+        self.kafka.late_ends.push(Some(LateEnd { producer, commits }));
         let held = took + self.rng.range(1, HELD_MS);
         self.after(held, Do::LateEnd(self.kafka.late_ends.len() - 1));
         Some(took)
@@ -336,7 +304,7 @@ impl World {
     /// The rest of a transaction.
     fn produce(&mut self, number: usize, delay: i64, transaction: usize, requests: Vec<Request>) {
         let asked = self.relays[number].ends.asked();
-        if self.relays[number].producer != Some(self.kafka.epoch) {
+        if self.is_fenced(number) {
             return self.attempted(number, delay, Attempted::InDoubt { fenced: true, asked });
         }
         let refused = self.kafka.sequence_lost || self.kafka.transactions[transaction].state != State::Open;
@@ -345,7 +313,13 @@ impl World {
         }
         self.send(requests);
         self.kafka.transactions[transaction].whole = true;
+        self.stand_still(number, Moment::Committing);
         self.step(number, delay, Step::Line(Line::Commit(transaction, Ask::First)));
+    }
+
+    /// Its producer is none that may write.
+    fn is_fenced(&self, number: usize) -> bool {
+        self.relays[number].producer.as_ref().is_none_or(|producer| !self.kafka.may_write(producer))
     }
 
     fn orders_of(&self, relay: usize) -> usize {
@@ -373,7 +347,7 @@ impl World {
         if !self.kafka.up {
             return self.attempted(relay, later, in_doubt(false));
         }
-        if self.relays[relay].producer != Some(self.kafka.epoch) {
+        if self.is_fenced(relay) {
             return self.attempted(relay, later, in_doubt(true));
         }
         match self.kafka.transactions[transaction].state {
@@ -427,11 +401,5 @@ impl World {
         let Relay { job, run, .. } = &mut self.relays[number];
         job.iter().for_each(|job| run.committed(&job.batch));
         self.stood(number);
-    }
-
-    fn claimed(&mut self, relay: usize) {
-        self.relays[relay].claimed = true;
-        let end = self.control_end();
-        self.step(relay, 1, Step::Line(Line::ReadBack(end)));
     }
 }

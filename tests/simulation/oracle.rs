@@ -42,6 +42,10 @@ pub struct Oracle {
     unproven: Vec<Period>,
     /// A relay said that its memory is not whole.
     pub forgot: bool,
+    /// The run that was claimed last, of a cluster or of none.
+    pub holder: Option<String>,
+    /// The offset up to which the newest checkpoint says that the inbox is taken.
+    pub inbox_taken: i64,
     /// The hold ended before its walk: events may be stale.
     pub hold_was_over: bool,
 }
@@ -156,6 +160,7 @@ impl World {
     pub fn judge_commit(&mut self, transaction: usize) {
         self.make_good(transaction);
         self.judge_records(transaction);
+        self.judge_checkpoint(transaction);
         if self.kafka.transactions[transaction].forgotten {
             self.forgive(transaction);
         }
@@ -312,6 +317,14 @@ impl World {
         let open = self.kafka.transactions.iter().filter(|one| one.state == State::Open && !one.foreign).count();
         if open > 1 {
             return Err(format!("{open} transactions are open"));
+        }
+        let owner = self.owner.and_then(|(node, _)| self.nodes[node].relay);
+        if self.is_cluster() && owner != self.living() {
+            return Err(format!(
+                "P7: relay {:?} runs, and the group has given the shard to {:?}",
+                self.living(),
+                self.owner
+            ));
         }
         let relay = self.living().map(|relay| &self.relays[relay]);
         let Some(pipeline) = relay.and_then(|relay| relay.pipeline.as_ref()) else {

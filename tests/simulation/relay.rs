@@ -2,192 +2,30 @@
 
 use crate::bugs::Bug;
 use crate::line::Line;
-use crate::provider::{ACCOUNTS, SECOND};
-use crate::scenario::{START_MS, WINDOW_MS};
-use crate::walks::Walker;
-use crate::warm::ReadBack;
-use crate::websocket::Websocket;
+use crate::process::{Answer, INTAKE_BYTES, Job};
+use crate::provider::ACCOUNTS;
+use crate::scenario::START_MS;
 use crate::world::{Step, World};
 use bytes::Bytes;
 use futures::FutureExt;
-use pepay_relay::clock::{Moment, ProviderTime, rfc3339};
-use pepay_relay::kafka::ends::Ends;
-use pepay_relay::kafka::run::Run;
-use pepay_relay::kafka::settlement::{Claim, Settlement};
-use pepay_relay::kafka::{Batch, Checkpoint, Refusal};
+use pepay_relay::clock::rfc3339;
+use pepay_relay::kafka::{Batch, Refusal};
 use pepay_relay::labels::{Account, Outcome, Topic};
-use pepay_relay::legs::Position;
-use pepay_relay::legs::{Arrival, Delivery, Intake, IntakeReceiver};
+use pepay_relay::legs::{Arrival, Delivery};
 use pepay_relay::provider::event::decode;
 use pepay_relay::relay::pipeline::{Load, Pipeline};
-use pepay_relay::relay::planner::{Ending, Item, Now, Settled};
+use pepay_relay::relay::planner::{Ending, Item, Settled};
 use pepay_relay::relay::progress::Progress;
-use pepay_relay::relay::turn::{Event, IDLE_CHECKPOINT_EVERY, Next, Turn, Wait};
+use pepay_relay::relay::turn::{Event, IDLE_CHECKPOINT_EVERY, Next, Wait};
 use serde_json::{Value, json};
-use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// An idle relay commits a checkpoint this often.
 const IDLE_MS: i64 = IDLE_CHECKPOINT_EVERY.as_millis() as i64;
 /// A webhook is answered within.
 pub const ANSWER_MS: i64 = 8000;
-/// The largest memory that any intake holds.
-const INTAKE_BYTES: usize = 64 << 20;
-
-/// What is with Kafka.
-#[derive(Debug)]
-pub struct Job {
-    pub batch: Batch,
-    /// The relay leaves with it.
-    pub left: bool,
-}
-
-/// Who waits for an outcome.
-#[derive(Debug)]
-pub struct Answer {
-    pub event: usize,
-    pub attempt: u32,
-    pub ticket: u64,
-    pub outcome: oneshot::Receiver<Outcome>,
-}
-
-/// How far ahead a clock may be when a machine boots: by more than the dedup window.
-const BOOTED_AHEAD_MS: i64 = 6 * WINDOW_MS;
-
-/// One process.
-#[derive(Debug)]
-pub struct Relay {
-    pub alive: bool,
-    pub stopping: bool,
-    pub frozen_until: i64,
-    /// How far its wall clock is ahead of the provider's clock. Faults step it; the steady clock is the world's own.
-    pub offset_ms: i64,
-    /// As `clock::Clock` knows it.
-    pub provider: ProviderTime,
-    /// The distance of the provider's clock from the wall clock, as a seeded mistake goes by it.
-    wall_ahead_ms: i64,
-    pub run: Run,
-    /// A person says from when on events are to be fetched again.
-    pub from_ms: Option<i64>,
-    /// The epoch of its producer, unless it has to make another one.
-    pub producer: Option<u64>,
-    /// The transaction with its claim.
-    pub claim_written: Option<usize>,
-    pub ends: Ends,
-    /// When the commit of the last transaction was asked for.
-    pub asked_ms: i64,
-    pub claimed: bool,
-    pub job: Option<Job>,
-    pub claim: Claim,
-    /// What it leaves with after a torn transaction.
-    pub disowns: Option<(Batch, Checkpoint)>,
-    /// What is being settled, and since when.
-    pub settling: Option<(Settlement, i64)>,
-    pub early: Option<Vec<ReadBack>>,
-    pub pipeline: Option<Pipeline>,
-    pub intake: Intake,
-    /// The second account's end of it.
-    pub second: Intake,
-    receiver: IntakeReceiver,
-    pub position: Position,
-    pub answers: Vec<Answer>,
-    pub turn: Turn,
-    /// When the last batch was handed to the producer.
-    sent_ms: i64,
-    /// What arrived when the plan was full; the next plan begins with it.
-    waiting: VecDeque<Arrival>,
-    turning: bool,
-    looking: bool,
-    /// When the loop turns if nothing happens before, and the number of that turn.
-    wake: (i64, u64),
-    pub websocket: Websocket,
-    pub walker: Walker,
-    /// Ids that a seeded mistake takes for known.
-    known: HashSet<Vec<u8>>,
-}
-
-impl Relay {
-    pub fn now_ms(&self, now: i64) -> i64 {
-        now + self.offset_ms
-    }
-
-    pub fn moment(&self, now: i64) -> Moment {
-        Moment { wall_ms: self.now_ms(now), steady_ms: now }
-    }
-
-    pub fn provider_ms(&self, now: i64) -> i64 {
-        self.provider.ms(self.moment(now))
-    }
-
-    /// The provider's `Date`, in whole seconds, of an answer that came after a moment or out of a cache.
-    pub fn learn(&mut self, now: i64, age_s: i64) {
-        let date_ms = now / 1000 * 1000 - age_s * 1000;
-        self.provider.learn(self.moment(now), date_ms, Duration::from_secs(age_s as u64));
-        self.wall_ahead_ms = now / 1000 * 1000 - self.now_ms(now);
-    }
-
-    pub fn now(&self, now: i64) -> Now {
-        Now::at(self.moment(now), &self.provider)
-    }
-
-    /// As a seeded mistake takes it.
-    fn now_by_one_clock(&self, now: i64) -> Now {
-        let ms = self.now_ms(now) + self.wall_ahead_ms;
-        Now { ms: self.now_ms(now).min(ms), provider_ms: ms, ..self.now(now) }
-    }
-}
 
 impl World {
-    /// A relay starts; `from_ms` where a person says from when on events are to be fetched.
-    pub fn boot(&mut self, from_ms: Option<i64>) {
-        let number = self.relays.len();
-        let run = format!("run-{number:03}");
-        let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
-        let offset_ms = if self.scenario.clock_off { off } else { 0 };
-        // A machine that boots with a wrong clock, which is set right once the relay has begun.
-        let booted_ms = if self.scenario.clock_off && self.rng.chance(300) { BOOTED_AHEAD_MS } else { 0 };
-        let bytes = if self.scenario.intake_bytes < INTAKE_BYTES { self.scenario.intake_bytes } else { INTAKE_BYTES };
-        let (intake, receiver) = Intake::new(bytes);
-        let second = intake.of(SECOND, ACCOUNTS[1]);
-        self.relays.push(Relay {
-            alive: true,
-            stopping: false,
-            frozen_until: 0,
-            offset_ms,
-            provider: ProviderTime::unknown(Moment { wall_ms: self.now + offset_ms + booted_ms, steady_ms: self.now }),
-            wall_ahead_ms: 0,
-            run: Run::new(run.clone(), "relay", "devnet"),
-            from_ms,
-            producer: None,
-            claim_written: None,
-            ends: Ends::default(),
-            asked_ms: self.now,
-            claimed: false,
-            job: None,
-            claim: Claim::new(run),
-            disowns: None,
-            settling: None,
-            early: None,
-            pipeline: None,
-            intake,
-            second,
-            receiver,
-            position: Position::default(),
-            answers: Vec::new(),
-            turn: Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY),
-            sent_ms: self.now,
-            waiting: VecDeque::new(),
-            turning: false,
-            looking: false,
-            wake: (0, 0),
-            websocket: Websocket::new(),
-            walker: Walker::new(self.now),
-            known: HashSet::new(),
-        });
-        self.step(number, 10, Step::Line(Line::Fence));
-    }
-
     pub fn relay_step(&mut self, relay: usize, step: Step) {
         match step {
             Step::Line(line) => self.line_step(relay, line),
@@ -208,10 +46,13 @@ impl World {
                 self.relays[relay].looking = false;
                 self.socket_look(relay);
                 self.walker_look(relay);
+                self.inbox_look(relay);
             }
             Step::Dial(_) | Step::Frame(..) | Step::Ended(..) | Step::HoldOver(_) | Step::Hint(_) => {
                 self.socket_step(relay, step);
             }
+            Step::InboxRead => self.inbox_read(relay),
+            Step::InboxEnds => self.inbox_ends(relay),
             step => self.walker_step(relay, step),
         }
     }
@@ -243,7 +84,7 @@ impl World {
                 }
                 Next::End => {
                     self.tell(number);
-                    return self.kill(number);
+                    return self.left(number);
                 }
             }
             self.take(number);
@@ -414,6 +255,7 @@ impl World {
         if self.scenario.has(Bug::ResendWithoutHalving) {
             return self.step(number, 500, Step::Line(Line::Attempt));
         }
+        self.inbox_refused(number);
         let forgets = self.scenario.has(Bug::ReleaseForgotten);
         let relay = &mut self.relays[number];
         let (Some(Job { batch, .. }), Some(pipeline)) = (relay.job.take(), &mut relay.pipeline) else { return };
@@ -453,6 +295,7 @@ impl World {
 
     /// The legs end, and the loop once everything inside is settled.
     pub fn drain(&mut self, number: usize) {
+        self.relays[number].stopping = true;
         self.socket_stops(number);
         self.turn_soon(number);
     }

@@ -2,8 +2,9 @@
 
 use crate::bugs::Bug;
 use crate::kafka::Record;
+use crate::process::Job;
 use crate::provider::{ACCOUNTS, SECOND};
-use crate::relay::{Job, first, marks_of};
+use crate::relay::{first, marks_of};
 use crate::world::World;
 use pepay_relay::kafka::{Batch, Checkpoint, Sequenced};
 use pepay_relay::labels::{Account, Topic};
@@ -46,6 +47,7 @@ impl World {
                 (&claim.0, claim.1.clone())
             }
         };
+        let checkpoint = Checkpoint { inbox: self.inbox_told(number, checkpoint.inbox), ..checkpoint };
         let mut records = Vec::new();
         for place in batch.sequence() {
             records.push(match place {

@@ -43,6 +43,9 @@ pub const HOLD_MAX_MS: i64 = 8_000;
 pub const IDLE_TIMEOUT_MS: i64 = 10_000;
 /// Shorter than the longest time that the relay is away, to which an hour is added that clocks may disagree.
 pub const WINDOW_MS: i64 = 30 * 60_000;
+/// Where an inbox is not read for long: longer than an id is kept that a walk may bring again, so that ids are forgotten while
+/// relays run.
+pub const LONG_WINDOW_MS: i64 = 90 * 60_000;
 pub const TRANSACTION_TIMEOUT_MS: i64 = 60_000;
 /// Time in which faults occur; after it everything works, and [`QUIET_MS`] later all must be well.
 pub const ACTIVE_MS: i64 = 6 * 60_000;
@@ -143,6 +146,36 @@ pub struct Scenario {
     pub lost_tails: i64,
     pub emptied_outputs: i64,
     pub emptied_controls: i64,
+    /// Nodes of a cluster serve the shard, and not one relay.
+    pub cluster: Option<Cluster>,
+    /// Webhooks come by the inbox.
+    pub inbox: Option<ByInbox>,
+    /// How long ids and versions are remembered.
+    pub window_ms: i64,
+}
+
+/// What befalls a cluster.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub nodes: usize,
+    /// How often the group moves the shard.
+    pub moves: i64,
+    /// Per mille of the moments of a relay at which its node stands still.
+    pub pauses: i64,
+    /// Per mille of `init_transactions` of which a copy comes late.
+    pub late_inits: i64,
+}
+
+/// What befalls an inbox.
+#[derive(Clone, Debug)]
+pub struct ByInbox {
+    /// Per mille of webhooks that are appended twice, or appended and not answered.
+    pub twice: i64,
+    pub unanswered: i64,
+    /// It forgets webhooks that are older.
+    pub retention_ms: Option<i64>,
+    /// From then on nothing can be read from it for so long.
+    pub stall: Option<(i64, i64)>,
 }
 
 impl Scenario {
@@ -228,6 +261,9 @@ impl Scenario {
             lost_tails: 0,
             emptied_outputs: 0,
             emptied_controls: 0,
+            cluster: None,
+            inbox: None,
+            window_ms: WINDOW_MS,
         };
         // Drawn last, so that the rest of a seed stays what it was.
         let lag_ms = [WINDOW_MS + 30 * 60_000, 20_000][rng.range(0, 1) as usize];
@@ -243,11 +279,9 @@ impl Scenario {
         // Where the marks are gone as well, a start knows no other clock than its own.
         let emptied_controls = if scenario.clock_off { 0 } else { emptied_controls };
         let twins = some(500, 300);
-        Self {
+        let drawn = Self {
             twins,
             cleaned_after_ms: cleaned.then_some(lag_ms),
-            // A floor that was raised goes by the clock of who wrote last, and by a cursor that webhooks do not move.
-            steps: if scenario.webhooks && (emptied_controls + lost_tails > 0 || cleaned) { 0 } else { scenario.steps },
             late_ends,
             // That a transaction was torn is in the control topic's tail, which must not be lost: this line is the last.
             hasty: hasty && !orderly && lost_tails + emptied_controls == 0,
@@ -255,15 +289,73 @@ impl Scenario {
             emptied_outputs,
             emptied_controls,
             ..scenario
-        }
+        };
+        drawn.by_one_clock()
+    }
+
+    /// A floor that was raised goes by the clock of who wrote last, and by a cursor that webhooks do not move: clocks stay what
+    /// they are where a relay may forget.
+    fn by_one_clock(self) -> Self {
+        let forgets = self.emptied_controls + self.lost_tails > 0 || self.cleaned_after_ms.is_some();
+        Self { steps: if self.webhooks && forgets { 0 } else { self.steps }, ..self }
     }
 
     pub fn has(&self, bug: Bug) -> bool {
         self.bug == Some(bug)
     }
 
+    /// Makes a cluster of a share of the seeds, and has webhooks come by the inbox in a few more.
+    pub fn clustered(self, rng: &mut Rng) -> Self {
+        let nodes = if rng.chance(350) { rng.range(2, 3) as usize } else { 0 };
+        // In order is what comes from one relay alone; and what Kafka loses of checkpoints tells nobody who claimed last.
+        let fits = !self.orderly && self.emptied_controls == 0;
+        if !fits || (nodes == 0 && !rng.chance(150)) {
+            return self;
+        }
+        let mut some = |most: i64| if rng.chance(500) { rng.range(1, most) } else { 0 };
+        let cluster = Cluster { nodes, moves: some(8), pauses: some(250), late_inits: some(400) };
+        let inbox = ByInbox {
+            twice: some(200),
+            unanswered: some(200),
+            retention_ms: if some(3) == 3 { Some(1000 * some(60).max(5)) } else { None },
+            stall: match (some(4), self.absence) {
+                (0, _) => None,
+                // Beyond the window.
+                (1, None) => Some((some(ACTIVE_MS), LONG_WINDOW_MS + 60_000 * some(30))),
+                _ => Some((some(ACTIVE_MS), 1000 * some(120))),
+            },
+        };
+        let cluster = (nodes > 0).then_some(cluster);
+        let (lost_tails, hasty) = if cluster.is_some() { (0, false) } else { (self.lost_tails, self.hasty) };
+        let twins = self.twins.max(some(500));
+        let clustered = Self { cluster, inbox: Some(inbox), webhooks: true, twins, lost_tails, hasty, ..self };
+        let is_long = clustered.absence.is_none() && clustered.long_time().is_some();
+        let longer_ms = if is_long { LONG_WINDOW_MS - WINDOW_MS } else { 0 };
+        let as_long = |lag_ms: i64| if lag_ms > WINDOW_MS { lag_ms + longer_ms } else { lag_ms };
+        let cleaned_after_ms = clustered.cleaned_after_ms.map(as_long);
+        Self { window_ms: WINDOW_MS + longer_ms, cleaned_after_ms, ..clustered }.by_one_clock()
+    }
+
+    /// A long time in which little happens: the relay is away, or nothing can be read from the inbox.
+    pub fn long_time(&self) -> Option<(i64, i64)> {
+        let stall = self.inbox.as_ref().and_then(|inbox| inbox.stall).filter(|(_, length)| *length > ACTIVE_MS);
+        self.absence.or(stall)
+    }
+
+    /// From when to when nothing can be read from the inbox.
+    pub fn stall(&self) -> Option<(i64, i64)> {
+        let (from, length) = self.inbox.as_ref()?.stall?;
+        Some((START_MS + from, START_MS + from + length))
+    }
+
+    /// Whether a process stands still now and then.
+    pub fn stands_still(&self) -> bool {
+        let pauses = self.cluster.as_ref().map_or(0, |cluster| cluster.pauses);
+        self.freezes + self.suspends + pauses > 0
+    }
+
     /// When the faults end.
     pub fn active_until(&self) -> i64 {
-        START_MS + ACTIVE_MS + self.absence.map_or(0, |(_, length)| length)
+        START_MS + ACTIVE_MS + self.long_time().map_or(0, |(_, length)| length)
     }
 }

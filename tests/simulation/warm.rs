@@ -1,10 +1,12 @@
 //! The warm start of a relay: the production's start, of what the model of Kafka holds.
 
 use crate::bugs::Bug;
+use crate::cluster::Moment;
 use crate::line::Line;
+use crate::process::NAME;
 use crate::provider::{ACCOUNTS, HISTORY_MS, SECOND};
 use crate::relay::since;
-use crate::scenario::{OVERLAP_MS, WINDOW_MS};
+use crate::scenario::OVERLAP_MS;
 use crate::world::{Step, World};
 use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::{Checkpoint, Predecessor};
@@ -56,8 +58,8 @@ impl World {
         let relay = &self.relays[number];
         let now_ms = relay.now_ms(self.now);
         let settings = start::Settings {
-            unread_ms: None,
-            window: Duration::from_millis(WINDOW_MS as u64),
+            unread_ms: self.unread_ms(number),
+            window: Duration::from_millis(self.scenario.window_ms as u64),
             ids_max: 1000,
             overlap: Duration::from_millis(OVERLAP_MS as u64),
             first_start: Duration::from_millis((now_ms - HISTORY_MS) as u64),
@@ -72,7 +74,12 @@ impl World {
     fn read_back_from(&self, number: usize) -> Option<i64> {
         if self.scenario.has(Bug::WindowFromNow) {
             let now_ms = self.relays[number].now_ms(self.now);
-            return Some(start::read_back_from(now_ms, None, None, Duration::from_millis(WINDOW_MS as u64)));
+            return Some(start::read_back_from(
+                now_ms,
+                None,
+                None,
+                Duration::from_millis(self.scenario.window_ms as u64),
+            ));
         }
         self.begin(number).read_from_ms()
     }
@@ -81,6 +88,12 @@ impl World {
     pub fn read_back(&mut self, number: usize, end: usize) {
         if self.kafka.last_stable_offset(Topic::Control) < end {
             return self.step(number, 200, Step::Line(Line::ReadBack(end)));
+        }
+        if self.relays[number].taking.is_none() {
+            self.open_inbox(number);
+            if self.stand_still(number, Moment::ReadingBack) {
+                return self.step(number, 1, Step::Line(Line::ReadBack(end)));
+            }
         }
         let records = match self.relays[number].early.take() {
             Some(records) => records,
@@ -99,7 +112,8 @@ impl World {
         let start = start.finish(if by_the_wall { now.ms } else { now.own_ms });
         let forgot = start.forgot.is_some() && !self.scenario.has(Bug::JournalTrusted);
         self.oracle.forgot |= forgot;
-        let Started { window, mut versions, accounts, .. } = if forgot { start } else { trusting(start, &records) };
+        let Started { window, mut versions, accounts, .. } =
+            if forgot { start } else { trusting(start, &records, self.scenario.window_ms) };
         if self.scenario.has(Bug::DeadLetterGivesAVersion) {
             for (record, at_ms) in &records {
                 let Control::Journal(value) = record else { continue };
@@ -116,7 +130,7 @@ impl World {
         let normalize = normalize::Settings { environment: Environment::Devnet, drop: Vec::new(), include_raw: false };
         let schema_ids = normalize::SchemaIds::default();
         let settings = Settings {
-            instance: "relay".into(),
+            instance: NAME.into(),
             normalize,
             orders_latest: true,
             invoices: true,
@@ -124,8 +138,10 @@ impl World {
             shard: Shard::SOLE,
         };
         let turn = Turn::new(since(self.now), IDLE_CHECKPOINT_EVERY);
+        let mark = self.inbox_mark(number);
         let relay = &mut self.relays[number];
-        relay.pipeline = Some(Pipeline::new(Planner::new(settings, window, versions, accounts)));
+        let planner = Planner::new(settings, window, versions, accounts).taking_from(mark);
+        relay.pipeline = Some(Pipeline::new(planner));
         relay.turn = turn;
         // Nothing but webhooks brings what is the second account's.
         let at_ms = relay.provider_ms(self.now);
@@ -137,6 +153,8 @@ impl World {
             self.relays[number].walker.ask();
         }
         self.walker_wake(number);
+        self.take_from_inbox(number);
+        self.stand_still(number, Moment::Accepting);
     }
 }
 
@@ -175,11 +193,11 @@ impl World {
 }
 
 /// A seeded mistake: the versions of a journal that is not whole count as if it were.
-fn trusting(started: Started, records: &[ReadBack]) -> Started {
+fn trusting(started: Started, records: &[ReadBack], window_ms: i64) -> Started {
     if started.forgot.is_none() {
         return started;
     }
-    let mut versions = Versions::new(Duration::from_millis(WINDOW_MS as u64), 1000, [1, 2]);
+    let mut versions = Versions::new(Duration::from_millis(window_ms as u64), 1000, [1, 2]);
     for (record, at_ms) in records {
         let Control::Journal(value) = record else { continue };
         let note = |entry: Entry<'_>| {

@@ -1,7 +1,8 @@
 //! Webhooks on their way into a relay.
 
+use crate::process::Answer;
 use crate::provider::{Event as Issued, SECOND};
-use crate::relay::{ANSWER_MS, Answer};
+use crate::relay::ANSWER_MS;
 use crate::world::{Step, World};
 use tokio::sync::oneshot;
 

@@ -186,7 +186,7 @@ impl World {
     fn released(&mut self, number: usize, frames: Vec<(Bytes, i64)>) {
         let socket = &mut self.relays[number].websocket;
         let held_ms = self.now - socket.connected_ms;
-        if held_ms > HOLD_MAX_MS && !frames.is_empty() && self.scenario.freezes + self.scenario.suspends == 0 {
+        if held_ms > HOLD_MAX_MS && !frames.is_empty() && !self.scenario.stands_still() {
             self.oracle.fail("P5: a frame was held for longer than the bound");
         }
         socket.out.extend(frames);

@@ -1,16 +1,19 @@
 //! The scheduler: one clock, one agenda, one source of chance; everything that happens is a step on it.
 
 use crate::bugs::Bug;
+use crate::cluster::{Node, Told};
+use crate::inbox::{DELETED_EVERY_MS, Door, Inbox, Post};
 use crate::kafka::{Kafka, State};
 use crate::oracle::Oracle;
-use crate::provider::{Connection, HISTORY_MS, Provider};
-use crate::relay::{Answer, Relay};
-use crate::scenario::{ACTIVE_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS, Vocabulary, WINDOW_MS};
+use crate::process::{Answer, Relay};
+use crate::provider::{HISTORY_MS, Provider};
+use crate::scenario::{ACTIVE_MS, QUIET_MS, Rng, START_MS, Scenario, TRANSACTION_TIMEOUT_MS};
 use crate::{line::Line, websocket::Frame};
 use bytes::Bytes;
 use pepay_relay::legs::websocket::reconnect::End;
 use pepay_relay::provider::rest::RestError;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// Between two compactions of the control topic.
 const CLEAN_EVERY_MS: i64 = 20_000;
@@ -54,6 +57,23 @@ pub enum Do {
     EmptyControl,
     /// A person starts the relay, and says from when on events are to be fetched.
     Person,
+    /// A process of a node begins.
+    NodeStarts(usize),
+    /// The process of that number of a node is told something, by the group as it was then.
+    Node(usize, u64, u64, Told),
+    /// The group misses a process of a node.
+    Missed(usize, u64),
+    /// A relay outside the cluster, which has taken its name, leaves.
+    OutsiderLeaves(usize),
+    /// A copy of `init_transactions` comes late.
+    LateInit(Rc<str>),
+    /// A webhook at a door.
+    Post(Door, Post),
+    /// The inbox forgets what is old.
+    DeleteWebhooks,
+    /// The group of a cluster moves the shard, or settles.
+    Move,
+    Settle,
     /// All faults end.
     Mend,
     /// A relay does something; void once it is dead.
@@ -92,6 +112,10 @@ pub enum Step {
     WalkNoted(u64, i64),
     WebhookCame(usize, u32),
     WebhookTimeout(u64),
+    /// Reads from the inbox.
+    InboxRead,
+    /// Looks where the inbox ends.
+    InboxEnds,
 }
 
 /// The whole world.
@@ -103,6 +127,14 @@ pub struct World {
     pub provider: Provider,
     pub kafka: Kafka,
     pub relays: Vec<Relay>,
+    /// The nodes of a cluster; the one to which the group has given the shard, in which process; and how often the group
+    /// has begun again.
+    pub nodes: Vec<Node>,
+    pub owner: Option<(usize, u64)>,
+    pub generation: u64,
+    /// Moments at which a node stood still.
+    pub moments: u32,
+    pub inbox: Inbox,
     pub oracle: Oracle,
     pub counter: u64,
     pub steps: u64,
@@ -118,10 +150,19 @@ const STEPS_MS: [i64; 3] = [-420_000, 0, 420_000];
 /// A hundred times what a seed takes; beyond it something goes round in circles.
 const STEPS_MAX: u64 = 200_000;
 
+/// What a seed that holds what it promises has seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Ran {
+    pub steps: u64,
+    /// Moments at which a node stood still.
+    pub moments: u32,
+}
+
 /// Runs one seed, telling each step if `trace`; the error says what is wrong.
-pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<u64, String> {
+pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<Ran, String> {
     let mut rng = Rng::new(seed);
-    let scenario = Scenario::draw(&mut rng, bug);
+    // From a source of its own, so that what a seed meant before there were clusters it still means.
+    let scenario = Scenario::draw(&mut rng, bug).clustered(&mut Rng::new(!seed));
     let mut world = World {
         scenario,
         rng,
@@ -129,6 +170,11 @@ pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<u64, String> {
         provider: Provider::new(),
         kafka: Kafka::new(),
         relays: Vec::new(),
+        nodes: Vec::new(),
+        owner: None,
+        generation: 0,
+        moments: 0,
+        inbox: Inbox::default(),
         oracle: Oracle::default(),
         counter: 0,
         steps: 0,
@@ -155,10 +201,15 @@ pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<u64, String> {
         }
     }
     world.judge_end().map_err(|failure| format!("{failure} [at the end, {:?}]", world.scenario))?;
-    Ok(world.steps)
+    Ok(Ran { steps: world.steps, moments: world.moments })
 }
 
 impl World {
+    /// Where a wall clock is set to.
+    pub fn stepped_clock(&mut self) -> i64 {
+        STEPS_MS[self.rng.range(0, STEPS_MS.len() as i64 - 1) as usize]
+    }
+
     pub fn at(&mut self, at: i64, what: Do) {
         self.counter += 1;
         self.agenda.insert((at, self.counter), what);
@@ -179,7 +230,7 @@ impl World {
         // A time that is spread over the active part: the absence is no time in which faults are interesting.
         let moment = |rng: &mut Rng| {
             let offset = rng.range(0, ACTIVE_MS);
-            match scenario.absence {
+            match scenario.long_time() {
                 Some((at, length)) if offset > at => START_MS + offset + length,
                 _ => START_MS + offset,
             }
@@ -189,7 +240,7 @@ impl World {
             world.at(at, what);
         };
         for _ in 0..scenario.events {
-            let at = match scenario.absence {
+            let at = match scenario.long_time() {
                 Some((from, length)) if self.rng.chance(200) => START_MS + from + self.rng.range(0, length),
                 _ => moment(&mut self.rng),
             };
@@ -200,6 +251,8 @@ impl World {
             draw(self, Do::Stop);
         }
         (0..scenario.takeovers).for_each(|_| draw(self, Do::Takeover));
+        let moves = scenario.cluster.as_ref().map_or(0, |cluster| cluster.moves);
+        (0..moves).for_each(|_| draw(self, Do::Move));
         (0..scenario.freezes).for_each(|_| draw(self, Do::Freeze));
         (0..scenario.steps).for_each(|_| draw(self, Do::ClockStep));
         (0..scenario.suspends).for_each(|_| draw(self, Do::Suspend));
@@ -220,9 +273,12 @@ impl World {
         if self.scenario.cleaned_after_ms.is_some() {
             self.after(CLEAN_EVERY_MS, Do::Clean);
         }
+        if self.scenario.inbox.as_ref().is_some_and(|inbox| inbox.retention_ms.is_some()) {
+            self.after(DELETED_EVERY_MS, Do::DeleteWebhooks);
+        }
     }
 
-    fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         let Some((from, length)) = self.scenario.absence else { return false };
         (START_MS + from..START_MS + from + length).contains(&self.now)
     }
@@ -237,6 +293,11 @@ impl World {
                 if transaction.state == State::Decided {
                     transaction.state = State::Committed;
                 }
+            }
+            Do::Boot | Do::Takeover | Do::Crash | Do::Stop | Do::Freeze | Do::ClockStep | Do::Suspend
+                if self.is_cluster() =>
+            {
+                self.strike(what);
             }
             Do::Boot if self.relays.last().is_some_and(|relay| relay.alive && relay.stopping) => {
                 self.after(1000, Do::Boot);
@@ -254,7 +315,6 @@ impl World {
             }
             Do::Stop => {
                 if let Some(relay) = self.living() {
-                    self.relays[relay].stopping = true;
                     self.drain(relay);
                     let delay = self.rng.range(5_000, 30_000);
                     self.after(delay, Do::Boot);
@@ -267,7 +327,7 @@ impl World {
                 }
             }
             Do::ClockStep => {
-                let offset_ms = STEPS_MS[self.rng.range(0, STEPS_MS.len() as i64 - 1) as usize];
+                let offset_ms = self.stepped_clock();
                 // Where the marks may be gone, a start knows no other clock than its own.
                 let spared = |relay: &Relay| self.scenario.emptied_controls > 0 && relay.pipeline.is_none();
                 if let Some(relay) = self.living().filter(|&relay| !spared(&self.relays[relay])) {
@@ -332,8 +392,23 @@ impl World {
                 self.active = false;
                 self.kafka.up = true;
                 self.provider.rest_up = true;
-                self.after(1, Do::Boot);
+                if self.is_cluster() {
+                    (0..self.nodes.len()).for_each(|node| self.after(1, Do::NodeStarts(node)));
+                    self.after(2000, Do::Settle);
+                } else {
+                    self.after(1, Do::Boot);
+                }
             }
+            Do::Move => self.move_shard(),
+            Do::Settle => self.settle_group(),
+            Do::NodeStarts(node) => self.node_starts(node),
+            Do::Node(node, process, generation, told) => self.node_told(node, process, generation, told),
+            Do::Missed(node, process) => self.node_missed(node, process),
+            Do::OutsiderLeaves(relay) => self.outsider_leaves(relay),
+            Do::LateInit(_) if !self.kafka.up => {}
+            Do::LateInit(id) => drop(self.kafka.init(&id)),
+            Do::Post(door, post) => self.post(door, post),
+            Do::DeleteWebhooks => self.delete_old_webhooks(),
             Do::Relay(relay, step) => {
                 let frozen_until = self.relays[relay].frozen_until;
                 if !self.relays[relay].alive {
@@ -349,6 +424,9 @@ impl World {
     /// A relay leaves by itself.
     pub fn exit(&mut self, relay: usize, exit: Exit) {
         self.kill(relay);
+        if self.is_cluster() {
+            return self.leaves_process(relay, exit);
+        }
         let delay = self.rng.range(1000, 20_000);
         match exit {
             Exit::Failed => self.after(delay, Do::Boot),
@@ -368,103 +446,6 @@ impl World {
         // A caller that waits for an answer is told nothing, and asks again.
         for Answer { event, attempt, .. } in std::mem::take(&mut self.relays[relay].answers) {
             self.retry_webhook(event, attempt);
-        }
-    }
-
-    fn emit(&mut self) {
-        let event = self.provider.emit(&self.scenario, &mut self.rng, self.now);
-        let ping = self.provider.events[event].visible_ms.is_none();
-        let mut connections: Vec<u64> = self.provider.connections.keys().copied().collect();
-        connections.sort_unstable();
-        for connection in connections {
-            if !ping && !self.rng.chance(self.scenario.lost_frames) {
-                self.push(connection, Frame::Event(event));
-                if self.rng.chance(self.scenario.repeated) {
-                    self.push(connection, Frame::Event(event));
-                }
-            }
-        }
-        if self.scenario.webhooks
-            && self.scenario.twins > 0
-            && self.rng.chance(self.scenario.twins)
-            && let Some(twin) = self.provider.twin(event)
-        {
-            let delay = self.rng.range(0, 3000);
-            self.after(delay, Do::Webhook(twin, 0));
-        }
-        if self.scenario.webhooks && self.provider.events[event].text_id.is_some() {
-            let delay = self.rng.range(0, 3000);
-            self.after(delay, Do::Webhook(event, 0));
-            if self.rng.chance(self.scenario.repeated) {
-                // Within the window, beyond which nothing is promised.
-                let last = self.now + WINDOW_MS / 2;
-                let at = self.rng.range(self.now, last);
-                self.at(at, Do::Webhook(event, 0));
-            }
-        }
-    }
-
-    /// Sends a frame on a connection, behind those before it unless frames overtake one another.
-    pub fn push(&mut self, number: u64, frame: Frame) {
-        let disorder = self.scenario.disorder > 0 && self.rng.chance(300);
-        let delay = self.rng.range(5, if disorder { 2500 } else { 200 });
-        let Some(connection) = self.provider.connections.get_mut(&number) else { return };
-        if connection.silent {
-            return;
-        }
-        let at = if disorder { self.now + delay } else { connection.last_ms.max(self.now + delay) };
-        connection.last_ms = connection.last_ms.max(at);
-        let relay = connection.relay;
-        self.at(at, Do::Relay(relay, Step::Frame(number, frame)));
-    }
-
-    /// What a new connection hears first.
-    pub fn accept(&mut self, relay: usize, number: u64, since: Option<pepay_relay::provider::EventId>) {
-        let connection = Connection { relay, silent: false, last_ms: self.now };
-        self.provider.connections.insert(number, connection);
-        let known = self.scenario.vocabulary == Vocabulary::Known;
-        if since.is_some() && known {
-            self.push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_started"}"#));
-        }
-        for event in self.provider.replay(&self.scenario, since, self.now) {
-            if !self.rng.chance(self.scenario.lost_frames) {
-                self.push(number, Frame::Event(event));
-            }
-        }
-        let truncated = self.rng.chance(200);
-        match self.scenario.vocabulary {
-            Vocabulary::Known if truncated => self
-                .push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed","truncated":true}"#)),
-            Vocabulary::Known => {
-                self.push(number, Frame::Control(r#"{"object":"ws_control","type":"replay_completed"}"#));
-            }
-            Vocabulary::Other => self.push(number, Frame::Control(r#"{"object":"ws_control","type":"hello"}"#)),
-            Vocabulary::None => {}
-        }
-        if self.scenario.heartbeats {
-            for heartbeat in [
-                r#"{"object":"ws_heartbeat","seq":1}"#,
-                r#"{"object":"ws_heartbeat","seq":2}"#,
-                r#"{"type":"heartbeat","ts":1768480000}"#,
-            ] {
-                self.push(number, Frame::Control(heartbeat));
-            }
-        }
-    }
-
-    fn send_webhook(&mut self, event: usize, attempt: u32) {
-        // The newest relay stands behind the endpoint, mostly.
-        let Some(relay) = self.living() else { return self.retry_webhook(event, attempt) };
-        let relay = if relay > 0 && self.relays[relay - 1].alive && self.rng.chance(300) { relay - 1 } else { relay };
-        let delay = self.rng.range(1, 300);
-        self.step(relay, delay, Step::WebhookCame(event, attempt));
-    }
-
-    /// The provider was not answered 2xx, and comes back until it gives up.
-    pub fn retry_webhook(&mut self, event: usize, attempt: u32) {
-        const DELAYS: [i64; 5] = [1000, 5000, 30_000, 120_000, 600_000];
-        if let Some(delay) = DELAYS.get(attempt as usize) {
-            self.after(*delay, Do::Webhook(event, attempt + 1));
         }
     }
 }

@@ -1,0 +1,439 @@
+//! A cluster whose group is an adversary: at any moment it gives the shard to a node, revokes it, or takes it away without a
+//! word, also of several nodes at once; and nodes stand still at the worst moments.
+//!
+//! How a node goes on after its relay has ended is modelled as `daemon/node` does it.
+
+use crate::line::Line;
+use crate::world::{Do, Exit, Step, World};
+use pepay_relay::kafka::client::SESSION;
+
+/// A process of the cluster.
+#[derive(Debug, Default)]
+pub struct Node {
+    pub alive: bool,
+    /// Counts its processes.
+    pub process: u64,
+    pub frozen_until: i64,
+    /// How far its wall clock is ahead.
+    pub offset_ms: i64,
+    /// The relay that serves the shard here.
+    pub relay: Option<usize>,
+    /// The shard is to be claimed once no relay serves it here any more.
+    due: bool,
+    /// It leaves once its relay has.
+    leaving: bool,
+}
+
+/// What the group tells a node, or the node itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    Assigned,
+    Revoked,
+    Lost,
+    /// This relay's shard was not assigned again.
+    NotAgain(usize),
+    /// The time of this relay to drain is over.
+    Drained(usize),
+    /// A relay that another run stood in the way of is claimed again.
+    Again,
+}
+
+/// A moment in a relay's life at which its node may stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has looked whom it would follow, and fenced nobody.
+    Decided,
+    Fenced,
+    Claimed,
+    ReadingBack,
+    Accepting,
+    /// All records of a transaction are sent, and its commit is not asked for.
+    Committing,
+    /// A commit is in doubt.
+    Unknown,
+    Draining,
+}
+
+impl Moment {
+    pub const ALL: u32 = (1 << (Self::Draining as u32 + 1)) - 1;
+}
+
+/// How long a relay goes on at most whose shard the group took away without a word, if it is not assigned again.
+const SUSPECTS_MS: i64 = 60_000;
+/// How long a drain may take.
+const DRAIN_MS: i64 = 2000;
+/// How long a node stands still.
+const STILL_MS: i64 = 80_000;
+/// How long the network may hold a request.
+const HELD_MS: i64 = 60_000;
+
+impl World {
+    pub fn is_cluster(&self) -> bool {
+        self.scenario.cluster.is_some()
+    }
+
+    /// What else would happen to the only relay happens to some node.
+    pub fn strike(&mut self, what: Do) {
+        match what {
+            Do::Boot if self.is_absent() => {}
+            Do::Boot if self.nodes.is_empty() => self.found(),
+            Do::Boot => self.assign_anybody(),
+            // The group is away from now on, and perhaps all nodes are.
+            Do::Crash if self.is_absent() => self.scatter(),
+            Do::Crash | Do::Stop | Do::Freeze | Do::ClockStep | Do::Suspend => {
+                if let Some(node) = self.some_node() {
+                    self.strike_node(node, &what);
+                }
+            }
+            Do::Takeover if self.is_absent() || !self.rng.chance(400) => self.move_shard(),
+            Do::Takeover => {
+                self.boot(None);
+                let stays = self.rng.range(5000, 90_000);
+                self.after(stays, Do::OutsiderLeaves(self.relays.len() - 1));
+            }
+            _ => {}
+        }
+    }
+
+    fn strike_node(&mut self, node: usize, what: &Do) {
+        match what {
+            Do::Crash => self.node_dies(node, 40_000),
+            Do::Stop => {
+                self.nodes[node].leaving = true;
+                match self.nodes[node].relay {
+                    Some(_) => self.told(node, Told::Revoked),
+                    None => self.node_leaves(node),
+                }
+            }
+            Do::Freeze => self.freeze(node),
+            Do::ClockStep => {
+                let offset_ms = self.stepped_clock();
+                self.nodes[node].offset_ms = offset_ms;
+                if let Some(relay) = self.nodes[node].relay {
+                    self.relays[relay].offset_ms = offset_ms;
+                }
+            }
+            _ => {
+                self.freeze(node);
+                if let Some(relay) = self.nodes[node].relay {
+                    self.loses_connections(relay, self.nodes[node].frozen_until - self.now);
+                }
+            }
+        }
+    }
+
+    /// The cluster begins.
+    fn found(&mut self) {
+        let count = self.scenario.cluster.as_ref().map_or(0, |cluster| cluster.nodes);
+        for node in 0..count {
+            let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
+            let offset_ms = if self.scenario.clock_off { off } else { 0 };
+            self.nodes.push(Node { offset_ms, ..Node::default() });
+            let delay = self.rng.range(0, 3000);
+            self.after(delay, Do::NodeStarts(node));
+        }
+    }
+
+    pub fn node_starts(&mut self, node: usize) {
+        if self.is_absent() {
+            return self.after(60_000, Do::NodeStarts(node));
+        }
+        if self.nodes[node].alive {
+            return;
+        }
+        self.nodes[node].alive = true;
+        if self.owner.is_none() {
+            self.assign(node);
+        } else if self.active && self.rng.chance(300) {
+            self.move_shard();
+        }
+    }
+
+    fn some_node(&mut self) -> Option<usize> {
+        let living: Vec<usize> = (0..self.nodes.len()).filter(|&node| self.nodes[node].alive).collect();
+        let last = living.len().checked_sub(1)?;
+        Some(living[self.rng.range(0, last as i64) as usize])
+    }
+
+    /// The group decides for this node.
+    fn assign(&mut self, node: usize) {
+        self.owner = Some((node, self.nodes[node].process));
+        self.tell_node(node, 3000, Told::Assigned);
+    }
+
+    fn assign_anybody(&mut self) {
+        match self.some_node() {
+            Some(node) => self.assign(node),
+            None => self.owner = None,
+        }
+    }
+
+    /// Tells a node within this time; a node that stands still hears it later.
+    fn tell_node(&mut self, node: usize, within: i64, told: Told) {
+        let delay = self.rng.range(0, within);
+        let process = self.nodes[node].process;
+        self.after(delay, Do::Node(node, process, self.generation, told));
+    }
+
+    /// The group moves the shard, in one of the ways in which groups do, and in some in which they do not.
+    pub fn move_shard(&mut self) {
+        if self.is_absent() || !self.active {
+            return;
+        }
+        let old = self.owner.map(|(node, _)| node).filter(|&node| self.nodes[node].alive);
+        match (old, self.rng.range(0, 4)) {
+            (Some(old), 0) => {
+                self.tell_node(old, 100, Told::Revoked);
+                self.assign_anybody();
+            }
+            (Some(old), 1) => {
+                self.tell_node(old, 10_000, Told::Lost);
+                self.assign_anybody();
+            }
+            (Some(old), 2) => {
+                self.tell_node(old, 60_000, Told::Lost);
+                self.assign_anybody();
+            }
+            // The coordinator was away: it comes back to the same node.
+            (Some(old), 3) => {
+                self.tell_node(old, 10, Told::Lost);
+                let delay = self.rng.range(1000, 20_000);
+                let process = self.nodes[old].process;
+                self.after(delay, Do::Node(old, process, self.generation, Told::Assigned));
+            }
+            // Two nodes hold it for theirs.
+            _ => {
+                if let Some(node) = self.some_node() {
+                    self.tell_node(node, 5000, Told::Assigned);
+                    if self.owner.is_none_or(|(owner, _)| owner != node) {
+                        self.tell_node(node, 60_000, Told::Lost);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The faults are over: the group settles.
+    pub fn settle_group(&mut self) {
+        self.generation += 1;
+        self.assign_anybody();
+        let owner = self.owner.map(|(node, _)| node);
+        for node in (0..self.nodes.len()).filter(|node| owner != Some(*node)) {
+            self.tell_node(node, 2000, Told::Lost);
+        }
+    }
+
+    /// A node hears something.
+    pub fn node_told(&mut self, node: usize, process: u64, generation: u64, told: Told) {
+        let of_group = matches!(told, Told::Assigned | Told::Revoked | Told::Lost);
+        let Node { alive, frozen_until, process: now, .. } = self.nodes[node];
+        if !alive || process != now || (of_group && generation != self.generation) {
+            return;
+        }
+        if frozen_until > self.now {
+            return self.at(frozen_until, Do::Node(node, process, generation, told));
+        }
+        if !self.is_absent() || !matches!(told, Told::Assigned | Told::Again) {
+            self.told(node, told);
+        }
+    }
+
+    fn told(&mut self, node: usize, told: Told) {
+        let relay = self.nodes[node].relay;
+        match (told, relay) {
+            (Told::Assigned, Some(relay)) if !self.relays[relay].stopping => self.relays[relay].owned = true,
+            (Told::Assigned | Told::Again, Some(_)) => self.nodes[node].due |= matches!(told, Told::Assigned),
+            (Told::Assigned, None) => self.serve(node),
+            (Told::Again, None) if self.nodes[node].due => self.serve(node),
+            (Told::Revoked, _) => {
+                self.nodes[node].due = false;
+                relay.into_iter().for_each(|relay| self.node_drains(node, relay));
+            }
+            (Told::Lost, _) => {
+                self.nodes[node].due = false;
+                if let Some(relay) = relay {
+                    self.relays[relay].owned = false;
+                    self.tell_node(node, SUSPECTS_MS, Told::NotAgain(relay));
+                }
+            }
+            (Told::NotAgain(of), Some(relay)) if of == relay && !self.relays[relay].owned => {
+                self.node_drains(node, relay);
+            }
+            (Told::Drained(of), Some(relay)) if of == relay => self.left(relay),
+            _ => {}
+        }
+    }
+
+    /// The shard's relay begins on this node.
+    fn serve(&mut self, node: usize) {
+        self.nodes[node].due = false;
+        let relay = self.begin_relay(None, (self.nodes[node].offset_ms, 0), Some(node));
+        self.nodes[node].relay = Some(relay);
+        self.step(relay, 10, Step::Line(Line::Decide));
+    }
+
+    fn node_drains(&mut self, node: usize, relay: usize) {
+        if self.relays[relay].stopping {
+            return;
+        }
+        // A start that is under way ends at once.
+        if self.relays[relay].pipeline.is_none() {
+            return self.left(relay);
+        }
+        self.stand_still(relay, Moment::Draining);
+        self.drain(relay);
+        let process = self.nodes[node].process;
+        let delay = self.rng.range(DRAIN_MS, 2 * DRAIN_MS);
+        self.after(delay, Do::Node(node, process, self.generation, Told::Drained(relay)));
+    }
+
+    /// The relay has ended because it was told to.
+    pub fn left(&mut self, relay: usize) {
+        self.kill(relay);
+        let Some(node) = self.relays[relay].node else { return };
+        self.nodes[node].relay = None;
+        if self.nodes[node].leaving {
+            self.node_leaves(node);
+        } else if self.nodes[node].due {
+            self.serve(node);
+        }
+    }
+
+    /// The relay has ended because of another run; where its shard is the node's for the group, it is claimed again by the
+    /// time that a session takes.
+    pub fn lets_go(&mut self, relay: usize) {
+        let Some(node) = self.relays[relay].node else { return };
+        let owned = self.relays[relay].owned && !self.relays[relay].stopping;
+        let process = self.nodes[node].process;
+        self.left(relay);
+        if owned && process == self.nodes[node].process {
+            self.nodes[node].due = true;
+            self.after(SESSION.as_millis() as i64, Do::Node(node, process, self.generation, Told::Again));
+        }
+    }
+
+    /// Another node claimed the shard before this one did.
+    pub fn elsewhere(&mut self, relay: usize) {
+        if self.relays[relay].node.is_none() {
+            self.oracle.fail("P7: a relay outside a cluster follows whatever it finds");
+        }
+        self.lets_go(relay);
+    }
+
+    /// The process ends in order, and the group knows at once.
+    fn node_leaves(&mut self, node: usize) {
+        let process = self.nodes[node].process;
+        self.end_process(node);
+        self.node_missed(node, process);
+        let delay = self.rng.range(5000, 30_000);
+        self.after(delay, Do::NodeStarts(node));
+    }
+
+    fn end_process(&mut self, node: usize) {
+        if let Some(relay) = self.nodes[node].relay {
+            self.kill(relay);
+        }
+        let Node { process, offset_ms, .. } = self.nodes[node];
+        self.nodes[node] = Node { process: process + 1, offset_ms, ..Node::default() };
+        self.door_shuts(node);
+    }
+
+    /// The process dies; another one begins within this time.
+    fn node_dies(&mut self, node: usize, within: i64) {
+        let process = self.nodes[node].process;
+        self.end_process(node);
+        let missed = self.rng.range(100, SESSION.as_millis() as i64);
+        self.after(missed, Do::Missed(node, process));
+        let delay = self.rng.range(100, within);
+        self.after(delay, Do::NodeStarts(node));
+    }
+
+    /// A relay of a cluster, or outside it, leaves its process.
+    pub fn leaves_process(&mut self, relay: usize, exit: Exit) {
+        let Some(node) = self.relays[relay].node else { return };
+        match exit {
+            Exit::Fenced => {
+                let process = self.nodes[node].process;
+                self.end_process(node);
+                self.node_missed(node, process);
+            }
+            Exit::Failed | Exit::Settings => self.node_dies(node, 20_000),
+        }
+    }
+
+    /// The group has missed a process.
+    pub fn node_missed(&mut self, node: usize, process: u64) {
+        if self.owner == Some((node, process)) {
+            self.owner = None;
+            match () {
+                () if self.is_absent() => {}
+                () if self.active => self.assign_anybody(),
+                () => self.settle_group(),
+            }
+        }
+    }
+
+    /// Nobody serves the shard from now on; perhaps nobody takes webhooks either.
+    fn scatter(&mut self) {
+        let all = self.rng.chance(500);
+        self.owner = None;
+        for node in 0..self.nodes.len() {
+            if all && self.nodes[node].alive {
+                self.node_dies(node, 40_000);
+            } else if let Some(relay) = self.nodes[node].relay {
+                self.left(relay);
+            }
+            self.nodes[node].due = false;
+        }
+    }
+
+    pub fn outsider_leaves(&mut self, relay: usize) {
+        if !self.relays[relay].alive {
+            return;
+        }
+        if self.relays[relay].pipeline.is_some() && self.rng.chance(500) {
+            self.drain(relay);
+            self.after(30_000, Do::OutsiderLeaves(relay));
+        } else {
+            self.kill(relay);
+        }
+    }
+
+    fn freeze(&mut self, node: usize) {
+        let until = self.now + self.rng.range(1000, STILL_MS);
+        let node = &mut self.nodes[node];
+        if node.frozen_until < self.now {
+            node.frozen_until = until;
+            if let Some(relay) = node.relay {
+                self.relays[relay].frozen_until = until;
+            }
+        }
+    }
+
+    /// The node may stand still now, and the group may give its shard to another one meanwhile. Whether it does.
+    pub fn stand_still(&mut self, relay: usize, at: Moment) -> bool {
+        let Some(cluster) = self.scenario.cluster.as_ref().filter(|_| self.active) else { return false };
+        let pauses = cluster.pauses;
+        let Some(node) = self.relays[relay].node else { return false };
+        if !self.rng.chance(pauses) || self.nodes[node].frozen_until > self.now {
+            return false;
+        }
+        self.moments |= 1 << at as u32;
+        self.freeze(node);
+        if self.rng.chance(700) && !self.is_absent() {
+            self.assign_anybody();
+        }
+        true
+    }
+
+    /// `init_transactions` was asked for twice: the other copy comes late, and another relay may have the id by then.
+    pub fn repeat_init(&mut self, relay: usize) {
+        let Some(cluster) = self.scenario.cluster.as_ref().filter(|_| self.active) else { return };
+        let late_inits = cluster.late_inits;
+        if self.rng.chance(late_inits) {
+            let held = self.rng.range(1, HELD_MS);
+            let id = self.relays[relay].transactional_id.clone();
+            self.after(held, Do::LateInit(id));
+        }
+    }
+}
