@@ -356,6 +356,10 @@ impl World {
                 let process = self.nodes[node].process;
                 self.end_process(node);
                 self.node_missed(node, process);
+                // A person starts it again once the relay outside is to be gone.
+                if !self.active {
+                    self.after(10_000, Do::NodeStarts(node));
+                }
             }
             Exit::Failed | Exit::Settings => self.node_dies(node, 20_000),
         }

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Between two looks at where the inbox ends.
 const LOOK_EVERY_MS: i64 = 5000;
+/// What is appended is published within this time once all faults are over.
+const TAKEN_WITHIN_MS: i64 = 30_000;
 /// Between two deletions of what is old.
 pub const DELETED_EVERY_MS: i64 = 10_000;
 
@@ -34,8 +36,9 @@ pub struct Queued {
     pub event: usize,
     defective: bool,
     received_at_ms: i64,
-    /// By the clock of who appended it.
+    /// By the clock of who appended it, and by the world's.
     appended_ms: i64,
+    at_ms: i64,
 }
 
 /// Where webhooks come to: a process of a node, or a relay of its own.
@@ -166,8 +169,8 @@ impl World {
             return self.after(answer, Do::Post(door, Post::Answered(ticket, false)));
         }
         let defective = attempt == 0 && self.provider.events[event].defective.is_some();
-        let at_ms = self.now + ahead_ms;
-        self.inbox.records.push(Queued { event, defective, received_at_ms: at_ms, appended_ms: at_ms });
+        let (at_ms, theirs_ms) = (self.now, self.now + ahead_ms);
+        self.inbox.records.push(Queued { event, defective, received_at_ms: theirs_ms, appended_ms: theirs_ms, at_ms });
         let (twice, unanswered) = self.scenario.inbox.as_ref().map_or((0, 0), |inbox| (inbox.twice, inbox.unanswered));
         if self.active && self.rng.chance(twice) {
             let again = self.rng.range(1, ANSWER_MS);
@@ -353,6 +356,13 @@ impl World {
             self.oracle.ignored.insert(event);
         }
         self.oracle.accepted.insert(event);
+    }
+}
+
+impl Inbox {
+    /// Whether a copy of the event was appended so late that a relay may not have come to it.
+    pub fn has_just(&self, event: usize, now: i64) -> bool {
+        self.records.iter().rev().take_while(|one| one.at_ms > now - TAKEN_WITHIN_MS).any(|one| one.event == event)
     }
 }
 

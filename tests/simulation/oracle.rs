@@ -306,6 +306,7 @@ impl World {
             if self.oracle.accepted.contains(&number)
                 && !self.oracle.ignored.contains(&number)
                 && !self.oracle.has(number)
+                && !self.inbox.has_just(number, self.now)
             {
                 return Err(format!("P1: event {number} was accepted and is lost"));
             }
