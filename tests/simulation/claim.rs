@@ -1,9 +1,9 @@
 //! A claim: what it is decided on, whose topics they are, and what a relay does that finds another one's run.
 
 use crate::bugs::Bug;
-use crate::cluster::Moment;
 use crate::line::Line;
 use crate::process::NAME;
+use crate::still::Moment;
 use crate::world::{Exit, Step, World};
 use pepay_relay::config::Config;
 use pepay_relay::kafka::settlement::{self, Claim, Fenced};

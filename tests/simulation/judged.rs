@@ -16,7 +16,8 @@ impl World {
         let written = &self.kafka.transactions[transaction];
         let relay = written.relay;
         let control = written.records.iter().filter(|(topic, _)| *topic == Topic::Control);
-        let checkpoint = control.filter_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone()).last();
+        let checkpoint =
+            control.filter_map(|(topic, index)| self.kafka.log(*topic)[*index].checkpoint.clone()).next_back();
         if let Some(checkpoint) = checkpoint.filter(|_| !self.loses_checkpoints()) {
             self.judge_run(relay, &checkpoint);
             self.judge_inbox(&checkpoint);

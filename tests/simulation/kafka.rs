@@ -80,6 +80,9 @@ pub struct Producer {
     pub epoch: u64,
 }
 
+/// The relay that begins a transaction, its producer, and the events that it publishes.
+pub type Begun = (usize, Producer, Vec<(Topic, usize)>);
+
 /// A copy of an end of a transaction that is still under way.
 #[derive(Clone, Debug)]
 pub struct LateEnd {
@@ -142,7 +145,7 @@ impl Kafka {
     }
 
     /// A transaction of this relay, which publishes these events, or of another program.
-    pub fn begin(&mut self, now_ms: i64, of: Option<(usize, Producer, Vec<(Topic, usize)>)>) -> usize {
+    pub fn begin(&mut self, now_ms: i64, of: Option<Begun>) -> usize {
         let foreign = of.is_none();
         let (relay, producer, events) = of.unwrap_or_default();
         self.transactions.push(Transaction {

@@ -2,10 +2,10 @@
 //! Kafka.
 
 use crate::bugs::Bug;
-use crate::cluster::Moment;
 use crate::kafka::{LateEnd, State};
 use crate::process::{Job, Relay};
 use crate::requests::Request;
+use crate::still::Moment;
 use crate::world::{Do, Exit, Step, World};
 use pepay_relay::kafka::ends::Ends;
 use pepay_relay::kafka::errors::Class;

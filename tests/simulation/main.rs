@@ -33,6 +33,7 @@ mod provider;
 mod relay;
 mod requests;
 mod scenario;
+mod still;
 mod traffic;
 mod walks;
 mod warm;
@@ -41,11 +42,11 @@ mod websocket;
 mod world;
 
 use bugs::Bug;
-use cluster::Moment;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
+use still::Moment;
 use world::Ran;
 
 /// Seeds of one run.

@@ -1,12 +1,12 @@
 //! The warm start of a relay: the production's start, of what the model of Kafka holds.
 
 use crate::bugs::Bug;
-use crate::cluster::Moment;
 use crate::line::Line;
 use crate::process::NAME;
 use crate::provider::{ACCOUNTS, HISTORY_MS, SECOND};
 use crate::relay::since;
 use crate::scenario::OVERLAP_MS;
+use crate::still::Moment;
 use crate::world::{Step, World};
 use pepay_relay::kafka::shard::Shard;
 use pepay_relay::kafka::{Checkpoint, Predecessor};
