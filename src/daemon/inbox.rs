@@ -217,7 +217,7 @@ impl Taking {
                         self.tell_one(Note::InboxRead { next, read_ms });
                     }
                 }
-                Some(Ok(Read::Lost)) => self.lost(),
+                Some(Ok(Read::Lost { next })) => self.lost(next),
                 Some(Err(error)) => return error!(shard = self.shard, %error, "the inbox cannot be read"),
                 None => return,
             }
@@ -225,12 +225,12 @@ impl Taking {
     }
 
     /// Webhooks were deleted before they were taken: a gap of every account, which the walk proves.
-    pub(super) fn lost(&self) {
+    pub(super) fn lost(&self, next: i64) {
         let at_ms = self.clock.provider_ms();
         warn!(shard = self.shard, "webhooks were deleted from the inbox before they were taken");
         for known in self.directory.borrow().values().filter(|known| known.served) {
             // An intake that is closed takes nothing more, and the relay ends.
-            let _ = known.intake.note(Note::InboxLost { at_ms });
+            let _ = known.intake.note(Note::InboxLost { next, at_ms });
         }
     }
 

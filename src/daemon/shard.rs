@@ -268,7 +268,7 @@ impl Serving {
             stop: self.stop.clone(),
         };
         if opened.lost {
-            taking.lost();
+            taking.lost(opened.next);
         }
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

@@ -42,6 +42,8 @@ pub enum Note {
     },
     /// Webhooks were deleted from the inbox before they were taken.
     InboxLost {
+        /// The offset of the oldest one that is left.
+        next: i64,
         /// When that was found.
         at_ms: i64,
     },

@@ -124,6 +124,12 @@ impl Window {
         self.ids.resume(now_ms);
     }
 
+    /// No relay ran in this time, which does not count towards the window. To be called in order of time, before
+    /// [`Self::resume`].
+    pub fn absent(&mut self, since_ms: i64, until_ms: i64) {
+        self.ids.absent(since_ms, until_ms);
+    }
+
     /// Forgets what is older than the window, and the oldest beyond `ids_max`. An id that was seen since `keep_from_ms` of its
     /// account is kept for another window, so that it does not stand before what is due.
     ///
@@ -195,6 +201,22 @@ mod tests {
             Claim::New(ticket) => window.settle(ticket, at_ms),
             other => unreachable!("{id} is {other:?}"),
         }
+    }
+
+    /// The second restart does not bring the time of the first absence back.
+    #[test]
+    fn no_absence_counts_also_where_another_restart_followed() {
+        let mut window = window(10);
+        window.remember(ONE, b"before", 0);
+        window.absent(HOUR, 100 * HOUR);
+        window.remember(ONE, b"between", 101 * HOUR);
+        window.resume(102 * HOUR);
+        window.expire(103 * HOUR, |_| None);
+        assert_eq!(window.len(), 2, "both are some hours old");
+        window.expire(172 * HOUR + 1, |_| None);
+        assert_eq!(window.len(), 1, "72 hours of running relays are over for the first");
+        window.expire(174 * HOUR + 1, |_| None);
+        assert_eq!(window.len(), 0);
     }
 
     fn is_new(window: &mut Window, id: &str, now_ms: i64) -> bool {

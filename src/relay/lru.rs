@@ -11,6 +11,9 @@ use std::hash::Hasher;
 /// Entries of one allocation: 4,096 × 48 B = 192 KiB at most, small alongside a window and large alongside a page.
 const CHUNK: usize = 4096;
 
+/// Absences that are kept apart; a relay that restarts more often within a window has the oldest counted as one.
+const ABSENCES_MAX: usize = 64;
+
 /// Marks the end of the list.
 const NONE: u32 = u32::MAX;
 
@@ -71,8 +74,8 @@ pub(crate) struct Lru<V> {
     free: u32,
     oldest: u32,
     newest: u32,
-    /// Nobody ran after this time, for so long, in milliseconds.
-    absence: Option<(i64, i64)>,
+    /// Nobody ran after each of these times, for so long, in milliseconds; in order.
+    absences: Vec<(i64, i64)>,
 }
 
 impl<V: Copy + Default> Lru<V> {
@@ -84,7 +87,7 @@ impl<V: Copy + Default> Lru<V> {
             free: NONE,
             oldest: NONE,
             newest: NONE,
-            absence: None,
+            absences: Vec::new(),
         }
     }
 
@@ -141,13 +144,34 @@ impl<V: Copy + Default> Lru<V> {
 
     /// The relay runs again: from the newest touch until now nobody ran, which makes no entry older.
     pub(crate) fn resume(&mut self, now_ms: i64) {
-        let newest_ms = (self.newest != NONE).then(|| self.entry(self.newest).seen_at_ms);
-        self.absence = newest_ms.map(|newest_ms| (newest_ms, now_ms.saturating_sub(newest_ms).max(0)));
+        if self.newest == NONE {
+            return self.absences.clear();
+        }
+        let newest_ms = self.entry(self.newest).seen_at_ms;
+        self.absences.retain(|(since_ms, _)| *since_ms < newest_ms);
+        self.absent(newest_ms, now_ms);
+    }
+
+    /// Nobody ran in this time, which makes no entry older that was there before it. To be called in order of time.
+    pub(crate) fn absent(&mut self, since_ms: i64, until_ms: i64) {
+        let ms = until_ms.saturating_sub(since_ms);
+        if ms <= 0 {
+            return;
+        }
+        if self.absences.len() == ABSENCES_MAX {
+            // Two that count as one, from the end of the second: what was there between them is kept longer.
+            let (_, first_ms) = self.absences.remove(0);
+            if let Some((_, second_ms)) = self.absences.first_mut() {
+                *second_ms = second_ms.saturating_add(first_ms);
+            }
+        }
+        self.absences.push((since_ms, ms));
     }
 
     /// How old an entry is that was touched at `seen_at_ms`, without the time in which nobody ran.
     pub(crate) fn age_ms(&self, seen_at_ms: i64, now_ms: i64) -> i64 {
-        let absent_ms = self.absence.map_or(0, |(since_ms, ms)| if seen_at_ms <= since_ms { ms } else { 0 });
+        let since = self.absences.iter().filter(|(since_ms, _)| seen_at_ms <= *since_ms);
+        let absent_ms = since.fold(0, |sum: i64, (_, ms)| sum.saturating_add(*ms));
         now_ms.saturating_sub(seen_at_ms).saturating_sub(absent_ms)
     }
 

@@ -88,6 +88,15 @@ pub enum Bug {
 }
 
 impl Bug {
+    /// The seed at which the search begins: near one that finds it, where that is a rare one.
+    pub fn search_from(self) -> u64 {
+        match self {
+            Self::WindowFromNow => 9_000,
+            Self::ForgetsWhileUnread => 600,
+            _ => 0,
+        }
+    }
+
     pub const ALL: [Self; 41] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,

@@ -84,7 +84,7 @@ pub struct Taking {
 enum Read {
     Webhook(Queued, i64),
     Looked { next: i64, read_ms: i64 },
-    Lost,
+    Lost { next: i64 },
 }
 
 impl Inbox {
@@ -220,7 +220,7 @@ impl World {
         let from = self.relays[number].claim.predecessor.as_ref().and_then(|predecessor| predecessor.inbox);
         let (next, lost) = begin(from, self.inbox.ends());
         let unread_ms = self.inbox.records.get(next as usize).map(|oldest| appended_after(oldest.appended_ms));
-        let out = lost.then_some(Read::Lost).into_iter().collect();
+        let out = lost.then_some(Read::Lost { next }).into_iter().collect();
         self.relays[number].taking =
             Some(Taking { next, begins: (next, unread_ms), out, reading: false, refused: None });
     }
@@ -276,7 +276,7 @@ impl World {
         if taking.next < ends.low {
             let (next, lost) = begin(Some(taking.next), ends);
             taking.next = next;
-            taking.out.extend(lost.then_some(Read::Lost));
+            taking.out.extend(lost.then_some(Read::Lost { next }));
         }
         for _ in 0..count {
             let Some(queued) = self.inbox.records.get(taking.next as usize) else { break };
@@ -319,8 +319,8 @@ impl World {
                 Read::Looked { next, read_ms } => {
                     relay.intake.note(Note::InboxRead { next, read_ms }).unwrap_or_default();
                 }
-                Read::Lost => [&relay.intake, &relay.second].into_iter().for_each(|intake| {
-                    intake.note(Note::InboxLost { at_ms }).unwrap_or_default();
+                Read::Lost { next } => [&relay.intake, &relay.second].into_iter().for_each(|intake| {
+                    intake.note(Note::InboxLost { next, at_ms }).unwrap_or_default();
                 }),
             }
             taking.out.pop_front();

@@ -48,7 +48,10 @@ pub enum Read {
         at: Moment,
     },
     /// Records were deleted before they were read; it goes on with what is left.
-    Lost,
+    Lost {
+        /// The offset of the oldest one that is left.
+        next: i64,
+    },
 }
 
 /// The inbox of a shard as a start finds it.
@@ -219,7 +222,7 @@ impl Following {
 
     fn trouble(&mut self, error: &KafkaError) -> Option<Result<Read, StartError>> {
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.begin_again().then_some(Ok(Read::Lost)),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.begin_again().then_some(Ok(Read::Lost { next: self.next })),
             Some(Code::GroupAuthorizationFailed) => None,
             Some(Code::Authentication) if self.consumer.context().awaits_token() => None,
             Some(code) if !errors::is_denied(code) && errors::classify(code) != Class::Stop => None,

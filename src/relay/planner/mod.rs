@@ -187,9 +187,14 @@ impl Planner {
     pub fn add(&mut self, plan: &mut Plan, item: Item, now: Now) -> Option<(Delivery, Ending)> {
         match item {
             Item::Note(account, note) => {
-                if let Note::InboxRead { next, read_ms } = note {
-                    self.inbox.next = self.inbox.next.max(Some(next));
-                    self.inbox.unread_since_ms = self.inbox.unread_since_ms.max(Some(read_ms));
+                match note {
+                    Note::InboxRead { next, read_ms } => {
+                        self.inbox.next = self.inbox.next.max(Some(next));
+                        self.inbox.unread_since_ms = self.inbox.unread_since_ms.max(Some(read_ms));
+                    }
+                    // Also to an earlier one, of a topic that was made again.
+                    Note::InboxLost { next, .. } => (self.inbox.next, self.inbox_saved) = (Some(next), Some(next)),
+                    _ => {}
                 }
                 let (opened, closed) = self.accounts.note(account, note, &mut plan.changes);
                 let (keys, name) = (self.accounts.keys(), self.accounts.name(account));

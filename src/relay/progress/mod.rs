@@ -241,7 +241,7 @@ impl Progress {
             }
             Note::Unproven { from_ms, to_ms } => (self.unproven(from_ms, to_ms, next), Vec::new()),
             Note::WalkDone { started_ms } => (None, self.walked(started_ms)),
-            Note::InboxLost { at_ms } => {
+            Note::InboxLost { at_ms, .. } => {
                 let from_ms = self.verified_ms.unwrap_or(at_ms).min(at_ms);
                 (self.opened_until(GapCause::Inbox, from_ms, at_ms, next), Vec::new())
             }

@@ -38,6 +38,8 @@ pub struct Settings {
 pub struct Start {
     memory: Memory,
     journal: Option<ReadBack>,
+    /// The newest run that came further than its claim, and when its last checkpoint was written.
+    run: Option<(String, i64)>,
     next_gap: GapNumber,
     opened: Vec<(Account, Gap)>,
     read_from_ms: i64,
@@ -186,7 +188,7 @@ impl Start {
             at_ms: i64::MIN,
         };
         let journal = checkpoint.map(|_| ReadBack::new(proven_from_ms));
-        Self { memory, journal, next_gap, opened, read_from_ms, last_ms, latest_ms }
+        Self { memory, journal, run: None, next_gap, opened, read_from_ms, last_ms, latest_ms }
     }
 
     /// The gap of each account that is open from now on.
@@ -212,6 +214,15 @@ impl Start {
         let Self { journal, memory, .. } = self;
         if let Some(journal) = journal {
             journal.checkpoint(checkpoint, &mut |entry, at_ms| memory.note(entry, at_ms));
+        }
+        // A claim has the time of what it follows, and says nothing of when its run began to work.
+        if let Some(at_ms) = checkpoint.at_ms().filter(|_| !checkpoint.is_claim()) {
+            if let Some((run, last_ms)) = &self.run
+                && *run != checkpoint.run
+            {
+                self.memory.window.absent(*last_ms, at_ms);
+            }
+            self.run = Some((checkpoint.run.clone(), at_ms));
         }
     }
 
