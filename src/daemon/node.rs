@@ -104,7 +104,7 @@ impl Node {
         });
         let ended = match joined {
             Ok((topics, membership)) => {
-                // It serves none yet, and lacks no leg of any.
+                // It serves none yet, and misses no leg of any.
                 Shard::all(config.cluster.shards).for_each(|shard| shared.metrics.forget_shard(shard.number));
                 let (pace, reports) = (Arc::default(), membership.reports());
                 let (held, begun, running, again) = Default::default();
