@@ -68,7 +68,7 @@ const PURE: [&str; 57] = [
     "src/kafka/inbox/begin.rs",
     "src/kafka/owner.rs",
     "src/kafka/run.rs",
-    "src/kafka/settlement.rs",
+    "src/kafka/settlement/",
     "src/kafka/topics/report.rs",
     "src/kafka/topics/spec.rs",
     "src/kafka/verdict.rs",

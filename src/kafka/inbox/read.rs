@@ -222,7 +222,9 @@ impl Following {
 
     fn trouble(&mut self, error: &KafkaError) -> Option<Result<Read, StartError>> {
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => self.begin_again().then_some(Ok(Read::Lost { next: self.next })),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                self.begin_again().then_some(Ok(Read::Lost { next: self.next }))
+            }
             Some(Code::GroupAuthorizationFailed) => None,
             Some(Code::Authentication) if self.consumer.context().awaits_token() => None,
             Some(code) if !errors::is_denied(code) && errors::classify(code) != Class::Stop => None,
