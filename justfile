@@ -39,7 +39,7 @@ oauth:
 instructions:
     .ci/steps instructions
 
-# Run N seeds of the simulation (the tests run 20,000); a seed that fails prints the line that replays it
+# Run N seeds of the simulation (the tests run 10,000); a seed that fails prints the line that replays it
 simulate N="1000000":
     SIMULATION_SEEDS={{N}} cargo test --locked --test simulation every_promise -- --nocapture
 

@@ -4,12 +4,13 @@ use super::args::Global;
 use super::output::{Mark, Output};
 use super::topics::{actual as shape, verdict};
 use super::{Context, wait_for};
-use crate::config::{self, AccountSecrets};
+use crate::config::{self, AccountSecrets, Config, Secrets};
 use crate::daemon;
 use crate::exit::Exit;
 use crate::kafka;
 use crate::kafka::diagnosis::explained;
 use crate::kafka::errors::StartError;
+use crate::kafka::group::{Observer, View};
 use crate::kafka::topics::{self, TopicReport, inspect};
 use crate::listener::descriptors;
 use crate::provider::page::decode_page;
@@ -218,7 +219,23 @@ impl Report {
             }
             Err(error) => Finding::wrong("permissions", error, ""),
         };
-        self.tell(&permissions)
+        self.tell(&permissions)?;
+        if config.cluster.enabled {
+            self.group(config, secrets).await?;
+        }
+        Ok(())
+    }
+
+    /// The group that shares the shards, without joining it.
+    async fn group(&mut self, config: &Config, secrets: &Secrets) -> Result<(), Exit> {
+        let seen = match Observer::new(config, secrets) {
+            Ok(observer) => observer.look().await,
+            Err(error) => Err(error),
+        };
+        self.tell(&match seen {
+            Ok(View { nodes, .. }) => Finding::ok("group", format!("{} with {} node(s)", config.name, nodes.len())),
+            Err(error) => Finding::wrong("group", error, REMEDY_GROUP),
+        })
     }
 }
 
@@ -235,6 +252,7 @@ pub(super) fn shortage(webhook: &config::Webhook) -> Option<String> {
     })
 }
 
+const REMEDY_GROUP: &str = "allow --operation Read --operation Describe --group NAME, the relay's name";
 const REMEDY_PROVIDER: &str = "see that the key is of this environment, and that this host may reach the provider";
 const REMEDY_STREAM: &str = "see that a proxy on the way lets WebSockets through";
 

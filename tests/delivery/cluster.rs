@@ -4,7 +4,7 @@ use super::accounts::{Stage, sell};
 use super::pressure::live;
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
-use crate::support::process::Process;
+use crate::support::process::{self, Process};
 use crate::support::relay::{PATIENCE, Rig, client, get};
 use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
@@ -192,6 +192,10 @@ async fn shards_of_many_accounts_are_shared_and_move() {
         .await;
     };
     all_served(&nodes).await;
+    let alone = std::mem::replace(&mut stage.rig.config, nodes[0].config.clone());
+    let (_, findings) = process::check(&stage.rig).await;
+    stage.rig.config = alone;
+    assert!(findings.contains("with 3 node(s)"), "{findings}");
     sell(&stage, 1);
     for number in 0..NAMES.len() {
         stage.until_delivered(number).await;

@@ -67,6 +67,16 @@ fn reading_back_begins_a_window_and_an_hour_before_the_last_sign_of_life() {
 }
 
 #[test]
+fn what_waits_in_the_inbox_is_known_however_old_it_is() {
+    let known = predecessor(None, None);
+    let from = |unread_ms| begin(&Settings { unread_ms, ..SETTINGS }, Some(&known), NOW).read_from_ms();
+    let window_ms = 1_800_000;
+    assert_eq!(from(None), Some(NOW_MS - 10_000 - window_ms - HOUR_MS));
+    assert_eq!(from(Some(NOW_MS)), from(None));
+    assert_eq!(from(Some(NOW_MS - 5 * HOUR_MS)), Some(NOW_MS - 5 * HOUR_MS - window_ms - HOUR_MS));
+}
+
+#[test]
 fn a_dead_letter_gives_no_version_whatever_its_id_says() {
     let mut started = begun_with(NOW, &[entry(Topic::DeadLetter, "evt_9999999999999-0", 9_999_999_999_999)]);
     assert!(is_newest(&mut started, "new", NOW_MS), "the floor is where it was");

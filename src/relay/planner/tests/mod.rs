@@ -96,6 +96,27 @@ fn what_is_late_is_marked_and_does_not_touch_latest() {
     desk.check(order("evt_1768476600000-2", "a"), Outcome::Published, &["orders a", "orders_latest a"]);
 }
 
+/// A copy of it may be among what waits: it was appended while the id was known.
+#[test]
+fn an_id_is_known_until_the_inbox_holds_nothing_from_within_its_window() {
+    let mut desk = Desk::new(|_| {});
+    desk.check(order("evt_1768476600000-1", "a"), Outcome::Published, &["orders a", "orders_latest a"]);
+    let day_ms = 86_400_000;
+    let read = |desk: &mut Desk, next: i64, read_ms: i64| {
+        let mut plan = desk.core.begin(Plan::default());
+        let note = Item::Note(Account::FIRST, Note::InboxRead { next, read_ms });
+        assert!(desk.core.add(&mut plan, note, NOW).is_none());
+        desk.core.commit(plan, NOW_MS, |_| ());
+    };
+    desk.core.inbox = InboxMark::begin(7, Some(NOW_MS + day_ms - 1));
+    desk.core.expire(NOW_MS + 3 * day_ms);
+    assert_eq!(desk.core.window().len(), 1, "appended before the window's end, and not taken");
+    read(&mut desk, 9, NOW_MS + day_ms + 1);
+    assert_eq!(desk.core.inbox().next, Some(9));
+    desk.core.expire(NOW_MS + 3 * day_ms);
+    assert_eq!(desk.core.window().len(), 0, "what waits now came afterwards");
+}
+
 #[test]
 fn an_event_from_the_future_moves_nothing() {
     let mut desk = Desk::new(|_| {});
