@@ -56,17 +56,14 @@ impl Node {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// How many log lines of this message are about the shard.
-    fn count(&self, message: &str, shard: i32) -> usize {
+    /// Whether it serves the shard, by what it said of it last: one that is taken away before it is ready is left as well.
+    fn serves(&self, shard: i32) -> bool {
+        const READY: &str = "relay ready";
+        const SAID: [&str; 3] = [READY, "shard left", "shard let go: another node holds it"];
         let said = self.process.said();
         let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        lines.filter(|line| line["message"] == message && line["shard"] == shard).count()
-    }
-
-    /// Whether it serves the shard, by what it said last.
-    fn serves(&self, shard: i32) -> bool {
-        let ended = ["shard left", "shard let go: another node holds it"];
-        self.count("relay ready", shard) > ended.map(|message| self.count(message, shard)).into_iter().sum()
+        let about = lines.filter(|line| line["shard"] == shard && SAID.iter().any(|said| line["message"] == *said));
+        about.last().is_some_and(|line| line["message"] == READY)
     }
 }
 
