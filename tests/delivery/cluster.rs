@@ -62,8 +62,8 @@ impl Node {
         const SAID: [&str; 3] = [READY, "shard left", "shard let go: another node holds it"];
         let said = self.process.said();
         let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let about = lines.filter(|line| line["shard"] == shard && SAID.iter().any(|said| line["message"] == *said));
-        about.last().is_some_and(|line| line["message"] == READY)
+        let mut about = lines.filter(|line| line["shard"] == shard && SAID.iter().any(|said| line["message"] == *said));
+        about.next_back().is_some_and(|line| line["message"] == READY)
     }
 }
 
