@@ -4,7 +4,7 @@
 //! Record `NAME/checkpoint`. `run` and `commit` settle a commit of unknown outcome: a bare number would settle an
 //! aborted batch after another relay took over. `previous` and `journal` prove that nothing before it is missing.
 
-use super::shard::Shard;
+use super::shard::{Shard, key_of};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,8 +78,7 @@ impl Keys {
 
     /// The key of the marks of an account. One without a name has the relay's.
     pub fn marks(&self, account: &str) -> String {
-        let account = if account.is_empty() { &self.name } else { account };
-        format!("{}/marks/{account}", self.prefix)
+        format!("{}/marks/{}", self.prefix, key_of(&self.name, account))
     }
 
     /// The key of a gap, at its place in the ring.

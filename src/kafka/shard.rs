@@ -22,10 +22,9 @@ impl Shard {
         (0..count.max(1)).map(move |number| Self { number, count })
     }
 
-    /// The shard of the account of this name, of a relay called `relay`; one without a name has the relay's.
+    /// The shard of the account of this name, of a relay called `relay`.
     pub fn of(relay: &str, account: &str, count: i32) -> Self {
-        let name = if account.is_empty() { relay } else { account };
-        Self { number: partition(name.as_bytes(), count), count }
+        Self { number: partition(key_of(relay, account).as_bytes(), count), count }
     }
 
     /// What the keys of its records in the control topic begin with: shard 0 has the relay's name, as a relay without shards
@@ -45,6 +44,11 @@ impl Shard {
             number => format!("{relay}{between}{number}"),
         }
     }
+}
+
+/// What stands for an account of the relay `relay` in Kafka's keys: its name, or that of the relay where it has none.
+pub fn key_of<'n>(relay: &'n str, account: &'n str) -> &'n str {
+    if account.is_empty() { relay } else { account }
 }
 
 /// A node of a cluster that serves a shard.

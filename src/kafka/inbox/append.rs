@@ -6,7 +6,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;
 use crate::kafka::outage::Outage;
-use crate::kafka::shard::Shard;
+use crate::kafka::shard::{Shard, key_of};
 use crate::telemetry::{Health, Metrics};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -121,7 +121,7 @@ impl Appender {
     ///
     /// What Kafka, or librdkafka, said.
     pub async fn append(&self, webhook: &Webhook<'_>) -> Result<(), String> {
-        let key = if webhook.account.is_empty() { self.name.as_str() } else { &webhook.account };
+        let key = key_of(&self.name, &webhook.account);
         let received_at = rfc3339(webhook.received_at_ms);
         let mut headers = OwnedHeaders::new_with_capacity(4)
             .insert(Header { key: RECEIVED_AT, value: Some(&received_at) })
