@@ -302,7 +302,7 @@ impl Rules<'_> {
             [
                 Side {
                     key: "webhook.via",
-                    what: "is direct, which a cluster does not take: whoever gets a webhook may not own its shard",
+                    what: "is direct, but in a cluster the node that gets a webhook may not be the one that serves its account",
                     remedy: "leave it out, or set it to inbox",
                 },
                 Side {
