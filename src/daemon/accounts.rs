@@ -5,7 +5,7 @@ use super::inbox::{Directory, Door, Known};
 use super::reach::{Reach, Ways};
 use crate::config::{ACCOUNTS_MAX, AccountSecrets, Config};
 use crate::exit::Exit;
-use crate::kafka::shard::Shard;
+use crate::kafka::shard::{Shard, key_of};
 use crate::labels::{Account, Leg};
 use crate::legs::backfill::Backfill;
 use crate::legs::webhook::{Endpoint, Endpoints};
@@ -83,7 +83,7 @@ impl Common {
 
     /// The key of an account's webhooks in the inbox.
     fn key<'n>(&'n self, name: &'n str) -> &'n str {
-        if name.is_empty() { &self.config.name } else { name }
+        key_of(&self.config.name, name)
     }
 }
 
@@ -156,14 +156,15 @@ impl Accounts {
     }
 
     /// A node took webhooks of an account that the settings here do not name, or not yet: its events are published, and nothing
-    /// else is done for it.
-    pub(super) fn introduce(&mut self, key: &str) {
+    /// else is done for it. False where there are too many.
+    pub(super) fn introduce(&mut self, key: &str) -> bool {
         let place = self.list.len();
         if self.list.iter().any(|line| self.common.key(&line.name) == key) {
-            return;
+            return true;
         }
         if place >= ACCOUNTS_MAX {
-            return warn!(account = key, error = "too many accounts came and went", "account cannot be added");
+            warn!(account = key, error = "too many accounts came and went", "account cannot be added");
+            return false;
         }
         let line = self.line(place, key);
         let config = &self.common.config.backfill;
@@ -174,6 +175,7 @@ impl Accounts {
             self.list.push(line);
             self.tell();
         }
+        true
     }
 
     /// What the loop has to know of each; `names` are all that the start found, those of the settings first.

@@ -5,7 +5,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::group::Reports;
 use crate::kafka::inbox::{Appender, Inbox, Read, Webhook};
 use crate::labels::{Account, Leg, Outcome, Topic};
-use crate::legs::{Arrival, Delivery, Intake, IntakeReceiver, Note, Trace};
+use crate::legs::{Arrival, Delivery, Intake, IntakeClosed, IntakeReceiver, Note, Trace};
 use crate::relay::planner::Now;
 use crate::telemetry::{Health, Metrics, Phase, RateLimited};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -178,14 +178,22 @@ pub(super) struct Known {
     pub(super) served: bool,
 }
 
+/// An account that is asked for: a node knows it whose settings are newer than ours.
+#[derive(Debug)]
+pub(super) struct Unknown {
+    /// The key of its webhooks.
+    pub(super) account: String,
+    /// Told whether the directory has it from now on.
+    pub(super) known: oneshot::Sender<bool>,
+}
+
 /// Takes the webhooks of a shard.
 #[derive(Debug)]
 pub(super) struct Taking {
     pub(super) inbox: Inbox,
     pub(super) shard: i32,
     pub(super) directory: watch::Receiver<Arc<Directory>>,
-    /// Asks for an account that a node knows whose settings are newer than ours.
-    pub(super) unknown: mpsc::Sender<String>,
+    pub(super) unknown: mpsc::Sender<Unknown>,
     /// Told how far the inbox is taken, in a cluster.
     pub(super) reports: Option<Reports>,
     pub(super) clock: Arc<Clock>,
@@ -243,7 +251,12 @@ impl Taking {
 
     /// False when the relay takes nothing more.
     async fn take(&mut self, webhook: Webhook<'static>, next: i64) -> bool {
-        let Some(intake) = self.intake_of(&webhook.account).await else { return false };
+        let Ok(intake) = self.intake_of(&webhook.account).await else { return false };
+        let Some(intake) = intake else {
+            self.metrics.delivery(Leg::Webhook);
+            self.metrics.outcome(Leg::Webhook, Outcome::Rejected);
+            return true;
+        };
         let trace = webhook.trace.map(|(parent, state)| {
             Box::new(Trace { parent: parent.into_owned().into(), state: state.into_owned().into() })
         });
@@ -256,14 +269,61 @@ impl Taking {
         offered.is_ok()
     }
 
-    /// Where the deliveries of the account go; one that is not known yet is asked for.
-    async fn intake_of(&mut self, account: &str) -> Option<Intake> {
+    /// Where the deliveries of the account go; one that is not known yet is asked for. None where nobody has a place for it.
+    async fn intake_of(&mut self, account: &str) -> Result<Option<Intake>, IntakeClosed> {
         let of = |directory: &Arc<Directory>| directory.get(account).map(|known| known.intake.clone());
         if let Some(intake) = of(&self.directory.borrow()) {
-            return Some(intake);
+            return Ok(Some(intake));
         }
-        self.unknown.send(account.to_owned()).await.ok()?;
-        let directory = self.directory.wait_for(|directory| directory.contains_key(account)).await.ok()?;
-        of(&directory)
+        let (known, answer) = oneshot::channel();
+        self.unknown.send(Unknown { account: account.to_owned(), known }).await.map_err(|_| IntakeClosed)?;
+        let known = answer.await.map_err(|_| IntakeClosed)?;
+        Ok(of(&self.directory.borrow()).filter(|_| known))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+    use super::*;
+
+    fn webhook(account: &str, next: i64) -> Read {
+        let (account, bytes) = (Cow::Owned(account.to_owned()), Cow::Owned(b"{}".to_vec()));
+        Read::Webhook { webhook: Webhook { account, bytes, received_at_ms: 1, trace: None }, next }
+    }
+
+    /// The one behind it is not held up.
+    #[tokio::test]
+    async fn a_webhook_of_an_account_that_nobody_has_a_place_for_is_passed_over_and_counted() {
+        let (inbox, read) = Inbox::scripted();
+        let (intake, mut receiver) = Intake::new(1 << 20);
+        let known = Known { intake, served: true };
+        let directory = watch::Sender::new(Arc::new(Directory::from([("a".to_owned(), known)])));
+        let (unknown, mut asked) = mpsc::channel(1);
+        let metrics = Arc::new(Metrics::new("test"));
+        let stop = CancellationToken::new();
+        let taking = Taking {
+            inbox,
+            shard: 0,
+            directory: directory.subscribe(),
+            unknown,
+            reports: None,
+            clock: Arc::default(),
+            metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+        };
+        let running = tokio::spawn(taking.run());
+        read.send(Ok(webhook("x", 1))).await.unwrap();
+        read.send(Ok(webhook("a", 2))).await.unwrap();
+        let Unknown { account, known } = asked.recv().await.unwrap();
+        assert_eq!(account, "x");
+        known.send(false).unwrap();
+        let mut arrived = Vec::new();
+        let taken = tokio::time::timeout(Duration::from_secs(10), receiver.recv_many(&mut arrived, 9)).await;
+        assert_eq!(taken, Ok(1), "it is not held up");
+        assert!(matches!(&arrived[..], [Arrival::Delivery(delivery)] if delivery.inbox == Some(2)), "{arrived:?}");
+        assert_eq!((metrics.deliveries(Leg::Webhook), metrics.outcomes(Leg::Webhook, Outcome::Rejected)), (2, 1));
+        stop.cancel();
+        running.await.unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! A shard's life in this process: the start, the legs of its accounts, and the drain.
 
 use super::accounts::Accounts;
-use super::inbox::Taking;
+use super::inbox::{Taking, Unknown};
 use super::{Setup, Shared, warm};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -118,7 +118,10 @@ impl Serving {
                     let secrets = account_secrets.borrow_and_update().clone();
                     self.accounts.renew(&secrets, &mut self.tasks);
                 }
-                Some(name) = asked.recv() => self.accounts.introduce(&name),
+                Some(Unknown { account, known }) = asked.recv() => {
+                    // The one that asks may have been told to stop.
+                    let _ = known.send(self.accounts.introduce(&account));
+                }
                 Some(task) = self.tasks.join_next() => match task {
                     Ok(true) => {}
                     // A leg only ends when it is told to.
@@ -256,7 +259,7 @@ impl Serving {
         Inbox::open(config, secrets, self.shard, from).await.map(Some)
     }
 
-    fn take_from(&mut self, opened: Opened, unknown: mpsc::Sender<String>) {
+    fn take_from(&mut self, opened: Opened, unknown: mpsc::Sender<Unknown>) {
         let taking = Taking {
             inbox: opened.inbox,
             shard: self.shard.number,

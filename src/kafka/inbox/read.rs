@@ -116,6 +116,15 @@ impl Inbox {
     }
 }
 
+#[cfg(test)]
+impl Inbox {
+    /// One without Kafka, and where a test says what is read.
+    pub(crate) fn scripted() -> (Self, mpsc::Sender<Result<Read, StartError>>) {
+        let (sender, read) = mpsc::channel(AHEAD);
+        (Self { read, _cancel: CancelOnDrop(Cancel::default()) }, sender)
+    }
+}
+
 /// Where to begin, whether something was deleted unread, and after what time that was appended which is to be read.
 fn survey(
     reader: &Reader,
