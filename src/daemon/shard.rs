@@ -238,13 +238,12 @@ impl Serving {
             .enable_time()
             .build()
             .map_err(|error| StartError::Failed(format!("no runtime for the relay: {error}")))?;
-        std::thread::Builder::new()
-            .name("relay".to_owned())
-            .spawn(move || {
-                // Nobody waits any more when the process is already leaving.
-                let _ = sender.send(relay.run(&runtime, &abandon));
-            })
-            .map_err(|error| StartError::Failed(format!("no thread for the relay: {error}")))?;
+        // One of the outer runtime's threads, which it waits for when it is shut down: a relay that is given up leaves nobody
+        // else to.
+        drop(tokio::task::spawn_blocking(move || {
+            // Nobody waits any more when the process is already leaving.
+            let _ = sender.send(relay.run(&runtime, &abandon));
+        }));
         Ok(Begun { relay: ended, opened })
     }
 
