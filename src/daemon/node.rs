@@ -1,8 +1,7 @@
 //! A node of a cluster: it takes webhooks for all shards, and serves those that the consumer group gives it.
 //!
-//! The group decides who is to serve a shard; the shard's transactional id makes sure that nobody else writes. So shards go on
-//! while the group divides them again, and for a while after it took them away, because Kafka was away or the node was silent:
-//! what is assigned again has lost nothing, what is not is drained, and what somebody else claimed meanwhile is fenced.
+//! The group decides who is to serve a shard, and `kafka/group/assignment` what follows from that here; the shard's
+//! transactional id makes sure that nobody else writes.
 
 use super::Shared;
 use super::accounts::{Accounts, Common, Pace};
@@ -11,7 +10,7 @@ use super::reach::Ways;
 use super::shard::{End, Serving};
 use crate::config::AccountSecrets;
 use crate::exit::Exit;
-use crate::kafka::group::{Change, Membership, Observer, Reports, View};
+use crate::kafka::group::{Act, Assignment, Change, Membership, Observer, Reports, View};
 use crate::kafka::settlement::Fenced;
 use crate::kafka::shard::{Member, Shard};
 use crate::kafka::topics::{self, Topics};
@@ -31,13 +30,6 @@ use tracing::{debug, error, info, warn};
 /// How long a shard may take to drain that is to be another node's: the next owner waits for that.
 const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a shard goes on that the group took away, while it does not say whose it is now.
-const UNASSIGNED_FOR: Duration = Duration::from_secs(60);
-
-/// When a shard is claimed once more that another run holds although the group says that it is this node's: a node that was
-/// paused has heard by then, with its next heartbeats, whether that is still so.
-const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(2);
-
 /// How often the coordinator is asked about all nodes and shards.
 const LOOK_EVERY: Duration = Duration::from_secs(7);
 
@@ -52,22 +44,11 @@ pub(super) struct Node {
     pub(super) tasks: JoinSet<bool>,
 }
 
-/// A shard that the node serves, or has just served.
+/// A shard that is served or drained.
 struct Held {
+    /// What the assignment says, for the shard's own threads.
     owned: Arc<AtomicBool>,
     stop: CancellationToken,
-    /// It was told to end: it is not the node's any more.
-    leaving: bool,
-    /// It is to end then, unless it is assigned again.
-    until: Option<Instant>,
-}
-
-impl Held {
-    /// Begins its drain.
-    fn leave(&mut self) {
-        self.leaving = true;
-        self.stop.cancel();
-    }
 }
 
 /// A node that has joined.
@@ -76,12 +57,14 @@ struct Joined {
     pace: Arc<Pace>,
     topics: Topics,
     reports: Reports,
+    /// The moment that the assignment's times count from.
+    since: Instant,
+    assignment: Assignment,
+    /// What the assignment serves.
     held: BTreeMap<i32, Held>,
     /// Shards that the node has begun to serve once.
     begun: BTreeSet<i32>,
     running: JoinSet<(i32, End)>,
-    /// Shards that are the node's and are claimed then: another run stood in the way.
-    again: BTreeMap<i32, Instant>,
 }
 
 impl Node {
@@ -107,8 +90,10 @@ impl Node {
                 // It serves none yet, and misses no leg of any.
                 Shard::all(config.cluster.shards).for_each(|shard| shared.metrics.forget_shard(shard.number));
                 let (pace, reports) = (Arc::default(), membership.reports());
-                let (held, begun, running, again) = Default::default();
-                Joined { node: self, pace, topics, reports, held, begun, running, again }.run(membership).await
+                let (assignment, held, begun, running) = Default::default();
+                let since = Instant::now();
+                let joined = Joined { node: self, pace, topics, reports, since, assignment, held, begun, running };
+                joined.run(membership).await
             }
             Err(why) => {
                 self.shared.stop.cancel();
@@ -140,16 +125,16 @@ impl Joined {
         let mut account_secrets = shared.account_secrets.clone();
         let looking = tokio::spawn(look(Arc::clone(&shared)));
         let ended = loop {
-            let due = self.due();
+            let due = self.assignment.next().map(|at| self.since + at);
             tokio::select! {
                 () = shared.stop.cancelled() => break Ok(()),
                 change = membership.next() => match change {
-                    Some(Ok(change)) => if let Err(exit) = self.change(change) { break Err(exit) },
+                    Some(Ok(change)) => if let Err(exit) = self.change(&change) { break Err(exit) },
                     Some(Err(error)) => break Err(Exit::from(error)),
                     None => break Err(Exit::failed("the membership of the group ended; see the log")),
                 },
                 Some(ended) = self.running.join_next() => if let Err(exit) = self.ended(ended) { break Err(exit) },
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => if let Err(exit) = self.on_time() { break Err(exit) },
+                () = sleep_until(due.unwrap_or(self.since)), if due.is_some() => if let Err(exit) = self.on_time() { break Err(exit) },
                 Ok(()) = account_secrets.changed() => self.node.tell_endpoints(&account_secrets.borrow_and_update()),
                 Some(task) = self.node.tasks.join_next() => match task {
                     Ok(true) => {}
@@ -162,7 +147,7 @@ impl Joined {
         shared.health.set_phase(Phase::Stopping);
         shared.metrics.ready(false);
         shared.stop.cancel();
-        self.held.values_mut().for_each(Held::leave);
+        let drained = self.assignment.left().into_iter().try_for_each(|act| self.act(act));
         while let Some(end) = self.running.join_next().await {
             if let Ok((shard, end)) = end {
                 debug!(shard, ?end, "shard left");
@@ -174,50 +159,49 @@ impl Joined {
         drop((endpoints, door));
         let goodbyes = async { while tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(shared.setup.config.shutdown.deadline, goodbyes).await;
-        ended
+        ended.and(drained)
     }
 
     /// What the group decided.
-    fn change(&mut self, change: Change) -> Result<(), Exit> {
+    fn change(&mut self, change: &Change) -> Result<(), Exit> {
         match change {
             Change::Assigned(shards) => {
                 self.node.shared.health.set_phase(Phase::Ready);
                 self.node.shared.metrics.ready(true);
-                info!(shards = list(&shards), "shards assigned");
-                for (shard, held) in self.held.iter_mut().filter(|(shard, _)| !shards.contains(shard)) {
-                    debug!(shard, "another node is to serve the shard");
-                    held.leave();
-                }
-                self.again.retain(|shard, _| shards.contains(shard));
-                for shard in shards {
-                    match self.held.get_mut(&shard) {
-                        Some(held) if !held.leaving => {
-                            held.until = None;
-                            held.owned.store(true, Ordering::Release);
-                        }
-                        // It is claimed once its last life has ended.
-                        Some(_) => drop(self.again.insert(shard, Instant::now())),
-                        None => self.serve(shard)?,
-                    }
-                }
+                info!(shards = list(shards), "shards assigned");
             }
-            Change::Revoked => self.unassigned(),
-            Change::Lost => {
-                warn!("shards lost: the group's coordinator was silent, or this node was");
-                self.unassigned();
+            Change::Revoked => {}
+            Change::Lost => warn!("shards lost: the group's coordinator was silent, or this node was"),
+        }
+        let acts = self.assignment.changed(change, self.since.elapsed());
+        for (shard, held) in &self.held {
+            held.owned.store(self.assignment.owns(*shard), Ordering::Release);
+        }
+        for act in acts {
+            if let Act::Leave(shard) = act {
+                debug!(shard, "another node is to serve the shard");
             }
+            self.act(act)?;
         }
         Ok(())
     }
 
-    /// No shard is the node's until the group says so again.
-    fn unassigned(&mut self) {
-        self.again.clear();
-        let until = Instant::now() + UNASSIGNED_FOR;
-        for held in self.held.values_mut() {
-            held.owned.store(false, Ordering::Release);
-            held.until = Some(until);
+    fn on_time(&mut self) -> Result<(), Exit> {
+        for act in self.assignment.on_time(self.since.elapsed()) {
+            if let Act::Leave(shard) = act {
+                info!(shard, "shard left: it was not assigned again");
+            }
+            self.act(act)?;
         }
+        Ok(())
+    }
+
+    fn act(&mut self, act: Act) -> Result<(), Exit> {
+        match act {
+            Act::Serve(shard) => self.serve(shard)?,
+            Act::Leave(shard) => self.held.get(&shard).into_iter().for_each(|held| held.stop.cancel()),
+        }
+        Ok(())
     }
 
     /// Begins to serve a shard.
@@ -255,7 +239,7 @@ impl Joined {
             drain_within: DRAIN_WITHIN.min(config.shutdown.deadline),
         };
         self.running.spawn(async move { (number, serving.run().await) });
-        self.held.insert(number, Held { owned, stop, leaving: false, until: None });
+        self.held.insert(number, Held { owned, stop });
         self.node.shared.metrics.shards_owned(self.held.len());
         Ok(())
     }
@@ -267,9 +251,9 @@ impl Joined {
         health.forget_shard(shard);
         metrics.forget_shard(shard);
         board.forget_shard(shard);
-        let held = self.held.remove(&shard);
+        self.held.remove(&shard);
         metrics.shards_owned(self.held.len());
-        let owned = held.is_some_and(|held| held.owned.load(Ordering::Acquire) && !held.leaving);
+        self.assignment.ended(shard, self.since.elapsed());
         match end {
             End::Left => info!(shard, "shard left"),
             End::Fenced(Fenced::Stop) => {
@@ -279,38 +263,6 @@ impl Joined {
             End::Fenced(Fenced::LetGo) => info!(shard, "shard let go: another node holds it"),
             End::Elsewhere => info!(shard, "shard not claimed: another node did before"),
             End::Failed(exit) => return Err(exit),
-        }
-        if owned {
-            self.again.insert(shard, Instant::now() + CLAIM_AGAIN_AFTER);
-        }
-        Ok(())
-    }
-
-    /// The next moment at which something is to be done.
-    fn due(&self) -> Option<Instant> {
-        let held = self.held.values().filter(|held| !held.leaving).filter_map(|held| held.until);
-        let again = self.again.iter().filter(|(shard, _)| !self.held.contains_key(shard)).map(|(_, at)| *at);
-        held.chain(again).min()
-    }
-
-    fn on_time(&mut self) -> Result<(), Exit> {
-        let now = Instant::now();
-        for (shard, held) in &mut self.held {
-            if held.until.is_some_and(|until| until <= now) && !held.leaving {
-                info!(shard, "shard left: it was not assigned again");
-                held.leave();
-            }
-        }
-        let held = &self.held;
-        let due: Vec<i32> = self
-            .again
-            .iter()
-            .filter(|(shard, at)| **at <= now && !held.contains_key(shard))
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in due {
-            self.again.remove(&shard);
-            self.serve(shard)?;
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ impl World {
         match self.follows_from(number, seen.as_ref()) {
             _ if !was_rival => self.exit(number, Exit::Failed),
             Fenced::Stop => self.exit(number, Exit::Fenced),
-            Fenced::LetGo => self.lets_go(number),
+            Fenced::LetGo => self.left(number),
         }
     }
 

@@ -1,12 +1,15 @@
 //! A cluster whose group is an adversary: at any moment it gives the shard to a node, revokes it, or takes it away without a
 //! word, also of several nodes at once; and nodes stand still at the worst moments.
 //!
-//! How a node goes on after its relay has ended is modelled as `daemon/node` does it.
+//! What a node does about it is decided by production's assignment.
 
 use crate::line::Line;
+use crate::relay::since;
+use crate::scenario::START_MS;
 use crate::still::Moment;
 use crate::world::{Do, Exit, Step, World};
 use pepay_relay::kafka::client::SESSION;
+use pepay_relay::kafka::group::{Act, Assignment, Change};
 
 /// A process of the cluster.
 #[derive(Debug, Default)]
@@ -19,8 +22,7 @@ pub struct Node {
     pub offset_ms: i64,
     /// The relay that serves the shard here.
     pub relay: Option<usize>,
-    /// The shard is to be claimed once no relay serves it here any more.
-    due: bool,
+    assignment: Assignment,
     /// It leaves once its relay has.
     leaving: bool,
 }
@@ -28,21 +30,21 @@ pub struct Node {
 /// What the group tells a node, or the node itself.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
-    Assigned,
+    /// The shard is the node's, or is not.
+    Assigned(bool),
     Revoked,
     Lost,
-    /// This relay's shard was not assigned again.
-    NotAgain(usize),
+    /// The time has come that its assignment waits for.
+    OnTime,
     /// The time of this relay to drain is over.
     Drained(usize),
-    /// A relay that another run stood in the way of is claimed again.
-    Again,
 }
 
-/// How long a relay goes on at most whose shard the group took away without a word, if it is not assigned again.
-const SUSPECTS_MS: i64 = 60_000;
+/// The number of the shard.
+const SHARD: i32 = 0;
 /// How long a drain may take.
 const DRAIN_MS: i64 = 2000;
+
 impl World {
     pub fn is_cluster(&self) -> bool {
         self.scenario.cluster.is_some()
@@ -76,8 +78,9 @@ impl World {
             Do::Crash => self.node_dies(node, 40_000),
             Do::Stop => {
                 self.nodes[node].leaving = true;
+                let acts = self.nodes[node].assignment.left();
                 match self.nodes[node].relay {
-                    Some(_) => self.told(node, Told::Revoked),
+                    Some(_) => self.act(node, acts),
                     None => self.node_leaves(node),
                 }
             }
@@ -134,7 +137,7 @@ impl World {
     /// The group decides for this node.
     fn assign(&mut self, node: usize) {
         self.owner = Some((node, self.nodes[node].process));
-        self.tell_node(node, 3000, Told::Assigned);
+        self.tell_node(node, 3000, Told::Assigned(true));
     }
 
     pub fn assign_anybody(&mut self) {
@@ -161,6 +164,9 @@ impl World {
             (Some(old), 0) => {
                 self.tell_node(old, 100, Told::Revoked);
                 self.assign_anybody();
+                if self.owner.is_some_and(|(owner, _)| owner != old) {
+                    self.tell_node(old, 3000, Told::Assigned(false));
+                }
             }
             (Some(old), 1) => {
                 self.tell_node(old, 10_000, Told::Lost);
@@ -175,12 +181,12 @@ impl World {
                 self.tell_node(old, 10, Told::Lost);
                 let delay = self.rng.range(1000, 20_000);
                 let process = self.nodes[old].process;
-                self.after(delay, Do::Node(old, process, self.generation, Told::Assigned));
+                self.after(delay, Do::Node(old, process, self.generation, Told::Assigned(true)));
             }
             // Two nodes hold it for theirs.
             _ => {
                 if let Some(node) = self.some_node() {
-                    self.tell_node(node, 5000, Told::Assigned);
+                    self.tell_node(node, 5000, Told::Assigned(true));
                     if self.owner.is_none_or(|(owner, _)| owner != node) {
                         self.tell_node(node, 60_000, Told::Lost);
                     }
@@ -195,13 +201,13 @@ impl World {
         self.assign_anybody();
         let owner = self.owner.map(|(node, _)| node);
         for node in (0..self.nodes.len()).filter(|node| owner != Some(*node)) {
-            self.tell_node(node, 2000, Told::Lost);
+            self.tell_node(node, 2000, Told::Assigned(false));
         }
     }
 
     /// A node hears something.
     pub fn node_told(&mut self, node: usize, process: u64, generation: u64, told: Told) {
-        let of_group = matches!(told, Told::Assigned | Told::Revoked | Told::Lost);
+        let of_group = matches!(told, Told::Assigned(_) | Told::Revoked | Told::Lost);
         let Node { alive, frozen_until, process: now, .. } = self.nodes[node];
         if !alive || process != now || (of_group && generation != self.generation) {
             return;
@@ -209,40 +215,56 @@ impl World {
         if frozen_until > self.now {
             return self.at(frozen_until, Do::Node(node, process, generation, told));
         }
-        if !self.is_absent() || !matches!(told, Told::Assigned | Told::Again) {
+        if !self.is_absent() || !matches!(told, Told::Assigned(true)) {
             self.told(node, told);
         }
     }
 
     fn told(&mut self, node: usize, told: Told) {
-        let relay = self.nodes[node].relay;
-        match (told, relay) {
-            (Told::Assigned, Some(relay)) if !self.relays[relay].stopping => self.relays[relay].owned = true,
-            (Told::Assigned | Told::Again, Some(_)) => self.nodes[node].due |= matches!(told, Told::Assigned),
-            (Told::Assigned, None) => self.serve(node),
-            (Told::Again, None) if self.nodes[node].due => self.serve(node),
-            (Told::Revoked, _) => {
-                self.nodes[node].due = false;
-                relay.into_iter().for_each(|relay| self.node_drains(node, relay));
+        let change = match told {
+            Told::Assigned(whole) => Change::Assigned(if whole { vec![SHARD] } else { Vec::new() }),
+            Told::Revoked => Change::Revoked,
+            Told::Lost => Change::Lost,
+            Told::OnTime => {
+                let acts = self.nodes[node].assignment.on_time(since(self.now));
+                return self.act(node, acts);
             }
-            (Told::Lost, _) => {
-                self.nodes[node].due = false;
-                if let Some(relay) = relay {
-                    self.relays[relay].owned = false;
-                    self.tell_node(node, SUSPECTS_MS, Told::NotAgain(relay));
+            Told::Drained(of) => {
+                if self.nodes[node].relay == Some(of) {
+                    self.left(of);
                 }
+                return;
             }
-            (Told::NotAgain(of), Some(relay)) if of == relay && !self.relays[relay].owned => {
-                self.node_drains(node, relay);
+        };
+        let acts = self.nodes[node].assignment.changed(&change, since(self.now));
+        if let Some(relay) = self.nodes[node].relay {
+            self.relays[relay].owned = self.nodes[node].assignment.owns(SHARD);
+        }
+        self.act(node, acts);
+    }
+
+    fn act(&mut self, node: usize, acts: Vec<Act>) {
+        for act in acts {
+            match (act, self.nodes[node].relay) {
+                (Act::Serve(_), None) => self.serve(node),
+                (Act::Leave(_), Some(relay)) => self.node_drains(node, relay),
+                _ => self.oracle.fail(format!("P7: node {node} is to {act:?}, and has another relay or none")),
             }
-            (Told::Drained(of), Some(relay)) if of == relay => self.left(relay),
-            _ => {}
+        }
+        self.wait_for_time(node);
+    }
+
+    /// The assignment is asked again when it has to be.
+    fn wait_for_time(&mut self, node: usize) {
+        if let Some(next) = self.nodes[node].assignment.next() {
+            let at = (START_MS + next.as_millis() as i64).max(self.now);
+            let process = self.nodes[node].process;
+            self.at(at, Do::Node(node, process, self.generation, Told::OnTime));
         }
     }
 
     /// The shard's relay begins on this node.
     fn serve(&mut self, node: usize) {
-        self.nodes[node].due = false;
         let relay = self.begin_relay(None, (self.nodes[node].offset_ms, 0), Some(node));
         self.nodes[node].relay = Some(relay);
         self.step(relay, 10, Step::Line(Line::Decide));
@@ -263,28 +285,16 @@ impl World {
         self.after(delay, Do::Node(node, process, self.generation, Told::Drained(relay)));
     }
 
-    /// The relay has ended because it was told to.
+    /// The relay has ended: it was drained, or another run stood in its way.
     pub fn left(&mut self, relay: usize) {
         self.kill(relay);
         let Some(node) = self.relays[relay].node else { return };
         self.nodes[node].relay = None;
+        self.nodes[node].assignment.ended(SHARD, since(self.now));
         if self.nodes[node].leaving {
             self.node_leaves(node);
-        } else if self.nodes[node].due {
-            self.serve(node);
-        }
-    }
-
-    /// The relay has ended because of another run; where its shard is the node's for the group, it is claimed again by the
-    /// time that a session takes.
-    pub fn lets_go(&mut self, relay: usize) {
-        let Some(node) = self.relays[relay].node else { return };
-        let owned = self.relays[relay].owned && !self.relays[relay].stopping;
-        let process = self.nodes[node].process;
-        self.left(relay);
-        if owned && process == self.nodes[node].process {
-            self.nodes[node].due = true;
-            self.after(SESSION.as_millis() as i64, Do::Node(node, process, self.generation, Told::Again));
+        } else {
+            self.wait_for_time(node);
         }
     }
 
@@ -293,7 +303,7 @@ impl World {
         if self.relays[relay].node.is_none() {
             self.oracle.fail("P7: a relay outside a cluster follows whatever it finds");
         }
-        self.lets_go(relay);
+        self.left(relay);
     }
 
     /// The process ends in order, and the group knows at once.
@@ -360,10 +370,11 @@ impl World {
         for node in 0..self.nodes.len() {
             if all && self.nodes[node].alive {
                 self.node_dies(node, 40_000);
-            } else if let Some(relay) = self.nodes[node].relay {
-                self.left(relay);
+            } else {
+                // What it would do is cut short.
+                let _ = self.nodes[node].assignment.changed(&Change::Assigned(Vec::new()), since(self.now));
+                self.nodes[node].relay.into_iter().for_each(|relay| self.left(relay));
             }
-            self.nodes[node].due = false;
         }
     }
 

@@ -3,9 +3,11 @@
 //!
 //! The group assigns and nothing else: a shard is safe by its transactional id, whichever node believes to own it.
 
+mod assignment;
 mod member;
 mod view;
 
+pub use assignment::{Act, Assignment};
 pub use member::{Change, Membership, Reports};
 pub(super) use view::members;
 pub use view::{Observer, View};
