@@ -130,7 +130,7 @@ pub(super) fn rules(config: &Config, written: &Written, findings: &mut Findings)
 }
 
 /// Whether an account can have this name.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
     fits && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }

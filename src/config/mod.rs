@@ -22,7 +22,7 @@ mod tests;
 mod types;
 mod written;
 
-pub(crate) use accounts::ACCOUNTS_MAX;
+pub(crate) use accounts::{ACCOUNTS_MAX, is_name as is_account_name};
 pub use certificate::ClientCertificate;
 pub(crate) use certificate::first_expiry;
 pub use load::{Loaded, Reloaded, changed_keys, for_provider, for_status, for_webhooks, load, reload, settings};

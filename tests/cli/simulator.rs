@@ -54,3 +54,37 @@ async fn it_plays_mainnet_and_limits_requests_when_asked() {
     let said = bare(&["devnet", "simulate", order, "placed"], &settings, b"").await;
     assert!(said.status == 1 && said.stderr.contains("; try again in "), "{}", said.stderr);
 }
+
+#[tokio::test]
+async fn each_merchant_has_a_key_of_its_own() {
+    let (_child, mut lines) = serve(&["--merchant", "shop-a", "--merchant", "shop-b"]);
+    let mut said = Vec::new();
+    for _ in 0..7 {
+        said.push(lines.next_line().await.unwrap().unwrap());
+    }
+    assert_eq!(
+        said[3..],
+        [
+            "shop-a.api-key=ck_simulated_0000000000000000_shop-a",
+            "shop-a.webhook-secrets=simulated-webhook-secret-shop-a",
+            "shop-b.api-key=ck_simulated_0000000000000000_shop-b",
+            "shop-b.webhook-secrets=simulated-webhook-secret-shop-b",
+        ]
+    );
+    let (_child, mut lines) = serve(&["--merchant", "shop-a", "--merchant", "shop-b", "--output", "json"]);
+    let said: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let (api_url, keys) =
+        (text(&said["api_url"]), ["shop-a", "shop-b"].map(|name| text(&said["accounts"][name]["api_key"])));
+    // It speaks no TLS, and is not made without one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let pour = client.post(format!("{api_url}/simulator/orders")).header("x-commerce-api-key", &keys[0]);
+    assert!(pour.body(r#"{"count":1}"#).send().await.unwrap().status().is_success());
+    for (key, orders) in keys.iter().zip([1, 0]) {
+        let settings = [("PEPAY_RELAY__PROVIDER__API_URL", api_url.as_str()), ("PEPAY_RELAY_API_KEY", key)];
+        let listed = bare(&["--output", "json", "orders", "list"], &settings, b"").await;
+        let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
+        assert_eq!(listed["orders"].as_array().unwrap().len(), orders);
+    }
+}
