@@ -57,10 +57,9 @@ fuzz-lint:
 mutants FILE="src/provider/signature.rs":
     cargo mutants --in-place --output target --file {{FILE}} --cargo-arg=--lib
 
-# Run N rounds of chaos on the real parts (the tests run 24); the report goes to target/chaos/report.json
+# Run N rounds of chaos on the real parts (the tests run 24); the report goes to target/chaos/relay.json
 chaos N="1000":
-    mkdir -p target/chaos
-    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos/report.json cargo test --locked --test chaos whatever_fails -- --nocapture
+    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos whatever_fails -- --nocapture
 
 # Send 200,000 events at once through the log and the WebSocket, and print the memory used (needs Java 17 and Maven)
 pressure:

@@ -1,11 +1,11 @@
 //! What is done to the parts, and how each fault is done; those that Kafka itself is made to have are in `kafka`.
 
 use crate::kafka;
-use crate::stage::{Slot, Stage};
+use crate::relay::Slot;
+use crate::rounds::Faults;
+use crate::stage::Stage;
 use pepay_relay::labels::Topic;
 use rand::RngExt;
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -45,7 +45,7 @@ pub enum Fault {
     FencedByNobody,
     /// A relay starts while a transaction of somebody else is open on our topics.
     ForeignTransaction,
-    /// REST answers 503, and the sockets are cut: nobody can say what was missed.
+    /// REST answers 503, and the sockets are cut: nobody can say what was missed. Webhooks, which would bring it, are paused at times.
     RestDown,
     /// Every socket ends, more than once.
     CutSockets,
@@ -73,8 +73,8 @@ pub enum Fault {
     MorePartitions,
 }
 
-impl Fault {
-    pub const ALL: [Self; 24] = [
+impl Faults for Fault {
+    const ALL: &'static [Self] = &[
         Self::KillRelay,
         Self::KillRelayTwice,
         Self::RestartRelay,
@@ -101,33 +101,12 @@ impl Fault {
         Self::MorePartitions,
     ];
 
-    pub fn name(self) -> String {
-        format!("{self:?}")
+    fn is_rare(self) -> bool {
+        self == Self::FreezeRelayBeyondItsTransaction
     }
+}
 
-    /// Those of these names, with commas between them.
-    pub fn named(names: &str) -> Vec<Self> {
-        let named = |name: &str| Self::ALL.into_iter().find(|fault| fault.name() == name);
-        names.split(',').map(|name| named(name).unwrap_or_else(|| panic!("{name} is no fault"))).collect()
-    }
-
-    /// Each of these faults once, in some order, and again: so many rounds see all of them as often, give or take one.
-    ///
-    /// The one that takes more than a minute comes once in a hundred rounds.
-    pub fn rounds(faults: &[Self], count: usize, chance: &mut StdRng) -> Vec<Self> {
-        let mut rounds = Vec::new();
-        while rounds.len() < count {
-            let mut deck = faults.to_vec();
-            if !rounds.is_empty() && deck.len() > 1 && rounds.len() / 100 == (rounds.len() + deck.len()) / 100 {
-                deck.retain(|fault| *fault != Self::FreezeRelayBeyondItsTransaction);
-            }
-            deck.shuffle(chance);
-            rounds.extend(deck);
-        }
-        rounds.truncate(count);
-        rounds
-    }
-
+impl Fault {
     /// Does it, and undoes it; the relay may still have to recover when this returns.
     pub async fn strike(self, stage: &mut Stage) {
         match self {
@@ -144,14 +123,14 @@ impl Fault {
                 stage.start_relay();
             }
             Self::RestartRelay => {
-                stage.relay.signal("TERM");
-                assert_eq!(stage.relay.ended().await, Some(0), "{}", stage.relay.said());
+                stage.relay.process.signal("TERM");
+                assert_eq!(stage.relay.process.ended().await, Some(0), "{}", stage.relay.process.said());
                 stage.start_relay();
             }
             Self::FreezeRelay => {
-                stage.relay.signal("STOP");
+                stage.relay.process.signal("STOP");
                 stage.some_time(500, 4_000).await;
-                stage.relay.signal("CONT");
+                stage.relay.process.signal("CONT");
             }
             Self::FreezeRelayBeyondItsTransaction => freeze_beyond(stage).await,
             Self::KillBroker => {
@@ -235,14 +214,14 @@ impl Fault {
 
 /// The first relay leaves by itself, with its status, and the second one stays.
 async fn take_over(stage: &mut Stage) {
-    let slot = match stage.slot {
+    let slot = match stage.relay.slot {
         Slot::First => Slot::Second,
         Slot::Second => Slot::First,
     };
     let second = stage.launch(slot);
-    let mut first = std::mem::replace(&mut stage.relay, second);
-    stage.slot = slot;
-    stage.relay.line("relay ready").await;
+    let mut first = std::mem::replace(&mut stage.relay.process, second);
+    stage.relay.slot = slot;
+    stage.relay.process.line("relay ready").await;
     assert_eq!(first.ended_within(FENCED_WITHIN).await, Some(FENCED), "{}", first.said());
 }
 
@@ -276,7 +255,7 @@ async fn freeze_beyond(stage: &mut Stage) {
     stage.provider.pour(1).await;
     // Not to be seen from outside: the producer's thread hands the requests to librdkafka, which writes them.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    stage.relay.signal("STOP");
+    stage.relay.process.signal("STOP");
     stage.broker.thaw();
     let bootstrap = stage.broker.bootstrap().to_owned();
     let control = stage.config.kafka.topics.control.clone();
@@ -288,15 +267,10 @@ async fn freeze_beyond(stage: &mut Stage) {
     while end() == open && began.elapsed() < GIVEN_UP_WITHIN {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    stage.relay.signal("CONT");
+    stage.relay.process.signal("CONT");
 }
 
 impl Stage {
-    /// Yes or no: webhooks alone would hide what the other legs lose.
-    pub fn at_times(&mut self) -> bool {
-        self.chance.random_bool(0.5)
-    }
-
     /// A producer with a transactional id, which nobody else has from here on.
     async fn with_producer(&self, id: &str) -> BaseProducer {
         let bootstrap = self.broker.bootstrap().to_owned();
@@ -319,11 +293,12 @@ impl Stage {
 mod tests {
     use super::*;
     use rand::SeedableRng;
+    use rand::rngs::StdRng;
     use std::collections::BTreeSet;
 
     #[test]
     fn the_first_rounds_see_every_fault_and_a_seed_decides_their_order() {
-        let rounds = |seed| Fault::rounds(&Fault::ALL, 1_000, &mut StdRng::seed_from_u64(seed));
+        let rounds = |seed| Fault::rounds(Fault::ALL, 1_000, &mut StdRng::seed_from_u64(seed));
         for seed in 0..100 {
             let first: BTreeSet<Fault> = rounds(seed).into_iter().take(Fault::ALL.len()).collect();
             assert_eq!(first.len(), Fault::ALL.len());

@@ -11,9 +11,28 @@ pub type Ends = BTreeMap<(Topic, i32), i64>;
 /// Findings that are named one by one; of more only the number is kept.
 pub const NAMED_MAX: usize = 20;
 
+/// An event of the provider: ids of two accounts may be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Event {
+    /// The place of the account among those of the settings.
+    pub account: usize,
+    pub id: EventId,
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self { account: 0, id } => write!(f, "{id}"),
+            Self { account, id } => write!(f, "{id} of account {account}"),
+        }
+    }
+}
+
 /// A record as it stands on its topic.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// The header `relay_account`, as a place among the accounts of the settings.
+    pub account: usize,
     pub topic: Topic,
     pub partition: i32,
     pub offset: i64,
@@ -24,6 +43,13 @@ pub struct Record {
     pub stale: bool,
     /// The header `relay_leg` says `webhook`.
     pub by_webhook: bool,
+}
+
+impl Record {
+    /// `None` where it names none.
+    pub fn event(&self) -> Option<Event> {
+        Some(Event { account: self.account, id: self.id.parse().ok()? })
+    }
 }
 
 /// Kafka was made to lose what the relay remembers of the records from `from` up to `to`. Of those each may stand once
@@ -103,14 +129,14 @@ impl std::fmt::Display for Verdict {
 #[derive(Debug, Default)]
 pub struct Judged {
     /// Issued and not standing, by the number under which it was issued.
-    pub waiting: BTreeMap<u64, EventId>,
-    pub numbers: HashMap<EventId, u64>,
-    pub standing: HashMap<(Topic, EventId), Vec<Stood>>,
+    pub waiting: BTreeMap<u64, Event>,
+    pub numbers: HashMap<Event, u64>,
+    pub standing: HashMap<(Topic, Event), Vec<Stood>>,
     pub newest: HashMap<(Topic, i32, String), Newest>,
     /// Orders that are not stale and not yet seen in `latest`, and those that were seen there first; each with how often
     /// the relay's memory was lost before it.
-    pub latest_due: HashSet<(usize, EventId)>,
-    pub latest_early: HashSet<(usize, EventId)>,
+    pub latest_due: HashSet<(usize, Event)>,
+    pub latest_early: HashSet<(usize, Event)>,
     pub records: u64,
     pub stale: u64,
     pub excused: u64,
@@ -143,22 +169,22 @@ impl Stood {
 pub struct Newest {
     age: usize,
     /// Of the records of that age.
-    of_age: Option<EventId>,
+    of_age: Option<Event>,
     /// Of all records whose versions the relay did not forget.
-    remembered: Option<EventId>,
+    remembered: Option<Event>,
 }
 
 impl Judged {
-    pub fn read(&mut self, record: &Record, losses: &[Loss], gone: &HashSet<(Topic, EventId)>) {
+    pub fn read(&mut self, record: &Record, losses: &[Loss], gone: &HashSet<(Topic, Event)>) {
         let Record { topic, stale, .. } = *record;
         self.records += 1;
-        let Ok(id) = record.id.parse::<EventId>() else {
+        let Some(id) = record.event() else {
             return self.found.unexplained.add(format!("{} holds {:?}", topic.as_str(), record.id));
         };
         let age = losses.iter().filter(|loss| record.offset >= at(&loss.since, record)).count();
         let forgotten = losses.iter().any(|loss| loss.forgot(record));
         let from_ms = losses[..age].last().and_then(|loss| loss.again_from_ms).unwrap_or(0);
-        let asked_for = id.ms >= from_ms || record.by_webhook;
+        let asked_for = id.id.ms >= from_ms || record.by_webhook;
         let stood = Stood { age, forgotten, asked_for };
         let others = self.standing.entry((topic, id)).or_default();
         let is_excused = others.iter().all(|other| stood.is_excused_beside(other));
@@ -200,7 +226,7 @@ impl Judged {
     }
 
     /// Within a partition: where a topic got more of them, a key may stand on several, and nothing orders those.
-    fn compare(&mut self, record: &Record, id: EventId, age: usize, unlearned: bool) {
+    fn compare(&mut self, record: &Record, id: Event, age: usize, unlearned: bool) {
         let Record { topic, partition, key, .. } = record;
         let newest = self.newest.entry((*topic, *partition, key.clone()));
         let newest = newest.or_insert(Newest { age, of_age: None, remembered: None });

@@ -4,7 +4,9 @@
 
 use crate::judged::Loss;
 use crate::reader::{COMMITTED, offsets, open_records, read_on};
-use crate::stage::{Forgets, Stage};
+use crate::relay::Forgets;
+use crate::rounds::Play;
+use crate::stage::Stage;
 use crate::support::proxy::{END_TXN, Fault, PRODUCE};
 use pepay_relay::labels::Topic;
 use rand::RngExt;
@@ -29,16 +31,16 @@ const CONTROL: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.compact
 /// The end of a transaction waits on its way while librdkafka asks again; it arrives after the first answer to a record
 /// of the next transaction.
 pub async fn end_late(stage: &mut Stage) {
-    stage.proxy.set(&[Fault::LateTwin(END_TXN, PRODUCE)], None);
-    let proxy = stage.proxy.clone();
+    stage.relay.proxy.set(&[Fault::LateTwin(END_TXN, PRODUCE)], None);
+    let proxy = stage.relay.proxy.clone();
     tokio::task::spawn_blocking(move || proxy.wait_for_twin()).await.expect("the late request has come");
-    stage.proxy.clear();
+    stage.relay.proxy.clear();
 }
 
 /// A relay that goes on remembers everything; one that starts knows what was written since, or is told by a person from
 /// when on events are to be fetched again.
 pub async fn recreate_control(stage: &mut Stage) {
-    stage.may_end = true;
+    stage.relay.may_end = true;
     let control = stage.config.kafka.topics.control.clone();
     if stage.at_times() {
         let mut places = TopicPartitionList::new();
@@ -56,17 +58,17 @@ pub async fn recreate_control(stage: &mut Stage) {
         created[0].as_ref().expect("created");
     }
     let to = stage.offsets(Offset::End);
-    stage.forgets = Some(Forgets { from: Default::default(), to });
+    stage.relay.forgets = Some(Forgets { from: Default::default(), to });
     // Half of the time it has to go on as it is, or to end and be started again.
-    let pid = stage.relay.pid();
+    let pid = stage.relay.process.pid();
     stage.some_time(0, 3_000).await;
     if stage.at_times() {
         stage.recovered().await.unwrap_or_else(|why| panic!("{why}"));
     }
-    if let Some(status) = stage.relay.has_ended().await {
+    if let Some(status) = stage.relay.process.has_ended().await {
         stage.tend(status).await.unwrap_or_else(|why| panic!("{why}"));
     }
-    if stage.relay.pid() == pid {
+    if stage.relay.process.pid() == pid {
         // It goes on, and forgets when it is started again.
         stage.kill_relay().await;
         stage.start_relay();
@@ -86,7 +88,7 @@ pub async fn lose_tail(stage: &mut Stage) {
     stage.some_time(1_000, 3_000).await;
     let topics = stage.config.kafka.topics.clone();
     let lost = stage.chance.random_range(0..3);
-    stage.may_end = lost < 2;
+    stage.relay.may_end = lost < 2;
     match lost {
         // Records and memory: the relay brings everything back.
         0 => {
@@ -100,16 +102,16 @@ pub async fn lose_tail(stage: &mut Stage) {
         // The memory alone: it repeats what it no longer knows of.
         1 => {
             tokio::task::block_in_place(|| stage.broker.kill());
-            stage.relay.signal("STOP");
+            stage.relay.process.signal("STOP");
             stage.broker.lose_since(&copy, Some(&[&topics.control]));
             tokio::task::block_in_place(|| stage.broker.restart());
             let to = stage.offsets(Offset::End);
             stage.reader.oracle().lose(Loss { from, since: to.clone(), to, versions: true, ..Loss::default() });
-            stage.relay.signal("CONT");
+            stage.relay.process.signal("CONT");
         }
         // The records alone: it remembers that it has published them, and nobody tells it.
         _ => {
-            stage.relay.signal("STOP");
+            stage.relay.process.signal("STOP");
             // Not to be seen from outside: a commit may be under way, and its markers after it.
             tokio::time::sleep(SETTLED_WITHIN).await;
             stage.reader.pause();
@@ -123,7 +125,7 @@ pub async fn lose_tail(stage: &mut Stage) {
             stage.reader.oracle().may_lack(&open);
             tokio::task::block_in_place(|| stage.broker.restart());
             tokio::task::block_in_place(|| stage.reader.go_on());
-            stage.relay.signal("CONT");
+            stage.relay.process.signal("CONT");
         }
     }
 }

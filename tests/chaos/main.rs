@@ -3,8 +3,8 @@
 //! oracle knows every id that the provider issued and compares with what a reader of committed records sees.
 //!
 //! `CHAOS_ROUNDS=1000` runs more rounds, `CHAOS_SEED=7` the faults of a seed (the moments within the relay are never
-//! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=file.json` writes a report. The relay logs
-//! all that it can, which is searched for what no log may tell, and kept when something was found.
+//! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=folder` writes a report. The relays log
+//! all that they can, which is searched for what no log may tell, and kept when something was found.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,81 +24,24 @@ mod kafka;
 mod oracle;
 mod provider;
 mod reader;
+mod relay;
 mod report;
+mod rounds;
 mod stage;
 #[path = "../support/mod.rs"]
 mod support;
 
-use faults::Fault;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
-use report::Report;
 use stage::Stage;
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::BufRead;
 use std::net::{TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-/// Rounds of one run; each fault occurs.
-const ROUNDS: usize = Fault::ALL.len();
-/// What the relay logs: everything, for no level may tell a secret.
-const LOG_LEVEL: &str = "trace";
 /// Digits of a signature (HMAC-SHA256 in hex).
 const SIGNATURE_DIGITS: usize = 64;
-/// Up to so long everything runs well before each fault.
-const BETWEEN_MS: u64 = 1_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fails_nothing_is_lost_repeated_or_out_of_order() {
-    let rounds = number("CHAOS_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).expect("a number of rounds"));
-    let seed = number("CHAOS_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/chaos/{}-{seed}", std::process::id()));
-    fs::create_dir_all(&dir).expect("target/chaos");
-    eprintln!("CHAOS_SEED={seed}: {rounds} rounds, logs in {}", dir.display());
-
-    // The clients of this process have no TLS to speak, and do not start without one.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let began = Instant::now();
-    let mut stage = Stage::new(seed, &dir, LOG_LEVEL).await;
-    let mut survived = Vec::new();
-    let mut failure = None;
-    let faults = variable("CHAOS_FAULTS").map_or_else(|| Fault::ALL.to_vec(), |names| Fault::named(&names));
-    for (fault, number) in Fault::rounds(&faults, rounds, &mut StdRng::seed_from_u64(seed)).into_iter().zip(1..) {
-        stage.mark().await;
-        stage.some_time(0, BETWEEN_MS).await;
-        stage.may_end = false;
-        fault.strike(&mut stage).await;
-        match stage.recovered().await {
-            Ok(recovery) => {
-                eprintln!("{number:>5}/{rounds} {:32} {:>7.2} s", fault.name(), recovery.as_secs_f64());
-                survived.push((fault, recovery));
-            }
-            Err(why) => {
-                failure = Some(format!("round {number}, {}, {why}", fault.name()));
-                break;
-            }
-        }
-    }
-    let secrets = stage.secrets();
-    let outcome = if failure.is_some() { stage.outcome() } else { stage.finish().await };
-    let report = Report { seed, rounds: survived, outcome, took: began.elapsed() };
-    println!("{}", report.table());
-    if let Some(path) = variable("CHAOS_REPORT").map(PathBuf::from) {
-        fs::write(path, format!("{:#}\n", report.json())).expect("the report");
-    }
-    let verdict = &report.outcome.verdict;
-    let failure = failure.or_else(|| Some(verdict.to_string()).filter(|_| !verdict.is_clean()));
-    if let Some(failure) = failure {
-        panic!("CHAOS_SEED={seed}, {failure}logs in {}", dir.display());
-    }
-    for log in ["relay.log", "simulator.log"] {
-        let log = dir.join(log);
-        let told = first_with(BufReader::new(File::open(&log).expect("a log")), &secrets);
-        assert_eq!(told, None, "{} tells what no log may", log.display());
-    }
-    drop(fs::remove_dir_all(&dir));
+    rounds::run("relay", async |seed, dir| Stage::new(seed, dir).await).await;
 }
 
 /// Whether a line holds what may be a signature. Digests of deliveries without an id look alike, and say what they are.
@@ -114,15 +57,6 @@ fn first_with(lines: impl BufRead, needles: &[String]) -> Option<usize> {
         signs(&line) || needles.iter().any(|needle| line.contains(needle))
     };
     lines.split(b'\n').position(|line| holds(&line.expect("readable"))).map(|index| index + 1)
-}
-
-#[expect(clippy::disallowed_methods, reason = "what to run is not a setting of the relay")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-fn number(name: &str) -> Option<u64> {
-    variable(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
 /// While a relay is down, its port is anybody's: the parts alongside it open listeners and connections all the time.

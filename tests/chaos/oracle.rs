@@ -7,7 +7,7 @@
 //! Where Kafka itself was made to lose something, the oracle is told: which records are gone ([`Oracle::cut`]), and of
 //! which the relay's memory is gone ([`Loss`]). Nothing else is excused, and what is excused is counted.
 
-use crate::judged::{Ends, Findings, Judged, Loss, Record, Verdict};
+use crate::judged::{Ends, Event, Findings, Judged, Loss, Record, Verdict};
 use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;
 use std::collections::{BTreeMap, HashSet};
@@ -16,23 +16,24 @@ use std::collections::{BTreeMap, HashSet};
 #[derive(Debug, Default)]
 pub struct Oracle {
     /// In the order in which it was issued: the event, and the topic that it belongs to.
-    issued: Vec<(EventId, Topic)>,
-    known: HashSet<EventId>,
+    issued: Vec<(Event, Topic)>,
+    known: HashSet<Event>,
     /// Every record that was read and that no broker lost, also where somebody deleted it since.
     log: BTreeMap<(Topic, i32), BTreeMap<i64, Record>>,
     losses: Vec<Loss>,
     /// Records that stood until the broker lost them and not the relay's memory of them: they may be absent.
-    gone: HashSet<(Topic, EventId)>,
+    gone: HashSet<(Topic, Event)>,
     complaints: Findings,
     judged: Judged,
 }
 
 impl Oracle {
-    /// The provider has issued `id`; numbers rise by one.
-    pub fn issue(&mut self, id: &str, kind: &str) {
+    /// The provider has issued `id` for this account; numbers rise by one.
+    pub fn issue(&mut self, account: usize, id: &str, kind: &str) {
         let Ok(id) = id.parse::<EventId>() else {
             return self.complain(format!("the provider issued {id:?}"));
         };
+        let id = Event { account, id };
         if !self.known.insert(id) {
             return self.complain(format!("the provider issued {id} twice"));
         }
@@ -117,7 +118,7 @@ impl Oracle {
 
     /// Records that the relay repeated because Kafka had lost its memory of them; and that Kafka lost for good.
     pub fn excused(&self) -> (u64, u64) {
-        let absent = |place: &&(Topic, EventId)| !self.judged.standing.contains_key(*place);
+        let absent = |place: &&(Topic, Event)| !self.judged.standing.contains_key(*place);
         (self.judged.excused, self.gone.iter().filter(absent).count() as u64)
     }
 
@@ -175,8 +176,8 @@ impl Oracle {
     }
 }
 
-fn event(record: &Record) -> Option<(Topic, EventId)> {
-    Some((record.topic, record.id.parse().ok()?))
+fn event(record: &Record) -> Option<(Topic, Event)> {
+    Some((record.topic, record.event()?))
 }
 
 fn belongs(kind: &str) -> Topic {
@@ -191,13 +192,22 @@ mod tests {
     const ORDER: &str = "commerce.order.updated";
 
     fn record(topic: Topic, offset: i64, key: &str, id: &str, stale: bool) -> Record {
-        Record { topic, partition: 0, offset, key: key.to_owned(), id: id.to_owned(), stale, by_webhook: false }
+        Record {
+            account: 0,
+            topic,
+            partition: 0,
+            offset,
+            key: key.to_owned(),
+            id: id.to_owned(),
+            stale,
+            by_webhook: false,
+        }
     }
 
     /// Of so many events of one order, and these records `(topic, n, stale)` of key `k`, at offsets that rise by one.
     fn oracle(issued: u64, records: &[(Topic, u64, bool)]) -> Oracle {
         let mut oracle = Oracle::default();
-        (1..=issued).for_each(|n| oracle.issue(&format!("evt_{n}-0"), ORDER));
+        (1..=issued).for_each(|n| oracle.issue(0, &format!("evt_{n}-0"), ORDER));
         show(&mut oracle, 0, records);
         oracle
     }
@@ -260,7 +270,7 @@ mod tests {
     fn topics_and_keys_are_apart() {
         let mut oracle = Oracle::default();
         for (id, kind) in [("evt_1-0", "invoice.created"), ("evt_2-0", "invoice_payment.updated"), ("evt_2-1", ORDER)] {
-            oracle.issue(id, kind);
+            oracle.issue(0, id, kind);
         }
         for (offset, topic, key, id) in [
             (0, Invoices, "a", "evt_2-0"),
@@ -272,11 +282,23 @@ mod tests {
         }
         assert!(oracle.verdict(3).is_clean());
         let elsewhere = Record { partition: 1, ..record(Invoices, 0, "a", "evt_3-0", false) };
-        oracle.issue("evt_3-0", "invoice.created");
-        oracle.issue("evt_2-2", "invoice.updated");
+        oracle.issue(0, "evt_3-0", "invoice.created");
+        oracle.issue(0, "evt_2-2", "invoice.updated");
         oracle.read(elsewhere);
         oracle.read(record(Invoices, 2, "a", "evt_2-2", false));
         assert!(oracle.verdict(5).is_clean(), "a key that moved to another partition");
+    }
+
+    #[test]
+    fn accounts_are_apart() {
+        let mut oracle = oracle(1, &[(Orders, 1, true)]);
+        oracle.issue(1, "evt_1-0", ORDER);
+        assert_eq!(counts(&oracle.verdict(2)), [1, 0, 0, 0], "the other account's is still to come");
+        let theirs = |offset| Record { account: 1, ..record(Orders, offset, "k", "evt_1-0", true) };
+        oracle.read(theirs(1));
+        assert!(oracle.verdict(2).is_clean());
+        oracle.read(theirs(2));
+        assert_eq!(counts(&oracle.verdict(2)), [0, 1, 0, 0]);
     }
 
     #[test]
@@ -290,8 +312,8 @@ mod tests {
         let mut oracle = Oracle::default();
         oracle.read(record(Orders, 0, "k", "evt_1-0", true));
         assert!(oracle.interim(0).is_clean() && !oracle.verdict(0).is_clean());
-        oracle.issue("evt_1-0", ORDER);
-        oracle.issue("evt_2-0", ORDER);
+        oracle.issue(0, "evt_1-0", ORDER);
+        oracle.issue(0, "evt_2-0", ORDER);
         assert_eq!((oracle.issued(), oracle.waiting(1), oracle.waiting(2)), (2, 0, 1));
         assert_eq!(counts(&oracle.verdict(1)), [0; 4], "only the first is asked for");
     }

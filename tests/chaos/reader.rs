@@ -208,6 +208,8 @@ enum Read {
 struct Source {
     consumer: BaseConsumer,
     topics: HashMap<String, Topic>,
+    /// The names of the accounts, where they have any.
+    accounts: Vec<String>,
 }
 
 impl Source {
@@ -231,7 +233,8 @@ impl Source {
         }
         consumer.assign(&list).expect("assigned");
         let topics = topics.iter().map(|topic| (name(config, *topic).to_owned(), *topic)).collect();
-        Self { consumer, topics }
+        let accounts = config.accounts.iter().map(|account| account.name.clone()).collect();
+        Self { consumer, topics, accounts }
     }
 
     fn next(&mut self) -> Option<Read> {
@@ -245,11 +248,11 @@ impl Source {
             // The broker is away.
             Err(_) => return None,
         };
-        Some(Read::Record(record(self.topics[message.topic()], &message)))
+        Some(Read::Record(record(self.topics[message.topic()], &message, &self.accounts)))
     }
 }
 
-fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
+fn record(topic: Topic, message: &BorrowedMessage<'_>, accounts: &[String]) -> Record {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let header = |name: &str| {
         let mut headers = message.headers().into_iter().flat_map(Headers::iter);
@@ -262,5 +265,8 @@ fn record(topic: Topic, message: &BorrowedMessage<'_>) -> Record {
     let says = |name: &str, value: &str| header(name).as_deref() == Some(value);
     let stale = says("relay_stale", "true");
     let by_webhook = says("relay_leg", "webhook");
-    Record { topic, partition, offset, key, id, stale, by_webhook }
+    // One that the settings do not name is none whose events were issued.
+    let place = |name: String| accounts.iter().position(|of| *of == name).unwrap_or(usize::MAX);
+    let account = if accounts.is_empty() { 0 } else { place(header("relay_account").unwrap_or_default()) };
+    Record { account, topic, partition, offset, key, id, stale, by_webhook }
 }
