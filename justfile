@@ -61,6 +61,10 @@ mutants FILE="src/provider/signature.rs":
 chaos N="1000":
     CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos whatever_fails -- --nocapture
 
+# Run N rounds of chaos on two nodes and N on three, side by side (the tests run 7 of each); reports go to target/chaos/
+chaos-cluster N="150":
+    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos cluster:: -- --nocapture --test-threads 2
+
 # Send 200,000 events at once through the log and the WebSocket, and print the memory used (needs Java 17 and Maven)
 pressure:
     PRESSURE_EVENTS=200000 cargo test --release --locked --test delivery flood -- --nocapture

@@ -1,6 +1,7 @@
 //! Chaos on the real parts: a real Kafka, the real binary, the simulated provider as a process of its own, and load by
 //! both legs, while something is killed, frozen, cut, refused, lost or taken over, round after round at random moments. An
-//! oracle knows every id that the provider issued and compares with what a reader of committed records sees.
+//! oracle knows every id that the provider issued and compares with what a reader of committed records sees. One test has a
+//! relay alone (`relay`, `faults`, `kafka`), two have a cluster (`nodes`, `cluster`); all run the same rounds (`rounds`).
 //!
 //! `CHAOS_ROUNDS=1000` runs more rounds, `CHAOS_SEED=7` the faults of a seed (the moments within the relay are never
 //! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=folder` writes a report. The relays log
@@ -18,9 +19,11 @@
     reason = "tests print, fail loudly, and share files of which each uses a part"
 )]
 
+mod cluster;
 mod faults;
 mod judged;
 mod kafka;
+mod nodes;
 mod oracle;
 mod provider;
 mod reader;

@@ -1,5 +1,5 @@
 //! What a relay alone and a cluster have in common: a broker of its own, the provider as a process, who reads alongside, and
-//! what the oracle is told. The relay itself is in `relay`.
+//! what the oracle is told. The relays themselves are in `relay` and `nodes`.
 
 use crate::judged::{Ends, Verdict};
 use crate::provider::Provider;

@@ -55,16 +55,6 @@ impl Node {
         let text = get(&format!("http://{}/status", self.config.admin.listen)).await;
         serde_json::from_str(&text).unwrap()
     }
-
-    /// Whether it serves the shard, by what it said of it last: one that is taken away before it is ready is left as well.
-    fn serves(&self, shard: i32) -> bool {
-        const READY: &str = "relay ready";
-        const SAID: [&str; 3] = [READY, "shard left", "shard let go: another node holds it"];
-        let said = self.process.said();
-        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut about = lines.filter(|line| line["shard"] == shard && SAID.iter().any(|said| line["message"] == *said));
-        about.next_back().is_some_and(|line| line["message"] == READY)
-    }
 }
 
 /// The place of the node that serves the shard.
@@ -72,7 +62,7 @@ async fn owner(nodes: &[Node], shard: i32) -> usize {
     let mut found = None;
     eventually("somebody serves the shard", async || {
         for (place, node) in nodes.iter().enumerate() {
-            if node.serves(shard) && node.says("readyz").await.is_some() {
+            if node.process.serves(shard) && node.says("readyz").await.is_some() {
                 found = Some(place);
             }
         }
@@ -120,10 +110,10 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     let stands = owner(&nodes, 0).await;
     let began = Instant::now();
     nodes[stands].process.signal("STOP");
-    eventually("the other claims", async || nodes[1 - stands].serves(0)).await;
+    eventually("the other claims", async || nodes[1 - stands].process.serves(0)).await;
     println!("stopped: served again after {:?}", began.elapsed());
     nodes[stands].process.signal("CONT");
-    eventually("it lets go", async || !nodes[stands].serves(0)).await;
+    eventually("it lets go", async || !nodes[stands].process.serves(0)).await;
 
     load.stop().await;
     rig.until_delivered().await;
@@ -146,7 +136,7 @@ async fn an_outage_of_kafka_costs_no_shard_and_no_socket() {
     let rig = Rig::new(broker.bootstrap(), "outage").await;
     let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 2).await, Node::beside(&rig, "n1", 2).await];
     let rig = rig.with_webhooks();
-    eventually("each has one", async || (0..2).all(|shard| nodes.iter().any(|node| node.serves(shard)))).await;
+    eventually("each has one", async || (0..2).all(|shard| nodes.iter().any(|node| node.process.serves(shard)))).await;
     live(&rig, 1);
     rig.until_delivered().await;
     let (connections, ready) = (rig.simulator.connections_made(), nodes.iter().map(served).sum::<usize>());
@@ -184,7 +174,7 @@ async fn shards_of_many_accounts_are_shared_and_move() {
     nodes.push(Node::beside(&stage.rig, "n2", SHARDS).await);
     let all_served = async |nodes: &[Node]| {
         eventually("every shard is served once", async || {
-            (0..SHARDS).all(|shard| nodes.iter().filter(|node| node.serves(shard)).count() == 1)
+            (0..SHARDS).all(|shard| nodes.iter().filter(|node| node.process.serves(shard)).count() == 1)
         })
         .await;
     };

@@ -62,7 +62,8 @@ fn is_there(name: &str, read: &impl Fn(&str) -> Option<String>) -> bool {
     }
     if name.starts_with(|first: char| first.is_ascii_uppercase()) {
         let variant = format!("    {name},");
-        return read("tests/chaos/faults.rs").is_some_and(|text| text.lines().any(|line| line == variant));
+        let has_it = |path| read(path).is_some_and(|text| text.lines().any(|line| line == variant));
+        return ["tests/chaos/faults.rs", "tests/chaos/cluster.rs"].into_iter().any(has_it);
     }
     let (of, path) = name.split_once(' ').map_or((None, name), |(of, path)| (Some(of), path));
     let (modules, test) =
@@ -109,6 +110,7 @@ fn what_is_not_there_is_found() {
             "src/relay/planner/tests.rs" => "    #[test]\n    fn stale() {}",
             "src/relay/planner/mod.rs" => "fn stale() {}",
             "tests/chaos/faults.rs" => "enum Fault {\n    KillRelay,\n}",
+            "tests/chaos/cluster.rs" => "enum Fault {\n    KillOwner,\n}",
             "justfile" => "pressure:\nfuzz TARGET:\n",
             _ => return None,
         };
@@ -122,6 +124,7 @@ fn what_is_not_there_is_found() {
         "relay::planner::*",
         "chaos",
         "KillRelay",
+        "KillOwner",
         "just pressure",
         "just fuzz",
     ] {

@@ -136,9 +136,28 @@ impl Process {
         found.unwrap_or_else(|| panic!("never said {message:?}:\n{}", self.said()))
     }
 
+    /// One more log line with this message than there is now, waited for.
+    pub async fn another(&mut self, message: &str) {
+        let count = |lines: &Vec<Value>| lines.iter().filter(|line| line["message"] == message).count();
+        let now = self.count(message);
+        let more = tokio::time::timeout(PATIENCE, self.lines.wait_for(|lines| count(lines) > now)).await;
+        assert!(more.is_ok_and(|said| said.is_ok()), "never said {message:?} again:\n{}", self.said());
+    }
+
     /// How many log lines so far have this message.
     pub fn count(&self, message: &str) -> usize {
         self.lines.borrow().iter().filter(|line| line["message"] == message).count()
+    }
+
+    /// Whether it serves a shard of its cluster, by what it said of it last: one that is taken away before it is ready is left
+    /// as well.
+    pub fn serves(&self, shard: i32) -> bool {
+        const READY: &str = "relay ready";
+        const SAID: [&str; 3] = [READY, "shard left", "shard let go: another node holds it"];
+        let lines = self.lines.borrow();
+        let mut about = lines.iter().rev().filter(|line| line["shard"] == shard);
+        let last = about.find(|line| SAID.iter().any(|said| line["message"] == *said));
+        last.is_some_and(|line| line["message"] == READY)
     }
 
     /// Everything said so far.
