@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// What nodes log. What they serve is told by their lines, of which none may be dropped: a node that reads twelve windows back
+/// has more to say at the level below than is read in time.
+const LOG_LEVEL: &str = "debug";
 /// Nodes are looked at so often while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -46,7 +49,7 @@ pub struct Nodes {
 impl Node {
     fn start(name: String, addresses: [SocketAddr; 2], dir: &Path, shards: i32, with: (&Config, &Secrets)) -> Self {
         let log = dir.join(format!("{name}.log"));
-        let process = launch(&clustered(with.0.clone(), &name, shards), with.1, addresses, &log, &[]);
+        let process = launch(&clustered(with.0.clone(), &name, shards), with.1, addresses, (LOG_LEVEL, &log), &[]);
         Self { process, state: State::Up, name, addresses, log }
     }
 
@@ -116,7 +119,7 @@ impl Stage<Nodes> {
             State::Still => node.process.signal("CONT"),
             State::Down => {
                 let config = clustered(self.config.clone(), &node.name, self.relay.shards);
-                node.process = launch(&config, &self.secrets, node.addresses, &node.log, &[]);
+                node.process = launch(&config, &self.secrets, node.addresses, (LOG_LEVEL, &node.log), &[]);
             }
         }
         node.state = State::Up;

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// What the relay logs: everything, for no level may tell a secret.
+const LOG_LEVEL: &str = "trace";
 /// The relay is looked at so often while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// What a person leaves between the last event that they know to stand and the time that they name.
@@ -65,7 +67,7 @@ impl Stage {
         let listen = addresses.map(|[webhook, _]| webhook).into_iter();
         let log = dir.join("relay.log");
         Self::open((seed, dir), (broker, config), &[], listen, async |config, secrets| {
-            let mut process = launch(config, secrets, addresses[0], &log, &[]);
+            let mut process = launch(config, secrets, addresses[0], (LOG_LEVEL, &log), &[]);
             process.line("relay ready").await;
             let (slot, stood_ms, log) = (Slot::First, now_ms(), log.clone());
             Relay { process, slot, proxy, may_end: false, forgets: None, addresses, log, stood_ms }
@@ -80,7 +82,7 @@ impl Stage {
 
     fn launch_with(&self, slot: Slot, arguments: &[&str]) -> Process {
         let addresses = self.relay.addresses[slot as usize];
-        launch(&self.config, &self.secrets, addresses, &self.relay.log, arguments)
+        launch(&self.config, &self.secrets, addresses, (LOG_LEVEL, &self.relay.log), arguments)
     }
 
     /// Another relay where the last one was, which has ended.

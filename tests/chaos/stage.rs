@@ -27,8 +27,6 @@ pub const MARKER: &str = "17 Unlogged Lane, Marker Town";
 pub const RECOVERED_WITHIN: Duration = Duration::from_secs(150);
 /// A relay that does not answer by then is not ready.
 const READY_WITHIN: Duration = Duration::from_secs(1);
-/// What relays log: everything, for no level may tell a secret.
-const LOG_LEVEL: &str = "trace";
 
 /// What the oracle found in the end.
 #[derive(Debug)]
@@ -70,17 +68,17 @@ pub fn settings(bootstrap: &str) -> Config {
     config
 }
 
-/// Starts a relay that listens at these addresses, for webhooks and for its admin.
+/// Starts a relay that listens at these addresses, for webhooks and for its admin, and logs from this level on.
 pub fn launch(
     config: &Config,
     secrets: &Secrets,
     addresses: [SocketAddr; 2],
-    log: &Path,
+    log: (&str, &Path),
     arguments: &[&str],
 ) -> Process {
     let mut config = config.clone();
     [config.webhook.listen, config.admin.listen] = addresses;
-    Process::launch(&config, secrets, Some((LOG_LEVEL, log)), arguments)
+    Process::launch(&config, secrets, Some(log), arguments)
 }
 
 /// Whether the relay whose admin listens there says so.
