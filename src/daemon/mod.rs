@@ -25,8 +25,10 @@ use crate::config::{AccountSecrets, Config, Secrets, Via};
 use crate::exit::Exit;
 use crate::kafka::Broker;
 use crate::kafka::client::Tuning;
+use crate::kafka::errors::StartError;
 use crate::kafka::inbox::Appender;
 use crate::kafka::shard::Shard;
+use crate::kafka::topics::{self, Topics};
 use crate::legs::Intake;
 use crate::legs::webhook::{Certificates, Endpoints, Listening, TlsError, Webhook};
 use crate::normalize::SchemaIds;
@@ -215,6 +217,17 @@ impl Daemon {
 }
 
 impl Shared {
+    /// The topics as they are, once the missing ones were created; `waiting_for` hears what that waits for. Of the embedded Kafka
+    /// nothing is known, whose topics were made with it.
+    async fn topics(&self, waiting_for: impl FnMut(Option<&str>)) -> Result<Topics, StartError> {
+        let Setup { config, broker, .. } = &*self.setup;
+        let secrets = self.kafka_secrets.borrow().clone();
+        match broker {
+            Broker::Configured => topics::ensure_telling(config, &secrets, waiting_for).await,
+            Broker::Embedded => Ok(Topics::default()),
+        }
+    }
+
     /// What the process does from here to its end: the listener, and the shards behind it.
     fn life(
         self,

@@ -13,7 +13,7 @@ use crate::exit::Exit;
 use crate::kafka::group::{Act, Assignment, Change, Membership, Observer, Reports, View};
 use crate::kafka::settlement::Fenced;
 use crate::kafka::shard::{Member, Shard};
-use crate::kafka::topics::{self, Topics};
+use crate::kafka::topics::Topics;
 use crate::legs::Intake;
 use crate::legs::webhook::{Endpoint, Endpoints};
 use crate::telemetry::{Board, Cluster, Metrics, Phase};
@@ -73,8 +73,7 @@ impl Node {
         let shared = Arc::clone(&self.shared);
         self.tell_endpoints(&shared.account_secrets.borrow());
         let config = &shared.setup.config;
-        let secrets = shared.kafka_secrets.borrow().clone();
-        let ensured = topics::ensure_telling(config, &secrets, |what| shared.health.set_waiting_for(what));
+        let ensured = shared.topics(|what| shared.health.set_waiting_for(what));
         let topics = tokio::select! {
             () = shared.stop.cancelled() => Err(None),
             topics = ensured => topics.map_err(|error| Some(Exit::from(error))),

@@ -9,8 +9,8 @@ use crate::kafka::errors::StartError;
 use crate::kafka::group::Reports;
 use crate::kafka::inbox::{Inbox, Opened};
 use crate::kafka::shard::{Member, Shard};
-use crate::kafka::topics::{self, Topics};
-use crate::kafka::{Broker, Early, Predecessor, Publisher, PublisherSetup, Stop};
+use crate::kafka::topics::Topics;
+use crate::kafka::{Early, Predecessor, Publisher, PublisherSetup, Stop};
 use crate::legs::IntakeReceiver;
 use crate::normalize::{self, SchemaIds};
 use crate::relay::pipeline::Pipeline;
@@ -172,13 +172,9 @@ impl Serving {
         let began = Instant::now();
         let secrets = shared.kafka_secrets.borrow().clone();
         let early = Early::connect(config, &secrets, shard, tuning);
-        let topics = match (broker, self.topics.take()) {
-            (_, Some(topics)) => topics,
-            (Broker::Configured, None) => {
-                let health = Arc::clone(&self.health);
-                topics::ensure_telling(config, &secrets, move |what| health.set_waiting_for(what)).await?
-            }
-            (Broker::Embedded, None) => Topics::default(),
+        let topics = match self.topics.take() {
+            Some(topics) => topics,
+            None => shared.topics(|what| self.health.set_waiting_for(what)).await?,
         };
         if self.member.is_none() {
             topics.warnings().for_each(|warning| warn!("{warning}"));

@@ -3,10 +3,10 @@
 use super::{Setup, Shared};
 use crate::clock::{Moment, millis};
 use crate::config::{Config, Secrets};
-use crate::kafka::Predecessor;
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, Control};
 use crate::kafka::shard::Shard;
+use crate::kafka::{Broker, Predecessor};
 use crate::labels::Account;
 use crate::relay;
 use crate::relay::planner::Now;
@@ -22,7 +22,7 @@ use tracing::{error, info};
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the relay begins with; `begins` are the time from which events are fetched again, and that of the oldest webhook that
-/// is not taken. With the embedded Kafka, which cannot be asked, nothing is read back.
+/// is not taken. From the embedded Kafka, which cannot be asked about times, everything is read back.
 pub(super) async fn start(
     shared: &Shared,
     (shard, health): (Shard, &Arc<Health>),
@@ -45,6 +45,7 @@ pub(super) async fn start(
     };
     start.opened().iter().for_each(tell);
     let Some(from_ms) = start.read_from_ms() else { return Ok(start.finish(now().own_ms)) };
+    let from_ms = if setup.broker == Broker::Embedded { 0 } else { from_ms };
     let began = Instant::now();
     let secrets = shared.kafka_secrets.borrow().clone();
     let reading = Reading { health: Arc::clone(health), reported: None, waiting_for: None };

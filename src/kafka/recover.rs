@@ -57,8 +57,8 @@ pub fn foreign_transaction(place: &str) -> String {
     format!("another writer's transaction on {place} (its transaction.timeout.ms, at most {minutes} minutes)")
 }
 
-/// Gives the journal and the checkpoints of a shard since `from_ms` (Unix milliseconds) to `sink`, in order, each with the
-/// timestamp of its record.
+/// Gives the journal and the checkpoints of a shard since `from_ms` (Unix milliseconds; all where it is 0) to `sink`, in order,
+/// each with the timestamp of its record.
 ///
 /// Call it after the claim: no other run writes any more then, and the end of the log is the end of the past. While
 /// Kafka does not answer it waits; dropping the future ends it.
@@ -297,7 +297,9 @@ fn control_since(reader: &Reader, control: &str, shard: Shard, from_ms: i64) -> 
     let Offset::Offset(end) = reader.offset(control, partition, Offset::End)? else {
         return Err(AskError::Away(format!("the end of {control}[{partition}] is not known")));
     };
-    let start = match reader.offset(control, partition, Offset::Offset(from_ms))? {
+    // A broker that knows no times knows where the log begins.
+    let from = if from_ms <= 0 { Offset::Beginning } else { Offset::Offset(from_ms) };
+    let start = match reader.offset(control, partition, from)? {
         Offset::Offset(start) => start.min(end),
         // No record is that young.
         _ => end,

@@ -8,7 +8,8 @@ pub enum Broker {
     /// The one of the settings.
     Configured,
     /// librdkafka's mock cluster, for the demo: it knows no administration, does not fence and hides nothing that was
-    /// aborted, so nothing is read back from it.
+    /// aborted. A relay alone reads nothing back from it. A node of a cluster does, and everything, since it cannot be asked
+    /// about times.
     Embedded,
 }
 

@@ -39,7 +39,7 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let mut claim = Claim::new(run.id().to_owned());
     let (producer, carried) = Default::default();
     let mut writer = Writer { setup, producer, carried, run, outage, reader: None, seen: None };
-    if writer.setup.member.is_some() && writer.setup.broker == Broker::Configured {
+    if writer.setup.member.is_some() {
         let newest = writer.decide()?;
         claim = claim.decided_on(newest.as_ref());
     }
@@ -170,8 +170,10 @@ impl Writer {
 
     /// What a claim has to know of the control topic and of the others.
     fn survey(&mut self) -> Result<Survey, AskError> {
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, shard, .. } = &self.setup;
-        if *broker == Broker::Embedded {
+        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, shard, member, .. } =
+            &self.setup;
+        // It ends with the relay: there was none before.
+        if *broker == Broker::Embedded && member.is_none() {
             return Ok(Survey::default());
         }
         let secrets = secrets.borrow().clone();
