@@ -57,8 +57,11 @@ pub enum Command {
     #[command(
         long_about = "Show the relay at work: simulated provider, Kafka and relay in one process.\n\n\
             Needs no network and no settings. Orders walk through their life, each record is printed as it arrives \
-            with the leg that delivered it first, a connection is cut and comes back, and the books are balanced at the end.",
-        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep     keep running and print the addresses"
+            with the leg that delivered it first, a connection is cut and comes back, and the books are balanced at the end.\n\n\
+            With --nodes the relay is a cluster whose nodes are processes. The one that serves shard 0 is killed, and another \
+            takes the shard over.",
+        after_help = "Examples:\n  pepay-relay demo\n  pepay-relay demo --keep       keep running and print the addresses\n  \
+            pepay-relay demo --nodes 2    kill a node of a cluster, and see another one take over"
     )]
     Demo(Demo),
     /// Check the settings, then reach the provider, Kafka and the topics

@@ -14,6 +14,7 @@
 mod alone;
 mod away;
 mod checkout;
+mod demo;
 mod events;
 mod mistakes;
 mod orders;

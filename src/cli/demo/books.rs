@@ -77,14 +77,16 @@ impl Balance {
             i64::try_from(outcomes.iter().sum::<u64>())
                 .is_ok_and(|sum| i64::try_from(*deliveries).is_ok_and(|deliveries| deliveries == sum + in_flight))
         });
-        let Self { issued, missing, repeated, .. } = self;
-        if *missing == 0 && *repeated == 0 && balanced {
-            Ok(format!("{issued} events issued, {issued} in Kafka, each once. The books balance."))
-        } else {
-            let books = if balanced { "balance" } else { "do not balance" };
-            Err(format!(
-                "{issued} events issued, {missing} missing in Kafka, {repeated} there twice. The books {books}."
-            ))
-        }
+        sentence(self.issued, self.missing, self.repeated, balanced)
+    }
+}
+
+/// What became of the events that were issued; an error unless each is in Kafka once and the rest of the books balances.
+pub(super) fn sentence(issued: usize, missing: usize, repeated: usize, balanced: bool) -> Result<String, String> {
+    if missing == 0 && repeated == 0 && balanced {
+        Ok(format!("{issued} events issued, {issued} in Kafka, each once. The books balance."))
+    } else {
+        let books = if balanced { "balance" } else { "do not balance" };
+        Err(format!("{issued} events issued, {missing} missing in Kafka, {repeated} there twice. The books {books}."))
     }
 }

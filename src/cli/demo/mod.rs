@@ -3,8 +3,10 @@
 //! Orders walk through their life while both legs deliver. In the middle the provider's stream goes away and its
 //! webhooks fall silent; what happens meanwhile only the event log knows, and the gap closes when a walk has confirmed
 //! it. At the end the books are balanced against everything that the provider ever issued. No network, no settings.
+//! [`cluster`] is the same with several nodes, of which one is killed.
 
 mod books;
+mod cluster;
 mod script;
 mod story;
 
@@ -34,9 +36,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct Demo {
+    /// Nodes of the relay, 1 to 3; of several one is killed, and another takes over
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    pub nodes: u8,
     /// Keep running and print the addresses, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
+    /// Be a node of another demo, which tells on stdin what a node has to know
+    #[arg(long, hide = true)]
+    pub as_node: bool,
 }
 
 /// Everything settles in a second or two; if it takes this long, the demo says what is missing and fails.
@@ -50,6 +58,12 @@ const FOLLOWED: [Topic; 3] = [Topic::Orders, Topic::Invoices, Topic::DeadLetter]
 
 /// Runs the demo; status 1 when an event is missing or stands twice.
 pub(super) async fn run(arguments: &Demo, output: Output) -> Result<(), Exit> {
+    if arguments.as_node {
+        return cluster::serve(output).await;
+    }
+    if arguments.nodes > 1 {
+        return cluster::run(usize::from(arguments.nodes), arguments.keep, output).await;
+    }
     let stories = Stories::listen()?;
     let mut stage = Stage::build(output, stories).await?;
     stage.play().await?;
@@ -81,7 +95,7 @@ impl Stage {
             .await
             .map_err(|error| Exit::failed(format!("the simulated provider does not start: {error}")))?;
         ready(output, "provider", &format!("{}  devnet, simulated", simulator.api_url()))?;
-        let mut config = config(&simulator);
+        let mut config = config(simulator.api_url(), simulator.websocket_url());
         let kafka = Embedded::start(&config).await?;
         kafka.bootstrap_servers().clone_into(&mut config.kafka.bootstrap_servers);
         ready(output, "Kafka", &format!("{}  librdkafka's mock cluster", kafka.bootstrap_servers()))?;
@@ -179,11 +193,8 @@ impl Stage {
         let balance = self.ledger.balance(&self.simulator, &self.daemon.metrics);
         self.output.table(&balance.table())?;
         let verdict = balance.verdict();
-        let style = if verdict.is_ok() { Style::new().green().bold() } else { Style::new().red().bold() };
-        let (Ok(sentence) | Err(sentence)) = &verdict;
-        self.output.line(format!("\n{}", paint(sentence, style, self.output.colour())))?;
         self.simulator.stop().await;
-        verdict.map(drop).map_err(|_| Exit::failed("the books do not balance"))
+        told(&verdict, self.output)
     }
 
     /// The next thing worth a line.
@@ -222,11 +233,7 @@ impl Stage {
     }
 
     fn tell(&self, story: String) -> io::Result<()> {
-        if story.is_empty() {
-            return Ok(());
-        }
-        let style = Style::new().bold();
-        self.output.line(paint(&format!("   ── {story}"), style, self.output.colour()))
+        tell(&story, self.output)
     }
 }
 
@@ -235,17 +242,33 @@ enum Shown {
     Record(Consumed),
 }
 
+/// A line of the story, if there is one.
+fn tell(story: &str, output: Output) -> io::Result<()> {
+    if story.is_empty() {
+        return Ok(());
+    }
+    output.line(paint(&format!("   ── {story}"), Style::new().bold(), output.colour()))
+}
+
+/// Whether the books balance, in a sentence, and as the end of the demo.
+fn told(verdict: &Result<String, String>, output: Output) -> Result<(), Exit> {
+    let style = if verdict.is_ok() { Style::new().green().bold() } else { Style::new().red().bold() };
+    let (Ok(sentence) | Err(sentence)) = verdict;
+    output.line(format!("\n{}", paint(sentence, style, output.colour())))?;
+    if verdict.is_ok() { Ok(()) } else { Err(Exit::failed("the books do not balance")) }
+}
+
 fn ready(output: Output, part: &str, what: &str) -> io::Result<()> {
     let tick = super::output::Mark::Ok.mark(output.colour());
     output.line(format!("{tick} {part:9} {what}"))
 }
 
 /// The defaults with shorter times, so that what takes a minute elsewhere can be watched here.
-fn config(simulator: &Simulator) -> Config {
+fn config(api_url: String, websocket_url: String) -> Config {
     let mut config = Config::minimal(Environment::Devnet, "");
     config.name = "demo".to_owned();
-    config.provider.api_url = simulator.api_url();
-    config.provider.websocket_url = simulator.websocket_url();
+    config.provider.api_url = api_url;
+    config.provider.websocket_url = websocket_url;
     config.webhook.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     config.admin.listen = config.webhook.listen;
     config.websocket.backoff_min = Duration::from_millis(200);
