@@ -94,7 +94,8 @@ fn section(command: &Command, level: usize, examples_of: Option<&str>, text: &mu
     if !is_family {
         write!(text, "\n```\n{usage}\n```\n").unwrap();
         let own = |arg: &&Arg| !arg.is_global_set() && arg.get_id() != "help" && arg.get_id() != "version";
-        let mut args: Vec<&Arg> = command.get_arguments().filter(own).collect();
+        // What is hidden is between two processes of the program.
+        let mut args: Vec<&Arg> = command.get_arguments().filter(own).filter(|arg| !arg.is_hide_set()).collect();
         args.sort_by_key(|arg| arg.get_help_heading());
         text.push_str(&tables(&args));
     }
