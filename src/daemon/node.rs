@@ -62,8 +62,9 @@ struct Joined {
     assignment: Assignment,
     /// What the assignment serves.
     held: BTreeMap<i32, Held>,
-    /// Shards that the node has begun to serve once.
-    begun: BTreeSet<i32>,
+    /// Where to begin the first walk of shards (`run --from`). It is for those of the first assignment: a person means now, and
+    /// not a takeover of some day.
+    from_ms: Option<i64>,
     running: JoinSet<(i32, End)>,
 }
 
@@ -89,9 +90,9 @@ impl Node {
                 // It serves none yet, and misses no leg of any.
                 Shard::all(config.cluster.shards).for_each(|shard| shared.metrics.forget_shard(shard.number));
                 let (pace, reports) = (Arc::default(), membership.reports());
-                let (assignment, held, begun, running) = Default::default();
-                let since = Instant::now();
-                let joined = Joined { node: self, pace, topics, reports, since, assignment, held, begun, running };
+                let (assignment, held, running) = Default::default();
+                let (since, from_ms) = (Instant::now(), shared.setup.from_ms);
+                let joined = Joined { node: self, pace, topics, reports, since, assignment, held, from_ms, running };
                 joined.run(membership).await
             }
             Err(why) => {
@@ -182,6 +183,12 @@ impl Joined {
             }
             self.act(act)?;
         }
+        if let Change::Assigned(shards) = change
+            && self.from_ms.take().is_some()
+            && shards.is_empty()
+        {
+            warn!("--from is not used: another node serves the shards; restart that one with it");
+        }
         Ok(())
     }
 
@@ -229,7 +236,7 @@ impl Joined {
             member: Some(Member { node: config.cluster.node.clone(), owned: Arc::clone(&owned) }),
             reports: Some(self.reports.clone()),
             topics: Some(self.topics.clone()),
-            from_ms: shared.setup.from_ms.filter(|_| self.begun.insert(number)),
+            from_ms: self.from_ms,
             health,
             receiver: Some(receiver),
             accounts: Accounts::new(common, &shared.account_secrets.borrow(), None)?,
