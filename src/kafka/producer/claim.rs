@@ -170,12 +170,10 @@ impl Writer {
 
     /// What a claim has to know of the control topic and of the others.
     fn survey(&mut self) -> Result<Survey, AskError> {
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, broker, health, shard, member, .. } =
-            &self.setup;
-        // It ends with the relay: there was none before.
-        if *broker == Broker::Embedded && member.is_none() {
+        if self.is_only_run() {
             return Ok(Survey::default());
         }
+        let WriterSetup { config, secrets, cancel, topics, starts_afresh, health, shard, .. } = &self.setup;
         let secrets = secrets.borrow().clone();
         let reader = Reader::open(config, &secrets)?;
         let control = &config.kafka.topics.control;

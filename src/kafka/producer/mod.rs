@@ -101,13 +101,12 @@ impl Writer {
             self.pause(wait, &detail).ok()?;
             next = match allowed {
                 Next::Fence => match self.fence() {
-                    Ok(_) if self.setup.broker == Broker::Embedded => Next::Attempt,
+                    Ok(_) if self.is_only_run() => Next::Attempt,
                     Ok(newest) => settlement.fenced(newest.as_ref()),
                     Err(AskError::Cancelled) => return None,
                     Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
                 },
-                // The embedded Kafka does not tell who wrote last.
-                Next::Look if self.setup.broker == Broker::Embedded => Next::Stop(End::TakenOver),
+                Next::Look if self.is_only_run() => Next::Stop(End::TakenOver),
                 Next::Look => match self.patiently(|writer| writer.newest()) {
                     Ok(newest) => {
                         let (wait, next) = settlement.looked(newest.as_ref());
@@ -160,6 +159,11 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Whether Kafka holds the words of no other run: the embedded one of a relay alone ends with it, and is not asked.
+    fn is_only_run(&self) -> bool {
+        self.setup.broker == Broker::Embedded && self.setup.member.is_none()
     }
 
     /// Whether the shard is its own, by what the consumer group told last.
@@ -304,7 +308,7 @@ impl Writer {
     /// newest checkpoint. Waits for Kafka.
     fn fence(&mut self) -> Result<Option<Newest>, AskError> {
         self.renew()?;
-        if self.setup.broker == Broker::Embedded {
+        if self.is_only_run() {
             return Ok(None);
         }
         self.patiently(|writer| writer.newest())

@@ -118,7 +118,7 @@ mod tests {
     fn a_shard_of_a_killed_node_is_served_again_by_another() {
         let begun = Instant::now();
         let mut watch = Watch::new(&["a", "b"], 2);
-        let mut hear = |watch: &mut Watch, node, line, ms| watch.hear(node, &line, begun + Duration::from_millis(ms));
+        let hear = |watch: &mut Watch, node, line, ms| watch.hear(node, &line, begun + Duration::from_millis(ms));
         let ready = |shard: i32| json!({"message": "relay ready", "shard": shard});
         for shard in 0..2 {
             assert_eq!(hear(&mut watch, 0, ready(shard), 0), None, "nothing is told yet");
