@@ -125,7 +125,7 @@ impl Stage<Nodes> {
         node.state = State::Up;
     }
 
-    /// Waits until every node that is up is ready, and each shard is served by one of them.
+    /// Waits until every node that is up is ready and in the group, and each shard is served by one of them.
     async fn all_served(&mut self, deadline: Instant) -> Result<(), String> {
         loop {
             let mut ready = true;
@@ -139,7 +139,7 @@ impl Stage<Nodes> {
             let of = |shard| self.relay.all.iter().filter(|node| node.serves(shard)).count();
             let not: Vec<i32> = (0..self.relay.shards).filter(|shard| of(*shard) != 1).collect();
             for node in self.relay.all.iter().filter(|node| node.state == State::Up && not.is_empty()) {
-                ready &= is_ready(node.addresses[1]).await;
+                ready &= node.process.is_assigned() && is_ready(node.addresses[1]).await;
             }
             if ready && not.is_empty() {
                 return Ok(());

@@ -3,6 +3,8 @@
 use pepay_relay::config::{Account, AccountSecrets, Config, Secrets};
 use serde_json::{Value, json};
 use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -72,7 +74,9 @@ impl Provider {
         config.provider.websocket_url.clone_from(&self.websocket_url);
         let file = |name: &str, what: &str, secret: &str| {
             let path = dir.join(format!("{name}.{what}"));
-            std::fs::write(&path, secret).expect("a secret");
+            let mut options = File::options();
+            let file = options.write(true).create_new(true).mode(0o600).open(&path);
+            file.and_then(|mut file| file.write_all(secret.as_bytes())).expect("a secret");
             Some(path)
         };
         let account = |Merchant { name, api_key, webhook_secret }: &Merchant| Account {

@@ -153,11 +153,22 @@ impl Process {
     /// as well.
     pub fn serves(&self, shard: i32) -> bool {
         const READY: &str = "relay ready";
-        const SAID: [&str; 3] = [READY, "shard left", "shard let go: another node holds it"];
+        let said = [READY, "shard left", "shard let go: another node holds it"];
+        self.last_word(&said, |line| line["shard"] == shard).is_some_and(|said| said == READY)
+    }
+
+    /// Whether the group has told it which shards are its own, and not taken them away without a word.
+    pub fn is_assigned(&self) -> bool {
+        const ASSIGNED: &str = "shards assigned";
+        let said = [ASSIGNED, "shards lost: the group's coordinator was silent, or this node was"];
+        self.last_word(&said, |_| true).is_some_and(|said| said == ASSIGNED)
+    }
+
+    /// Which of these messages came last, in a line of which this holds.
+    fn last_word<'m>(&self, messages: &[&'m str], holds: impl Fn(&Value) -> bool) -> Option<&'m str> {
         let lines = self.lines.borrow();
-        let mut about = lines.iter().rev().filter(|line| line["shard"] == shard);
-        let last = about.find(|line| SAID.iter().any(|said| line["message"] == *said));
-        last.is_some_and(|line| line["message"] == READY)
+        let mut held = lines.iter().rev().filter(|line| holds(line));
+        held.find_map(|line| messages.iter().copied().find(|message| line["message"] == *message))
     }
 
     /// Everything said so far.
