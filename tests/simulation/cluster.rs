@@ -23,6 +23,8 @@ pub struct Node {
     /// The relay that serves the shard here.
     pub relay: Option<usize>,
     assignment: Assignment,
+    /// A person started its process, and said from when on events are to be fetched.
+    pub from_ms: Option<i64>,
     /// It leaves once its relay has.
     leaving: bool,
 }
@@ -121,6 +123,10 @@ impl World {
             return;
         }
         self.nodes[node].alive = true;
+        if self.owner.is_some() {
+            // Its first assignment is empty.
+            self.nodes[node].from_ms = None;
+        }
         if self.owner.is_none() {
             self.assign(node);
         } else if self.active && self.rng.chance(300) {
@@ -265,7 +271,8 @@ impl World {
 
     /// The shard's relay begins on this node.
     fn serve(&mut self, node: usize) {
-        let relay = self.begin_relay(None, (self.nodes[node].offset_ms, 0), Some(node));
+        let from_ms = self.nodes[node].from_ms.take();
+        let relay = self.begin_relay(from_ms, (self.nodes[node].offset_ms, 0), Some(node));
         self.nodes[node].relay = Some(relay);
         self.step(relay, 10, Step::Line(Line::Decide));
     }
@@ -347,7 +354,24 @@ impl World {
                     self.after(10_000, Do::NodeStarts(node));
                 }
             }
-            Exit::Failed | Exit::Settings => self.node_dies(node, 20_000),
+            Exit::Failed | Exit::Settings => {
+                self.node_dies(node, 20_000);
+                if exit == Exit::Settings {
+                    let delay = self.rng.range(1000, 20_000);
+                    self.after(delay, Do::Person);
+                }
+            }
+        }
+    }
+
+    /// A person starts every node again, and says from when on events are to be fetched.
+    pub fn nodes_from(&mut self, from_ms: i64) {
+        self.generation += 1;
+        self.owner = None;
+        for node in 0..self.nodes.len() {
+            self.end_process(node);
+            self.nodes[node].from_ms = Some(from_ms);
+            self.after(10, Do::NodeStarts(node));
         }
     }
 

@@ -386,7 +386,10 @@ impl World {
             Do::Person if self.living().is_some() => {}
             Do::Person => {
                 self.oracle.forgive_all();
-                self.boot(Some(HISTORY_MS));
+                match self.is_cluster() {
+                    true => self.nodes_from(HISTORY_MS),
+                    false => self.boot(Some(HISTORY_MS)),
+                }
             }
             Do::Mend => {
                 self.active = false;
