@@ -85,6 +85,10 @@ charts:
 bench *ARGUMENTS:
     cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
 
+# Benchmark the relay in turn with the peers that are installed (see benches/peers)
+bench-peers *ARGUMENTS:
+    benches/peers/run {{ARGUMENTS}}
+
 # Measure one order event without Kafka, at three sizes of the window
 bench-pure:
     cargo bench --locked --bench pure

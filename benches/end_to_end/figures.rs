@@ -103,7 +103,9 @@ impl Report {
                 let theirs: Vec<_> = columns(others).collect();
                 lines.extend(columns(runs).filter_map(|(figure, ours)| {
                     let (_, theirs) = theirs.iter().find(|(name, _)| *name == figure)?;
-                    let values = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+                    let values: Vec<f64> = ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect();
+                    // What nobody lost has no ratio.
+                    values.iter().all(|value| value.is_finite()).then_some(())?;
                     Some(Line { part: name.clone(), contender: format!("{one} / {other}"), figure, values })
                 }));
             }

@@ -11,7 +11,7 @@ const EVENT: &str = include_str!("../../tests/fixtures/events/commerce.order.upd
 pub const EVENT_BYTES: usize = 1_650;
 
 /// Events of one order, one after the other.
-const EVENTS_AN_ORDER: u64 = 8;
+pub const EVENTS_AN_ORDER: u64 = 8;
 
 /// After so many new events an earlier one is sent again: a tenth of all deliveries.
 const NEW_BEFORE_REPEAT: u64 = 9;
@@ -89,6 +89,13 @@ impl Events {
             body.push_str(&piece[1..]);
         }
         body.into_bytes()
+    }
+
+    /// The id of an event, found in its bytes.
+    pub fn id(body: &[u8]) -> Option<&[u8]> {
+        const START: &[u8] = b"\"evt_";
+        let at = body.windows(START.len()).position(|window| window == START)? + 1;
+        body[at..].split(|byte| *byte == b'"').next()
     }
 
     /// The number of an event's id.

@@ -24,6 +24,7 @@ mod kafka;
 mod least;
 mod load;
 mod parts;
+mod peers;
 #[path = "../../tests/support/planned.rs"]
 mod planned;
 #[path = "../../tests/support/ports.rs"]
@@ -42,6 +43,7 @@ mod webhooks;
 use clap::Parser;
 use figures::Report;
 use parts::Bench;
+use peers::Peer;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +68,10 @@ struct Arguments {
     /// An earlier build of the binary, measured in turn with this one.
     #[arg(long)]
     against: Option<PathBuf>,
+    /// Another program with the same task, measured in turn with the relay and instead of the other parts: a command of the
+    /// shell, which reads PEER_* (see `benches/peers`).
+    #[arg(long, value_name = "NAME=COMMAND")]
+    peer: Vec<Peer>,
     /// Where the figures go as JSON.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench/end_to_end.json"))]
     json: PathBuf,
@@ -94,8 +100,15 @@ fn main() {
     let bench =
         Bench::new((broker.bootstrap(), broker.pid()), arguments.against.clone(), arguments.events, arguments.runs);
     bench.warm_up();
+    let peers = &arguments.peer;
     for part in &arguments.only {
         match part.as_str() {
+            "websocket" if !peers.is_empty() => bench.peers_by_websocket(peers, &mut report),
+            "webhook" if !peers.is_empty() => {
+                arguments.connections.iter().for_each(|count| bench.peers_by_webhook(peers, *count, &mut report));
+            }
+            "quiet" if !peers.is_empty() => bench.peers_when_quiet(peers, &mut report),
+            "idle" if !peers.is_empty() => {}
             "websocket" => {
                 bench.websocket(false, &mut report);
                 bench.websocket(true, &mut report);

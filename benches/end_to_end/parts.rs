@@ -3,7 +3,7 @@
 use super::base::Task;
 use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, LEAST, READER, Report, latencies};
 use super::load::Events;
-use super::process::{Relay, Spent, cpu_seconds, pause};
+use super::process::{Kind, Relay, Spent, cpu_seconds, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};
@@ -15,24 +15,24 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Of a run's events, the share that comes before the clock starts, as a divisor.
-const WARM_UP: usize = 10;
+pub const WARM_UP: usize = 10;
 
 /// Events of a transaction that only warms Kafka up: small, for as many of them as possible.
 const WARM_UP_TRANSACTION: usize = 32;
 
 /// The pace of a quiet hour.
-const QUIET_EVERY_MS: u64 = 10;
+pub const QUIET_EVERY_MS: u64 = 10;
 
 /// Contenders, and how much they have to do.
 pub struct Bench {
-    bootstrap: String,
+    pub bootstrap: String,
     /// The broker's process, where it is ours.
     kafka: Option<u32>,
-    provider: Provider,
+    pub provider: Provider,
     /// Builds of the relay, with their names.
-    builds: Vec<(&'static str, PathBuf)>,
-    events: usize,
-    runs: usize,
+    pub builds: Vec<(&'static str, PathBuf)>,
+    pub events: usize,
+    pub runs: usize,
     /// Relays and topics made so far: each has names of its own.
     made: Cell<usize>,
 }
@@ -56,7 +56,7 @@ impl Bench {
     pub fn websocket(&self, latest: bool, report: &mut Report) {
         let part = if latest { "websocket, latest" } else { "websocket" };
         let run = |build: &Path| {
-            let mut relay = self.start(build, latest);
+            let mut relay = self.start(build, Kind { latest, ..Kind::default() });
             let events = Events::of_now();
             let warm = (self.events / WARM_UP) as u64;
             let all = warm + self.events as u64;
@@ -99,7 +99,7 @@ impl Bench {
         // More connections are faster: 20 thousand requests at 64, 80 thousand at 1,024, unless told otherwise.
         let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
         let run = |build: &Path| {
-            let relay = self.start(build, false);
+            let relay = self.start(build, Kind::default());
             let events = Events::of_now();
             let warm = count / WARM_UP as u64;
             let [first, then] = [events.webhooks(0..warm), events.webhooks(warm..warm + count)];
@@ -144,7 +144,7 @@ impl Bench {
         let part = "quiet";
         for run in 0..=self.runs {
             for (name, build) in &self.builds {
-                let mut relay = self.start(build, false);
+                let mut relay = self.start(build, Kind::default());
                 let receiver = Receiver::start(&self.bootstrap, &relay.topic("orders"));
                 let frames = Events::of_now().frames(0..warm + count, false);
                 let began = Instant::now();
@@ -155,7 +155,7 @@ impl Bench {
                     self.provider.play(frames.get(index));
                 }
                 relay.until_published("websocket", frames.len());
-                let arrived = receiver.stop();
+                let arrived = receiver.stop().at_us;
                 let times = (warm..warm + count)
                     .map(|number| (arrived[&number] - began_us - (number * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3);
                 if run > 0 {
@@ -168,7 +168,7 @@ impl Bench {
                 task.control = checkpoint.then(|| self.topic("control"));
                 let receiver = Receiver::start(&self.bootstrap, &task.orders);
                 let told = base(&task);
-                let arrived = receiver.stop();
+                let arrived = receiver.stop().at_us;
                 let began_us = told["began_us"].as_i64().expect("a time");
                 let times = (warm..warm + count).map(|number| {
                     (arrived[&number] - began_us - ((number - warm) * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
@@ -183,7 +183,7 @@ impl Bench {
     /// Nothing happens: what the relay costs nevertheless.
     pub fn idle(&self, watched: Duration, report: &mut Report) {
         for (name, build) in &self.builds {
-            let relay = self.start(build, true);
+            let relay = self.start(build, Kind { latest: true, ..Kind::default() });
             pause(Duration::from_secs(5));
             let cpu = relay.cpu_seconds();
             let began = Instant::now();
@@ -239,8 +239,8 @@ impl Bench {
         kafka.into_iter().chain([load]).map(|(name, pid)| (name, cpu_seconds(pid))).collect()
     }
 
-    fn start(&self, build: &Path, latest: bool) -> Relay {
-        Relay::start(build, &self.name(), &self.bootstrap, self.provider.address(), latest)
+    pub fn start(&self, build: &Path, kind: Kind) -> Relay {
+        Relay::start(build, &self.name(), &self.bootstrap, self.provider.address(), kind)
     }
 
     fn task(&self, latest: bool, events: u64, transaction: usize, every_ms: u64) -> Task {
@@ -263,8 +263,8 @@ impl Bench {
         }
     }
 
-    /// A new topic for the base.
-    fn topic(&self, kind: &str) -> String {
+    /// A new topic for the base, or for a peer.
+    pub fn topic(&self, kind: &str) -> String {
         let topic = format!("{}.{kind}", self.name());
         create_topic(&self.bootstrap, &topic);
         topic

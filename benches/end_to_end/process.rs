@@ -25,6 +25,15 @@ pub struct Spent {
     pub transactions: f64,
 }
 
+/// How a relay is set.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kind {
+    /// The newest event of each order goes to a topic of its own as well.
+    pub latest: bool,
+    /// Webhooks come by the inbox.
+    pub inbox: bool,
+}
+
 /// A running `pepay-relay run`; killed when dropped.
 pub struct Relay {
     child: Child,
@@ -36,14 +45,15 @@ pub struct Relay {
 
 impl Relay {
     /// Starts `binary` as the relay `name`, between the provider and the broker; returns when it is ready.
-    pub fn start(binary: &Path, name: &str, bootstrap: &str, provider: SocketAddr, latest: bool) -> Self {
+    pub fn start(binary: &Path, name: &str, bootstrap: &str, provider: SocketAddr, kind: Kind) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let [admin, webhook] = [(); 2].map(|()| free_address());
-        let latest = if latest { format!("{name}.orders.latest") } else { String::new() };
+        let via = if kind.inbox { "inbox" } else { "direct" };
+        let latest = if kind.latest { format!("{name}.orders.latest") } else { String::new() };
         let settings = format!(
             "name = \"{name}\"\n\
              [provider]\napi_url = \"http://{provider}\"\nenvironment = \"devnet\"\n\
-             [webhook]\nlisten = \"{webhook}\"\nconnections_max = 4096\n\
+             [webhook]\nlisten = \"{webhook}\"\nconnections_max = 4096\nvia = \"{via}\"\n\
              [admin]\nlisten = \"{admin}\"\n\
              [kafka]\nbootstrap_servers = \"{bootstrap}\"\ntopic_prefix = \"{name}\"\n\
              options = {{ \"compression.codec\" = \"lz4\" }}\n\
@@ -69,6 +79,10 @@ impl Relay {
             relay.get("/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
         });
         relay
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where webhooks go.

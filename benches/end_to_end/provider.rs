@@ -45,6 +45,11 @@ impl Provider {
         self.address
     }
 
+    /// The peer that was there has gone: frames wait for another one.
+    pub fn forget(&self) {
+        *self.stream.socket.lock().expect("a lock") = None;
+    }
+
     /// Writes frames to the stream; returns when the system has taken them all.
     pub fn play(&self, frames: &[u8]) {
         let mut socket = self.stream.socket.lock().expect("a lock");

@@ -1,26 +1,64 @@
 //! A consumer of committed records that notes when each arrives.
 
-use super::load::Events;
+use super::load::{EVENTS_AN_ORDER, Events};
 use super::process::pause;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Partitions of the topics, as the relay makes them by default.
 pub const PARTITIONS: i32 = 6;
 
+/// After this long without a new event, the others are lost.
+const LOST_AFTER: Duration = Duration::from_secs(10);
+
 /// Reads a topic from its beginning, on a thread of its own.
 pub struct Receiver {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<HashMap<u64, i64>>,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Received>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// Different events that have arrived.
+    arrived: AtomicU64,
+}
+
+/// What a consumer has read.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// When each event arrived first, by its number, in Unix microseconds.
+    pub at_us: HashMap<u64, i64>,
+    /// Events that arrived again.
+    pub repeated: u64,
+    /// Events that arrived after a later one of their order, without the mark that says so.
+    pub out_of_order: u64,
+    /// The latest of each order.
+    latest: HashMap<u64, u64>,
+}
+
+impl Received {
+    fn add(&mut self, number: u64, at_us: i64, marked: bool) {
+        match self.at_us.entry(number) {
+            Entry::Occupied(_) => self.repeated += 1,
+            Entry::Vacant(entry) => {
+                entry.insert(at_us);
+                let latest = self.latest.entry(number / EVENTS_AN_ORDER).or_default();
+                self.out_of_order += u64::from(number < *latest && !marked);
+                *latest = number.max(*latest);
+            }
+        }
+    }
 }
 
 impl Receiver {
@@ -39,29 +77,50 @@ impl Receiver {
             all.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&all).expect("assigned");
-        let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let shared = Arc::new(Shared::default());
+        let told = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let mut arrived = HashMap::new();
-            while !told.load(Ordering::Relaxed) {
+            let mut received = Received::default();
+            while !told.stop.load(Ordering::Relaxed) {
                 let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) else { continue };
-                let at = now_us();
-                let headers = message.headers().expect("headers");
-                let id = headers.iter().find(|header| header.key == "ce_id").and_then(|header| header.value);
-                arrived.insert(Events::number(id.expect("an id")).expect("a number"), at);
+                let at_us = now_us();
+                received.add(number(&message), at_us, header(&message, "relay_stale").is_some());
+                told.arrived.store(received.at_us.len() as u64, Ordering::Relaxed);
             }
-            arrived
+            received
         });
-        Self { stop, thread }
+        Self { shared, thread }
     }
 
-    /// Ends it; when each event arrived, in Unix microseconds.
-    pub fn stop(self) -> HashMap<u64, i64> {
+    /// Waits until so many different events have arrived, or until no other comes any more.
+    pub fn until(&self, count: u64) {
+        let (mut arrived, mut last) = (0, Instant::now());
+        while arrived < count && last.elapsed() < LOST_AFTER {
+            pause(Duration::from_millis(20));
+            let now = self.shared.arrived.load(Ordering::Relaxed);
+            if now > arrived {
+                (arrived, last) = (now, Instant::now());
+            }
+        }
+    }
+
+    /// Ends it.
+    pub fn stop(self) -> Received {
         // The last ones may still be on their way.
         pause(Duration::from_millis(500));
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the consumer")
     }
+}
+
+fn header<'m>(message: &'m BorrowedMessage<'_>, key: &str) -> Option<&'m [u8]> {
+    message.headers()?.iter().find(|header| header.key == key)?.value
+}
+
+/// The number of an event: the relay tells its id in a header, others in the value alone.
+fn number(message: &BorrowedMessage<'_>) -> u64 {
+    let id = header(message, "ce_id").map_or_else(|| Events::id(message.payload().unwrap_or_default()), Some);
+    id.and_then(Events::number).expect("an event of the bench")
 }
 
 /// The time, in Unix microseconds: the same for every process of this machine.

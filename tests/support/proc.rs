@@ -10,6 +10,19 @@ pub fn stat(process: impl Display, field: usize) -> u64 {
     fields.split_whitespace().nth(field - 3).and_then(|number| number.parse().ok()).expect("a number")
 }
 
+/// Processes of a process group, by their numbers.
+pub fn group(leader: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let of_group = |pid: &u32| {
+        // One that has ended meanwhile is of none.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let group = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split_whitespace().nth(2)?.parse().ok());
+        group == Some(leader)
+    };
+    pids.filter(of_group).collect()
+}
+
 /// Field of page faults so far that needed no disk: memory taken from the kernel, or taken again.
 pub const MINFLT: usize = 10;
 
