@@ -147,7 +147,8 @@ impl Stage {
             return Err(Exit::failed("the nodes do not share the shards"));
         }
         for (account, seat) in stage.accounts.iter().zip(stage.watch.seats()) {
-            account.simulator.wait_for_connections(1).await;
+            let connected = timeout(SETTLES_WITHIN, account.simulator.wait_for_connections(1)).await;
+            connected.map_err(|_| Exit::failed(format!("no node opens the WebSocket of {}", account.name)))?;
             let Some(node) = seat.owner.and_then(|owner| stage.nodes.get(owner)) else { continue };
             let what = format!("process {}, serves shard {} with {}", node.pid, account.shard, account.name);
             ready(output, &node.name, &what)?;
