@@ -2,7 +2,7 @@
 
 use super::base::Task;
 use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, LEAST, READER, Report, latencies};
-use super::load::Events;
+use super::load::{Events, Prepared};
 use super::process::{Kind, Relay, Spent, cpu_seconds, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
@@ -147,17 +147,10 @@ impl Bench {
                 let mut relay = self.start(build, Kind::default());
                 let receiver = Receiver::start(&self.bootstrap, &relay.topic("orders"));
                 let frames = Events::of_now().frames(0..warm + count, false);
-                let began = Instant::now();
-                let began_us = now_us();
-                for index in 0..frames.len() {
-                    let due = Duration::from_millis(index as u64 * QUIET_EVERY_MS);
-                    pause(due.saturating_sub(began.elapsed()));
-                    self.provider.play(frames.get(index));
-                }
+                let began_us = self.play_quietly(&frames);
                 relay.until_published("websocket", frames.len());
                 let arrived = receiver.stop().at_us;
-                let times = (warm..warm + count)
-                    .map(|number| (arrived[&number] - began_us - (number * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3);
+                let times = (warm..warm + count).map(|number| late_ms(arrived[&number], began_us, number));
                 if run > 0 {
                     report.add(part, name, latencies(times.collect()).to_vec());
                 }
@@ -170,14 +163,24 @@ impl Bench {
                 let told = base(&task);
                 let arrived = receiver.stop().at_us;
                 let began_us = told["began_us"].as_i64().expect("a time");
-                let times = (warm..warm + count).map(|number| {
-                    (arrived[&number] - began_us - ((number - warm) * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
-                });
+                let times = (warm..warm + count).map(|number| late_ms(arrived[&number], began_us, number - warm));
                 if run > 0 {
                     report.add(part, name, latencies(times.collect()).to_vec());
                 }
             }
         }
+    }
+
+    /// Plays a frame every 10 ms; when the first one was due, in Unix microseconds.
+    pub fn play_quietly(&self, frames: &Prepared) -> i64 {
+        let began = Instant::now();
+        let began_us = now_us();
+        for index in 0..frames.len() {
+            let due = Duration::from_millis(index as u64 * QUIET_EVERY_MS);
+            pause(due.saturating_sub(began.elapsed()));
+            self.provider.play(frames.get(index));
+        }
+        began_us
     }
 
     /// Nothing happens: what the relay costs nevertheless.
@@ -274,6 +277,11 @@ impl Bench {
         self.made.set(self.made.get() + 1);
         format!("bench-{}-{}", std::process::id(), self.made.get())
     }
+}
+
+/// How long after it was due the event of this place in a quiet hour arrived.
+pub fn late_ms(at_us: i64, began_us: i64, place: u64) -> f64 {
+    (at_us - began_us - (place * QUIET_EVERY_MS * 1000) as i64) as f64 / 1e3
 }
 
 fn read(events: f64, seconds: f64, cpu: f64) -> [(&'static str, f64); 2] {

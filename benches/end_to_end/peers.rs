@@ -13,7 +13,7 @@
 
 use super::figures::{Figures, Report, latencies};
 use super::load::{Events, WEBHOOK_PATH, WEBHOOK_SECRET};
-use super::parts::{Bench, QUIET_EVERY_MS, WARM_UP};
+use super::parts::{Bench, QUIET_EVERY_MS, WARM_UP, late_ms};
 use super::ports::free_address;
 use super::proc::{group, status_kib};
 use super::process::{Kind, Relay, cpu_seconds, pause};
@@ -143,18 +143,11 @@ impl Bench {
         for run in 0..=self.runs {
             self.each(peers, Leg::Websocket, |name, _, receiver| {
                 let frames = Events::of_now().frames(0..warm + count, false);
-                let began = Instant::now();
-                let began_us = now_us();
-                for index in 0..frames.len() {
-                    let due = Duration::from_millis(index as u64 * QUIET_EVERY_MS);
-                    pause(due.saturating_sub(began.elapsed()));
-                    self.provider.play(frames.get(index));
-                }
+                let began_us = self.play_quietly(&frames);
                 receiver.until(warm + count);
                 let received = receiver.stop();
                 let arrived = (warm..warm + count).filter_map(|number| Some((number, *received.at_us.get(&number)?)));
-                let due_us = |number: u64| began_us + (number * QUIET_EVERY_MS * 1000) as i64;
-                let times = arrived.map(|(number, at)| (at - due_us(number)) as f64 / 1e3).collect();
+                let times = arrived.map(|(number, at_us)| late_ms(at_us, began_us, number)).collect();
                 if run > 0 {
                     let mut figures = latencies(times).to_vec();
                     figures.extend(books(&received, warm + count));
