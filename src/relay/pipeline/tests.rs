@@ -2,7 +2,7 @@
 use super::*;
 use crate::kafka::{Record, Refusal, Shape};
 use crate::labels::{Leg, Outcome, Topic};
-use crate::legs::{Arrival, Intake, IntakeReceiver};
+use crate::legs::{Arrival, Intake, IntakeReceiver, Note};
 use crate::relay::journal::{self, Entry};
 use crate::relay::planner::Settings;
 use crate::relay::progress::Known;
@@ -290,6 +290,33 @@ fn a_refused_batch_gives_back_to_the_inbox_what_is_not_committed() {
         Some(told)
     });
     assert_eq!(told.collect::<Vec<_>>(), [Some(3), Some(4)]);
+}
+
+/// What is lost of the inbox counts as taken with the batch that opens its gap, and not before; a topic that was made again
+/// begins earlier.
+#[test]
+fn what_the_inbox_lost_is_taken_with_its_gap() {
+    for next in [9, 1] {
+        let mut bench = Bench::new();
+        bench.queued(event("evt_1-0", "a"), 3);
+        bench.queued(event("evt_2-0", "a"), 4);
+        let both = bench.send().unwrap();
+        let lost = Item::Note(Account::FIRST, Note::InboxLost { next, at_ms: NOW.ms });
+        bench.pipeline.add(lost, NOW, &mut |_| ());
+        bench.queued(event("evt_3-0", "a"), next + 1);
+        bench.pipeline.refused(both, Refusal::Size, "too large").unwrap();
+        let taken = std::iter::from_fn(|| {
+            let batch = bench.send()?;
+            let taken = batch.inbox();
+            bench.verdict(batch);
+            taken
+        });
+        assert_eq!(taken.collect::<Vec<_>>(), [3, 4, next + 1]);
+        bench.queued(event("evt_4-0", "a"), next + 2);
+        let batch = bench.send().unwrap();
+        bench.pipeline.refused(batch, Refusal::Invalid, "invalid").unwrap();
+        assert_eq!(bench.pipeline.inbox().next, Some(next + 1));
+    }
 }
 
 #[test]

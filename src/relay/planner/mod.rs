@@ -12,6 +12,8 @@ mod inbox;
 mod item;
 mod now;
 
+use inbox::{Inbox, Taken};
+
 pub use inbox::InboxMark;
 pub use item::{Ending, Item, Refused, Settled};
 pub use now::{AHEAD_MAX_MS, Now};
@@ -78,8 +80,7 @@ pub struct Plan {
     journal: journal::Entries,
     /// What it changed of the accounts.
     changes: Changes,
-    /// How far the inbox was taken before it.
-    inbox_before: Option<i64>,
+    inbox: Taken,
 }
 
 #[derive(Debug)]
@@ -117,9 +118,7 @@ pub struct Planner {
     window: Window,
     versions: Versions,
     accounts: Accounts,
-    inbox: InboxMark,
-    /// How far it is taken by what is committed.
-    inbox_saved: Option<i64>,
+    inbox: Inbox,
     /// Plans that were begun.
     plans: u64,
 }
@@ -129,18 +128,17 @@ impl Planner {
     pub fn new(settings: Settings, window: Window, versions: Versions, accounts: Vec<Known>) -> Self {
         let sources = accounts.iter().map(|known| source(settings.normalize.environment, &known.name)).collect();
         let accounts = Accounts::new(accounts, Keys::of(&settings.instance, settings.shard));
-        let (inbox, inbox_saved) = Default::default();
-        Self { settings, sources, window, versions, accounts, inbox, inbox_saved, plans: 0 }
+        Self { settings, sources, window, versions, accounts, inbox: Inbox::default(), plans: 0 }
     }
 
     /// The same, which takes webhooks from the inbox from here on.
     pub fn taking_from(self, inbox: InboxMark) -> Self {
-        Self { inbox, ..self }
+        Self { inbox: Inbox::begin(inbox), ..self }
     }
 
     /// How far the inbox is taken.
     pub fn inbox(&self) -> InboxMark {
-        self.inbox
+        self.inbox.planned()
     }
 
     /// How far everything of each account that is served is settled or planned.
@@ -162,12 +160,12 @@ impl Planner {
     /// marks where they changed.
     pub(super) fn seal(&mut self, plan: &mut Plan) {
         let count = plan.len();
-        let Plan { batch, journal, changes, .. } = plan;
+        let Plan { batch, journal, changes, inbox, .. } = plan;
         let key = self.accounts.keys().journal();
         journal.values().for_each(|value| batch.record(Topic::Control, key.as_bytes(), value));
         self.accounts.seal(changes, batch, &self.settings.schema_ids);
         batch.answers_for(count, journal.count());
-        batch.takes_inbox_to(self.inbox.next);
+        batch.takes_inbox_to(inbox.next());
     }
 
     /// Begins a plan in the memory of `spare`, which is cleared first.
@@ -178,7 +176,7 @@ impl Planner {
         journal.clear();
         self.plans += 1;
         let changes = changes.begin(self.plans, &self.accounts);
-        Plan { batch, entries, journal, changes, inbox_before: self.inbox.next }
+        Plan { batch, entries, journal, changes, inbox: self.inbox.plan() }
     }
 
     /// Decides what becomes of `item` and adds its records to `plan`, the youngest of the plans that are under way.
@@ -188,12 +186,8 @@ impl Planner {
         match item {
             Item::Note(account, note) => {
                 match note {
-                    Note::InboxRead { next, read_ms } => {
-                        self.inbox.next = self.inbox.next.max(Some(next));
-                        self.inbox.unread_since_ms = self.inbox.unread_since_ms.max(Some(read_ms));
-                    }
-                    // Also to an earlier one, of a topic that was made again.
-                    Note::InboxLost { next, .. } => (self.inbox.next, self.inbox_saved) = (Some(next), Some(next)),
+                    Note::InboxRead { next, read_ms } => self.inbox.read(&mut plan.inbox, next, read_ms),
+                    Note::InboxLost { next, .. } => self.inbox.lose(&mut plan.inbox, next),
                     _ => {}
                 }
                 let (opened, closed) = self.accounts.note(account, note, &mut plan.changes);
@@ -218,7 +212,7 @@ impl Planner {
     /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
         self.accounts.commit(&mut plan.changes);
-        self.inbox_saved = self.inbox_saved.max(plan.batch.inbox());
+        self.inbox.commit(plan.inbox);
         let Plan { batch, entries, .. } = &mut plan;
         for entry in entries.drain(..) {
             match entry {
@@ -256,8 +250,7 @@ impl Planner {
             }
         }
         self.accounts.roll_back(plan.changes);
-        // A checkpoint may have told meanwhile of what was settled without a record.
-        self.inbox.next = plan.inbox_before.max(self.inbox_saved);
+        self.inbox.roll_back(plan.inbox);
         plan.entries.into_iter().map(|entry| match entry {
             Entry::Delivery(waiting) => Item::Delivery(waiting.delivery, waiting.refused),
             Entry::Note { account, note, .. } => Item::Note(account, note),
@@ -273,13 +266,13 @@ impl Planner {
     pub fn expire(&mut self, now_ms: i64) -> u64 {
         self.versions.expire(now_ms);
         let window = self.window.span();
-        let until_ms = self.inbox.unread_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
+        let until_ms = self.inbox.planned().unread_since_ms.map_or(now_ms, |since_ms| since_ms.min(now_ms));
         self.window.expire(until_ms, |account| self.accounts.again_from_ms(account, window))
     }
 
     fn add_delivery(&mut self, plan: &mut Plan, candidate: Candidate, now: Now) -> Option<(Delivery, Ending)> {
         let bytes = candidate.0.bytes.clone();
-        self.inbox.next = self.inbox.next.max(candidate.0.inbox);
+        self.inbox.take(&mut plan.inbox, candidate.0.inbox);
         match decode(&bytes) {
             Ok(event) if event.id.len() > KEY_BYTES_MAX => {
                 let detail = format!("id is longer than {KEY_BYTES_MAX} bytes");

@@ -108,7 +108,7 @@ fn an_id_is_known_until_the_inbox_holds_nothing_from_within_its_window() {
         assert!(desk.core.add(&mut plan, note, NOW).is_none());
         desk.core.commit(plan, NOW_MS, |_| ());
     };
-    desk.core.inbox = InboxMark::begin(7, Some(NOW_MS + day_ms - 1));
+    desk.core.inbox = Inbox::begin(InboxMark::begin(7, Some(NOW_MS + day_ms - 1)));
     desk.core.expire(NOW_MS + 3 * day_ms);
     assert_eq!(desk.core.window().len(), 1, "appended before the window's end, and not taken");
     read(&mut desk, 9, NOW_MS + day_ms + 1);
