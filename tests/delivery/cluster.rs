@@ -10,6 +10,8 @@ use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
 use pepay_relay::config::{Account, AccountSecrets, Config};
 use pepay_relay::exit::Exit;
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -129,10 +131,11 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
 }
 
 /// Kafka stands still for longer than a session, so that the group takes every shard away; nobody else claims them, and they go
-/// on with their windows and their sockets.
+/// on with their windows and their sockets. The coordinator waits before it divides the shards of a group without members, as
+/// Kafka does by itself: the first node that is back would take them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_kafka_costs_no_shard_and_no_socket() {
-    let broker = Broker::start();
+    let broker = Broker::start_with("group.initial.rebalance.delay.ms=3000\n");
     let rig = Rig::new(broker.bootstrap(), "outage").await;
     let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 2).await, Node::beside(&rig, "n1", 2).await];
     let rig = rig.with_webhooks();
@@ -230,6 +233,52 @@ async fn a_relay_outside_the_cluster_takes_the_name_over() {
     rig.until_delivered().await;
     relay.stop().await;
     rig.assert_delivered().await;
+}
+
+/// A claim that was given up leaves its transaction open, and has fenced the owner; the shard is the owner's again, which ends
+/// that transaction itself, and does not wait until its time is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_does_not_wait_for_a_claim_that_was_given_up() {
+    let rig = Rig::new(Broker::shared().bootstrap(), "given-up").await;
+    let node = Node::join(&rig, &rig.config, "n0", 1).await;
+    live(&rig, 1);
+    rig.until_delivered().await;
+
+    let (bootstrap, name) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.name.clone());
+    let control = rig.config.kafka.topics.control.clone();
+    let claim = tokio::task::spawn_blocking(move || given_up(&bootstrap, &name, &control)).await.unwrap();
+    let began = Instant::now();
+    live(&rig, 1);
+    rig.until_delivered().await;
+    println!("fenced by a claim that was given up: went on after {:?}", began.elapsed());
+    assert!(began.elapsed() < TRANSACTION / 2, "{:?}: {}", began.elapsed(), node.process.said());
+    drop(claim);
+    node.process.stop().await;
+    rig.assert_delivered().await;
+}
+
+/// How long the transaction of a claim may stay open.
+const TRANSACTION: Duration = Duration::from_secs(60);
+
+/// What is left of a claim that nobody waits for any more: the name is fenced, and a transaction is open.
+fn given_up(bootstrap: &str, name: &str, control: &str) -> BaseProducer {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", bootstrap).set("transactional.id", name);
+    settings.set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
+    let producer: BaseProducer = settings.create().unwrap();
+    producer.init_transactions(PATIENCE).unwrap();
+    producer.begin_transaction().unwrap();
+    producer
+        .send(BaseRecord::to(control).partition(0).key("given-up").payload(""))
+        .map_err(|(error, _)| error)
+        .unwrap();
+    let (began, mut reached) = (Instant::now(), false);
+    while !reached {
+        assert!(began.elapsed() < PATIENCE, "the record reached Kafka");
+        producer.poll(Duration::from_millis(100));
+        reached = producer.in_flight_count() == 0;
+    }
+    producer
 }
 
 /// Where the coordinator is away a node leaves nevertheless, and soon: the group finds out by itself.

@@ -89,6 +89,11 @@ impl World {
                 self.stand_still(relay, Moment::Fenced);
                 self.step(relay, delay, Step::Line(Line::Newest(Why::Fenced, None)));
             }
+            Line::Newest(Why::Look, None) if self.is_shown(relay) => {
+                let stable = self.kafka.last_stable_offset(Topic::Control);
+                let newest = self.kafka.newest(stable);
+                self.newest(relay, delay, Why::Look, newest, stable);
+            }
             Line::Newest(why, end) => {
                 let end = end.unwrap_or_else(|| self.control_end());
                 if self.kafka.last_stable_offset(Topic::Control) < end {
@@ -113,6 +118,14 @@ impl World {
             }
             Line::ReadBack(end) => self.read_back(relay, end),
         }
+    }
+
+    /// Whether a node of a cluster need not wait for open transactions when it looks.
+    fn is_shown(&self, number: usize) -> bool {
+        let relay = &self.relays[number];
+        let stable = self.kafka.newest(usize::MAX);
+        let settling = relay.settling.as_ref().filter(|_| relay.node.is_some());
+        settling.is_some_and(|(settlement, _)| settlement.is_shown_by(stable.as_ref()))
     }
 
     fn newest(&mut self, number: usize, delay: i64, why: Why, mut newest: Option<Newest>, end: usize) {

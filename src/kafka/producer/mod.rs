@@ -17,7 +17,7 @@ use super::outage::Outage;
 use super::recover::{self, Memory};
 use super::run::Run;
 use super::scan::Reader;
-use super::settlement::{self, Attempted, End, Fenced, Next, Wait};
+use super::settlement::{self, Attempted, End, Fenced, Next, Settlement, Wait};
 use super::shard::{Member, Shard};
 use super::topics::Topics;
 use super::transaction::{Carried, Failure, Work};
@@ -107,7 +107,7 @@ impl Writer {
                     Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
                 },
                 Next::Look if self.is_only_run() => Next::Stop(End::TakenOver),
-                Next::Look => match self.patiently(|writer| writer.newest()) {
+                Next::Look => match self.patiently(|writer| writer.look(&settlement)) {
                     Ok(newest) => {
                         let (wait, next) = settlement.looked(newest.as_ref());
                         self.pause(wait, &detail).ok()?;
@@ -345,14 +345,38 @@ impl Writer {
         opening.open(early, cancel, &mut |began, detail| self.outage.silent_since(began, detail))
     }
 
+    /// The newest checkpoint. Waits for transactions that are open.
     fn newest(&mut self) -> Result<Option<Newest>, AskError> {
-        let WriterSetup { config, secrets, cancel, shard, .. } = &self.setup;
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::open(config, &secrets.borrow().clone())?,
-        };
+        let reader = self.reader()?;
+        self.newest_of(&reader, recover::newest)
+    }
+
+    /// The newest checkpoint, for a producer that was fenced. A node of a cluster does not wait for an open transaction as long
+    /// as the shard's newest run is its own.
+    fn look(&mut self, settlement: &Settlement) -> Result<Option<Newest>, AskError> {
+        let reader = self.reader()?;
+        if self.setup.member.is_some() {
+            let stable = self.newest_of(&reader, recover::newest_stable)?;
+            if settlement.is_shown_by(stable.as_ref()) {
+                return Ok(stable);
+            }
+        }
+        self.newest_of(&reader, recover::newest)
+    }
+
+    fn reader(&mut self) -> Result<Reader, StartError> {
+        let WriterSetup { config, secrets, .. } = &self.setup;
+        self.reader.take().map_or_else(|| Reader::open(config, &secrets.borrow().clone()), Ok)
+    }
+
+    fn newest_of(
+        &mut self,
+        reader: &Reader,
+        ask: fn(&Reader, Memory<'_>, &Cancel) -> Result<Option<Newest>, AskError>,
+    ) -> Result<Option<Newest>, AskError> {
+        let WriterSetup { config, cancel, shard, .. } = &self.setup;
         let memory = Memory { control: &config.kafka.topics.control, name: &config.name, shard: *shard };
-        let newest = recover::newest(&reader, memory, cancel)?;
+        let newest = ask(reader, memory, cancel)?;
         self.seen = newest.as_ref().map(|newest| newest.checkpoint.clone());
         Ok(newest)
     }

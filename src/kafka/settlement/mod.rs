@@ -267,6 +267,14 @@ impl Settlement {
         }
     }
 
+    /// Whether `stable`, the newest checkpoint that readers of committed records see now, is enough to look at. Of a node of a
+    /// cluster it is where the run is its own: that nobody has claimed the shard yet is all that a look can tell, and a claim that
+    /// is still open may be one that was given up, which only a new producer ends. Any other may hide behind an open
+    /// transaction of another relay that shares the partition.
+    pub fn is_shown_by(&self, stable: Option<&Newest>) -> bool {
+        stable.is_some_and(|stable| stable.checkpoint.run == self.run)
+    }
+
     /// The newest checkpoint is this one; nobody was fenced. Asked twice, since another relay that fenced us may not
     /// have claimed yet.
     pub fn looked(&mut self, newest: Option<&Newest>) -> (Wait, Next) {

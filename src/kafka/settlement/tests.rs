@@ -129,6 +129,15 @@ fn a_relay_that_was_fenced_looks_twice_before_it_fences() {
     }
 }
 
+/// What a reader of committed records sees now may be older than what there is: it proves no loss, and no foreign run.
+#[test]
+fn what_is_stable_is_enough_where_the_run_is_ours() {
+    let fenced = settlement(Shape::Several).behind(vec!["before".to_owned()]);
+    let shown = |stable: Option<Newest>| fenced.is_shown_by(stable.as_ref());
+    assert_eq!([shown(newest("ours", 4)), shown(newest("ours", 5))], [true; 2]);
+    assert_eq!([shown(newest("before", 9)), shown(newest("theirs", 1)), shown(None)], [false; 3]);
+}
+
 /// The copy of an end that is still under way must not meet another transaction of the same epoch.
 #[test]
 fn a_producer_whose_end_was_asked_for_twice_begins_no_other_transaction() {
