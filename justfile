@@ -37,7 +37,7 @@ oauth:
 
 # Count the instructions of one order event, and compare with the number in the repository (needs Debian's valgrind)
 instructions:
-    .ci/steps instructions
+    .ci/steps instructions --release
 
 # Run N seeds of the simulation (the tests run 10,000); a seed that fails prints the line that replays it
 simulate N="1000000":
@@ -84,6 +84,10 @@ charts:
 # Benchmark the real binary and a bare transactional producer on a real Kafka (needs Java 17 and Maven); `--help` says more
 bench *ARGUMENTS:
     cargo bench --locked --bench end_to_end -- {{ARGUMENTS}}
+
+# Measure what more accounts, shards and nodes cost, on a real Kafka (needs Java 17 and Maven); `--help` says more
+bench-scale *ARGUMENTS:
+    cargo bench --locked --bench scale -- {{ARGUMENTS}}
 
 # Benchmark the relay in turn with the peers that are installed (see benches/peers)
 bench-peers *ARGUMENTS:

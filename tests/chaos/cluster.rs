@@ -6,6 +6,7 @@ use crate::rounds::{Faults, Play, run};
 use crate::stage::Stage;
 use rand::seq::SliceRandom;
 use std::time::Duration;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// Accounts of the three nodes. Their shards are different ones, and most shards have none.
@@ -126,12 +127,17 @@ async fn upgrade(stage: &mut Stage<Nodes>) {
     stage.relay.longest = longest;
 }
 
+/// One cluster at a time: it is a Kafka and several processes, and the relay alone is struck alongside.
+static CLUSTER: Mutex<()> = Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_with_one_shard_lose_and_repeat_nothing() {
+    let _alone = CLUSTER.lock().await;
     run("pair", async |seed, dir| Stage::cluster((seed, dir), 2, 1, &[]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_nodes_with_twelve_shards_lose_and_repeat_nothing() {
+    let _alone = CLUSTER.lock().await;
     run("trio", async |seed, dir| Stage::cluster((seed, dir), 3, 12, &MERCHANTS).await).await;
 }

@@ -37,8 +37,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Webhooks that are timed meanwhile.
 const TIMED: usize = 400;
 
-/// What nine in ten peers in good faith wait for their answers at most, the commit included.
-const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
+/// What nine in ten peers in good faith wait for their answers at most, the commit included: the objective that the burn-rate
+/// alerts count (monitoring/slo.yml).
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a peer in good faith must never wait; how long it does wait is printed.
 const NEVER: Duration = Duration::from_secs(5);
