@@ -21,7 +21,6 @@ pub struct Spent {
     /// Processor time, in seconds.
     pub cpu: f64,
     pub page_faults: f64,
-    /// Transactions that stand: each has one checkpoint.
     pub transactions: f64,
 }
 
@@ -106,7 +105,7 @@ impl Relay {
 
     /// Since its start.
     pub fn spent(&self) -> Spent {
-        let transactions = self.metric("pepay_relay_records_total{topic=\"control\"}");
+        let transactions = self.metric("pepay_relay_transactions_total");
         let page_faults = stat(self.child.id(), MINFLT) as f64;
         Spent { cpu: self.cpu_seconds(), page_faults, transactions }
     }

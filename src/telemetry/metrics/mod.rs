@@ -48,6 +48,7 @@ pub struct Metrics {
     connections_cut: [Counter; Listener::ALL.len()],
     connections_refused: [[Counter; Refusal::ALL.len()]; Listener::ALL.len()],
     records: [Counter; Topic::ALL.len()],
+    transactions: Counter,
     gaps_open: OfShards,
     gaps: Counter,
     recovered: [Counter; Leg::ALL.len()],
@@ -217,6 +218,7 @@ impl Metrics {
                 Refusal::ALL.map(|why| refused([("listener", listener.as_str()), ("reason", why.as_str())]))
             }),
             records: of.each("records", "Records committed, by topic", topics, counter),
+            transactions: of.one("transactions", "Transactions committed"),
             gaps_open: OfShards::of(of.one("gaps_open", "Gaps that are open")),
             gaps: of.one("gaps", "Gaps that were opened"),
             recovered: of.each(
@@ -387,6 +389,11 @@ impl Metrics {
     /// `count` records were committed to `topic`.
     pub fn records(&self, topic: Topic, count: u64) {
         self.records[topic as usize].inc_by(count);
+    }
+
+    /// A transaction was committed.
+    pub fn transaction(&self) {
+        self.transactions.inc();
     }
 
     /// A gap was opened; how many are open is told by [`Metrics::gaps_open`].
