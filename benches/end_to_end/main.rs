@@ -18,6 +18,7 @@
 #![allow(unreachable_pub, missing_docs, dead_code, reason = "a program of its own, which shares files with the tests")]
 
 mod base;
+mod far;
 mod figures;
 #[path = "../../tests/support/kafka.rs"]
 mod kafka;
@@ -62,6 +63,9 @@ struct Arguments {
     /// Connections that send webhooks, with commas between.
     #[arg(long, value_delimiter = ',', default_value = "64,256,1024")]
     connections: Vec<usize>,
+    /// Milliseconds that a round trip to Kafka takes.
+    #[arg(long, default_value_t = 0)]
+    round_trip: u64,
     /// Seconds for which an idle relay is watched; at least 10, after which it commits a checkpoint.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..))]
     idle: u64,
@@ -95,11 +99,16 @@ fn main() {
     if let Some(source) = &arguments.reader {
         return reader::run(&serde_json::from_str(source).expect("a source"));
     }
-    let broker = kafka::Broker::measured();
+    let line = (arguments.round_trip > 0).then(|| far::Line::start(Duration::from_millis(arguments.round_trip)));
+    let broker = line.as_ref().map_or_else(kafka::Broker::measured, |line| {
+        kafka::Broker::measured_behind(line.address(), &|broker| line.towards(broker))
+    });
+    let bootstrap = line.map_or_else(|| broker.bootstrap().to_owned(), |line| line.address().to_string());
     let mut report = Report::default();
-    let bench =
-        Bench::new((broker.bootstrap(), broker.pid()), arguments.against.clone(), arguments.events, arguments.runs);
-    bench.warm_up();
+    let bench = Bench::new((&bootstrap, broker.pid()), arguments.against.clone(), arguments.events, arguments.runs);
+    if arguments.round_trip == 0 {
+        bench.warm_up();
+    }
     let peers = &arguments.peer;
     for part in &arguments.only {
         match part.as_str() {

@@ -9,6 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -80,6 +81,11 @@ impl Broker {
         Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING, "", &[]))
     }
 
+    /// The same, which clients reach by this address alone; `towards` hears where it leads.
+    pub fn measured_behind(address: SocketAddr, towards: &dyn Fn(SocketAddr)) -> Self {
+        Self::launch(false, Some((address, towards)), LASTING, "", &[])
+    }
+
     /// A broker of its own, for a test that stops it.
     pub fn start() -> Self {
         Self::launch(false, None, BRIEF, "", &[])
@@ -105,7 +111,7 @@ impl Broker {
 
     /// A broker of its own that clients reach through `proxy` alone; [`Broker::bootstrap`] is the way around it.
     pub fn start_behind(proxy: &Proxy) -> Self {
-        Self::launch(false, Some(proxy), BRIEF, "", &[])
+        Self::launch(false, Some((proxy.address(), &|broker| proxy.towards(broker))), BRIEF, "", &[])
     }
 
     /// Another broker of the same cluster, with these settings.
@@ -257,7 +263,13 @@ impl Broker {
         process.guard.wait().expect("guard");
     }
 
-    fn launch(secured: bool, proxy: Option<&Proxy>, flags: &[&str], properties: &str, further: &[&str]) -> Self {
+    fn launch(
+        secured: bool,
+        behind: Option<(SocketAddr, &dyn Fn(SocketAddr))>,
+        flags: &[&str],
+        properties: &str,
+        further: &[&str],
+    ) -> Self {
         let flags: Vec<String> = flags.iter().chain(further).map(|flag| (*flag).to_owned()).collect();
         let dir = tempfile::Builder::new().prefix("pepay-relay-kafka-").tempdir().expect("temporary directory");
         let [plain, controller, sasl] = [(); 3].map(|()| free_address().port());
@@ -265,9 +277,9 @@ impl Broker {
         if secured {
             settings.push_str(&secure(dir.path(), plain, controller, sasl));
         }
-        if let Some(proxy) = proxy {
-            settings.push_str(&format!("advertised.listeners=PLAINTEXT://{}\n", proxy.address()));
-            proxy.towards(([127, 0, 0, 1], plain).into());
+        if let Some((address, towards)) = behind {
+            settings.push_str(&format!("advertised.listeners=PLAINTEXT://{address}\n"));
+            towards(([127, 0, 0, 1], plain).into());
         }
         let ports = [("{plain}", plain), ("{controller}", controller)];
         let properties =
