@@ -27,6 +27,7 @@ pub mod verdict;
 mod batch;
 mod blocking;
 mod cause;
+mod markers;
 mod outage;
 mod producer;
 mod scan;

@@ -9,6 +9,7 @@ use super::client::Context;
 use super::drain_pace::Pace;
 use super::ends::Ends;
 use super::errors::{self, Class};
+use super::markers::Markers;
 use super::shard::Shard;
 use crate::labels::Topic;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -54,6 +55,7 @@ pub(super) struct Carried {
     begun: bool,
     ends: Ends,
     pace: Pace,
+    markers: Markers,
 }
 
 impl Carried {
@@ -63,9 +65,11 @@ impl Carried {
     }
 
     /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
-    /// Kafka learns of it with that record. Where it fails, the next commit finds out why.
-    pub(super) fn begin(&mut self, producer: &BaseProducer<Context>) {
+    /// Kafka learns of it with that record. Where it fails, the next commit finds out why. Returns when Kafka is done with the
+    /// transaction before, which wrote to this partition of the control topic.
+    pub(super) fn begin(&mut self, producer: &BaseProducer<Context>, (control, partition): (&str, i32)) {
         self.begun = self.begun || !self.ends.spent() && producer.begin_transaction().is_ok();
+        self.markers.wait(producer, control, partition);
     }
 }
 
@@ -229,6 +233,9 @@ impl Work<'_> {
         let began = Instant::now();
         let ended = self.commit_until(began, waiting);
         self.carried.ends.took(began.elapsed());
+        if ended.is_ok() {
+            self.carried.markers.committed(began.elapsed());
+        }
         ended
     }
 

@@ -217,7 +217,8 @@ impl Writer {
         // Without a producer there is nothing to begin: `settle` makes one.
         if let Some(producer) = &self.producer {
             tell_of_token(producer);
-            self.carried.begin(producer);
+            let control = &self.setup.config.kafka.topics.control;
+            self.carried.begin(producer, (control, self.setup.shard.number));
         }
     }
 
@@ -274,6 +275,7 @@ impl Writer {
         batch.records().for_each(|record| counts[record.topic() as usize] += 1);
         counts[Topic::Control as usize] += 1;
         Topic::ALL.into_iter().zip(counts).for_each(|(topic, count)| self.setup.metrics.records(topic, count));
+        self.setup.metrics.transaction();
         Verdict::Committed { at_ms }
     }
 
