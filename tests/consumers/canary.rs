@@ -15,17 +15,19 @@ const REFUSAL: &str = "does this consumer read uncommitted records?";
 
 /// The line of an example that asks for committed records, what stands there instead, and whether the example then sees
 /// others. Where it is only left out, that is the client's default.
-const CHANGES: [(usize, &str, &str, bool); 6] = [
+const CHANGES: [(usize, &str, &str, bool); 7] = [
     (0, "\"isolation.level\", \"read_committed\", // the default is read_uncommitted\n", "\n", true),
-    (1, "    \"isolation.level\": \"read_committed\",  # the default of librdkafka\n", "", false),
-    (1, "\"read_committed\"", "\"read_uncommitted\"", true),
-    (2, ", readUncommitted: false", "", false),
-    (2, "readUncommitted: false", "readUncommitted: true", true),
-    (3, ",\n\t\tkgo.FetchIsolationLevel(kgo.ReadCommitted())", "", true),
+    (1, "\"isolation.level\", \"read_committed\", // the default is read_uncommitted\n", "\n", true),
+    (2, "    \"isolation.level\": \"read_committed\",  # the default of librdkafka\n", "", false),
+    (2, "\"read_committed\"", "\"read_uncommitted\"", true),
+    (3, ", readUncommitted: false", "", false),
+    (3, "readUncommitted: false", "readUncommitted: true", true),
+    (4, ",\n\t\tkgo.FetchIsolationLevel(kgo.ReadCommitted())", "", true),
 ];
 
 /// How the changed source of each example is run, from `changed/` in its folder.
-const RUNS: [(&str, &str); 4] = [
+const RUNS: [(&str, &str); 5] = [
+    ("src/main/java/OrderStatus.java", "java -cp 'target/jars/*' changed/OrderStatus.java"),
     ("src/main/java/OrderStatus.java", "java -cp 'target/jars/*' changed/OrderStatus.java"),
     ("order_status.py", "venv/bin/python changed/order_status.py"),
     ("order-status.js", "node changed/order-status.js"),
@@ -72,7 +74,11 @@ async fn who_reads_uncommitted_records_sees_it_and_who_does_not_is_as_documented
             consumer.has_told(count).await;
         }
         consumer.kill().await;
-        println!("{source} with {to:?} for {from:?}: {}", if sees { "sees the canary" } else { "does not see it" });
+        println!(
+            "{}/{source} with {to:?} for {from:?}: {}",
+            EXAMPLES[example].folder,
+            if sees { "sees the canary" } else { "does not see it" }
+        );
     }
 }
 

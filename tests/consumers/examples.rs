@@ -18,9 +18,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub const EXAMPLES: [Program; 4] = [
+pub const EXAMPLES: [Program; 5] = [
     Program {
         folder: "examples/consumers/java",
+        needs: &[JAVA, MAVEN],
+        install: "mvn -q -B compile dependency:copy-dependencies",
+        run: "java -cp 'target/classes:target/jars/*' OrderStatus",
+    },
+    Program {
+        folder: "examples/consumers/spring",
         needs: &[JAVA, MAVEN],
         install: "mvn -q -B compile dependency:copy-dependencies",
         run: "java -cp 'target/classes:target/jars/*' OrderStatus",
@@ -106,8 +112,8 @@ async fn each_event_is_told_once_and_the_newest_status_is_kept() {
 /// kills it; the lines of each.
 async fn all_tell(
     rig: &Rig,
-    folders: &[PathBuf; 4],
-    stores: &[Store; 4],
+    folders: &[PathBuf],
+    stores: &[Store],
     group: &str,
     expected: &Expected,
     before: usize,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
 
-/// Virtual machines and interpreters take seconds to start; four of them together on a loaded machine, minutes.
+/// Virtual machines and interpreters take seconds to start; all of them together on a loaded machine, minutes.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running consumer; killed when dropped.
@@ -44,7 +44,9 @@ impl Run {
     pub async fn complains(&mut self, words: &str) {
         let said = |lines: &Vec<String>| lines.iter().any(|line| line.contains(words));
         let waited = tokio::time::timeout(PATIENCE, self.complaints.wait_for(said)).await;
-        assert!(waited.is_ok_and(|said| said.is_ok()), "{} never said {words:?}", self.name);
+        let said = waited.is_ok_and(|said| said.is_ok());
+        let complaints = self.complaints.borrow().join("\n");
+        assert!(said, "{} never said {words:?}, but:\n{complaints}", self.name);
     }
 
     /// Kills it as a power cut does; what it has printed.
