@@ -101,13 +101,17 @@ bench-pure:
 bench-warm N="1000000":
     cargo bench --locked --bench warm_start -- {{N}}
 
-# Build packages and an SBOM of the release binary in target/package/ (needs cargo-deb, cargo-generate-rpm, cargo-cyclonedx)
-release:
-    packaging/build
+# Build packages and an SBOM of the release binary in target/package/, for this glibc or an older GLIBC (needs `.ci/steps package-tools`, CMake)
+release GLIBC="":
+    GLIBC={{GLIBC}} packaging/build
 
 # Install the packages into a clean Debian root, and remove them (needs root and debootstrap)
 release-try:
     packaging/try
+
+# Run the tarball that `just release 2.31` built on Debian 11, which has that glibc (needs root and debootstrap)
+release-try-glibc:
+    packaging/try-glibc
 
 # Run the demo
 demo:
