@@ -81,9 +81,17 @@ impl Broker {
         Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING, "", &[]))
     }
 
-    /// The same, which clients reach by this address alone; `towards` hears where it leads.
+    /// The same, which clients reach by this address alone; `towards` hears where it leads. What the broker asks its own
+    /// coordinator, about each partition of a transaction (KIP-890), goes by a listener of its own.
     pub fn measured_behind(address: SocketAddr, towards: &dyn Fn(SocketAddr)) -> Self {
-        Self::launch(false, Some((address, towards)), LASTING, "", &[])
+        let internal = free_address();
+        let listeners = format!(
+            "listeners=PLAINTEXT://127.0.0.1:{{plain}},INTERNAL://{internal},CONTROLLER://127.0.0.1:{{controller}}\n\
+             advertised.listeners=PLAINTEXT://{address},INTERNAL://{internal}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=INTERNAL\n"
+        );
+        Self::launch(false, Some((address, towards)), LASTING, &listeners, &[])
     }
 
     /// A broker of its own, for a test that stops it.
