@@ -79,9 +79,10 @@ pub fn cpu_s(relay: &Process) -> f64 {
     (stat(relay.pid(), 14) + stat(relay.pid(), 15)) as f64 / TICKS_PER_SECOND
 }
 
-/// Events that a relay with these settings has published as the first by its WebSockets.
+/// Events that a relay with these settings has published, by whichever leg they came first.
 pub async fn published(config: &Config) -> usize {
     let text = get(&format!("http://{}/metrics", config.admin.listen)).await;
-    let series = "pepay_relay_outcomes_total{leg=\"websocket\",outcome=\"published\"} ";
-    text.lines().find_map(|line| line.strip_prefix(series)).map_or(0, |count| count.parse().unwrap())
+    let outcomes = text.lines().filter_map(|line| line.strip_prefix("pepay_relay_outcomes_total{"));
+    let published = outcomes.filter_map(|line| line.split_once("outcome=\"published\"} "));
+    published.map(|(_, count)| count.parse::<usize>().unwrap()).sum()
 }
