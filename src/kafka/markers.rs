@@ -16,6 +16,8 @@ const LOOK_FOR: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
 /// Where the fastest of the last commits took longer, Kafka is so far away that a request arrives after the markers.
 const NEAR: Duration = Duration::from_millis(3);
+/// So many commits are not looked after where somebody holds the end of the partition back.
+const UNWATCHED: usize = 16;
 /// Commits that are remembered.
 const REMEMBERED: usize = 16;
 
@@ -29,6 +31,10 @@ pub(super) struct Markers {
     next: usize,
     /// The last transaction is committed, and its markers were not looked for.
     awaited: bool,
+    /// Commits that are not looked after.
+    unwatched: usize,
+    /// What moved the end last may have been somebody else's transaction.
+    unsure: bool,
 }
 
 impl Markers {
@@ -36,7 +42,21 @@ impl Markers {
     pub(super) fn committed(&mut self, took: Duration) {
         self.commits[self.next] = Some(took);
         self.next = (self.next + 1) % REMEMBERED;
-        self.awaited = true;
+        self.awaited = self.unwatched == 0;
+        self.unwatched = self.unwatched.saturating_sub(1);
+    }
+
+    /// A transaction was aborted: its markers move the end too, sooner or later.
+    pub(super) fn aborted(&mut self) {
+        self.stable = None;
+    }
+
+    /// Nothing has been written for a while: the end is behind the markers now.
+    pub(super) fn idle(&mut self, producer: &BaseProducer<Context>, topic: &str, partition: i32) {
+        if std::mem::take(&mut self.unsure) && self.is_near() {
+            let end = producer.client().fetch_watermarks(topic, partition, LOOK_FOR);
+            self.stable = end.ok().map(|(_, stable)| stable);
+        }
     }
 
     /// Waits until the markers of the last transaction are there, or for [`LOOK_FOR`]. What Kafka answers otherwise is the next
@@ -64,9 +84,12 @@ impl Markers {
     /// Whether the markers are there, of which readers see `stable` this long after the first look.
     fn is_past(&mut self, stable: i64, waited: Duration) -> bool {
         let moved = self.stable != Some(stable);
-        // Another relay's transaction, which is open in the same partition, holds the end back.
-        self.stable = (moved || waited < LOOK_FOR).then_some(stable);
-        moved || waited >= LOOK_FOR
+        // Another relay's transaction, which is open in the same partition, holds the end back: perhaps for a minute.
+        let is_held = !moved && waited >= LOOK_FOR;
+        self.stable = (!is_held).then_some(stable);
+        self.unwatched = if is_held { UNWATCHED } else { 0 };
+        self.unsure = true;
+        moved || is_held
     }
 
     fn is_near(&self) -> bool {
@@ -85,6 +108,11 @@ mod tests {
         assert_eq!([past(7, 0), past(7, 1), past(9, 2), past(9, 0), past(12, 1)], [false, false, true, false, true]);
         assert!(past(0, 0), "a topic that was made again");
         assert_eq!([past(0, 0), past(0, 19), past(0, 20)], [false, false, true], "held back by somebody else");
+        let watched = [(); UNWATCHED + 1].map(|()| {
+            markers.committed(Duration::ZERO);
+            markers.awaited
+        });
+        assert_eq!(watched.iter().position(|awaited| *awaited), Some(UNWATCHED), "not looked after for a while");
         assert_eq!(markers.stable, None);
         assert!(markers.is_past(0, LOOK_FOR), "known from here on");
         assert_eq!(markers.stable, Some(0));

@@ -71,6 +71,11 @@ impl Carried {
         self.begun = self.begun || !self.ends.spent() && producer.begin_transaction().is_ok();
         self.markers.wait(producer, control, partition);
     }
+
+    /// Nothing has been written for a while.
+    pub(super) fn idle(&mut self, producer: &BaseProducer<Context>, (control, partition): (&str, i32)) {
+        self.markers.idle(producer, control, partition);
+    }
 }
 
 /// What a transaction needs alongside its batch.
@@ -258,6 +263,7 @@ impl Work<'_> {
         let began = Instant::now();
         let ended = self.abort_until(began, waiting);
         self.carried.ends.took(began.elapsed());
+        self.carried.markers.aborted();
         ended
     }
 

@@ -235,6 +235,8 @@ impl Writer {
         if let Some(producer) = &self.producer {
             producer.poll(Duration::ZERO);
             tell_of_token(producer);
+            let control = &self.setup.config.kafka.topics.control;
+            self.carried.idle(producer, (control, self.setup.shard.number));
         }
     }
 
