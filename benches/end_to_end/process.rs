@@ -113,6 +113,7 @@ impl Relay {
     /// Since then.
     pub fn spent_since(&self, then: &Spent) -> Spent {
         let now = self.spent();
+        assert!(now.transactions > 0.0, "this build does not count its transactions");
         Spent {
             cpu: now.cpu - then.cpu,
             page_faults: now.page_faults - then.page_faults,

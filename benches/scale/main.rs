@@ -35,9 +35,9 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
     accounts: Vec<usize>,
     /// Counted rounds of the second part, after one that is not, and takeovers of the third.
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
-    /// Events of each run.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    runs: u64,
+    /// Events of each run, for which the clock runs.
     #[arg(long, default_value_t = 20_000)]
     events: usize,
     /// `cargo bench` says it to every bench.

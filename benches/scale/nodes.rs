@@ -13,7 +13,7 @@ use std::time::Instant;
 const ACCOUNTS: usize = 24;
 /// Nodes and shards.
 const KINDS: [(usize, i32); 6] = [(1, 1), (2, 1), (3, 1), (1, 12), (2, 12), (3, 12)];
-/// Of a run's events, the share that comes before the clock starts, as a divisor.
+/// Before the clock starts there come as many events as this share of the counted ones, as a divisor.
 const WARM_UP: usize = 10;
 
 /// A process of a cluster, and its settings.
@@ -25,7 +25,7 @@ pub struct Node {
 /// What a run gave: events a second, and processor seconds a million events.
 type Run = [f64; 2];
 
-pub async fn measure(broker: &Broker, runs: usize, events: usize) {
+pub async fn measure(broker: &Broker, runs: u64, events: usize) {
     let mut all = KINDS.map(|_| Vec::<Run>::new());
     for run in 0..=runs {
         for (kind, runs) in KINDS.into_iter().zip(&mut all) {

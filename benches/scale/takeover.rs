@@ -13,7 +13,7 @@ const ACCOUNTS: usize = 100;
 /// All accounts belong to one node.
 const SHARDS: i32 = 1;
 
-pub async fn measure(broker: &Broker, runs: usize) {
+pub async fn measure(broker: &Broker, runs: u64) {
     let (mut claimed, mut connected) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let stage = Stage::new(broker, &format!("takeover-{run}"), ACCOUNTS).await;

@@ -4,7 +4,8 @@
 //! partitions of the next transaction (`CONCURRENT_TRANSACTIONS`), and librdkafka asks again 20 ms later
 //! (`rd_kafka_txn_handle_AddPartitionsToTxn`, rdkafka_txnmgr.c), which is five times as long as a commit takes. The markers
 //! take a millisecond; so it is cheaper to ask whether they are there: the end of the control partition for readers of what is
-//! committed moves with them.
+//! committed moves with its marker. By then the other partitions mostly have theirs; on several brokers one may be late, and
+//! librdkafka waits as it would have.
 
 use super::client::Context;
 use rdkafka::producer::{BaseProducer, Producer};
@@ -16,7 +17,7 @@ const LOOK_FOR: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
 /// Where the fastest of the last commits took longer, Kafka is so far away that a request arrives after the markers.
 const NEAR: Duration = Duration::from_millis(3);
-/// So many commits are not looked after where somebody holds the end of the partition back.
+/// So many commits are not looked after once a look was in vain.
 const UNWATCHED: usize = 16;
 /// Commits that are remembered.
 const REMEMBERED: usize = 16;
@@ -33,7 +34,8 @@ pub(super) struct Markers {
     awaited: bool,
     /// Commits that are not looked after.
     unwatched: usize,
-    /// What moved the end last may have been somebody else's transaction.
+    /// What moved the end last may have been somebody else's transaction: then each look takes the marker of the transaction
+    /// before for that of the last, until nothing is written for a while.
     unsure: bool,
 }
 
@@ -78,7 +80,13 @@ impl Markers {
             }
             pause = PAUSE;
         }
+        self.gives_up();
+    }
+
+    /// The partition's leader does not answer, or somebody holds the end back.
+    fn gives_up(&mut self) {
         self.stable = None;
+        self.unwatched = UNWATCHED;
     }
 
     /// Whether the markers are there, of which readers see `stable` this long after the first look.
@@ -86,9 +94,11 @@ impl Markers {
         let moved = self.stable != Some(stable);
         // Another relay's transaction, which is open in the same partition, holds the end back: perhaps for a minute.
         let is_held = !moved && waited >= LOOK_FOR;
-        self.stable = (!is_held).then_some(stable);
-        self.unwatched = if is_held { UNWATCHED } else { 0 };
+        self.stable = Some(stable);
         self.unsure = true;
+        if is_held {
+            self.gives_up();
+        }
         moved || is_held
     }
 

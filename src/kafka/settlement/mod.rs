@@ -268,9 +268,9 @@ impl Settlement {
     }
 
     /// Whether `stable`, the newest checkpoint that readers of committed records see now, is enough to look at. Of a node of a
-    /// cluster it is where the run is its own: that nobody has claimed the shard yet is all that a look can tell, and a claim that
-    /// is still open may be one that was given up, which only a new producer ends. Any other may hide behind an open
-    /// transaction of another relay that shares the partition.
+    /// cluster it is where the run is its own: a claim that is still open may be one that was given up, which only a new producer
+    /// ends. Where a claim hides behind an open transaction of another relay that shares the partition, the look after the new
+    /// producer finds it, at the price of one fence. Any other run than its own may be an old one, seen for the same reason.
     pub fn is_shown_by(&self, stable: Option<&Newest>) -> bool {
         stable.is_some_and(|stable| stable.checkpoint.run == self.run)
     }
