@@ -37,9 +37,17 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// Webhooks that are timed meanwhile.
 const TIMED: usize = 400;
 
-/// What nine in ten peers in good faith wait for their answers at most, the commit included: the objective that the burn-rate
-/// alerts count (monitoring/slo.yml).
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// What nine in ten peers in good faith wait for their answers at most, the commit included ...
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
+
+/// ... or, where the machine has other work, so many times what they wait before the attack ...
+const TIMES_CALM: u32 = 10;
+
+/// ... and never more than the objective that the burn-rate alerts count (monitoring/slo.yml).
+const OBJECTIVE: Duration = Duration::from_secs(1);
+
+/// Webhooks that are timed before it.
+const CALM: usize = 100;
 
 /// What a peer in good faith must never wait; how long it does wait is printed.
 const NEVER: Duration = Duration::from_secs(5);
@@ -153,6 +161,16 @@ async fn send(rig: &Rig, sender: &mut TcpStream, number: u64) -> String {
     String::from_utf8(answer).unwrap().lines().next().unwrap().to_owned()
 }
 
+/// How long a genuine webhook waits for its answer.
+async fn timed(rig: &Rig, number: u64) -> Duration {
+    let body = order_event(&event_id(number), "order-1").to_string();
+    let began = Instant::now();
+    let answer = rig.post(body.as_bytes()).await;
+    let waited = began.elapsed();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    waited
+}
+
 /// Slow peers of these addresses and malformed requests, while webhooks of the loopback's first address are timed.
 async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let _alone = CROWD.lock().await;
@@ -164,6 +182,13 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let rig = rig.with_webhooks();
     let relay = Process::ready(&rig).await;
     let address = rig.config.webhook.listen;
+
+    let mut calm = Vec::with_capacity(CALM);
+    for number in TIMED..TIMED + CALM {
+        calm.push(timed(&rig, number as u64).await);
+    }
+    calm.sort_unstable();
+    let calm = calm[CALM * 90 / 100];
 
     let mut crowd = JoinSet::new();
     let begun = Arc::new(AtomicUsize::new(0));
@@ -195,11 +220,7 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
     let mut times = Vec::with_capacity(TIMED);
     let mut by_socket = Vec::new();
     for number in 0..TIMED {
-        let body = order_event(&event_id(number as u64), "order-1").to_string();
-        let began = Instant::now();
-        let answer = rig.post(body.as_bytes()).await;
-        times.push(began.elapsed());
-        assert_eq!(answer.status, 200, "{answer:?}");
+        times.push(timed(&rig, number as u64).await);
         rig.simulator.create_order().unwrap();
         if number % 20 == 0 {
             let issued = rig.simulator.events().len() as u64;
@@ -221,7 +242,8 @@ async fn attacked(name: &str, per_address_max: usize, slow_from: &[Ipv4Addr]) {
         times[TIMED - 1],
         by_socket.last()
     );
-    assert!(nine < ANSWERED_WITHIN && times[TIMED - 1] < NEVER, "{times:?}");
+    let within = ANSWERED_WITHIN.max(TIMES_CALM * calm).min(OBJECTIVE);
+    assert!(nine < within && times[TIMED - 1] < NEVER, "{calm:?} before the attack, then {times:?}");
     crowd.shutdown().await;
     rig.until_delivered().await;
     rig.simulator.wait_for_webhooks().await;
