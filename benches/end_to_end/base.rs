@@ -6,7 +6,8 @@
 
 use super::load::Events;
 use super::planned;
-use super::process::{cpu_seconds, pause};
+use super::proc::cpu_seconds;
+use super::process::pause;
 use super::receive::now_us;
 use bytes::Bytes;
 use futures::FutureExt;

@@ -3,7 +3,8 @@
 use super::base::Task;
 use super::figures::{BASE, BASE_CHECKPOINT, BASE_POLLING, Figures, LEAST, READER, Report, latencies};
 use super::load::{Events, Prepared};
-use super::process::{Kind, Relay, Spent, cpu_seconds, pause};
+use super::proc::cpu_seconds;
+use super::process::{Kind, Relay, Spent, pause};
 use super::provider::Provider;
 use super::reader::{Reader, Source};
 use super::receive::{Receiver, create_topic, now_us};

@@ -2,7 +2,7 @@
 
 use super::load::WEBHOOK_SECRET;
 use super::ports::free_address;
-use super::proc::{MINFLT, stat, status_kib};
+use super::proc::{MINFLT, cpu_seconds, stat, status_kib};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -12,9 +12,6 @@ use tempfile::TempDir;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// The kernel's unit of processor time, `USER_HZ`: the same on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What a relay has used and done so far.
 pub struct Spent {
@@ -165,11 +162,6 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Processor time of a process so far, in seconds: user and system (proc_pid_stat(5), `utime` and `stime`).
-pub fn cpu_seconds(pid: u32) -> f64 {
-    [14, 15].map(|field| stat(pid, field) as f64).iter().sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// A bench waits for time: it has a pace.

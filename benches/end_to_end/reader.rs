@@ -6,7 +6,7 @@
 
 use super::base::Task;
 use super::least;
-use super::process::cpu_seconds;
+use super::proc::cpu_seconds;
 use super::requests::{requests, tell};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,9 @@
 //! What an event costs on 1, 2 and 3 nodes with 1 and 12 shards, in turn: processor time of all nodes together.
 
-use super::stage::{Stage, cpu_s, published};
+use super::stage::{Stage, published};
 use super::support::kafka::Broker;
 use super::support::ports::free_address;
+use super::support::proc::cpu_seconds;
 use super::support::process::Process;
 use super::support::settings::clustered;
 use super::support::watch::eventually;
@@ -54,7 +55,7 @@ async fn measure_one(broker: &Broker, (count, shards): (usize, i32), events: usi
     };
     let warm = stage.issue(events / WARM_UP).await;
     eventually("all is published", async || of_all().await >= warm).await;
-    let used = || nodes.iter().map(|node| cpu_s(&node.process)).sum::<f64>();
+    let used = || nodes.iter().map(|node| cpu_seconds(node.process.pid())).sum::<f64>();
     let (began, before) = (Instant::now(), used());
     let issued = stage.issue(events).await;
     eventually("all is published", async || of_all().await >= issued).await;

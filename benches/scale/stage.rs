@@ -1,16 +1,11 @@
 //! A provider with many merchants, and the settings of relays that serve them.
 
 use super::support::kafka::Broker;
-use super::support::proc::stat;
-use super::support::process::Process;
 use super::support::relay::{Rig, get};
 use pepay_relay::config::{Account, AccountSecrets, Config};
 use pepay_relay::simulator::{Options, Simulator, Transition};
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// `sysconf(_SC_CLK_TCK)` on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// The first merchant's simulator is the rig's.
 pub struct Stage {
@@ -72,11 +67,6 @@ impl Stage {
         }
         issued
     }
-}
-
-/// Processor time of a process so far.
-pub fn cpu_s(relay: &Process) -> f64 {
-    (stat(relay.pid(), 14) + stat(relay.pid(), 15)) as f64 / TICKS_PER_SECOND
 }
 
 /// Events that a relay with these settings has published, by whichever leg they came first.

@@ -71,7 +71,10 @@ impl Markers {
         // They are there by then, unless somebody else delays them.
         let mut pause = if self.stable.is_none() { LOOK_FOR } else { Duration::ZERO };
         while let Some(left) = (2 * LOOK_FOR).checked_sub(began.elapsed()) {
-            #[expect(clippy::disallowed_methods, reason = "this thread serves nobody else")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "Kafka tells nobody when they are there; this thread serves nobody else"
+            )]
             std::thread::sleep(pause);
             // A producer asks for the end of what is committed, as consumers do without a setting.
             let Ok((_, stable)) = producer.client().fetch_watermarks(topic, partition, left.max(PAUSE)) else { break };

@@ -65,8 +65,8 @@ impl Carried {
     }
 
     /// Begins the next transaction ahead of its first record, which then does not wait for librdkafka's main thread twice.
-    /// Kafka learns of it with that record. Where it fails, the next commit finds out why. Waits briefly
-    /// until Kafka is done with the transaction before, which wrote to this partition of the control topic.
+    /// Kafka learns of it with that record. Where it fails, the next commit finds out why. Waits briefly until Kafka is done with
+    /// the transaction before, which wrote to this partition of the control topic.
     pub(super) fn begin(&mut self, producer: &BaseProducer<Context>, (control, partition): (&str, i32)) {
         self.begun = self.begun || !self.ends.spent() && producer.begin_transaction().is_ok();
         self.markers.wait(producer, control, partition);

@@ -4,6 +4,7 @@ use crate::kafka;
 use crate::relay::Slot;
 use crate::rounds::Faults;
 use crate::stage::Stage;
+use crate::support::foreign::producer_of;
 use pepay_relay::labels::Topic;
 use rand::RngExt;
 use rdkafka::config::ClientConfig;
@@ -275,17 +276,7 @@ impl Stage {
     async fn with_producer(&self, id: &str) -> BaseProducer {
         let bootstrap = self.broker.bootstrap().to_owned();
         let id = id.to_owned();
-        let producer = tokio::task::spawn_blocking(move || {
-            let producer: BaseProducer = ClientConfig::new()
-                .set("bootstrap.servers", bootstrap)
-                .set("transactional.id", id)
-                .set("log_level", "0")
-                .create()
-                .expect("a client");
-            producer.init_transactions(BROKER_WITHIN).expect("an epoch");
-            producer
-        });
-        producer.await.expect("a producer")
+        tokio::task::spawn_blocking(move || producer_of(&bootstrap, &id)).await.expect("a producer")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::accounts::{Stage, sell};
 use super::pressure::live;
+use crate::support::foreign::open_transaction_of;
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
 use crate::support::process::{self, Process};
@@ -10,8 +11,6 @@ use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
 use pepay_relay::config::{Account, AccountSecrets, Config};
 use pepay_relay::exit::Exit;
-use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -246,40 +245,19 @@ async fn an_owner_does_not_wait_for_a_claim_that_was_given_up() {
 
     let (bootstrap, name) = (rig.config.kafka.bootstrap_servers.clone(), rig.config.name.clone());
     let control = rig.config.kafka.topics.control.clone();
-    let claim = tokio::task::spawn_blocking(move || given_up(&bootstrap, &name, &control)).await.unwrap();
+    let claim = tokio::task::spawn_blocking(move || open_transaction_of(&bootstrap, &name, &control)).await.unwrap();
     let began = Instant::now();
     live(&rig, 1);
     rig.until_delivered().await;
     println!("fenced by a claim that was given up: went on after {:?}", began.elapsed());
-    assert!(began.elapsed() < TRANSACTION / 2, "{:?}: {}", began.elapsed(), node.process.said());
+    assert!(began.elapsed() < SOON, "{:?}: {}", began.elapsed(), node.process.said());
     drop(claim);
     node.process.stop().await;
     rig.assert_delivered().await;
 }
 
-/// How long the transaction of a claim may stay open.
-const TRANSACTION: Duration = Duration::from_secs(60);
-
-/// What is left of a claim that nobody waits for any more: the name is fenced, and a transaction is open.
-fn given_up(bootstrap: &str, name: &str, control: &str) -> BaseProducer {
-    let mut settings = ClientConfig::new();
-    settings.set("bootstrap.servers", bootstrap).set("transactional.id", name);
-    settings.set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
-    let producer: BaseProducer = settings.create().unwrap();
-    producer.init_transactions(PATIENCE).unwrap();
-    producer.begin_transaction().unwrap();
-    producer
-        .send(BaseRecord::to(control).partition(0).key("given-up").payload(""))
-        .map_err(|(error, _)| error)
-        .unwrap();
-    let (began, mut reached) = (Instant::now(), false);
-    while !reached {
-        assert!(began.elapsed() < PATIENCE, "the record reached Kafka");
-        producer.poll(Duration::from_millis(100));
-        reached = producer.in_flight_count() == 0;
-    }
-    producer
-}
+/// Half of the time after which Kafka aborts a transaction of a relay that was given up.
+const SOON: Duration = Duration::from_secs(30);
 
 /// Where the coordinator is away a node leaves nevertheless, and soon: the group finds out by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

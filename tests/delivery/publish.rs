@@ -1,6 +1,6 @@
 //! Claim, commit, read back; fencing, time-outs, killed brokers, refused sizes.
 
-use crate::support::foreign::open_transaction;
+use crate::support::foreign::{open_transaction, producer_of};
 use crate::support::kafka::Broker as TestBroker;
 use crate::support::records::committed;
 use crate::support::settings::{config, publisher, secrets};
@@ -20,7 +20,7 @@ use pepay_relay::telemetry::{Health, Phase};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -344,12 +344,7 @@ async fn lost_control_records_are_no_takeover() {
     // What makes the relay look: somebody took the next epoch of its name, and went.
     let name = config.name.clone();
     let bootstrap = config.kafka.bootstrap_servers.clone();
-    let fence = move || {
-        let producer: BaseProducer =
-            ClientConfig::new().set("bootstrap.servers", &bootstrap).set("transactional.id", &name).create().unwrap();
-        producer.init_transactions(Duration::from_secs(30)).unwrap();
-    };
-    tokio::task::spawn_blocking(fence).await.unwrap();
+    tokio::task::spawn_blocking(move || drop(producer_of(&bootstrap, &name))).await.unwrap();
     let stopped = commit(&mut first, batch(&config, ["evt_2-1".into()], b"{}")).await;
     let Err(Stop::Fatal(text)) = stopped else { panic!("{stopped:?}") };
     assert!(text.contains("Kafka lost the newest checkpoint"), "{text}");

@@ -10,6 +10,14 @@ pub fn stat(process: impl Display, field: usize) -> u64 {
     fields.split_whitespace().nth(field - 3).and_then(|number| number.parse().ok()).expect("a number")
 }
 
+/// The kernel's unit of processor time, `USER_HZ`: the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Processor time of a process so far, in seconds: user and system (proc_pid_stat(5), `utime` and `stime`).
+pub fn cpu_seconds(pid: u32) -> f64 {
+    [14, 15].map(|field| stat(pid, field) as f64).iter().sum::<f64>() / TICKS_PER_SECOND
+}
+
 /// Processes of a process group, by their numbers.
 pub fn group(leader: u32) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").expect("processes").flatten();

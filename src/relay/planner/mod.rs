@@ -80,6 +80,7 @@ pub struct Plan {
     journal: journal::Entries,
     /// What it changed of the accounts.
     changes: Changes,
+    /// What it takes from the inbox.
     inbox: Taken,
 }
 
