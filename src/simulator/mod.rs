@@ -345,6 +345,11 @@ impl Simulator {
         let _ = self.hub.webhooks_open.subscribe().wait_for(|open| *open == 0).await;
     }
 
+    /// Whether the first `attempts` attempts to send a webhook are over; later ones may be under way.
+    pub fn webhooks_over(&self, attempts: u64) -> bool {
+        self.hub.world().webhooks.over(attempts)
+    }
+
     /// What became of the webhooks so far.
     pub fn webhooks(&self) -> Tally {
         self.hub.world().webhooks.tally()

@@ -1,7 +1,7 @@
 //! Webhooks that are to be sent: bounded, each with its time, and what became of them.
 
 use super::model::Event;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -16,7 +16,8 @@ pub(super) const IDLE: Duration = Duration::from_secs(3600);
 pub(super) struct Queue {
     waiting: BTreeMap<(Instant, u64), Job>,
     pushed: u64,
-    under_way: usize,
+    /// By the number of the attempt.
+    under_way: BTreeSet<u64>,
     tally: Tally,
 }
 
@@ -38,6 +39,8 @@ pub(super) struct Job {
     pub(super) endpoint: String,
     pub(super) event: Arc<Event>,
     attempts: usize,
+    /// Of its attempt under way, among all attempts; from 1.
+    number: u64,
 }
 
 impl Queue {
@@ -46,16 +49,21 @@ impl Queue {
             self.tally.dropped += 1;
             return;
         }
-        self.put(Job { endpoint, event, attempts: 0 }, due);
+        self.put(Job { endpoint, event, attempts: 0, number: 0 }, due);
     }
 
     /// Deliveries whose outcome is still open.
     pub(super) fn open(&self) -> usize {
-        self.waiting.len() + self.under_way
+        self.waiting.len() + self.under_way.len()
     }
 
     pub(super) const fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// Whether the first `attempts` attempts are over.
+    pub(super) fn over(&self, attempts: u64) -> bool {
+        self.under_way.first().is_none_or(|oldest| *oldest > attempts)
     }
 
     fn put(&mut self, job: Job, due: Instant) {
@@ -67,9 +75,9 @@ impl Queue {
     pub(super) fn take(&mut self, now: Instant) -> Result<Job, Duration> {
         match self.waiting.first_entry() {
             Some(entry) if entry.key().0 <= now => {
-                self.under_way += 1;
                 self.tally.attempts += 1;
-                Ok(entry.remove())
+                self.under_way.insert(self.tally.attempts);
+                Ok(Job { number: self.tally.attempts, ..entry.remove() })
             }
             Some(entry) => Err(entry.key().0 - now),
             None => Err(IDLE),
@@ -78,7 +86,7 @@ impl Queue {
 
     /// Ends an attempt: the delivery is over, or waits for its next one.
     pub(super) fn settle(&mut self, mut job: Job, delivered: bool, retries: &[Duration], now: Instant) {
-        self.under_way -= 1;
+        self.under_way.remove(&job.number);
         job.attempts += 1;
         if delivered {
             self.tally.delivered += 1;
