@@ -107,7 +107,7 @@ fn is_of(record: &Consumed, order: &str) -> bool {
             .is_some_and(|glance| glance.order_id.as_deref() == Some(order))
 }
 
-/// The day of the record before: lines carry the time alone, and a heading says whenever the date changes.
+/// The day of the record before: lines carry the time alone, and a heading follows whenever the date changes.
 #[derive(Debug, Default)]
 struct Day(Option<i64>);
 

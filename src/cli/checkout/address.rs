@@ -1,4 +1,4 @@
-//! An address from options and a file; what is wrong with it is told before anything is sent.
+//! An address from options and a file; what is wrong with it is reported before anything is sent.
 
 use crate::exit::Exit;
 use crate::provider::rest::Address;
@@ -64,7 +64,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 ///
 /// # Errors
 ///
-/// Status 1 when the file cannot be read or is not as documented, 2 when a part is missing. The content is not told.
+/// Status 1 when the file cannot be read or is not as documented, 2 when a part is missing. The content is not printed.
 pub(super) fn read(destination: &Destination) -> Result<Address, Exit> {
     let from_file = match &destination.address_file {
         Some(file) => {
