@@ -68,7 +68,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
-/// Writes `raw` into its place, or says what is wrong with it without quoting it.
+/// Writes `raw` into its place, or returns what is wrong with it without quoting it.
 fn assign<F: Field>(slot: &mut F, raw: &Raw, bounds: Option<(F, F)>) -> Result<(), Wrong> {
     let value = F::read(raw).ok_or_else(|| (format!("is not {}", F::KIND), format!("write it as {}", F::HOW)))?;
     if let Some((least, most)) = bounds
@@ -88,7 +88,7 @@ fn assign_bytes(slot: &mut usize, raw: &Raw, bounds: Option<(Bytes, Bytes)>) -> 
     Ok(())
 }
 
-/// What the type of a slot says of itself.
+/// Words about the type of a slot, and the form of its values.
 const fn words<F: Field>(_: fn(&Config) -> &F) -> (&'static str, &'static str, Form) {
     (F::KIND, F::HOW, F::FORM)
 }

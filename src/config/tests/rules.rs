@@ -1,8 +1,8 @@
-//! Rules that compare two keys: the key that is told is the one that somebody wrote, in words that fit it.
+//! Rules that compare two keys: the key that is reported is the one that somebody wrote, in words that fit it.
 
 use super::*;
 
-/// Two keys with a value of each that breaks the rule against the other's default, and what is told of each.
+/// Two keys with a value of each that breaks the rule against the other's default, and what is reported of each.
 #[rustfmt::skip]
 const PAIRS: [[(&str, &str, &str); 2]; 14] = [
     [("admin.listen", "'127.0.0.1:8787'", "is the webhook listener's address too"),
