@@ -39,7 +39,7 @@ impl From<AskError> for StartError {
     }
 }
 
-/// Tells blocking work that nobody waits for it any more.
+/// Signals to blocking work that nobody waits for it any more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cancel {
     state: Arc<(Mutex<bool>, Condvar)>,

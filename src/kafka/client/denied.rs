@@ -51,7 +51,7 @@ pub(in crate::kafka) fn permission_lacking(config: &Config, context: &Context, w
     // The brokers go by the user where there is one, and else by the certificate.
     let kafka = &config.kafka;
     let (who, principal) = match (kafka.username.as_ref().or(kafka.oauth_client_id.as_ref()), context.subject()) {
-        // With a token it is the claim that the brokers look at, which is `sub` unless they are told otherwise.
+        // With a token it is the claim that the brokers look at, which is `sub` unless they are configured otherwise.
         (Some(client), _) if kafka.username.is_none() => (format!(" `{client}`"), "User:SUB_OF_ITS_TOKEN".to_owned()),
         (Some(username), _) => (String::new(), format!("User:{username}")),
         (None, Some(subject)) => (format!(" `{subject}`"), format!("\"User:{subject}\"")),

@@ -43,7 +43,7 @@ fn a_commit_in_doubt_is_settled_behind_a_new_producer() {
     }
 }
 
-/// The producer was replaced and has asked for nothing since: whatever committed the checkpoint was not told to.
+/// The producer was replaced and has asked for nothing since: whatever committed the checkpoint was not asked to.
 #[test]
 fn a_commit_that_was_never_asked_for_is_torn() {
     let mut torn = settlement(Shape::Several);

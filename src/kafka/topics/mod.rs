@@ -23,7 +23,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 
 /// A topic that nobody has just created is not believed to be missing before this time: a broker that has just started
-/// knows of no topic for a moment (KAFKA-15161), and the status that says so is one that nobody restarts.
+/// knows of no topic for a moment (KAFKA-15161), and nobody restarts after the exit status for that.
 const ABSENT_AFTER: Duration = Duration::from_secs(10);
 
 /// Looks at every topic that is turned on. An error when Kafka does not answer within seconds, or refuses us.
@@ -39,7 +39,7 @@ pub async fn create(config: &Config, secrets: &Secrets) -> Result<Topics, StartE
     Ok(topics)
 }
 
-/// [`ensure_telling`], telling nobody.
+/// [`ensure_telling`], without reporting a wait.
 pub async fn ensure(config: &Config, secrets: &Secrets) -> Result<Topics, StartError> {
     ensure_telling(config, secrets, |_| ()).await
 }
