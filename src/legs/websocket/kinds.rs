@@ -1,9 +1,9 @@
-//! Kinds of frames that were told of once.
+//! Kinds of frames that were logged once.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Kinds remembered at most: more than a provider documents. Beyond it a new kind is counted and not told.
+/// Kinds remembered at most: more than a provider documents. Beyond it a new kind is counted and not logged.
 const KINDS_MAX: usize = 16;
 
 /// The kinds of frames that the log has a line about.

@@ -12,7 +12,8 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 
-/// A connection whose machine slept for so long in all may have missed something: the peer hears no pongs meanwhile.
+/// A connection whose machine slept for this long in all may have missed something: the peer receives no pongs
+/// meanwhile.
 pub(super) const SLEPT_MAX: Duration = Duration::from_secs(10);
 
 /// When bytes were last heard, whatever they were: a large frame on a slow line is life as well.

@@ -183,7 +183,7 @@ impl Reconnect {
         self.backoff_min
     }
 
-    /// Decides after `end` of a connection that stood for `lived` (zero when none came about).
+    /// Decides after `end` of a connection that lasted for `lived` (zero when none came about).
     ///
     /// `random` is uniform in `0.0..1.0`. The delay is uniform between `backoff_min` and a ceiling that doubles
     /// from attempt to attempt (full jitter above a floor). A `Retry-After` wins where it is longer, so that a

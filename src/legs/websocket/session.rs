@@ -92,7 +92,7 @@ struct Ended {
 }
 
 impl<F> Session<F> {
-    /// A session that waits between attempts as `reconnect` says, and holds frames for at most `hold_max` after each
+    /// A session that waits between attempts as `reconnect` decides, and holds frames for at most `hold_max` after each
     /// connection's making.
     pub fn new(reconnect: Reconnect, hold_max: Duration) -> Self {
         Self {

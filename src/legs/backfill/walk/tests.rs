@@ -4,7 +4,7 @@ use super::*;
 use crate::provider::errors;
 use proptest::prelude::*;
 
-/// An event as it stands in a page: `id` or, where that is no text of an id, the event itself.
+/// An event as it is in a page: `id` or, where that is no text of an id, the event itself.
 fn event(id: &str) -> String {
     if id.starts_with("evt_") { format!(r#"{{"id":"{id}"}}"#) } else { id.to_owned() }
 }
