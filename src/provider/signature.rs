@@ -41,7 +41,7 @@ pub struct Headers<'a> {
 
 impl Headers<'_> {
     /// Whether a timestamp is there and one of the signatures is 64 hex digits: where not, no body can be genuine. Its
-    /// sender knows it too, so that saying it at once tells a forger nothing.
+    /// sender knows it too, so that an early answer teaches a forger nothing.
     pub fn are_well_formed(&self) -> bool {
         let is_signature = |header: Option<&[u8]>| header.and_then(decode_hex).is_some();
         self.timestamp.is_some() && (is_signature(self.signature) || is_signature(self.previous))
