@@ -105,7 +105,7 @@ fn what_is_from_the_future_by_both_clocks_and_the_cursor_moves_nothing() {
         (NOW, ahead_ms, false),
         (later, ahead_ms, true),
         (later, ahead_ms + 1, false),
-        // Our clock is two hours behind, and nobody told the provider's yet: the cursor did.
+        // Our clock is two hours behind, and no answer gave the provider's yet: the cursor did.
         (behind, 1_699_999_900_000 + most_ms, true),
         (behind, 1_699_999_900_000 + most_ms + 1, false),
     ] {
@@ -138,7 +138,7 @@ fn a_memory_that_is_not_whole_raises_the_floor_and_opens_a_gap() {
     assert!(!is_newest(&mut started, "a", NOW_MS - 10_000) && is_newest(&mut started, "b", NOW_MS - 9_999));
 }
 
-/// The clock of who wrote the checkpoint may have been behind, and there is no cursor that tells.
+/// The clock of who wrote the checkpoint may have been behind, and there is no cursor that shows it.
 #[test]
 fn a_memory_without_marks_raises_the_floor_to_the_start() {
     let known = predecessor(None, None);

@@ -12,7 +12,7 @@ const NOW_MS: i64 = 1_768_480_000_000;
 const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 const AT: &str = "1768476600000";
 
-/// A core whose plans stand at once; tells what each delivery became and which records it made.
+/// A core whose plans are committed at once; shows what each delivery became and which records it made.
 struct Desk {
     core: Planner,
     records: Vec<String>,
