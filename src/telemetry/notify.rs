@@ -1,6 +1,6 @@
-//! What systemd is told (`sd_notify(3)`): readiness, state, reloads, signs of life, the end.
+//! What systemd is notified of (`sd_notify(3)`): readiness, state, reloads, signs of life, the end.
 //!
-//! Without `NOTIFY_SOCKET` nothing is told. A datagram that cannot be sent is no reason to stop relaying, and the
+//! Without `NOTIFY_SOCKET` nothing is sent. A datagram that cannot be sent is no reason to stop relaying, and the
 //! service manager acts on its absence by itself, so failures are logged and no more.
 
 use super::LegState;
@@ -25,13 +25,13 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// As the process environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
+    /// As the process environment has it: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
     pub fn from_process() -> io::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the service manager's own way, no setting (sd_notify(3))")]
         Self::to(std::env::var_os("NOTIFY_SOCKET").as_deref(), sd_notify::watchdog_enabled())
     }
 
-    /// To the datagram socket of that name (a path, or `@` and an abstract name; `None`: nobody is told), which
+    /// To the datagram socket of that name (a path, or `@` and an abstract name; `None`: nothing is sent), which
     /// expects a sign of life within `watchdog`.
     pub fn to(socket: Option<&OsStr>, watchdog: Option<Duration>) -> io::Result<Self> {
         let Some(name) = socket.filter(|name| !name.is_empty()) else { return Ok(Self::default()) };

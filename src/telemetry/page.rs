@@ -15,10 +15,10 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The page. `{{nonce}}` stands where its script and its style say who they are.
+/// The page. `{{nonce}}` is where its script and its style carry the nonce.
 const PAGE: &str = include_str!("page.html");
 
-/// What stands for the nonce.
+/// The place of the nonce.
 const NONCE: &str = "{{nonce}}";
 
 /// Seconds after which a page that found no seat asks again.

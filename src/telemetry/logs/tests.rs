@@ -38,7 +38,7 @@ fn leveled(level: &str, format: LogFormat, colours: bool, log: impl FnOnce(&Logs
     String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
 }
 
-/// As a library asks that logs by another door (`log::log_enabled!`): of a line that no callsite of ours stands for.
+/// As a library asks that logs by another door (`log::log_enabled!`): about a line that has no callsite of ours.
 #[test]
 fn a_question_whether_something_is_to_be_said_costs_no_line() {
     let news = || tracing::info!("news");
