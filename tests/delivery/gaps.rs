@@ -32,8 +32,7 @@ pub async fn closed(rig: &Rig, cause: &'static str) -> Value {
     control_until(&rig.config, found).await.unwrap_or_else(|| panic!("{cause} closes"))
 }
 
-/// Every checkpoint, all marks, those with open gaps among them, and every closed gap are as the control topic's schema
-/// says.
+/// Every checkpoint, all marks, those with open gaps among them, and every closed gap fit the control topic's schema.
 async fn control_fits_its_schema(rig: &Rig) {
     let schema = jsonschema::validator_for(&schemas()["control"]).unwrap();
     let records = committed(&rig.config, Topic::Control).await;
@@ -49,7 +48,8 @@ async fn control_fits_its_schema(rig: &Rig) {
     assert!(values.iter().any(|value| value["closed_at"].is_string()), "a closed gap was looked at");
 }
 
-/// Nothing is missing, nothing stands twice, the cursor is at the newest event, and all of it is written as documented.
+/// Nothing is missing, nothing is there twice, the cursor is at the newest event, and all of it is written as
+/// documented.
 async fn finish(rig: &Rig, daemon: Daemon) {
     rig.until_delivered().await;
     drain(daemon).await;

@@ -89,8 +89,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
 }
 
 /// Credentials do not change while a service runs, so each rotation is a restart: the relay drains, systemd puts the new
-/// ones into another folder, and the next relay starts with those alone. Webhooks find nobody for a while, or are told
-/// 503, and are sent again.
+/// ones into another folder, and the next relay starts with those alone. Webhooks find nobody for a while, or are
+/// answered 503, and are sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeated() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "credentials").await;

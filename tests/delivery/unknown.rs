@@ -1,4 +1,4 @@
-//! Commits whose answer is lost: whether they stood or not, nothing is lost and nothing is repeated.
+//! Commits whose answer is lost: whether they took effect or not, nothing is lost and nothing is repeated.
 
 use super::publish::{batch, ids, unique};
 use crate::support::kafka::Broker as TestBroker;
@@ -109,7 +109,7 @@ fn settled(bootstrap: &str, topic: &str, partitions: i32) -> i64 {
     }
 }
 
-/// librdkafka asks again on a new connection, and the coordinator tells it that the commit stands.
+/// librdkafka asks again on a new connection, and the coordinator answers that the transaction is committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_lost_with_its_connection_is_asked_for_again() {
     let mut line = Line::new("cut").await;
@@ -161,7 +161,8 @@ async fn a_late_request_for_an_epoch_costs_a_producer_and_no_event() {
     assert_eq!(ids(&line.config).await, expected);
 }
 
-/// The commit stands and every answer about it is lost: the newest checkpoint tells, and nothing is sent again.
+/// The commit takes effect and every answer about it is lost: the newest checkpoint shows it, and nothing is sent
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_stood_unheard_is_not_sent_again() {
     let mut line = Line::new("stood").await;
@@ -174,7 +175,7 @@ async fn a_commit_that_stood_unheard_is_not_sent_again() {
     assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1", "evt_3-1"]);
 }
 
-/// The commit never reached the broker: the newest checkpoint tells, and the batch is sent again.
+/// The commit never reached the broker: the newest checkpoint shows it, and the batch is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_never_arrived_is_sent_again() {
     let mut line = Line::new("lost").await;

@@ -1,4 +1,4 @@
-//! One writer: a second relay of the name, and one that stood still.
+//! One writer: a second relay of the name, and one that was frozen.
 
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
@@ -60,7 +60,7 @@ async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_its
     rig.simulator.create_order().unwrap();
     rig.until_delivered().await;
 
-    // Its transaction is open and cannot end; it then stands still with it.
+    // Its transaction is open and cannot end; it is then frozen with it.
     proxy.set(&[Fault::HoldRequests(END_TXN)], None);
     let order = rig.simulator.create_order().unwrap();
     let url = rig.webhook_url();

@@ -1,8 +1,8 @@
 //! A TCP proxy between the relay and its broker that loses, holds and delays requests and answers of one kind.
 //!
-//! The broker says of itself that it lives at the proxy's address, so that every connection of a client passes here.
-//! Requests are told apart by the API key at the head of their frame, and answers by their correlation id (the Kafka
-//! protocol guide, "Protocol Primitives").
+//! The broker advertises the proxy's address, so that every connection of a client passes here. Requests are
+//! distinguished by the API key at the head of their frame, and answers by their correlation id (the Kafka protocol
+//! guide, "Protocol Primitives").
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
