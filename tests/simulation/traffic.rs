@@ -91,7 +91,7 @@ impl World {
         if self.scenario.inbox.is_some() {
             return self.send_to_door(event, attempt);
         }
-        // The newest relay stands behind the endpoint, mostly.
+        // The newest relay is behind the endpoint, mostly.
         let Some(relay) = self.living() else { return self.retry_webhook(event, attempt) };
         let relay = if relay > 0 && self.relays[relay - 1].alive && self.rng.chance(300) { relay - 1 } else { relay };
         let delay = self.rng.range(1, 300);
