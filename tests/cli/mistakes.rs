@@ -1,4 +1,4 @@
-//! What people get wrong, and what they are told: one sentence with its remedy.
+//! What people get wrong, and what they read: one sentence with its remedy.
 
 use super::redact::redact;
 use super::shop::Shop;
@@ -12,7 +12,7 @@ const KEY: &str = "PEPAY_RELAY_API_KEY";
 const URL: &str = "PEPAY_RELAY__PROVIDER__API_URL";
 const BUY: [&str; 5] = ["checkout", "create", "B0D7KX91QZ", "--customer-id", "c"];
 
-/// Runs each command line, and tells what stderr says of it.
+/// Runs each command line, and returns its stderr.
 async fn told(shop: &Shop, status: i32, cases: &[&[&str]], environment: &[(&str, &str)]) -> String {
     let mut told = String::new();
     for arguments in cases {

@@ -272,7 +272,7 @@ fn what_talks_to_this_machine_alone_needs_no_certificates() {
     assert!(first.contains("http://127.0.0.1:"), "{first}");
 }
 
-/// The lines of `run` with a warning, where stderr is `stderr` and systemd says that the journal is `journal`.
+/// The lines of `run` with a warning, where stderr is `stderr` and systemd announces that the journal is `journal`.
 fn logged(stderr: OwnedFd, journal: &str, format: &str) -> std::io::Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();

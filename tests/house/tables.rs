@@ -1,4 +1,4 @@
-//! The tables of ARCHITECTURE.md and docs/internals/verification.md that say which test shows what: every test named there
+//! The tables of ARCHITECTURE.md and docs/internals/verification.md of which test shows what: every test named there
 //! is there. And those of the runbook: every line at ERROR and WARN is there.
 //!
 //! In the last column of those tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (alongside the source),
@@ -167,7 +167,7 @@ fn texts() -> Vec<String> {
     super::sources().into_iter().map(|(_, text)| text).collect()
 }
 
-/// What is wrong with a cell that tells how something is counted and logged: names in backticks are series of metrics,
+/// What is wrong with a cell about how something is counted and logged: names in backticks are series of metrics,
 /// or, where they are several words, the beginning of a message that some source logs.
 fn untold(cell: &str, metrics: &str, sources: &[String]) -> Vec<String> {
     let is_series = |name: &str| {

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 /// Lines of a file at most. The aim is 400; beyond 500 it has two purposes.
 const LINES_MAX: usize = 500;
 
-/// Names that say nothing of what is inside.
+/// Names that give no hint of what is inside.
 const EMPTY_NAMES: [&str; 7] = ["utils", "util", "common", "helpers", "helper", "manager", "types"];
 
-/// `config/types.rs` holds the types that are the settings: there the name says it.
+/// `config/types.rs` holds the types that are the settings: there the name is right.
 const NAME_EXCEPTIONS: [&str; 1] = ["src/config/types.rs"];
 
 /// Half-done work, in pieces so that this file does not name it.

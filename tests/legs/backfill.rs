@@ -1,4 +1,4 @@
-//! The backfill leg against a provider that says what the test wrote down for it, one answer a request.
+//! The backfill leg against a provider that answers what the test wrote down for it, one answer a request.
 
 use super::{arrival, assert_books_balance, defaults, settle, soon};
 use pepay_relay::clock::Clock;
@@ -181,7 +181,7 @@ async fn a_log_that_does_not_reach_back_to_the_mark_is_told_with_the_orders_that
     rig.answer(&format!("{list}2"), &orders(&[("also inside", 8_999), ("after", 9_001)], 2)).await;
     rig.answer(&format!("{list}4"), &orders(&[], 2)).await;
     rig.walked_without_proof(&["evt_9000-0"], 9_000, Some(2)).await;
-    // The relay of this test never moves the mark; it is told once all the same.
+    // The relay of this test never moves the mark; it is reported once all the same.
     rig.ticket = rig.walks.ask();
     rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
     rig.walked(&["evt_9000-0"]).await;

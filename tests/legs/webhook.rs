@@ -349,7 +349,7 @@ async fn a_slow_body_is_told_and_slow_headers_are_cut() {
     let mut rest = Vec::new();
     soon(slow_head.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"");
-    // One that says nothing has no head to wait for.
+    // One that sends nothing has no head to wait for.
     let mut silent = rig.connect().await;
     soon(silent.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(refused(&rig.metrics, Refusal::HeadTooSlow), 1);

@@ -1,4 +1,4 @@
-//! The simulator's page as people use it: every transition pressed, a refusal told, on a desk and on a phone.
+//! The simulator's page as people use it: every transition pressed, a refusal shown, on a desk and on a phone.
 
 use super::pictures;
 use crate::chromium::Chromium;
