@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_out_of_a_cache_tells_the_time_by_its_age() {
+    fn an_answer_out_of_a_cache_gives_the_time_with_its_age() {
         let mut provider = ProviderTime::unknown(at(0, 0));
         provider.learn(at(0, 0), WALL_MS - 1_800_000, Duration::from_secs(1800));
         assert_eq!(provider.known_ms(at(0, 0)), Some(WALL_MS));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_and_suspends_are_told_apart_and_each_once() {
+    fn steps_and_suspends_are_distinguished_and_noticed_once() {
         let running = Instant::now();
         let after = |seconds| running + Duration::from_secs(seconds);
         let mut steps = Steps::new(at(0, 0), running);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_clock_knows_what_it_was_told() {
+    fn the_shared_clock_knows_what_it_learned() {
         let clock = Clock::default();
         assert_eq!(clock.provider().known_ms(Moment::now()), None);
         assert!((-1000..=1000).contains(&(clock.provider_ms() - now_ms())));

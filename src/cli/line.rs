@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_in_columns() {
+    fn lines_are_aligned_in_columns() {
         let invoice = headers(&[("ce_type", "invoice.updated"), ("relay_leg", "webhook")]);
         let dead = headers(&[("relay_leg", "webhook"), ("relay_reason", "malformed_json")]);
         let lines = [

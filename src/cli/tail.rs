@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_says_each_new_day_once() {
+    fn a_heading_names_each_new_day_once() {
         let mut day = Day::default();
         assert_eq!(day.turned(1_768_472_100_655).as_deref(), Some("-- 2026-01-15 UTC"));
         assert_eq!(day.turned(1_768_472_200_000), None);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn tail_begins_where_told() {
+    fn tail_begins_where_it_is_asked_to() {
         for (text, from) in [
             ("beginning", StartAt::Beginning),
             ("end", StartAt::End),

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn each_fault_of_a_certificate_is_recognized() {
         let fault = |chain, key, password| made(chain, key, password).err();
         assert_eq!(fault("client.cert.pem", "client.key.pem", None), None);
         assert_eq!(fault("client.key.pem", "client.key.pem", None), Some(Fault::Chain));

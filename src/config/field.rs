@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_tell_binary_from_decimal_units() {
+    fn sizes_distinguish_binary_from_decimal_units() {
         check::<Bytes>("64MiB", Some(r#""64MiB""#));
         check::<Bytes>("1 KiB", Some(r#""1KiB""#));
         check::<Bytes>("1MB", Some(r#""1000000B""#));

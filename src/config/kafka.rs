@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_judged_by_librdkafka_itself() {
+    fn the_rest_is_validated_by_librdkafka_itself() {
         assert_eq!(judge("linger.ms", "5"), None);
         assert!(judge("linger.ms", "soon").is_some_and(|(what, _)| what.contains("refuses")));
         assert!(judge("lingering.ms", "5").is_some_and(|(what, _)| what.contains("not a property")));

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_stand_in_the_order_of_the_file_and_the_environment_comes_after() {
+    fn mistakes_are_in_the_order_of_the_file_and_the_environment_comes_after() {
         let at = |line| Origin::File { name: "relay.toml".into(), line };
         let list = vec![
             Mistake::new(Origin::Default, "kafka.bootstrap_servers", "is missing", "set it"),

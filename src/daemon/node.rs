@@ -336,7 +336,7 @@ mod tests {
     use crate::kafka::client::SESSION;
 
     #[test]
-    fn a_name_that_two_nodes_have_for_longer_than_a_session_is_told_once() {
+    fn a_name_that_two_nodes_have_for_longer_than_a_session_is_logged_once() {
         assert!(LOOK_EVERY > SESSION);
         let view = |nodes: &[&str]| {
             let nodes = nodes.iter().map(|node| ((*node).to_owned(), Vec::new())).collect();

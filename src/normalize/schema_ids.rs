@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_a_byte_that_says_which_name_and_the_name() {
+    fn a_header_is_a_byte_for_the_kind_of_name_and_the_name() {
         let guid = "89791762-2336-4186-9674-299b90a802e2".parse().unwrap();
         let bytes = SchemaId::of_guid(guid).as_bytes().to_vec();
         assert_eq!((bytes.len(), &bytes[..4]), (17, &[1, 0x89, 0x79, 0x17][..]));

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_told_apart_by_object() {
+    fn frames_are_distinguished_by_object() {
         assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
         assert_eq!(classify(r#"{"data":{"object":"ws_error"},"object":"event","data":"#), Frame::Event, "judged later");
         for other in [

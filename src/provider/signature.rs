@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_judged_after_the_signature() {
+    fn the_time_is_checked_after_the_signature() {
         let at = |timestamp: &str| check(timestamp, &sign(b"key", timestamp, b"body"), &[b"key"]);
         assert_eq!(at("1700000300000"), Ok(()));
         assert_eq!(at("1699999700000"), Ok(()));

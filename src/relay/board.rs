@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_says_less_is_borne() {
+    fn a_value_without_the_usual_members_is_tolerated() {
         let mut batch = Batch::default();
         order(&mut batch, 1, "null", false);
         batch.record(Topic::Orders, b"2", b"{}");

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_forgotten_are_counted_whether_or_not_it_is_said() {
+    fn ids_that_are_forgotten_are_counted_whether_or_not_it_is_logged() {
         let lines = Lines::default();
         let metrics = Metrics::new("test");
         for ids in [0, 3, 4] {

@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_a_checkpoint_that_says_so() {
+    fn it_ends_with_a_checkpoint_that_records_it() {
         let left = Next::Checkpoint { left: true };
         check(&[
             On(1, Arrived(1)),

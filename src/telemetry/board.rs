@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_shown() {
+    fn what_is_reported_is_shown() {
         let board = board();
         board.health.set_phase(Phase::Ready);
         board.health.set_leg(Account::FIRST, Leg::Websocket, LegState::BackingOff);

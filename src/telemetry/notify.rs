@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn abstract_names_are_reached_and_a_manager_that_is_gone_is_borne() {
+    fn abstract_names_are_reached_and_a_manager_that_is_gone_is_tolerated() {
         let name = format!("pepay-relay-test-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let notify = Notify::to(Some(OsStr::new(&format!("@{name}"))), None).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_socket_nobody_is_told() {
+    fn without_a_socket_nothing_is_sent() {
         let notify = Notify::to(None, Some(Duration::from_secs(1))).unwrap();
         notify.ready();
         notify.watchdog();
@@ -221,7 +221,7 @@ mod tests {
 
     /// The unit file and the relay keep one contract; a line that goes missing breaks it silently.
     #[test]
-    fn the_unit_file_says_what_the_relay_relies_on() {
+    fn the_unit_file_sets_what_the_relay_relies_on() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pepay-relay.service");
         let unit = std::fs::read_to_string(file).unwrap();
         let lines: Vec<&str> = unit.lines().collect();

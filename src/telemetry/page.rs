@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_nobody_else_and_is_told_its_nonce() {
+    fn the_page_names_nobody_else_and_gets_its_nonce() {
         assert_eq!(PAGE.matches(NONCE).count(), 2, "a script and a style");
         for outside in ["http://", "https://", "//cdn", "@import", "url(", " src=", "innerHTML", " style="] {
             let found = PAGE.replace("http://www.w3.org/2000/svg", "").contains(outside);

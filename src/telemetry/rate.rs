@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_stand_for_many() {
+    fn a_message_may_be_about_many() {
         let start = Instant::now();
         let mut limited = RateLimited::new(Duration::from_secs(10));
         assert_eq!(limited.allow_for(7, start), Some(0));

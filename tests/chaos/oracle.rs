@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_pair_that_the_broker_lost_does_not_tell_on_the_other() {
+    fn one_of_a_pair_that_the_broker_lost_proves_nothing_about_the_other() {
         let mut cut = oracle(1, &[(OrdersLatest, 1, false), (Orders, 1, false)]);
         cut.cut(&BTreeMap::from([((Orders, 0), 1), ((OrdersLatest, 0), 1)]), true);
         assert_eq!(counts(&cut.verdict(1)), [0; 4], "latest alone");
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_relay_was_made_to_forget_may_stand_once_more() {
+    fn what_the_relay_was_made_to_forget_may_be_there_once_more() {
         let loss = |versions| Loss { from: ends(2), to: ends(4), since: ends(5), versions, ..Loss::default() };
         let after = |loss: Loss, from: i64, more: &[(Topic, u64, bool)]| {
             let mut oracle = oracle(3, &[&TWO[..], &[(Orders, 3, true)]].concat());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_may_stand_on_another_partition_that_is_read_first() {
+    fn what_was_forgotten_may_be_on_another_partition_that_is_read_first() {
         let mut oracle = oracle(1, &[]);
         let elsewhere = Record { partition: 1, ..record(Orders, 0, "k", "evt_1-0", true) };
         oracle.read(elsewhere.clone());

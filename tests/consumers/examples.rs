@@ -60,7 +60,7 @@ fn the_guide_names_what_is_tested() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_is_told_once_and_the_newest_status_is_kept() {
+async fn each_event_is_printed_once_and_the_newest_status_is_kept() {
     let folders = EXAMPLES.map(|example| example.installed());
     let mut rig = Rig::new(Broker::shared().bootstrap(), "consumers").await.with_webhooks();
     let daemon = rig.daemon().await;

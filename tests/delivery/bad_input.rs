@@ -125,7 +125,7 @@ async fn a_provider_that_refuses_costs_its_legs_and_the_webhook_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_kafka_refuses_for_its_size_becomes_a_digest_and_a_thousand_others_stand() {
+async fn a_record_that_kafka_refuses_for_its_size_becomes_a_digest_and_a_thousand_others_are_committed() {
     const SMALL: usize = 1_000;
     let rig = Rig::new(Broker::shared().bootstrap(), "huge").await;
     let daemon = rig.daemon().await;

@@ -280,7 +280,7 @@ async fn a_node_leaves_although_the_coordinator_is_away() {
 /// Every node lists the same accounts; the one that serves them shows their legs. The other misses none that is its
 /// own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_node_lists_all_accounts_and_their_owner_tells_the_legs() {
+async fn every_node_lists_all_accounts_and_their_owner_shows_the_legs() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "listed").await;
     let sole = rig.secrets.accounts.remove(0);
     for name in ["shop-a", "shop-b"] {

@@ -91,7 +91,7 @@ async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_is_noticed_and_what_was_said_meanwhile_is_resumed() {
+async fn silence_is_noticed_and_what_was_sent_meanwhile_is_resumed() {
     let rig = Rig::new(Broker::shared().bootstrap(), "silence").await;
     let daemon = rig.daemon().await;
     live(&rig);
@@ -144,7 +144,7 @@ async fn events_that_the_log_shows_late_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
+async fn a_stream_that_overflows_is_noticed_and_nothing_is_lost() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "overflow").await;
     // The silence below is not to be found out before the overflow is.
     rig.config.websocket.idle_timeout = PATIENCE;

@@ -45,7 +45,7 @@ fn published(records: &[Record]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_on() {
+async fn a_log_cut_during_an_absence_is_reported_with_the_orders_and_the_relay_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "history").await;
     let first = Process::ready(&rig).await;
     let quiet = paid(&rig.simulator);

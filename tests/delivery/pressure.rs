@@ -56,7 +56,7 @@ async fn finish(rig: &Rig, relay: Process) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_afterwards() {
+async fn while_kafka_is_away_the_legs_pause_and_answer_so_and_everything_arrives_afterwards() {
     let mut broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
@@ -98,7 +98,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_committed_once() {
+async fn while_the_intake_is_full_webhooks_are_refused_and_what_was_taken_is_committed_once() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "full").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
@@ -219,7 +219,7 @@ pub fn as_stranger(broker: &Broker, open: &Rig) -> Rig {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77() {
+async fn a_permission_taken_away_is_logged_and_waited_for_and_at_start_it_is_status_77() {
     let broker = Broker::start_secured();
     let (rig, secured) = with_permissions(&broker, "acl").await;
     let bootstrap = broker.bootstrap();

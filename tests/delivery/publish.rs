@@ -220,7 +220,7 @@ async fn a_broker_killed_during_commits_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_refused_for_size_is_given_back_and_the_next_one_stands() {
+async fn a_batch_refused_for_size_is_given_back_and_the_next_one_is_committed() {
     let config = config(TestBroker::shared().bootstrap(), &unique("size"));
     let (mut publisher, _) = start(&config).await;
     // The small ones before it are purged when it is refused, which must neither hide why nor leave a hole in the

@@ -164,7 +164,7 @@ async fn a_late_request_for_an_epoch_costs_a_producer_and_no_event() {
 /// The commit takes effect and every answer about it is lost: the newest checkpoint shows it, and nothing is sent
 /// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_stood_unheard_is_not_sent_again() {
+async fn a_commit_whose_answer_was_lost_is_not_sent_again() {
     let mut line = Line::new("stood").await;
     line.proxy.set(&[Fault::LoseAnswers(END_TXN)], Some(INIT_PRODUCER_ID));
     line.submit("evt_2-1");
@@ -188,7 +188,7 @@ async fn a_commit_that_never_arrived_is_sent_again() {
 
 /// The coordinator gives a slow transaction up and then answers as if another relay had taken over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_timed_out_is_told_from_a_second_relay() {
+async fn a_transaction_that_timed_out_is_not_taken_for_a_second_relay() {
     let mut line = Line::new("slow").await;
     // The commit is asked for late in the transaction's life, and reaches the coordinator when that is over; the relay
     // itself has not given it up by then.

@@ -52,7 +52,7 @@ async fn a_second_relay_of_the_name_makes_the_first_leave_with_75_busy_or_idle()
 /// The coordinator ends a transaction that took too long, and the relay with it has to begin again. (That it is not
 /// taken for a second relay is shown in `unknown`.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_itself() {
+async fn a_relay_that_was_frozen_for_longer_than_its_transaction_goes_on_by_itself() {
     let proxy = Proxy::start();
     let broker = Broker::start_behind(&proxy);
     let rig = Rig::new(&proxy.address().to_string(), "still").await;

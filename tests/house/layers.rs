@@ -224,7 +224,7 @@ fn code_map(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn the_code_map_says_what_the_rooms_may_know() {
+fn the_code_map_lists_what_the_rooms_may_know() {
     let told = code_map(&read("ARCHITECTURE.md"));
     for (room, allowed) in MAY_KNOW.iter().filter(|(room, _)| !NOT_LISTED.contains(room)) {
         assert_eq!(told.get(*room), Some(&set(allowed)), "the code map in ARCHITECTURE.md: {room}");

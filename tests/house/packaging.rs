@@ -173,7 +173,7 @@ fn notes(version: &str, changelog: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_release_is_of_the_version_that_everything_names_and_says_what_changed() {
+fn a_release_is_of_the_version_that_everything_names_and_lists_what_changed() {
     let version = manifest("version");
     let changelog = format!(
         "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [{version}] - 2026-01-01\n\n- this\n\n## [0.0.1]\n\n- before\n"

@@ -211,7 +211,7 @@ fn each_row_of_bad_input_names_its_metric_and_its_line() {
 }
 
 #[test]
-fn the_runbook_tells_of_every_line_at_error_and_warn() {
+fn the_runbook_has_every_line_at_error_and_warn() {
     let runbook = read("docs/runbook.md").unwrap();
     let (_, lines) = runbook.split_once("## Lines at ERROR").unwrap();
     let (errors, warnings) = lines.split_once("## Lines at WARN").unwrap();

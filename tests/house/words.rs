@@ -96,7 +96,7 @@ fn nothing_is_half_done() {
 }
 
 #[test]
-fn names_say_what_is_inside() {
+fn names_describe_what_is_inside() {
     judge(&rust(&["src", "tests"]), empty_name);
 }
 

@@ -132,7 +132,7 @@ async fn the_page_lists_accounts_with_those_that_are_down_first() {
 }
 
 #[tokio::test]
-async fn the_page_shows_what_the_status_says() {
+async fn the_page_shows_what_the_status_has() {
     let mut scene = Scene::build().await;
     let base = format!("http://{}", scene.daemon.admin);
     let mut page = Chromium::start().await;

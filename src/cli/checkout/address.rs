@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_say_the_same_and_an_option_wins() {
+    fn both_formats_mean_the_same_and_an_option_wins() {
         let json = parse(&fixture()).unwrap();
         let toml = "first_name = \"Ada\"\nlast_name = \"Example\"\nstreet_address = \"1 Test Plaza\"\naddress_line2 = \
                     \"Suite 2\"\ncity = \"Miami\"\nstate = \"FL\"\nzip_code = \"33101\"\ncountry = \"US\"\nphone = \

@@ -183,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn steps_say_how_long_they_took_and_parcels_where_they_are() {
+    fn steps_show_how_long_they_took_and_parcels_where_they_are() {
         let order = read("shipped");
         let zone = Zone::new(true);
         let lines = timeline(&order.timeline, &zone, false).join("\n");
@@ -202,7 +202,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_refund_and_a_cancellation_are_told() {
+    fn a_refund_and_a_cancellation_are_shown() {
         let refunded = fields(&read("refunded"));
         let refund = "REFUNDED, 25.97 USD after 3.00 fee, to 0x8617E340B3D01FA5F11F306F4090FD50E238070D";
         assert!(refunded.contains(&format!("cancel: cancelled\nrefund: {refund}\n")), "{refunded}");

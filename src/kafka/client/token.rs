@@ -89,7 +89,7 @@ mod tests {
 
     /// As librdkafka wrote them.
     #[test]
-    fn each_cause_is_told_in_a_sentence_and_only_a_refusal_is_one() {
+    fn each_cause_is_put_in_a_sentence_and_only_a_refusal_is_one() {
         let of = |what: &str| format!("no token: the identity provider {what}");
         let refused = |what: &str| NoToken::Refused(of(what));
         let away = |what: &str| NoToken::Away(of(what));

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_not_told_again() {
+    fn what_was_reported_is_not_reported_again() {
         let period = END.unproven().unwrap();
         let told = LogEnd { told_to_ms: Some(period.to_ms), ..END };
         assert_eq!(unproven(told), None);
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_page_size_is_not_told_only_an_empty_page_is_the_last() {
+    fn where_the_page_size_is_unknown_only_an_empty_page_is_the_last() {
         let mut reconciliation = Reconciliation::new(END.unproven().unwrap(), HashSet::new());
         reconciliation.page(list(numbered(0..3), None), 100);
         assert_eq!(reconciliation.next(), Next::Ask { offset: 3 });

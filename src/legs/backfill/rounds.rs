@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_broke_is_walked_again_with_growing_waits_whoever_asked() {
+    fn a_walk_that_broke_is_walked_again_with_growing_waits_whatever_asked_for_it() {
         let mut rounds = rounds();
         let waits: Vec<_> = (0..8).map(|_| rounds.broken(s(10), Why::Circle, Walk::new(0), None).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);

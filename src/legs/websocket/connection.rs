@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_says_nothing_is_left_after_the_idle_timeout() {
+    async fn a_peer_that_sends_nothing_is_left_after_the_idle_timeout() {
         let (finished, after) = lived(std::future::ready).await;
         assert!(matches!(finished, Finished::Ended(Ended { end: End::Silence, .. })), "{finished:?}");
         assert!(after >= IDLE && after < IDLE + Duration::from_secs(1), "{after:?}");

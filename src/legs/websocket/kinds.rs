@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_once_and_no_more_than_the_bound() {
+    fn each_kind_is_logged_once_and_no_more_than_the_bound() {
         let kinds = Kinds::default();
         assert!(kinds.is_new("a") && !kinds.is_new("a"));
         let told = (0..100).filter(|kind| kinds.is_new(&kind.to_string())).count();

@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_minted_anew_once() {
+    fn a_refused_token_is_minted_again_once() {
         let mut session = Reconnect::new(MIN, MAX, true, Instant::now());
         let expired = End::StreamError("TOKEN_EXPIRED".into());
         let mut refused = || session.ended(&expired, Duration::ZERO, 0.0).refused;

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_takes_from_a_product_what_it_lacks() {
+    fn an_item_takes_from_a_product_what_is_missing() {
         let product: Product = serde_json::from_str(r#"{"title":"Cable","price":"11.490"}"#).unwrap();
         let item = |title: Option<&str>, price: Option<&str>| Item {
             product_id: "p".to_owned(),

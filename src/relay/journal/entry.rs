@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_id_does_not_tell_is_kept() {
+    fn what_the_id_does_not_contain_is_kept() {
         let version = |ms, seq| Some(Version { ms, seq });
         let events = [
             order("evt_1700000000000-7", KEY, None),

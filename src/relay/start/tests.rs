@@ -77,7 +77,7 @@ fn what_waits_in_the_inbox_is_known_however_old_it_is() {
 }
 
 #[test]
-fn a_dead_letter_gives_no_version_whatever_its_id_says() {
+fn a_dead_letter_gives_no_version_whatever_its_id() {
     let mut started = begun_with(NOW, &[entry(Topic::DeadLetter, "evt_9999999999999-0", 9_999_999_999_999)]);
     assert!(is_newest(&mut started, "new", NOW_MS), "the floor is where it was");
     let near = entry(Topic::DeadLetter, "evt_1699999999000-0", NOW_MS - 1000);

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_and_in_their_order_and_what_is_missing_is_told_once() {
+    fn lines_come_whole_and_in_their_order_and_what_is_missing_is_reported_once() {
         let (queue, reader) = stalled();
         queue.0.state.lock().unwrap().untold = 5;
         let tell = |bytes| queue.written(bytes);

@@ -224,7 +224,7 @@ fn headers_are_cloudevents_and_the_relays_own() {
 }
 
 #[test]
-fn the_trace_that_a_webhook_brought_stands_in_the_headers_of_all_its_records() {
+fn the_trace_that_a_webhook_brought_is_in_the_headers_of_all_its_records() {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     for state in ["a=1,b=2", ""] {
         let mut desk = Desk::new(|_| {});
