@@ -33,7 +33,7 @@ pub struct IntakeClosed;
 /// Why a delivery was not taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeFull {
-    /// No room for it now; the peer is answered to come back.
+    /// No room for it now; the peer is asked to come back.
     #[error("the intake is full")]
     Full,
     /// The relay is stopping.

@@ -78,7 +78,7 @@ pub(super) enum NoSlot {
     Full(Instant),
 }
 
-/// There is no place, and there was none for too long: the peer is answered to come back.
+/// There is no place, and there was none for too long: the peer is asked to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 

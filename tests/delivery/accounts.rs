@@ -199,7 +199,7 @@ async fn accounts_come_and_go_with_a_reload_and_each_event_is_published_once() {
 
 /// One account brings more than the intake holds while Kafka is frozen: another one is never refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_floods_is_answered_to_come_back_and_another_one_never() {
+async fn an_account_that_floods_is_asked_to_come_back_and_another_one_never() {
     const SENDERS: usize = 64;
     let broker = Broker::start();
     let mut stage = Stage::new(broker.bootstrap(), "fair", &["flood", "quiet"]).await;

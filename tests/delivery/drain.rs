@@ -202,7 +202,7 @@ async fn with_work_inside(rig: &Rig) -> (u64, tokio::task::JoinHandle<crate::sup
     (2 * issued + 1, posted)
 }
 
-/// The deadline passes with Kafka away: webhooks are answered to come back, and the provider sends them again, or shows
+/// The deadline passes with Kafka away: webhooks are asked to come back, and the provider sends them again, or shows
 /// them in its log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_kafka_is_away_until_the_deadline() {

@@ -242,7 +242,7 @@ pub(in crate::kafka) fn producer(
     client
 }
 
-/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is answered to
+/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is asked to
 /// come back.
 pub(in crate::kafka) fn appender(config: &Config, secrets: &Secrets) -> ClientConfig {
     let mut client = tunable(config, secrets, Kind::Producer, &[("linger.ms", "0".to_owned())]);

@@ -99,7 +99,7 @@ impl Handler {
 
     /// Hands a genuine delivery to the relay and waits for its outcome, at most `webhook.answer_within`.
     ///
-    /// After that the peer is answered to come back, and the delivery stays inside: the peer's copy will find it
+    /// After that the peer is asked to come back, and the delivery stays inside: the peer's copy will find it
     /// committed, or in flight.
     async fn settled(&self, Admitted { intake, verified, trace }: Admitted) -> Answer {
         let received_at_ms = now_ms();

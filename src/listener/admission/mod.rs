@@ -27,7 +27,7 @@ pub(super) const UNCUT: Duration = Duration::from_millis(250);
 /// the relay's health is answered although every place is taken.
 pub(super) const LINE_MAX: usize = 32;
 
-/// A complete request at the head of a full line is answered to come back after this long, when yet another peer is
+/// A complete request at the head of a full line is asked to come back after this long, when yet another peer is
 /// there.
 pub(super) const LINE_WAIT: Duration = Duration::from_secs(2);
 
@@ -104,7 +104,7 @@ pub(super) enum Entry<C> {
     Waits(Id),
     /// The line is full; there is a turn once this connection of that address is gone, which is to be cut.
     Cut(IpAddr, C),
-    /// The line is full; there is a turn now that this one is out of it, which is answered to come back.
+    /// The line is full; there is a turn now that this one is out of it, which is asked to come back.
     Tell(C),
     /// Its address has as many connections as it may.
     TooMany,
@@ -260,7 +260,7 @@ impl<C: Clone> Admission<C> {
     }
 
     /// A turn for one more: the oldest in the line that has not sent a whole head goes, else the oldest request is
-    /// answered to come back.
+    /// asked to come back.
     fn shorten_line(&mut self, now: Instant) -> Entry<C> {
         let mut later = now + LINE_WAIT;
         let mut out = None;
