@@ -109,7 +109,7 @@ pub enum Cause {
     Closed,
     /// It broke without a close frame.
     Reset,
-    /// Nothing was heard for `websocket.idle_timeout`.
+    /// Nothing was received for `websocket.idle_timeout`.
     Silence,
     /// The provider refused the credentials or the request.
     Refused,

@@ -217,8 +217,8 @@ impl Daemon {
 }
 
 impl Shared {
-    /// The topics as they are, once the missing ones were created; `waiting_for` hears what that waits for. Of the embedded Kafka
-    /// nothing is known, whose topics were made with it.
+    /// The topics as they are, once the missing ones were created; `waiting_for` gets what that waits for. Of the
+    /// embedded Kafka nothing is known, whose topics were made with it.
     async fn topics(&self, waiting_for: impl FnMut(Option<&str>)) -> Result<Topics, StartError> {
         let Setup { config, broker, .. } = &*self.setup;
         let secrets = self.kafka_secrets.borrow().clone();

@@ -156,7 +156,7 @@ fn metadata(consumer: &BaseConsumer<Context>, topic: &str, cancel: &Cancel) -> K
     let began = Instant::now();
     loop {
         let answer = consumer.fetch_metadata(Some(topic), SLICE);
-        // What the client heard meanwhile.
+        // What the client received meanwhile.
         while consumer.poll(Duration::ZERO).is_some() {}
         let is_over = began.elapsed() >= ANSWER_WITHIN || cancel.is_set();
         if answer.is_ok() || is_over || consumer.context().said().denied.is_some() {

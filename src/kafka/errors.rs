@@ -84,7 +84,7 @@ pub fn classify(code: Code) -> Class {
         | Code::InvalidArgument
         | Code::NotImplemented
         | Code::NotConfigured => Class::Stop,
-        // Brokers away, leaders moving, permissions lacking, and codes not known today: held, never dropped.
+        // Brokers away, leaders moving, missing permissions, and codes not known today: held, never dropped.
         _ => Class::Retry,
     }
 }

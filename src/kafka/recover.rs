@@ -134,7 +134,7 @@ pub(super) fn newest_stable(reader: &Reader, memory: Memory<'_>, cancel: &Cancel
 }
 
 /// The newest checkpoint of a shard, and the newest marks of each of its accounts, or of the one that a relay without `named`
-/// accounts has. `waiting` hears what it waits for.
+/// accounts has. `waiting` gets what it waits for.
 pub(super) fn predecessor(
     reader: &Reader,
     memory: Memory<'_>,

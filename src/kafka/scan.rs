@@ -137,7 +137,7 @@ impl Reader {
 
     /// Reads the stretches, giving each committed record in them to `each`, in order within its partition.
     ///
-    /// `pulse` hears how many offsets are done, and the topic and partition whose open transaction is waited for.
+    /// `pulse` gets how many offsets are done, and the topic and partition whose open transaction is waited for.
     pub(super) fn read(
         &self,
         stretches: &[Stretch],
@@ -255,7 +255,7 @@ impl Reader {
 
 /// What an error of a reading client means, which was about one topic or several.
 pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
-    // The client's own queue holds what it heard meanwhile, such as refused credentials.
+    // The client's own queue holds what it received meanwhile, such as refused credentials.
     for _ in 0..QUEUED_EVENTS {
         drop(consumer.poll(Duration::ZERO));
     }

@@ -152,7 +152,7 @@ struct Whole {
     began: (Instant, i64),
     /// When each leg brought an event, in Unix milliseconds; 0: never.
     events_ms: [AtomicI64; Leg::ALL.len()],
-    /// When its peer was last heard, by the steady clock; 0: never.
+    /// When its peer last sent something, by the steady clock; 0: never.
     heard_ms: [AtomicI64; Leg::ALL.len()],
 }
 
@@ -308,8 +308,8 @@ impl Health {
         self.whole.heard_ms[leg as usize].store(steady_ms(), Ordering::Relaxed);
     }
 
-    /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds by the wall clock as
-    /// it is at `now`; neither is later than that, whatever the clock was set to since.
+    /// When `leg` brought its last event and when its peer last sent something, in Unix milliseconds by the wall clock
+    /// as it is at `now`; neither is later than that, whatever the clock was set to since.
     pub fn last(&self, leg: Leg, now: Moment) -> (Option<i64>, Option<i64>) {
         let told = |of: &[AtomicI64]| Some(of[leg as usize].load(Ordering::Relaxed)).filter(|ms| *ms > 0);
         let event_ms = told(&self.whole.events_ms).map(|ms| ms.min(now.wall_ms));

@@ -203,7 +203,7 @@ async fn partitions_that_are_added_are_followed() {
     let added = admin.create_partitions([&NewPartitions::new(topic, 7)], &AdminOptions::new()).await.unwrap();
     added[0].as_ref().unwrap();
     let producer: BaseProducer = settings.create().unwrap();
-    // A client that has not heard of the partition yet refuses it.
+    // A client that does not know of the partition yet refuses it.
     let send = || producer.send(BaseRecord::<str, str>::to(topic).partition(6).key("k").payload("{}")).is_ok();
     until("the producer knows of the partition", send).await;
     producer.flush(PATIENCE).unwrap();

@@ -138,8 +138,8 @@ async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeat
     drop(credentials);
 }
 
-/// An administrator gives the relay's user another password, and the broker cuts its connections before the relay has heard
-/// of it: until its file is changed and it reloads, it is refused.
+/// An administrator gives the relay's user another password, and the broker cuts its connections before the relay has
+/// learned of it: until its file is changed and it reloads, it is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kafka_password_rotates_under_load_and_nothing_is_lost_or_repeated() {
     let mut broker = Broker::start_secured();
@@ -203,7 +203,7 @@ async fn reconnected(simulator: &Simulator) {
     until("a new connection", || simulator.connections_made() > made && simulator.connections() == 1).await;
 }
 
-/// What systemd heard: a start, reloads with a ready after each, signs of life, and an end.
+/// What systemd received: a start, reloads with a ready after each, signs of life, and an end.
 fn told_in_order(told: &[String]) {
     let mut lines: Vec<&str> = told.iter().flat_map(|datagram| datagram.lines()).collect();
     println!("what systemd heard, repeats and times left out:");

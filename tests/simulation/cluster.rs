@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// A node hears something.
+    /// A node receives something.
     pub fn node_told(&mut self, node: usize, process: u64, generation: u64, told: Told) {
         let of_group = matches!(told, Told::Assigned(_) | Told::Revoked | Told::Lost);
         let Node { alive, frozen_until, process: now, .. } = self.nodes[node];

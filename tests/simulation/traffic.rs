@@ -1,4 +1,4 @@
-//! What the provider sends: frames, what a new connection hears, and webhooks.
+//! What the provider sends: frames, what a new connection receives, and webhooks.
 
 use crate::provider::Connection;
 use crate::scenario::{Vocabulary, WINDOW_MS};
@@ -53,7 +53,7 @@ impl World {
         self.at(at, Do::Relay(relay, Step::Frame(number, frame)));
     }
 
-    /// What a new connection hears first.
+    /// What a new connection receives first.
     pub fn accept(&mut self, relay: usize, number: u64, since: Option<pepay_relay::provider::EventId>) {
         let connection = Connection { relay, silent: false, last_ms: self.now };
         self.provider.connections.insert(number, connection);

@@ -81,7 +81,7 @@ impl Broker {
         Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING, "", &[]))
     }
 
-    /// The same, which clients reach by this address alone; `towards` hears where it leads. What the broker asks its own
+    /// The same, which clients reach by this address alone; `towards` gets where it leads. What the broker asks its own
     /// coordinator, about each partition of a transaction (KIP-890), goes by a listener of its own.
     pub fn measured_behind(address: SocketAddr, towards: &dyn Fn(SocketAddr)) -> Self {
         let internal = free_address();

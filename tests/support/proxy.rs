@@ -29,7 +29,7 @@ pub enum Fault {
     LoseRequests(i16),
     /// Requests reach the broker when the fault is over.
     HoldRequests(i16),
-    /// The broker obeys, and nobody hears of it.
+    /// The broker obeys, and nobody learns of it.
     LoseAnswers(i16),
     /// The same, once: the connection ends instead.
     CutAtAnswer(i16),

@@ -45,7 +45,7 @@ fn certificate_refused(context: &Context, reason: &str) -> StartError {
     ))
 }
 
-/// A permission is lacking to the client of `context`; `acl` is what follows the principal, such as
+/// A permission of the client of `context` is missing; `acl` is what follows the principal, such as
 /// `--operation Write --topic pepay.orders`.
 pub(in crate::kafka) fn permission_lacking(config: &Config, context: &Context, what: &str, acl: &str) -> StartError {
     // The brokers go by the user where there is one, and else by the certificate.

@@ -28,7 +28,7 @@ pub const SESSION: Duration = Duration::from_secs(6);
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
 pub(in crate::kafka) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
-/// How often a producer hears whether a quota holds it up: sooner than Kafka is called unavailable.
+/// How often a producer learns whether a quota holds it up: sooner than Kafka is called unavailable.
 pub(in crate::kafka) const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// Sizes that the topics allow.
@@ -272,7 +272,7 @@ pub(in crate::kafka) fn member(config: &Config, secrets: &Secrets) -> ClientConf
     client.set("group.protocol", "classic");
     client.set("partition.assignment.strategy", "range");
     client.set("session.timeout.ms", SESSION.as_millis().to_string());
-    // A member hears of a change with its next heartbeat.
+    // A member learns of a change with its next heartbeat.
     client.set("heartbeat.interval.ms", "500");
     client
 }

@@ -7,7 +7,7 @@
 use crate::text::foreign;
 use serde::Deserialize;
 
-/// How the error begins that every client of Kafka hears.
+/// How the error begins that every client of Kafka receives.
 const ERROR: &str = "Failed to acquire SASL OAUTHBEARER token: ";
 /// And the log line before it, where the request failed: it alone has the status.
 const LINE: &str = "Failed to retrieve OIDC token from \"";

@@ -2,7 +2,7 @@
 //!
 //! What a topic has to be like is in `spec`, the look itself in `look`, the creation in `create`. After [`ensure`] a topic that
 //! a broker does not know is trouble that is waited for, never an empty topic: a broker that has just started, or another one
-//! than the one that created a topic, may not have heard of it yet.
+//! than the one that created a topic, may not know of it yet.
 
 mod create;
 mod look;
@@ -46,8 +46,8 @@ pub async fn ensure(config: &Config, secrets: &Secrets) -> Result<Topics, StartE
 
 /// Creates what is missing, if the settings allow it, and refuses to start on a mistake; every one is named.
 ///
-/// Waits for a Kafka that does not answer, and for partitions that have no leader, of which `waiting_for` hears; dropping the
-/// future ends that.
+/// Waits for a Kafka that does not answer, and for partitions that have no leader, which `waiting_for` gets; dropping
+/// the future ends that.
 pub async fn ensure_telling(
     config: &Config,
     secrets: &Secrets,

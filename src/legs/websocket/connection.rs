@@ -210,7 +210,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);
                 self.frame(frame, bytes, now_ms).await
             }
-            // The library answers pings by itself; pongs have done their work by being heard.
+            // The library answers pings by itself; pongs have done their work by being received.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
             Some(Ok(Message::Close(close))) => {
                 let code = close.as_ref().map(|close| u16::from(close.code));
@@ -281,7 +281,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             None => {
                 let taken = self.wait_for_room(offer).await;
                 // Nobody was listening meanwhile, so the silence was ours. A connection that was closed for it is away since
-                // it was heard last.
+                // something was received last.
                 if !self.paused {
                     self.pulse.beat();
                 }

@@ -30,7 +30,7 @@ pub enum End {
     Reset,
     /// The provider broke the WebSocket protocol.
     Protocol,
-    /// Nothing was heard for `websocket.idle_timeout`.
+    /// Nothing was received for `websocket.idle_timeout`.
     Silence,
     /// A frame over `websocket.frame_bytes_max`.
     TooLarge,

@@ -125,7 +125,7 @@ pub(super) enum Turn<C> {
     Later(Instant),
 }
 
-/// What a connection in the line hears when it asks.
+/// What a connection in the line is answered when it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// It has one.

@@ -23,7 +23,7 @@ async fn is_last(rig: &mut Rig, socket: &mut (impl AsyncReadExt + Unpin)) {
 }
 
 #[tokio::test]
-async fn a_stop_that_the_listener_has_not_heard_of_yet_refuses_nothing() {
+async fn a_stop_that_the_listener_has_not_noticed_yet_refuses_nothing() {
     let mut rig = Rig::start(settings()).await;
     rig.health.set_phase(Phase::Stopping);
     let answer = rig.send(signed(BODY));

@@ -139,7 +139,7 @@ impl Node {
         Ok(Self { name: part.node.clone(), pid, addresses, child, stdin: Some(stdin) })
     }
 
-    /// SIGKILL, which no process hears; when it was sent.
+    /// SIGKILL, which no process can handle; when it was sent.
     pub(super) async fn kill(&mut self) -> Result<Instant, Exit> {
         let failed = |error: io::Error| Exit::failed(format!("{} cannot be killed: {error}", self.name));
         let at = Instant::now();
