@@ -119,7 +119,7 @@ impl Serving {
                     self.accounts.renew(&secrets, &mut self.tasks);
                 }
                 Some(Unknown { account, known }) = asked.recv() => {
-                    // The one that asks may have been asked to stop.
+                    // The asker may be stopping already.
                     let _ = known.send(self.accounts.introduce(&account));
                 }
                 Some(task) = self.tasks.join_next() => match task {

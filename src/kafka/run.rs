@@ -10,7 +10,7 @@ use super::shard::Shard;
 use crate::clock::rfc3339;
 use crate::labels::Topic;
 
-/// Every 4,096th transaction of a run holds the marks of all accounts, as its claim does: a reader of the topic from
+/// One transaction of a run in this many holds the marks of all accounts, as its claim does: a reader of the topic from
 /// its end finds all marks within that many, however long an account was quiet.
 const BASE_EVERY: u64 = 4096;
 

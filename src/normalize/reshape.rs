@@ -194,7 +194,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
             _ => None,
         });
         match table {
-            // Its members are not at the top, although this one of them does.
+            // Its members are not at the top, although this one of them is.
             Some(table) if beside.iter().any(|at| self.holds(*at) && self.tape.kind(*at) == b'"') => {
                 self.object(table, None, beside, &Path::Item(path, 0), out);
                 true

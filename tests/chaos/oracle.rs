@@ -127,7 +127,7 @@ impl Oracle {
         self.judged.waiting.range(..issued).count()
     }
 
-    /// Whether what is not stale is in `latest` as well, and nothing else does.
+    /// Whether what is not stale is in `latest` as well, and nothing else.
     pub fn latest_is_whole(&self) -> bool {
         self.judged.latest_due.is_empty() && self.judged.latest_early.is_empty()
     }

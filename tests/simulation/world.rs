@@ -446,7 +446,7 @@ impl World {
     pub fn kill(&mut self, relay: usize) {
         self.relays[relay].alive = false;
         self.provider.connections.retain(|_, connection| connection.relay != relay);
-        // A caller that waits for an answer gets no answer, and asks again.
+        // A caller that waits for an answer gets none, and asks again.
         for Answer { event, attempt, .. } in std::mem::take(&mut self.relays[relay].answers) {
             self.retry_webhook(event, attempt);
         }

@@ -147,7 +147,7 @@ impl Reconciliation {
     /// The page asked for with `asked` as its limit held this.
     ///
     /// Orders that are made meanwhile move others to a later page: those come twice and count once. A page is the last
-    /// one when it holds less than the provider's limit; where the provider names none, only an empty one is.
+    /// one when it holds less than the limit that the provider names; where it names none, only an empty one is.
     pub fn page(&mut self, list: OrdersPage, asked: usize) {
         let rows = list.orders.len();
         let mut new = 0;

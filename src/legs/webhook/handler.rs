@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-/// `webhook rejected` is logged at most this often; the line has their number. A flood of forgeries
+/// `webhook rejected` is logged at most this often; the line has the number of webhooks. A flood of forgeries
 /// must not become a flood of lines.
 const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
 

@@ -138,7 +138,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
-    /// By a control frame the stream has a hole.
+    /// A control frame announces that the stream has a hole.
     fn hinted(&mut self) -> ControlFlow<Finished> {
         let orders = self.session.hint(self.began.elapsed(), self.leg.clock.provider_ms());
         self.leg.obey(self.session, orders.into_iter().flatten());

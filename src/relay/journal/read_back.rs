@@ -25,7 +25,7 @@ pub enum Breach {
         /// What it follows.
         follows: CommitId,
     },
-    /// A transaction has another number of entries than its checkpoint has it.
+    /// A transaction has another number of entries than its checkpoint records.
     Entries {
         /// The transaction.
         of: CommitId,
