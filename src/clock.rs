@@ -43,7 +43,7 @@ pub fn millis(duration: Duration) -> i64 {
 
 /// A duration as people write it, and as settings take it: `90m`, `365d`, `500ms`, `1h 15m 10s`.
 ///
-/// In the largest unit that says it in whole numbers, as long as people would: 150 minutes are `2h 30m`.
+/// In the largest unit that gives a whole number, as long as people would: 150 minutes are `2h 30m`.
 pub fn spelled(duration: Duration) -> String {
     const UNITS: [(&str, u128, u128); 7] = [
         ("d", 86_400_000_000_000, u128::MAX),
@@ -133,12 +133,12 @@ impl Moment {
 
 /// What is known of the provider's time. Pure.
 ///
-/// It is kept against the steady clock, so that a step of the wall clock does not move it. Until an answer has told it,
-/// it is what our wall clock said at the beginning, carried on by the steady clock.
+/// It is kept against the steady clock, so that a step of the wall clock does not move it. Until an answer has shown
+/// it, it is what our wall clock showed at the beginning, carried on by the steady clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProviderTime {
     began: Moment,
-    /// Its Unix milliseconds at the steady clock's zero, once an answer has told.
+    /// Its Unix milliseconds at the steady clock's zero, once an answer has shown it.
     at_zero_ms: Option<i64>,
 }
 
@@ -148,7 +148,7 @@ impl ProviderTime {
         Self { began, at_zero_ms: None }
     }
 
-    /// Unix milliseconds by the provider's clock at `at`, if an answer has told it.
+    /// Unix milliseconds by the provider's clock at `at`, if an answer has shown it.
     pub fn known_ms(&self, at: Moment) -> Option<i64> {
         self.at_zero_ms.map(|zero_ms| zero_ms.saturating_add(at.steady_ms))
     }
@@ -158,8 +158,8 @@ impl ProviderTime {
         self.known_ms(at).unwrap_or_else(|| self.own_ms(at))
     }
 
-    /// Our Unix milliseconds as they were at the beginning, carried on by the steady clock: for what has to last so long,
-    /// whatever the wall clock is set to.
+    /// Our Unix milliseconds as they were at the beginning, carried on by the steady clock: for what has to last a
+    /// given time, whatever the wall clock is set to.
     pub fn own_ms(&self, at: Moment) -> i64 {
         self.began.wall_ms.saturating_add(at.steady_ms.saturating_sub(self.began.steady_ms))
     }
@@ -170,8 +170,8 @@ impl ProviderTime {
         self.ms(at).min(at.wall_ms)
     }
 
-    /// An answer that came at `at` says that it was `date_ms` when it was made, and that it has been in caches for
-    /// `age` since (`Date` and `Age`, RFC 9110, section 6.6.1, and RFC 9111, section 5.1).
+    /// Learns from an answer that came at `at`: it was made at `date_ms`, and has been in caches for `age` since
+    /// (`Date` and `Age`, RFC 9110, section 6.6.1, and RFC 9111, section 5.1).
     ///
     /// Both are whole seconds, so the provider's time lies somewhere in one second, or in two where there is an age: what
     /// is believed changes only when it does not fit. Two clocks that agree are thus never taken for half a second
@@ -188,9 +188,9 @@ impl ProviderTime {
 /// What happened to our clocks between two looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noticed {
-    /// The wall clock was stepped by so many milliseconds; negative: back.
+    /// The wall clock was stepped by this many milliseconds; negative: back.
     Stepped(i64),
-    /// The machine was suspended for so long.
+    /// The machine was suspended for this long.
     Suspended(Duration),
 }
 
@@ -226,7 +226,7 @@ impl Steps {
 #[derive(Debug)]
 pub struct Clock {
     began: Moment,
-    /// [`ProviderTime::at_zero_ms`]; [`UNKNOWN`] before an answer has told.
+    /// [`ProviderTime::at_zero_ms`]; [`UNKNOWN`] before an answer has shown it.
     at_zero_ms: AtomicI64,
 }
 
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_out_of_a_cache_tells_the_time_by_its_age() {
+    fn an_answer_out_of_a_cache_gives_the_time_with_its_age() {
         let mut provider = ProviderTime::unknown(at(0, 0));
         provider.learn(at(0, 0), WALL_MS - 1_800_000, Duration::from_secs(1800));
         assert_eq!(provider.known_ms(at(0, 0)), Some(WALL_MS));
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_and_suspends_are_told_apart_and_each_once() {
+    fn steps_and_suspends_are_distinguished_and_noticed_once() {
         let running = Instant::now();
         let after = |seconds| running + Duration::from_secs(seconds);
         let mut steps = Steps::new(at(0, 0), running);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shared_clock_knows_what_it_was_told() {
+    fn the_shared_clock_knows_what_it_learned() {
         let clock = Clock::default();
         assert_eq!(clock.provider().known_ms(Moment::now()), None);
         assert!((-1000..=1000).contains(&(clock.provider_ms() - now_ms())));

@@ -67,7 +67,7 @@ impl Exit {
         self.status
     }
 
-    /// What stderr is told; empty when there is nothing to say.
+    /// What is written to stderr; empty when there is nothing to say.
     pub fn message(&self) -> &str {
         &self.message
     }

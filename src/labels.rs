@@ -109,13 +109,13 @@ pub enum Cause {
     Closed,
     /// It broke without a close frame.
     Reset,
-    /// Nothing was heard for `websocket.idle_timeout`.
+    /// Nothing was received for `websocket.idle_timeout`.
     Silence,
     /// The provider refused the credentials or the request.
     Refused,
     /// The provider failed: 5xx, close codes 1011 to 1013, or a `ws_error` that names no refusal.
     ServerError,
-    /// 429, or a close that says so.
+    /// 429, or a close that means it.
     RateLimited,
     /// A frame over `websocket.frame_bytes_max`.
     TooLarge,
@@ -166,7 +166,7 @@ pub enum GapCause {
     Restart,
     /// The relay runs for the first time, and history is wanted.
     FirstStart,
-    /// The provider said, or may have said, that the stream is not complete.
+    /// The provider announced, or may have announced, that the stream is not complete.
     Resync,
     /// Webhooks were deleted from the inbox before they were taken.
     Inbox,

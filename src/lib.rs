@@ -2,7 +2,7 @@
 //!
 //! [`provider`] speaks Pepay's protocol; [`legs`] bring deliveries in; [`relay`] decides, with
 //! [`normalize`], what each delivery becomes; [`kafka`] commits it; [`daemon`] builds and drains the whole;
-//! [`config`] and [`telemetry`] serve all of them; [`cli`] and [`simulator`] stand around it.
+//! [`config`] and [`telemetry`] serve all of them; [`cli`] and [`simulator`] are around it.
 //!
 //! A stage imports only the output type of the stage before it, and pure files hold no socket, clock, log,
 //! task or `async`. `tests/house` enforces both; ARCHITECTURE.md gives the reasons.

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(exit) => {
             if !exit.message().is_empty() {
-                // Nobody is left to be told when stderr is gone too; the status still says it.
+                // Nobody can be reached when stderr is gone too; the status still shows it.
                 let _ = writeln!(std::io::stderr(), "pepay-relay: {exit}");
             }
             ExitCode::from(exit.status())

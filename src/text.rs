@@ -7,7 +7,7 @@ use std::fmt::{self, Write};
 const FOREIGN_CHARS_MAX: usize = 200;
 
 /// `text` on one line, without control characters or anything that a terminal obeys, cut off after 200 characters
-/// (`…` stands for the rest). Use it for every text of a peer that goes into a log field or a status.
+/// (`…` marks the rest). Use it for every text of a peer that goes into a log field or a status.
 pub fn foreign(text: &str) -> impl fmt::Display + '_ {
     Clipped { text, chars_max: FOREIGN_CHARS_MAX }
 }
@@ -49,7 +49,7 @@ impl<'w> Escaping<'w> {
         Self { inner, left: chars_max, cut: false }
     }
 
-    /// Says that something was left out, if it was.
+    /// Marks that something was left out, if it was.
     ///
     /// # Errors
     ///

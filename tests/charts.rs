@@ -58,7 +58,7 @@ fn pod(resources: &[Value]) -> &Value {
     &the(resources, "Deployment")["spec"]["template"]["spec"]
 }
 
-/// What stands for the name of a pod.
+/// The name of a pod for the tests.
 const POD: &str = "shop-pepay-relay-6d5f7c9b8-x2x4z";
 
 fn environment(resources: &[Value]) -> Vec<(&str, &str)> {

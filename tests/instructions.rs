@@ -22,7 +22,7 @@ use std::process::Command;
 /// and 151,841 in one of the tests.
 const EVENT: u64 = if cfg!(debug_assertions) { 158_000 } else { 93_000 };
 
-/// Tells this program, run by valgrind, how many batches to take through the core, of [`BATCHES`] that it makes.
+/// Sets for this program, run by valgrind, how many batches to take through the core, of [`BATCHES`] that it makes.
 const TAKEN: &str = "INSTRUCTIONS_BATCHES";
 
 /// Batches that are made, whether they are taken or not: their making does not count.
@@ -59,7 +59,7 @@ fn take(batches: u64) {
     }
 }
 
-/// Instructions of this program when it takes so many batches.
+/// Instructions of this program when it takes `batches` batches.
 fn instructions(batches: u64) -> u64 {
     let program = std::env::current_exe().unwrap();
     let mut valgrind = Command::new("valgrind");

@@ -47,8 +47,8 @@ pub struct Task {
     pub warm_up: usize,
 }
 
-/// Does it, and tells what it took: seconds, processor seconds, events, how long each transaction took in milliseconds,
-/// and when the clock started, in Unix microseconds.
+/// Does it, and returns what it took: seconds, processor seconds, events, how long each transaction took in
+/// milliseconds, and when the clock started, in Unix microseconds.
 pub fn run(task: &Task) -> Value {
     let batches = batches(task);
     let producer: BaseProducer = settings(&task.bootstrap, &task.orders).create().expect("a producer");

@@ -126,7 +126,7 @@ fn spread(values: &[f64]) -> [f64; 3] {
     [sorted[0], percentile(&sorted, 50.0), sorted[sorted.len() - 1]]
 }
 
-/// The smallest value that so many percent do not exceed; `sorted` is not empty.
+/// The smallest value that `percent` percent do not exceed; `sorted` is not empty.
 pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted[rank.clamp(1, sorted.len()) - 1]

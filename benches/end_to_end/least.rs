@@ -1,5 +1,5 @@
 //! The least program that does a relay's full work on webhooks: it takes a request, checks its signature, plans its records with
-//! the relay's own core, and answers when they stand in Kafka, with a checkpoint.
+//! the relay's own core, and answers when they are in Kafka, with a checkpoint.
 //!
 //! No limit, no time-out, no place, no metric, no look at what went wrong, one thread for sockets: where all senders wait for one
 //! transaction, what it does not reach is hardly to be had with hyper, this core and librdkafka, so that it bounds the relay by a
@@ -80,7 +80,7 @@ impl Writer {
             wanted = self.plan.len();
             self.plan = self.core.commit(std::mem::take(&mut self.plan), now_ms(), |told| {
                 let Settled::Delivery(delivery, fate, _) = told else { return };
-                // A peer that went away is not told.
+                // A peer that went away gets no answer.
                 let _ = delivery.reply.map(|reply| reply.send(fate.outcome));
             });
             until = Instant::now() + (began.elapsed() / GATHER_FRACTION).min(GATHER_MAX);

@@ -13,7 +13,7 @@ pub const EVENT_BYTES: usize = 1_650;
 /// Events of one order, one after the other.
 pub const EVENTS_AN_ORDER: u64 = 8;
 
-/// After so many new events an earlier one is sent again: a tenth of all deliveries.
+/// After this many new events an earlier one is sent again: a tenth of all deliveries.
 const NEW_BEFORE_REPEAT: u64 = 9;
 
 /// How far back the repeated one is.

@@ -1,6 +1,6 @@
 //! The whole relay, measured: `just bench`, or `cargo bench --bench end_to_end -- --help`.
 //!
-//! The real binary stands between a provider that plays prepared frames and prepared signed requests, and a real
+//! The real binary is between a provider that plays prepared frames and prepared signed requests, and a real
 //! Kafka. In turn with it runs the *base*: a bare transactional librdkafka producer, a process of its own, that writes
 //! the same normalized records with the same headers over as many partitions in transactions of as many. Machines
 //! differ and drift; so every target is a ratio of the two in one run, pair by pair.
@@ -85,7 +85,7 @@ struct Arguments {
     /// As `--base`, for the reader.
     #[arg(long, hide = true)]
     reader: Option<String>,
-    /// `cargo bench` says it to every bench.
+    /// `cargo bench` passes it to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }

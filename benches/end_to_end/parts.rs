@@ -95,9 +95,10 @@ impl Bench {
         self.in_turn(part, report, run, reader, false);
     }
 
-    /// Signed requests on so many connections, each of which sends the next one when it has its answer.
+    /// Signed requests on `connections` connections, each of which sends the next one when it has its answer.
     pub fn webhook(&self, connections: usize, report: &mut Report) {
-        // More connections are faster: 20 thousand requests at 64, 80 thousand at 1,024, unless told otherwise.
+        // More connections are faster: 20 thousand requests at 64, 80 thousand at 1,024, with as many events as by
+        // default.
         let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
         let run = |build: &Path| {
             let relay = self.start(build, Kind::default());
@@ -301,7 +302,7 @@ fn relayed(events: f64, seconds: f64, spent: &Spent) -> (Figures, f64) {
     (figures, transaction)
 }
 
-/// What the base told of its run.
+/// What the base reported of its run.
 fn written(told: &Value) -> Figures {
     let figure = |name: &str| told[name].as_f64().expect("a number");
     let cycles: Vec<f64> = serde_json::from_value(told["cycles_ms"].clone()).expect("times");

@@ -121,7 +121,7 @@ impl Bench {
         });
     }
 
-    /// Signed requests on so many connections.
+    /// Signed requests on `connections` connections.
     pub fn peers_by_webhook(&self, peers: &[Peer], connections: usize, report: &mut Report) {
         let count = (self.events as f64 * (connections as f64).sqrt() / 80.0) as u64;
         let part = format!("peers, webhook, {connections}");
@@ -217,7 +217,7 @@ impl Bench {
     }
 }
 
-/// What is sent while the clock runs, after so many that warmed the contender up; how long each answer took.
+/// What is sent while the clock runs, after those that warmed the contender up; how long each answer took.
 struct Load<'l> {
     warm: u64,
     count: u64,

@@ -91,7 +91,7 @@ impl Relay {
         format!("{}.{kind}", self.name)
     }
 
-    /// Waits until so many events are published, counted from the start.
+    /// Waits until `count` events are published, counted from the start.
     pub fn until_published(&mut self, leg: &str, count: usize) {
         self.until("published", |relay| relay.published(leg) >= count as f64);
     }

@@ -86,7 +86,7 @@ fn serve(socket: &TcpStream, stream: &Stream) -> std::io::Result<()> {
         }
         if let Some(key) = key {
             let accept = derive_accept_key(key.as_bytes());
-            // A player waits until the peer may hear it, and never writes to an earlier peer.
+            // A player waits until the peer may receive it, and never writes to an earlier peer.
             let mut current = stream.socket.lock().expect("a lock");
             write!(
                 writer,

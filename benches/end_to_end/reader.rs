@@ -1,8 +1,8 @@
 //! The other end of the comparison: a *reader* that takes what the relay takes and does nothing with it.
 //!
 //! The relay reads and then writes, so what the reader and the base cost together is the least that a program with the
-//! same libraries can cost. The reader is a process of its own with one thread, the cheapest way to serve; it tells what
-//! has happened by lines on its standard output.
+//! same libraries can cost. The reader is a process of its own with one thread, the cheapest way to serve; it reports
+//! what has happened by lines on its standard output.
 
 use super::base::Task;
 use super::least;
@@ -19,10 +19,10 @@ use tokio::task::LocalSet;
 /// What the reader reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Source {
-    /// Frames of the provider at this address; it tells that it is connected, and when it has read so
-    /// many, for each number.
+    /// Frames of the provider at this address; it reports that it is connected, and for each number when it has read
+    /// that many.
     Websocket(SocketAddr, Vec<u64>),
-    /// Requests; it tells its address. With a task they are checked and written as well (`least`).
+    /// Requests; it prints its address. With a task they are checked and written as well (`least`).
     Webhook(Option<Task>),
 }
 
@@ -45,7 +45,7 @@ impl Reader {
         Self { child, told }
     }
 
-    /// What it tells next, waited for.
+    /// What it prints next, waited for.
     pub fn next(&mut self) -> String {
         let mut line = String::new();
         self.told.read_line(&mut line).expect("a line");

@@ -41,7 +41,7 @@ pub struct Received {
     pub at_us: HashMap<u64, i64>,
     /// Events that arrived again.
     pub repeated: u64,
-    /// Events that arrived after a later one of their order, without the mark that says so.
+    /// Events that arrived after a later one of their order, without the mark that shows it.
     pub out_of_order: u64,
     /// The latest of each order.
     latest: HashMap<u64, u64>,
@@ -92,7 +92,7 @@ impl Receiver {
         Self { shared, thread }
     }
 
-    /// Waits until so many different events have arrived, or until no other comes any more.
+    /// Waits until `count` different events have arrived, or until no other comes any more.
     pub fn until(&self, count: u64) {
         let (mut arrived, mut last) = (0, Instant::now());
         while arrived < count && last.elapsed() < LOST_AFTER {
@@ -117,7 +117,7 @@ fn header<'m>(message: &'m BorrowedMessage<'_>, key: &str) -> Option<&'m [u8]> {
     message.headers()?.iter().find(|header| header.key == key)?.value
 }
 
-/// The number of an event: the relay tells its id in a header, others in the value alone.
+/// The number of an event: the relay puts its id in a header, others in the value alone.
 fn number(message: &BorrowedMessage<'_>) -> u64 {
     let id = header(message, "ce_id").map_or_else(|| Events::id(message.payload().unwrap_or_default()), Some);
     id.and_then(Events::number).expect("an event of the bench")

@@ -21,13 +21,13 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
-/// What the relay answers to a webhook that stands in Kafka.
+/// What the relay answers to a webhook that is in Kafka.
 const ANSWER: &str = r#"{"ok":true}"#;
 
 /// The relay's own, `webhook.tolerance`.
 const TOLERANCE: Duration = Duration::from_secs(300);
 
-/// Answers requests until it is killed: at once, or when what they brought to the intake stands in Kafka.
+/// Answers requests until it is killed: at once, or when what they brought to the intake is in Kafka.
 pub async fn requests(intake: Option<Intake>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     tell(&listener.local_addr().expect("bound").to_string());

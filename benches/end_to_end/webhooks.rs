@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
-/// Sends all of them over so many connections; how long each took in milliseconds. Every answer has to be 2xx.
+/// Sends all of them over `connections` connections; how long each took in milliseconds. Every answer has to be 2xx.
 pub fn send(address: SocketAddr, requests: &Prepared, connections: usize) -> Vec<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
     let next = Rc::new(Cell::new(0));

@@ -40,7 +40,7 @@ struct Arguments {
     /// Events of each run, for which the clock runs.
     #[arg(long, default_value_t = 20_000)]
     events: usize,
-    /// `cargo bench` says it to every bench.
+    /// `cargo bench` passes it to every bench.
     #[arg(long, hide = true)]
     bench: bool,
 }

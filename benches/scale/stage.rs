@@ -15,8 +15,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// So many merchants, each an account called `shop-N`. As in production there is a walk each five minutes, and a ping each 20
-    /// seconds. Events come over the WebSocket.
+    /// `accounts` merchants, each an account called `shop-N`. As in production there is a walk each five minutes, and a
+    /// ping each 20 seconds. Events come over the WebSocket.
     pub async fn new(broker: &Broker, name: &str, accounts: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut rig = Rig::new(broker.bootstrap(), name).await;

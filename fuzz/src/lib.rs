@@ -41,7 +41,7 @@ impl Written {
     }
 }
 
-/// The pure core of the relay, whose plans stand when the desk says so.
+/// The pure core of the relay, whose plans are committed when the caller asks for it.
 pub struct Desk {
     core: Planner,
     leg: Leg,
@@ -73,7 +73,7 @@ impl Desk {
         }
     }
 
-    /// The plan stands: how its one delivery ended.
+    /// The plan is committed: how its one delivery ended.
     pub fn commit(&mut self, plan: Plan) -> Ending {
         let mut fate = None;
         self.core.commit(plan, NOW_MS, |told| {
@@ -84,7 +84,7 @@ impl Desk {
         fate.expect("a plan of one delivery tells how it ended")
     }
 
-    /// Nothing of the plan stands.
+    /// Nothing of the plan is committed.
     pub fn roll_back(&mut self, plan: Plan) {
         let _items = self.core.roll_back(plan).count();
     }

@@ -39,7 +39,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     assert!(!first.is_empty(), "what is planned writes");
     first.iter().for_each(judge);
 
-    // Nothing of a plan that is rolled back is left; what stands is not written again.
+    // Nothing of a plan that is rolled back is left; what is committed is not written again.
     desk.roll_back(plan);
     let (fate, again) = desk.deliver(&bytes);
     assert_eq!(again, first, "planned anew after a roll back");
@@ -85,7 +85,7 @@ fn judge(record: &Written) {
     assert_eq!(record.header("ce_subject"), Some(record.key.as_slice()));
 }
 
-/// What holds of the value of an event: it rests on nothing but what the event says, and says all of it.
+/// What holds of the value of an event: it rests on nothing but the event, and has all of it.
 fn published(bytes: &Bytes, first: &[Written]) {
     let event = decode(bytes).expect("it was published");
     let mut at = Vec::new();

@@ -1,4 +1,4 @@
-//! Text of the WebSocket, and bodies of failed calls: whatever comes is told apart, and what is kept of it is short.
+//! Text of the WebSocket, and bodies of failed calls: whatever comes is classified, and what is kept of it is short.
 
 #![no_main]
 
@@ -27,8 +27,8 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let frame = classify(text);
     assert_eq!(classify(text), frame, "the same text is the same frame");
     match &frame {
-        // What is said twice counts as it is said last where events are decoded, and so for the second reader, which
-        // takes no half of a surrogate pair.
+        // Of a member that comes twice the last one counts where events are decoded, and so for the second reader,
+        // which takes no half of a surrogate pair.
         Frame::Event if decoded.as_ref().is_err_and(|error| error.reason == Reason::NotAnEvent) => {
             let again = serde_json::from_str::<serde_json::Value>(text);
             assert!(again.is_err() || again.is_ok_and(|value| value["object"] != "event"));

@@ -40,7 +40,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         }
     }
 
-    // Every event of the page is told once, whatever it is.
+    // Every event of the page is reported once, whatever it is.
     let mut desk = Desk::new(Leg::Backfill, &[], false);
     let all = page.events.len();
     let mut keys = BTreeSet::new();

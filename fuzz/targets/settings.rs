@@ -1,4 +1,5 @@
-//! A settings file, and behind its first NUL the environment, a variable a line: right, or told what is wrong.
+//! A settings file, and behind its first NUL the environment, a variable a line: accepted, or refused with what is
+//! wrong.
 
 #![no_main]
 
@@ -17,7 +18,7 @@ fn load(text: &[u8], env: BTreeMap<String, OsString>) -> Result<Config, Mistakes
     settings(&Sources { file: Some(FILE.clone()), env, ..Sources::default() }).map(|(config, _)| config)
 }
 
-/// Stand before every file, so that some are accepted; the variables can say otherwise.
+/// Comes before every file, so that some are accepted; the variables can override it.
 const REQUIRED: &[u8] = b"provider.environment = 'devnet'\nkafka.bootstrap_servers = 'localhost:9092'\n";
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -48,7 +49,7 @@ fn shown_and_read_again(config: &Config) {
     }
 }
 
-/// Each mistake says where it is: a line of the file, a key, or a variable; on one line, without control characters.
+/// Each mistake names its place: a line of the file, a key, or a variable; on one line, without control characters.
 fn told(mistakes: &Mistakes, env: &BTreeMap<String, OsString>) {
     assert!(mistakes.iter().len() > 0);
     let file = FILE.display().to_string();

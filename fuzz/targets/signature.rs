@@ -12,7 +12,7 @@ use std::time::Duration;
 /// When it is, in Unix milliseconds.
 const NOW_MS: i64 = 1_700_000_000_000;
 
-/// SHA-256 works on blocks of so many bytes, and HMAC with it (RFC 2104, section 2; FIPS 180-4, section 1).
+/// SHA-256 works on blocks of this many bytes, and HMAC with it (RFC 2104, section 2; FIPS 180-4, section 1).
 const BLOCK_BYTES: usize = 64;
 
 /// A webhook, signed or nearly so.
@@ -28,7 +28,7 @@ struct Case<'a> {
 
 #[derive(Arbitrary, Debug)]
 enum Timestamp<'a> {
-    /// So many milliseconds from now.
+    /// This many milliseconds from now.
     Near(i32),
     Number(i64),
     Bytes(&'a [u8]),
@@ -121,7 +121,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The second reading is right itself: it checks each of the known answers as they say.
+/// The second reading is right itself: it agrees with each of the known answers.
 fn judge_vectors() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/webhook");
     let read = |name: &str| std::fs::read(folder.join(name)).expect("a fixture");

@@ -1,4 +1,4 @@
-//! An AsyncAPI 3 document of the topics: what stands under which key, with which headers and values.
+//! An AsyncAPI 3 document of the topics: which keys, headers and values their records have.
 //!
 //! Values are the open schemas. Pure, and of no settings: topics have their default names.
 
@@ -14,7 +14,7 @@ const DESCRIPTION: &str = "Order events of Pepay, each once for whoever reads co
     (isolation.level=read_committed). Records are CloudEvents 1.0 in Kafka's binary mode; ce_source and ce_id together name an \
     event.";
 
-/// What is said of a topic.
+/// The description of a topic.
 struct About {
     title: &'static str,
     summary: &'static str,

@@ -113,7 +113,7 @@ pub(super) fn run(arguments: &Check, global: &Global, output: Output) -> Result<
     }
 }
 
-/// Tells each finding as it is made: reaching a dead host takes its time, and nobody should wait in the dark.
+/// Prints each finding as soon as it is made: reaching a dead host takes its time, and nobody should wait in the dark.
 struct Report {
     output: Output,
     /// Whose ways to the provider are tried, where accounts have names.

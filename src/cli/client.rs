@@ -48,8 +48,8 @@ pub(super) fn sentence(error: &RestError) -> String {
     format!("{error}; {}", error.remedy())
 }
 
-/// The key of a request: the given one, or a fresh one, which is told before the request is made. A caller that does not
-/// learn what became of the request makes it again with the same key, and it is carried out once.
+/// The key of a request: the given one, or a fresh one, which is printed before the request is made. A caller that does
+/// not learn what became of the request makes it again with the same key, and it is carried out once.
 pub(super) fn told(given: Option<IdempotencyKey>) -> Result<IdempotencyKey, Exit> {
     let Some(key) = given else {
         let key = IdempotencyKey::random();

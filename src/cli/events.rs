@@ -1,4 +1,4 @@
-//! `events`: what stands in the provider's log.
+//! `events`: what is in the provider's log.
 
 use super::args::{self, Times, parse_moment, parse_past};
 use super::client::{Client, failed};
@@ -81,7 +81,7 @@ const PAGE_EVENTS_MAX: u64 = 100;
 ///
 /// # Errors
 ///
-/// Status 1 and what the provider said, with a remedy.
+/// Status 1 and what the provider answered, with a remedy.
 pub(super) async fn run(arguments: &Events, client: &Client) -> Result<(), Exit> {
     match &arguments.command {
         EventsCommand::List(arguments) => list(arguments, client).await,
@@ -151,7 +151,7 @@ fn row(view: &EventView, at_ms: Option<i64>, zone: &Zone) -> [String; 5] {
     [zone.time(at_ms.and_then(ObjectTime::from_ms)), kind, about, status, id]
 }
 
-/// JSON on one line, otherwise as it came: line ends stand between its tokens alone, since texts escape theirs.
+/// JSON on one line, otherwise as it came: line ends are between its tokens alone, since texts escape theirs.
 fn one_line(json: &str) -> String {
     json.replace(['\n', '\r'], " ")
 }

@@ -1,6 +1,6 @@
 //! One record as one line of a live log: for `tail` and `demo`.
 //!
-//! Pure: what a line says depends on the record alone. Everything in it that others wrote is escaped and cut, so
+//! Pure: the content of a line depends on the record alone. Everything in it that others wrote is escaped and cut, so
 //! that no record can move the cursor of a terminal or fill its screen.
 
 use super::output::paint;
@@ -8,7 +8,7 @@ use crate::text::foreign;
 use owo_colors::Style;
 use serde::Deserialize;
 
-/// Widths of the columns, in characters: of the longest thing that belongs there, so that lines stand in line.
+/// Widths of the columns, in characters: of the longest thing that belongs there, so that columns are aligned.
 const STATUS_WIDTH: usize = "pending_payment → processing".len() - "→".len() + 1;
 const LEG_WIDTH: usize = "websocket".len();
 const TYPE_WIDTH: usize = "commerce.order.updated".len();
@@ -16,7 +16,7 @@ const TYPE_WIDTH: usize = "commerce.order.updated".len();
 /// Characters of a foreign text at most; what is longer ends in `…`. No documented name is half as long.
 const FOREIGN_MAX: usize = 60;
 
-/// What a line says of a record.
+/// What a line shows of a record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LineInput {
     /// When the record was published, in Unix milliseconds.
@@ -37,7 +37,7 @@ pub struct LineInput {
     pub stale: bool,
     /// Published again on purpose.
     pub replay: bool,
-    /// What stands in the place of the status, for a record that has none.
+    /// What is shown in the place of the status, for a record that has none.
     pub note: Option<String>,
 }
 
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_stand_in_columns() {
+    fn lines_are_aligned_in_columns() {
         let invoice = headers(&[("ce_type", "invoice.updated"), ("relay_leg", "webhook")]);
         let dead = headers(&[("relay_leg", "webhook"), ("relay_reason", "malformed_json")]);
         let lines = [

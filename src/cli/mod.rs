@@ -1,7 +1,7 @@
 //! The commands: what a person or a script types, and what they read.
 //!
 //! The only room alongside `daemon` that knows every other, and the only one that prints. A file is a command family, with
-//! its arguments; `command` lists them, `args` has what many of them take, `output` and `line` say how results look.
+//! its arguments; `command` lists them, `args` has what many of them take, `output` and `line` define how results look.
 //! Nothing knows this room but `main`.
 
 mod account;
@@ -50,7 +50,7 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// # Errors
 ///
-/// What the process exits with, and what stderr is told.
+/// What the process exits with, and what stderr gets.
 pub fn run(cli: Cli) -> Result<(), Exit> {
     let Cli { global, command } = cli;
     let output = Output::stdout(global.output);

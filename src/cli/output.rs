@@ -57,7 +57,7 @@ impl Output {
         self.line(line)
     }
 
-    /// Writes the provider's object as it came, on one line: a line break within JSON stands between its tokens, where
+    /// Writes the provider's object as it came, on one line: a line break within JSON is between its tokens, where
     /// it means nothing.
     pub fn raw(self, object: &RawValue) -> io::Result<()> {
         self.line(object.get().replace(['\n', '\r'], ""))
@@ -93,7 +93,7 @@ pub fn notice(line: &str) -> io::Result<()> {
 /// An empty table with this head, as wide as the terminal at most.
 pub fn table<const N: usize>(head: [&str; N]) -> Table {
     let mut table = Table::new();
-    // One line, under the head: rows stand close, as in a ledger.
+    // One line, under the head: rows are close together, as in a ledger.
     let rule = LineStyle::none().fill('─').junction('─');
     table.load_style(presets::NOTHING.header_separator(rule)).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(head);
@@ -136,7 +136,7 @@ pub fn paint(text: &str, style: Style, colour: bool) -> String {
     if colour { text.style(style).to_string() } else { text.to_owned() }
 }
 
-/// Whether a stream may be coloured, `terminal` saying whether a person sees it.
+/// Whether a stream may be coloured; `terminal` is true where a person sees it.
 pub fn colour(terminal: bool) -> bool {
     #[expect(clippy::disallowed_methods, reason = "NO_COLOR and TERM belong to the terminal, not to the settings")]
     let [no_color, term] = ["NO_COLOR", "TERM"].map(std::env::var_os);

@@ -1,4 +1,4 @@
-//! `payments`: how the payments of orders stand.
+//! `payments`: the status of the payments of orders.
 
 use super::args::{Times, parse_text};
 use super::client::{Client, failed};
@@ -68,7 +68,7 @@ fn rows(payment: &PaymentStatus, zone: &Zone) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// Many orders, a row each; status 1 when one of them has no payment to tell of.
+/// Many orders, a row each; status 1 when one of them has no payment to show.
 async fn many(orders: &[String], client: &Client) -> Result<(), Exit> {
     let answers = client.rest.payment_statuses(orders).await.map_err(failed)?;
     let output = client.output;
@@ -82,7 +82,7 @@ async fn many(orders: &[String], client: &Client) -> Result<(), Exit> {
         output.table(&table)?;
     }
     let failed = answers.iter().filter(|answer| answer.view.error.is_some()).count();
-    // A row that is missing is an order of which nothing was told.
+    // A row that is missing is an order about which nothing was answered.
     match failed + orders.len().saturating_sub(answers.len()) {
         0 => Ok(()),
         wrong => Err(Exit::failed(format!(

@@ -39,9 +39,9 @@ const DEADLINE_SLACK: Duration = Duration::from_secs(10);
 /// How long the last lines may take to be read.
 const LAST_LINES_WITHIN: Duration = Duration::from_secs(1);
 
-/// Threads for sockets on so many cores: half as many. The others are for the relay's thread, the producer's and librdkafka's,
-/// and strangers who keep these busy leave them alone. On two cores a second one costs up to an eighth more processor time an
-/// event, and brings no more events.
+/// Threads for sockets on this many cores: half as many. The others are for the relay's thread, the producer's and
+/// librdkafka's, and strangers who keep these busy leave them alone. On two cores a second one costs up to an eighth
+/// more processor time an event, and brings no more events.
 fn io_threads(cores: usize) -> usize {
     (cores / 2).max(1)
 }
@@ -116,7 +116,7 @@ async fn serve(arguments: &Run, settings: Context, logs: &Logs) -> Result<(), Ex
                 daemon.stop();
             }
             _ = hup.recv(), if !stopping => {
-                // Before readiness there is none to be told again.
+                // Before readiness there is none to be announced again.
                 reload(&mut config, &sources, logs, &daemon, ready.then_some(&notify));
             }
             changed = health.changed() => {

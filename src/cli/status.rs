@@ -1,4 +1,4 @@
-//! `status`: what the running relay says of itself, asked at `admin.listen`.
+//! `status`: what the running relay reports of itself, asked at `admin.listen`.
 
 use super::args::Times;
 use super::output::{Output, align_right, table};
@@ -117,7 +117,7 @@ fn list_of<'s>(status: &'s Value, member: &str) -> &'s [Value] {
     status[member].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// What the relay says that answers at this address.
+/// The status that the relay at this address answers.
 pub(super) async fn ask(address: SocketAddr) -> Result<Value, Exit> {
     let silent = |why: &dyn std::fmt::Display| {
         Exit::failed(format!(

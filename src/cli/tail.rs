@@ -107,7 +107,7 @@ fn is_of(record: &Consumed, order: &str) -> bool {
             .is_some_and(|glance| glance.order_id.as_deref() == Some(order))
 }
 
-/// The day of the record before: lines carry the time alone, and a heading says whenever the date changes.
+/// The day of the record before: lines carry the time alone, and a heading follows whenever the date changes.
 #[derive(Debug, Default)]
 struct Day(Option<i64>);
 
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_says_each_new_day_once() {
+    fn a_heading_names_each_new_day_once() {
         let mut day = Day::default();
         assert_eq!(day.turned(1_768_472_100_655).as_deref(), Some("-- 2026-01-15 UTC"));
         assert_eq!(day.turned(1_768_472_200_000), None);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn tail_begins_where_told() {
+    fn tail_begins_where_it_is_asked_to() {
         for (text, from) in [
             ("beginning", StartAt::Beginning),
             ("end", StartAt::End),

@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_topic_whose_settings_may_not_be_read_says_so() {
+    fn a_topic_whose_settings_may_not_be_read_is_reported_as_such() {
         let unread = Actual { partitions: 1, replicas: 3, offline: Vec::new(), settings: None };
         assert_eq!(actual(&unread), "1 partition, policy unknown, 3 replicas");
         assert_eq!(span(-1), "for ever");

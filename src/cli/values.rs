@@ -6,7 +6,7 @@ use crate::text::foreign;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// What stands for a value that is not there.
+/// Shown in place of a value that is missing.
 pub(super) const NOTHING: &str = "–";
 
 /// Longest link that is shown whole; a pay link with session and signature has some 150 characters.

@@ -294,7 +294,7 @@ fn read(file: &Path, bytes_max: usize) -> Result<Vec<u8>, Exit> {
     Ok(body)
 }
 
-/// A header as it stands in a request; its name in lower case, since names mean the same in any.
+/// A header as it is written in a request; its name in lower case, since names mean the same in any.
 fn parse_header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("expected `NAME: VALUE`")?;
     match name.trim() {

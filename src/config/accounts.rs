@@ -25,7 +25,7 @@ impl Field for Vec<Account> {
         r#"[accounts.NAME], with api_key_file = "/path" and webhook_secrets_file = "/path" below it"#;
     const FORM: Form = Form::Map;
 
-    /// As far as it can be read; [`mistakes`] tells what cannot.
+    /// As far as it can be read; [`mistakes`] reports what cannot.
     fn read(raw: &Raw) -> Option<Self> {
         let Raw::Map(entries) = raw else { return None };
         let mut accounts = BTreeMap::new();

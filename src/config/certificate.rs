@@ -18,8 +18,8 @@ pub struct ClientCertificate {
     chain: SecretString,
     key: SecretString,
     key_password: Option<SecretString>,
-    /// The leaf's subject as RFC 2253 writes it, which is what brokers call a client unless they are told otherwise
-    /// (`ssl.principal.mapping.rules`).
+    /// The leaf's subject as RFC 2253 writes it, which is what brokers call a client unless they are configured
+    /// otherwise (`ssl.principal.mapping.rules`).
     pub subject: String,
     /// When the first certificate of the chain expires, in Unix seconds; `None` where that cannot be read.
     pub expires_at: Option<u64>,
@@ -66,7 +66,7 @@ impl ClientCertificate {
             .map(|text| text.map(|text| text.expose_secret()))
     }
 
-    /// Tells a client of Kafka to use it.
+    /// Makes a client of Kafka use it.
     pub(crate) fn show(&self, client: &mut ClientConfig) {
         client.set("ssl.certificate.pem", self.chain.expose_secret());
         client.set("ssl.key.pem", self.key.expose_secret());
@@ -98,7 +98,7 @@ impl ClientCertificate {
     }
 }
 
-/// Says nothing: what librdkafka logs about a key is not ours to repeat.
+/// Logs nothing: what librdkafka logs about a key is not ours to repeat.
 struct Silent;
 
 impl ClientContext for Silent {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn each_fault_of_a_certificate_is_recognized() {
         let fault = |chain, key, password| made(chain, key, password).err();
         assert_eq!(fault("client.cert.pem", "client.key.pem", None), None);
         assert_eq!(fault("client.key.pem", "client.key.pem", None), Some(Fault::Chain));

@@ -92,8 +92,8 @@ impl Field for Option<PathBuf> {
     const KIND: &'static str = "the absolute path of a file";
     const HOW: &'static str = "a path that begins with /, in quotes; to have none, leave the key out";
 
-    /// Absolute, since a service and a person at a shell stand in different folders; and a secret that was put where its
-    /// file's name belongs is then refused before anybody looks for such a file and says its name.
+    /// Absolute, since a service and a person at a shell work in different folders; and a secret that was put where its
+    /// file's name belongs is then refused before anybody looks for such a file and logs its name.
     fn read(raw: &Raw) -> Option<Self> {
         String::read(raw).map(PathBuf::from).filter(|path| path.is_absolute()).map(Some)
     }
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_tell_binary_from_decimal_units() {
+    fn sizes_distinguish_binary_from_decimal_units() {
         check::<Bytes>("64MiB", Some(r#""64MiB""#));
         check::<Bytes>("1 KiB", Some(r#""1KiB""#));
         check::<Bytes>("1MB", Some(r#""1000000B""#));

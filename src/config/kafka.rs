@@ -22,7 +22,7 @@ enum Refused {
     Secret,
     /// It loads code, runs a command, or prints what must not be printed.
     Unsafe,
-    /// Another setting of ours says it.
+    /// Another setting of ours sets it.
     Setting(&'static str),
     /// A promise of the relay rests on its value.
     Owned,
@@ -116,7 +116,7 @@ impl Rules<'_> {
                 self.demand(may_be_off, &[key], "is empty, and the relay cannot do without this topic", characters);
                 continue;
             }
-            // A wrong prefix is told once, not once a topic.
+            // A wrong prefix is reported once, not once a topic.
             let prefix = Side {
                 key: "kafka.topic_prefix",
                 what: "makes a name that is not a valid topic name",
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_judged_by_librdkafka_itself() {
+    fn the_rest_is_validated_by_librdkafka_itself() {
         assert_eq!(judge("linger.ms", "5"), None);
         assert!(judge("linger.ms", "soon").is_some_and(|(what, _)| what.contains("refuses")));
         assert!(judge("lingering.ms", "5").is_some_and(|(what, _)| what.contains("not a property")));

@@ -1,4 +1,4 @@
-//! What is wrong with the settings, told so that a person can put it right: where, which key, what, and the remedy.
+//! What is wrong with the settings, reported so that a person can put it right: where, which key, what, and the remedy.
 
 use crate::text::clip;
 use std::fmt;
@@ -40,7 +40,7 @@ impl Mistake {
         &self.key
     }
 
-    /// The line in the settings file, counted from 1; `None` when the mistake stands elsewhere.
+    /// The line in the settings file, counted from 1; `None` when the mistake is elsewhere.
     pub fn line(&self) -> Option<usize> {
         match self.origin {
             Origin::File { line, .. } if line > 0 => Some(line),
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_stand_in_the_order_of_the_file_and_the_environment_comes_after() {
+    fn mistakes_are_in_the_order_of_the_file_and_the_environment_comes_after() {
         let at = |line| Origin::File { name: "relay.toml".into(), line };
         let list = vec![
             Mistake::new(Origin::Default, "kafka.bootstrap_servers", "is missing", "set it"),

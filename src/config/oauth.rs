@@ -10,7 +10,7 @@ use reqwest::Url;
 /// `kafka.sasl_mechanism` with tokens (RFC 7628).
 pub(super) const OAUTHBEARER: &str = "OAUTHBEARER";
 
-/// What brokers are told alongside a token is short; the bound keeps a slip of the pen out of each handshake.
+/// What brokers get alongside a token is short; the bound keeps a slip of the pen out of each handshake.
 const EXTENSIONS_BYTES_MAX: usize = 4096;
 
 impl Rules<'_> {

@@ -10,7 +10,7 @@ use reqwest::Url;
 use std::collections::BTreeSet;
 
 /// The name is part of transactional ids, client ids and keys of the control topic; Kafka's own bound on a topic name
-/// is 249, and a little less leaves room for what stands behind it (`.replay.` and a UUID).
+/// is 249, and a little less leaves room for what follows it (`.replay.` and a UUID).
 const NAME_CHARS_MAX: usize = 200;
 
 /// A delivery may take this part (1 / n) of the intake: the room that webhooks cannot take is a quarter, and each
@@ -61,8 +61,8 @@ impl Rules<'_> {
         }
     }
 
-    /// The same for a rule that compares two keys. Each side says in its own words what is wrong with its key, and how it
-    /// is fixed: the one that somebody wrote is told, the first where it was both.
+    /// The same for a rule that compares two keys. Each side has its own words for what is wrong with its key, and how
+    /// it is fixed: the one that somebody wrote is reported, the first where it was both.
     pub(super) fn demand_of_two(&mut self, holds: bool, sides: [Side<'_>; 2]) {
         let [first, second] = &sides;
         let of_second = !self.written.origins.contains_key(first.key) && self.written.origins.contains_key(second.key);

@@ -295,7 +295,7 @@ fn read_kafka_certificate(config: &Config, sources: &Sources, findings: &mut Fin
     let (chain, key) = chain.zip(key)?;
     warn_of_readers("the key of the Kafka client", key_file, findings);
     let mut password = None;
-    // Both forms of an encrypted key (RFC 7468, section 11, and RFC 1421) say so in a line.
+    // Both forms of an encrypted key (RFC 7468, section 11, and RFC 1421) name it in a line.
     if key.expose_secret().lines().any(|line| line.contains("ENCRYPTED")) {
         let file = config.secret_files.kafka_key_password.as_deref();
         let (text, origin) = find(&KEY_PASSWORD, file, sources, findings)?;
@@ -340,7 +340,7 @@ pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Fi
         let has_user = Url::parse(proxy).is_ok_and(|url| !url.username().is_empty());
         let file = config.secret_files.proxy_password.as_deref();
         let password = has_user.then(|| find(&PROXY_PASSWORD, file, sources, findings)).flatten();
-        // What is no address is told by its rule.
+        // What is no address is reported by its rule.
         return Proxies::chosen(proxy, password.map(|(text, _)| text).as_ref()).unwrap_or_default();
     }
     let named = |names: [&'static str; 2]| {
@@ -357,7 +357,7 @@ pub(super) fn read_proxies(config: &Config, sources: &Sources, findings: &mut Fi
     })
 }
 
-/// The secret's text without the newline at its end, and where it was; without one the mistake is told.
+/// The secret's text without the newline at its end, and where it was; without one the mistake is reported.
 fn find(
     place: &SecretSource<'_>,
     file: Option<&Path>,

@@ -44,7 +44,7 @@ impl Sources {
     }
 }
 
-/// A small text file; the reason says why not, without its content.
+/// A small text file; or the reason why it cannot be read, without its content.
 pub(super) fn read_bounded(file: &Path, bytes_max: u64) -> Result<String, String> {
     let open = std::fs::File::open(file).map_err(|error| reason(&error))?;
     let mut bytes = Vec::new();

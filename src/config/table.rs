@@ -68,7 +68,7 @@ pub(super) fn find(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.key == key)
 }
 
-/// Writes `raw` into its place, or says what is wrong with it without quoting it.
+/// Writes `raw` into its place, or returns what is wrong with it without quoting it.
 fn assign<F: Field>(slot: &mut F, raw: &Raw, bounds: Option<(F, F)>) -> Result<(), Wrong> {
     let value = F::read(raw).ok_or_else(|| (format!("is not {}", F::KIND), format!("write it as {}", F::HOW)))?;
     if let Some((least, most)) = bounds
@@ -88,7 +88,7 @@ fn assign_bytes(slot: &mut usize, raw: &Raw, bounds: Option<(Bytes, Bytes)>) -> 
     Ok(())
 }
 
-/// What the type of a slot says of itself.
+/// Words about the type of a slot, and the form of its values.
 const fn words<F: Field>(_: fn(&Config) -> &F) -> (&'static str, &'static str, Form) {
     (F::KIND, F::HOW, F::FORM)
 }
@@ -182,7 +182,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("webhook.unverified_bytes_max", bytes webhook.unverified_bytes_max, Is(r#""16MiB""#), KIB, 1024 * MIB, "Maximum bytes held before their signature is checked, all connections together."),
         setting!("webhook.body_timeout", webhook.body_timeout, Is(r#""10s""#), 100 * MS, 10 * MINUTE, "Time for the headers, from their first byte on, and again for the body; then 408."),
         setting!("webhook.idle_timeout", webhook.idle_timeout, Is(r#""75s""#), 100 * MS, HOUR, "Time between two requests of a connection. Keep it longer than a proxy keeps its own (usually 60s)."),
-        setting!("webhook.health_path", webhook.health_path, Is(r#""/healthz""#), "Path on the webhook listener that tells a load balancer whether webhooks are accepted (200, otherwise 503), answered even while all places are taken; \"\" turns it off."),
+        setting!("webhook.health_path", webhook.health_path, Is(r#""/healthz""#), "Path on the webhook listener that shows a load balancer whether webhooks are accepted (200, otherwise 503), answered even while all places are taken; \"\" turns it off."),
         setting!("webhook.header_bytes_max", bytes webhook.header_bytes_max, Is(r#""16KiB""#), KIB, MIB, "Largest request head; a larger one is answered 431."),
         setting!("webhook.answer_within", webhook.answer_within, Is(r#""8s""#), 100 * MS, 2 * MINUTE, "Longest wait for the commit before 503. Keep it below the provider's own time-out."),
         setting!("webhook.via", webhook.via, Follows { usual: r#""direct""#, set: follows::via }, "Way of a verified webhook: direct, into the next transaction, answered after the commit; or inbox, into the topic kafka.topics.inbox, answered once it is there, which is sooner. A cluster always uses inbox."),
@@ -195,7 +195,7 @@ pub static SETTINGS: &[Setting] = {
         setting!("dedup.window", dedup.window, Is(r#""72h""#), MINUTE, 90 * DAY, "How long an event id is remembered, counted from its commit."),
         setting!("dedup.ids_max", dedup.ids_max, Is("1000000"), 1_000, 100_000_000, "Maximum number of ids remembered (up to 64 bytes each). One forgotten before its time raises an alarm."),
 
-        setting!("intake.bytes_max", bytes intake.bytes_max, Is(r#""64MiB""#), MIB, 4095 * MIB, "Maximum bytes of deliveries that are not settled, all legs together. At the limit peers wait or are told to come back."),
+        setting!("intake.bytes_max", bytes intake.bytes_max, Is(r#""64MiB""#), MIB, 4095 * MIB, "Maximum bytes of deliveries that are not settled, all legs together. At the limit peers wait or are asked to come back."),
 
         setting!("kafka.bootstrap_servers", kafka.bootstrap_servers, Required(r#""localhost:9092""#), "Brokers to connect to first: host:port, separated by commas."),
         setting!("kafka.topic_prefix", kafka.topic_prefix, Is(r#""pepay""#), "Prefix of the default topic names."),

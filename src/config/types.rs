@@ -1,4 +1,4 @@
-//! The settings as types. What each key means to a user stands in the table; here stands what the code relies on.
+//! The settings as types. What each key means to a user is in the table; here is what the code relies on.
 
 use crate::provider::Environment;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -145,7 +145,7 @@ pub struct Webhook {
     pub tolerance: Duration,
     /// Greatest body, in bytes; at most a quarter of `intake.bytes_max`.
     pub body_bytes_max: usize,
-    /// Connections at one time; further peers wait. Fewer where file descriptors do not allow so many.
+    /// Connections at one time; further peers wait. Fewer where there are not enough file descriptors.
     pub connections_max: usize,
     /// 0 turns it off: behind a proxy all peers are one.
     pub connections_per_address_max: usize,
@@ -155,7 +155,7 @@ pub struct Webhook {
     pub body_timeout: Duration,
     /// Time between two requests of a connection.
     pub idle_timeout: Duration,
-    /// The path that tells whether webhooks are taken; empty: none. Never `path`.
+    /// The path that answers whether webhooks are taken; empty: none. Never `path`.
     pub health_path: String,
     /// Greatest request head, in bytes.
     pub header_bytes_max: usize,
@@ -241,7 +241,7 @@ pub struct Kafka {
     pub oauth_client_id: Option<String>,
     /// What the token is to be good for, words with spaces between.
     pub oauth_scope: Option<String>,
-    /// What the broker is told alongside the token (RFC 7628, section 3.1): `name=value` with commas between.
+    /// What the broker gets alongside the token (RFC 7628, section 3.1): `name=value` with commas between.
     pub oauth_extensions: Option<String>,
     /// Whether to speak TLS.
     pub tls: bool,

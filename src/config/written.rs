@@ -17,7 +17,7 @@ pub(super) struct Written {
     pub(super) values: Vec<(&'static Setting, Raw, Origin)>,
     /// Where each key (and each `kafka.options` entry) was set last.
     pub(super) origins: BTreeMap<String, Origin>,
-    /// The file could not be read whole: what seems missing may stand in it.
+    /// The file could not be read whole: what seems missing may be in it.
     pub(super) broken: bool,
 }
 
@@ -129,7 +129,7 @@ fn is_below(key: &str, section: &str) -> bool {
     key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// What to say about a key that does not exist, in the file or as a variable.
+/// The message for a key that does not exist, in the file or as a variable.
 fn unknown(key: &str) -> (String, String) {
     if let Some(remedy) = secrets::remedy_for_key(key) {
         return ("is a secret, and secrets are never in the file".into(), remedy);
@@ -184,7 +184,7 @@ fn meant<'v>(name: &str, variables: &'v [String]) -> Option<&'v str> {
     })
 }
 
-/// A TOML value; `place` learns where each entry of a table stands.
+/// A TOML value; `place` learns where each entry of a table is.
 fn raw_of_value(value: &DeValue<'_>, place: &mut dyn FnMut(&str, usize)) -> Raw {
     match value {
         DeValue::String(text) => Raw::Text(text.to_string()),
@@ -247,7 +247,7 @@ pub(super) fn raw_of_default(text: &str) -> Raw {
     DeValue::parse(text).map_or(Raw::Other, |value| raw_of_value(value.get_ref(), &mut |_, _| ()))
 }
 
-/// Whether a secret stands anywhere in a value.
+/// Whether a secret is anywhere in a value.
 pub(super) fn holds_secret(raw: &Raw) -> bool {
     match raw {
         Raw::Text(text) => looks_secret(text),

@@ -45,7 +45,7 @@ pub(super) struct Common {
 #[derive(Debug)]
 pub(super) struct Accounts {
     common: Common,
-    /// The listener's, unless it is the node's to tell it.
+    /// The listener's, unless the node sets them.
     endpoints: Option<watch::Sender<Arc<Endpoints>>>,
     directory: watch::Sender<Arc<Directory>>,
     list: Vec<Line>,
@@ -60,7 +60,7 @@ struct Line {
     position: watch::Sender<Position>,
     /// What serves it; none where the settings do not name it.
     live: Option<Live>,
-    /// The legs of its life before this one, which may still say goodbye.
+    /// The legs of its life before this one, which may still be closing.
     before: Option<TaskTracker>,
 }
 
@@ -101,7 +101,7 @@ impl Default for Pace {
     }
 }
 
-/// So many legs begin at once where none did for a while.
+/// This many legs begin at once where none did for a while.
 const BURST: u32 = 8;
 
 impl Pace {
@@ -268,7 +268,7 @@ impl Accounts {
         Ok(Live { secrets: secrets.clone(), reach, stop: stop.child_token(), legs: TaskTracker::new() })
     }
 
-    /// Tells the listener, operators and metrics which accounts there are.
+    /// Announces to the listener, operators and metrics which accounts there are.
     fn tell(&self) {
         let Common { config, health, metrics, door, shard, .. } = &self.common;
         let mut endpoints = Vec::new();
@@ -334,8 +334,8 @@ impl Accounts {
         self.spawn(Leg::Websocket, line, live, websocket.run(), tasks);
     }
 
-    /// Runs a leg once the loop has told it where to begin, and those of an earlier life have ended. The task gives whether it
-    /// was told to end.
+    /// Runs a leg once the loop has given it a place to begin, and those of an earlier life have ended. The task
+    /// returns whether it was asked to end.
     fn spawn(
         &self,
         leg: Leg,
@@ -371,7 +371,7 @@ impl Accounts {
             if begins {
                 run.await;
             }
-            // What the leg told last is no connection that somebody waits for, unless the relay stops.
+            // What the leg reported last is no connection that somebody waits for, unless the relay stops.
             if stop.is_cancelled() && !all.is_cancelled() {
                 metrics.legs_ended(seat);
             }

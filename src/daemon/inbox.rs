@@ -23,7 +23,7 @@ const REACH_EVERY: Duration = Duration::from_secs(5);
 /// And while it does not.
 const REACH_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
-/// How often it is logged at most that webhooks cannot be appended; the line says how many it is about.
+/// How often it is logged at most that webhooks cannot be appended; the line has their number.
 const REFUSED_LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Most webhooks that are taken from the door in one go.
@@ -37,7 +37,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// A door for so many bytes, and the end of it that is to be appended.
+    /// A door for `bytes_max` bytes, and the end of it that is to be appended.
     pub(super) fn new(bytes_max: usize) -> (Self, IntakeReceiver) {
         let (intake, receiver) = Intake::new(bytes_max);
         (Self { intake, names: Arc::default() }, receiver)
@@ -53,7 +53,7 @@ impl Door {
         self.intake.of(Account::at(place), name)
     }
 
-    /// So many accounts share it.
+    /// `accounts` accounts share it.
     pub(super) fn share_among(&self, accounts: usize) {
         self.intake.share_among(accounts);
     }
@@ -87,7 +87,7 @@ impl Appending {
                 count = receiver.recv_many(&mut arrived, AT_ONCE), if open => {
                     open = count > 0;
                     for arrival in arrived.drain(..) {
-                        // Legs tell nothing here: they have the intake of their shard.
+                        // Legs report nothing here: they have the intake of their shard.
                         let Arrival::Delivery(delivery) = arrival else { continue };
                         let name = names.lock().unwrap_or_else(PoisonError::into_inner);
                         let name = name.get(delivery.account.place()).cloned().unwrap_or_default();
@@ -121,12 +121,13 @@ async fn append(
         }
     }
     if let Some(reply) = reply {
-        // Nothing is settled yet but that it will be: the answer says so. The peer may have given up waiting.
+        // Nothing is settled yet, but it will be: the answer means just that. The peer may have given up waiting.
         let _ = reply.send(if appended.is_ok() { Outcome::Published } else { Outcome::Failed });
     }
 }
 
-/// Asks whether Kafka takes webhooks, and says so; nobody else does where no webhook comes and no shard is served.
+/// Asks whether Kafka takes webhooks, and reports it to health; nothing else does where no webhook comes and no shard
+/// is served.
 pub(super) async fn watch_reach(appender: Appender, health: Arc<Health>, stop: CancellationToken) {
     let mut snapshots = health.subscribe();
     loop {
@@ -183,7 +184,7 @@ pub(super) struct Known {
 pub(super) struct Unknown {
     /// The key of its webhooks.
     pub(super) account: String,
-    /// Told whether the directory has it from now on.
+    /// Answered with whether the directory has it from now on.
     pub(super) known: oneshot::Sender<bool>,
 }
 
@@ -194,7 +195,7 @@ pub(super) struct Taking {
     pub(super) shard: i32,
     pub(super) directory: watch::Receiver<Arc<Directory>>,
     pub(super) unknown: mpsc::Sender<Unknown>,
-    /// Told how far the inbox is taken, in a cluster.
+    /// Learns how far the inbox is taken, in a cluster.
     pub(super) reports: Option<Reports>,
     pub(super) clock: Arc<Clock>,
     pub(super) metrics: Arc<Metrics>,
@@ -202,7 +203,7 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// Until it is told to stop, the relay ends, or Kafka refuses.
+    /// Until it is asked to stop, the relay ends, or Kafka refuses.
     pub(super) async fn run(mut self) {
         loop {
             let read = tokio::select! {

@@ -2,8 +2,8 @@
 //! [`node`] that of a node of a cluster, [`shard`] that of a shard in either, [`inbox`] the way of webhooks between them,
 //! [`warm`] what a shard knew before, [`reach`] the ways to the provider.
 //!
-//! The only place where the relay's parts are started. One that ends before it was told to stops the relay: half a relay that
-//! looks alive loses events in silence.
+//! The only place where the relay's parts are started. One that ends before it was asked to stops the relay: half a
+//! relay that looks alive loses events in silence.
 //!
 //! Start: fence every predecessor → claim → read the window back → ready → legs open; any other order lets a duplicate
 //! through. Stop: no new webhooks → the WebSocket closes → what is inside is committed → leave, within
@@ -108,7 +108,7 @@ struct Shared {
 }
 
 impl Daemon {
-    /// Binds the webhook listener and begins to start everything else; readiness is told by [`Daemon::health`].
+    /// Binds the webhook listener and begins to start everything else; [`Daemon::health`] reports when it is ready.
     pub async fn start(setup: Setup) -> Result<Self, Exit> {
         Self::start_on(setup, None).await
     }
@@ -186,7 +186,7 @@ impl Daemon {
         })
     }
 
-    /// Begins to drain; [`Daemon::ended`] tells when it is done.
+    /// Begins to drain; [`Daemon::ended`] returns when it is done.
     pub fn stop(&self) {
         self.health.set_phase(Phase::Stopping);
         self.stop.cancel();
@@ -217,8 +217,8 @@ impl Daemon {
 }
 
 impl Shared {
-    /// The topics as they are, once the missing ones were created; `waiting_for` hears what that waits for. Of the embedded Kafka
-    /// nothing is known, whose topics were made with it.
+    /// The topics as they are, once the missing ones were created; `waiting_for` gets what that waits for. Of the
+    /// embedded Kafka nothing is known, whose topics were made with it.
     async fn topics(&self, waiting_for: impl FnMut(Option<&str>)) -> Result<Topics, StartError> {
         let Setup { config, broker, .. } = &*self.setup;
         let secrets = self.kafka_secrets.borrow().clone();
@@ -238,7 +238,7 @@ impl Shared {
         let shared = Arc::new(self);
         let Self { setup, metrics, health, stop, kafka_secrets, account_secrets, .. } = &*shared;
         let config = &setup.config;
-        // Each says whether it was told to end.
+        // Each returns whether it was asked to end.
         let mut tasks = JoinSet::new();
         let mut door = None;
         if config.webhook.via == Via::Inbox {

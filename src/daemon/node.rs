@@ -40,13 +40,13 @@ pub(super) struct Node {
     /// Where webhooks come to.
     pub(super) door: Door,
     pub(super) endpoints: watch::Sender<Arc<Endpoints>>,
-    /// The listener and what appends; each says whether it was told to end.
+    /// The listener and what appends; each returns whether it was asked to end.
     pub(super) tasks: JoinSet<bool>,
 }
 
 /// A shard that is served or drained.
 struct Held {
-    /// What the assignment says, for the shard's own threads.
+    /// Whether the assignment gives it to this node, for the shard's own threads.
     owned: Arc<AtomicBool>,
     stop: CancellationToken,
 }
@@ -153,7 +153,7 @@ impl Joined {
                 debug!(shard, ?end, "shard left");
             }
         }
-        // Only now is the group told: the next owner of a shard finds it left in order.
+        // Only now is the group left: the next owner of a shard finds it left in order.
         drop(membership);
         let Self { node: Node { endpoints, door, mut tasks, .. }, .. } = self;
         drop((endpoints, door));
@@ -278,7 +278,7 @@ fn list(shards: &[i32]) -> String {
     shards.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Shows what the coordinator says of all nodes, for as long as the node is there.
+/// Shows what the coordinator answers about all nodes, for as long as the node is there.
 async fn look(shared: Arc<Shared>) {
     let config = &shared.setup.config;
     let mut secrets = shared.kafka_secrets.clone();
@@ -302,7 +302,7 @@ async fn look(shared: Arc<Shared>) {
     }
 }
 
-/// Names that two nodes have. One that was killed and is back may stand in the group twice for a session.
+/// Names that two nodes have. One that was killed and is back may be in the group twice for a session.
 #[derive(Debug, Default)]
 struct Twins {
     last: BTreeSet<String>,
@@ -310,7 +310,7 @@ struct Twins {
 }
 
 impl Twins {
-    /// Those to be told of now: seen in so many looks as no session lasts, and not told before.
+    /// Those to be logged now: there twice in two looks running, which is longer than a session, and not logged before.
     fn seen(&mut self, view: &View) -> Vec<String> {
         let mut names = BTreeSet::new();
         let twice = view.nodes.iter().filter(|(node, _)| !names.insert(node)).map(|(node, _)| node.clone());
@@ -336,7 +336,7 @@ mod tests {
     use crate::kafka::client::SESSION;
 
     #[test]
-    fn a_name_that_two_nodes_have_for_longer_than_a_session_is_told_once() {
+    fn a_name_that_two_nodes_have_for_longer_than_a_session_is_logged_once() {
         assert!(LOOK_EVERY > SESSION);
         let view = |nodes: &[&str]| {
             let nodes = nodes.iter().map(|node| ((*node).to_owned(), Vec::new())).collect();

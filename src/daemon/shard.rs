@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 /// How long Kafka may take to end a transaction that is under way once everything else has stopped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
-/// How long legs may take to tell their peers once the loop has ended.
+/// How long legs may take to answer their peers once the loop has ended.
 const GOODBYES_WITHIN: Duration = Duration::from_secs(1);
 
 /// What it takes to serve a shard.
@@ -43,12 +43,12 @@ pub(super) struct Serving {
     pub(super) topics: Option<Topics>,
     /// Where to begin the first walk, once, in Unix milliseconds (`run --from`).
     pub(super) from_ms: Option<i64>,
-    /// Where its parts say what state they are in.
+    /// Where its parts report what state they are in.
     pub(super) health: Arc<Health>,
     /// Its end of the intake, until the loop has it.
     pub(super) receiver: Option<IntakeReceiver>,
     pub(super) accounts: Accounts,
-    /// What ends with its legs; each says whether it was told to end.
+    /// What ends with its legs; each returns whether it was asked to end.
     pub(super) tasks: JoinSet<bool>,
     /// Begins the drain.
     pub(super) stop: CancellationToken,
@@ -119,12 +119,12 @@ impl Serving {
                     self.accounts.renew(&secrets, &mut self.tasks);
                 }
                 Some(Unknown { account, known }) = asked.recv() => {
-                    // The one that asks may have been told to stop.
+                    // The asker may be stopping already.
                     let _ = known.send(self.accounts.introduce(&account));
                 }
                 Some(task) = self.tasks.join_next() => match task {
                     Ok(true) => {}
-                    // A leg only ends when it is told to.
+                    // A leg only ends when it is asked to.
                     Ok(false) => broken = Some(String::new()),
                     Err(error) => broken = Some(error.to_string()),
                 },
@@ -143,7 +143,7 @@ impl Serving {
             Some(ended) => ended,
             None => drained(&mut tasks, relay, &abandon, deadline).await,
         };
-        // Webhooks that lost their relay are told so before their connections go.
+        // Webhooks that lost their relay are answered so before their connections go.
         let goodbyes = async { while tasks.join_next().await.is_some() {} };
         let _ = timeout(GOODBYES_WITHIN, goodbyes).await;
         tasks.shutdown().await;
@@ -243,7 +243,7 @@ impl Serving {
         Ok(Begun { relay: ended, opened })
     }
 
-    /// The inbox from where the predecessor's checkpoint says, where there is one.
+    /// The inbox from the offset in the predecessor's checkpoint, where there is one.
     async fn open_inbox(&self, predecessor: Option<&Predecessor>) -> Result<Option<Opened>, StartError> {
         let config = &self.shared.setup.config;
         if config.kafka.topics.inbox.is_empty() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-/// How often a long warm start says how far it is.
+/// How often a long warm start logs how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// What the relay begins with; `begins` are the time from which events are fetched again, and that of the oldest webhook that
@@ -74,7 +74,7 @@ fn settings(setup: &Setup, (from_ms, unread_ms): (Option<i64>, Option<i64>)) -> 
     }
 }
 
-/// Says how far it is, in the log and in the relay's health.
+/// Reports how far it is, in the log and in the relay's health.
 struct Reading {
     health: Arc<Health>,
     reported: Option<Instant>,

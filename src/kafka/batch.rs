@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Records in the order in which they are to be written.
 ///
-/// Keys, values and headers stand in one buffer, so that a batch costs no allocation once it has grown.
+/// Keys, values and headers are in one buffer, so that a batch costs no allocation once it has grown.
 #[derive(Debug, Default)]
 pub struct Batch {
     arena: Vec<u8>,
@@ -116,14 +116,14 @@ impl Batch {
         }
     }
 
-    /// Says how many deliveries it answers for, since a batch of one cannot be halved, and how many entries its journal
+    /// Sets how many deliveries it answers for, since a batch of one cannot be halved, and how many entries its journal
     /// records have.
     pub fn answers_for(&mut self, deliveries: usize, journal: u64) {
         self.deliveries = deliveries;
         self.journal = journal;
     }
 
-    /// Says that with it everything of the inbox before this offset is committed.
+    /// Sets the offset of the inbox before which everything is committed with it.
     pub fn takes_inbox_to(&mut self, offset: Option<i64>) {
         self.inbox = offset;
     }

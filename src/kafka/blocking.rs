@@ -39,7 +39,7 @@ impl From<AskError> for StartError {
     }
 }
 
-/// Tells blocking work that nobody waits for it any more.
+/// Signals to blocking work that nobody waits for it any more.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cancel {
     state: Arc<(Mutex<bool>, Condvar)>,
@@ -71,7 +71,7 @@ impl Cancel {
     }
 }
 
-/// Asks until Kafka answers, every [`RETRY_AFTER`]; `waiting` hears each reason why it did not. Both are given `state`.
+/// Asks until Kafka answers, every [`RETRY_AFTER`]; `waiting` gets each reason why it did not. Both are given `state`.
 pub(super) fn patiently<S, T>(
     cancel: &Cancel,
     state: &mut S,

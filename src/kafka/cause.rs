@@ -12,7 +12,7 @@ pub(super) enum Cause {
     CertificateName,
     /// Nobody who is trusted has signed it.
     CertificateAuthority,
-    /// It was refused, and why was not said.
+    /// It was refused without a reason.
     Certificate,
     /// The broker wants a certificate of ours, or refuses it.
     ClientCertificate,
@@ -58,7 +58,7 @@ pub(super) enum Cause {
     Leader,
 }
 
-/// Words, and what they are a sign of. The first row that fits counts, so what is more special stands first.
+/// Words, and what they are a sign of. The first row that fits counts, so what is more special comes first.
 const SIGNS: &[(&str, Cause)] = &[
     // Of `client::token`, and with the words of others behind them.
     ("the identity provider refused the client", Cause::TokenRefused),
@@ -118,12 +118,12 @@ const SIGNS: &[(&str, Cause)] = &[
 ];
 
 impl Cause {
-    /// What these words are a sign of; `None` for words that say nothing (`1/1 brokers are down`, a time-out).
+    /// What these words are a sign of; `None` for words without a cause (`1/1 brokers are down`, a time-out).
     pub(super) fn of(words: &str) -> Option<Self> {
         SIGNS.iter().find(|(sign, _)| words.contains(sign)).map(|(_, cause)| *cause)
     }
 
-    /// Whether a closer look may tell more.
+    /// Whether a closer look may find more.
     pub(super) fn is_vague(self) -> bool {
         matches!(self, Self::Certificate | Self::NotUnderstood | Self::Resolve | Self::Refused)
     }
@@ -207,12 +207,12 @@ impl Cause {
     }
 }
 
-/// Whether the broker refused our certificate, or the lack of one, in so many words: an alert of TLS (RFC 8446, section 6.2).
+/// Whether the broker refused our certificate, or the lack of one, explicitly: an alert of TLS (RFC 8446, section 6.2).
 pub(super) fn is_alert_about_us(words: &str) -> bool {
     words.contains("SSL routines") && words.contains(" alert ") && Cause::of(words) == Some(Cause::ClientCertificate)
 }
 
-/// How much these words tell: 2 the cause, 1 something, 0 only that there is trouble.
+/// How much can be learned from these words: 2 the cause, 1 something, 0 only that there is trouble.
 pub(super) fn weight(words: &str) -> u8 {
     let empty = words.contains("brokers are down") || words.contains("timed out") || words.contains("Timed out");
     match Cause::of(words) {

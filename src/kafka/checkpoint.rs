@@ -1,4 +1,4 @@
-//! The checkpoint: the last record of every transaction in the control topic, so that Kafka alone tells which
+//! The checkpoint: the last record of every transaction in the control topic, so that Kafka alone shows which
 //! transactions of which run are committed.
 //!
 //! Record `NAME/checkpoint`. `run` and `commit` settle a commit of unknown outcome: a bare number would settle an
@@ -141,8 +141,8 @@ impl Checkpoint {
         }
     }
 
-    /// Made the claim that follows `predecessor`. It says nothing new, so it keeps the time and the place in the inbox of
-    /// what it follows: a relay that comes no further must not hide from the next one since when none was running.
+    /// Made the claim that follows `predecessor`. It has nothing new, so it keeps the time and the place in the inbox
+    /// of what it follows: a relay that comes no further must not hide from the next one since when none was running.
     pub fn following(self, predecessor: Option<&Self>) -> Self {
         let Some(Self { at, inbox, .. }) = predecessor.cloned() else { return self };
         Self { at, inbox, previous: predecessor.map(Self::id), ..self }

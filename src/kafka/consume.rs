@@ -35,7 +35,7 @@ pub enum StartAt {
     Time(i64),
 }
 
-/// A record as it stands in Kafka.
+/// A record as it is in Kafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consumed {
     /// The topic's name.

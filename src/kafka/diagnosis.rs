@@ -1,4 +1,4 @@
-//! Asks around why Kafka does not answer, where librdkafka only says that it does not.
+//! Asks around why Kafka does not answer, where librdkafka only reports that it does not.
 //!
 //! A client of its own asks for the brokers, the topics and that of the transactions' coordinators, and a TLS connection of its
 //! own looks at the certificate, since OpenSSL's words are the same for an expired one and for one that nobody has signed.
@@ -45,8 +45,8 @@ async fn why_of(config: &Config, secrets: &Secrets, known: Vec<String>) -> Optio
     tokio::task::spawn_blocking(move || ask(&config, &secrets, &known, &Cancel::default())).await.ok()?
 }
 
-/// The sentence of an error with its remedy, or a better one where it only says that Kafka does not answer; `known` are topics
-/// that exist.
+/// The sentence of an error with its remedy, or a better one where it only reports that Kafka does not answer; `known`
+/// are topics that exist.
 pub async fn explained(config: &Config, secrets: &Secrets, error: &StartError, known: Vec<String>) -> String {
     let words = error.to_string();
     let cause = Cause::of(&words);
@@ -156,7 +156,7 @@ fn metadata(consumer: &BaseConsumer<Context>, topic: &str, cancel: &Cancel) -> K
     let began = Instant::now();
     loop {
         let answer = consumer.fetch_metadata(Some(topic), SLICE);
-        // What the client heard meanwhile.
+        // What the client received meanwhile.
         while consumer.poll(Duration::ZERO).is_some() {}
         let is_over = began.elapsed() >= ANSWER_WITHIN || cancel.is_set();
         if answer.is_ok() || is_over || consumer.context().said().denied.is_some() {
@@ -175,12 +175,12 @@ fn trouble((name, found): &(&str, Metadata)) -> Option<String> {
     Some(format!("{name}[{}] has no leader", headless.id()))
 }
 
-/// These words of librdkafka's, or better ones where they are vague: why a certificate is refused, which it does not say, or
-/// that a listener which closed at the first request speaks TLS.
+/// These words of librdkafka's, or better ones where they are vague: why a certificate is refused, which it does not
+/// report, or that a listener which closed at the first request speaks TLS.
 pub(super) fn bettered(config: &Config, words: &str) -> String {
     let better = match Cause::of(words) {
         Some(Cause::Certificate) => refusals(config).find(|words| Cause::of(words).is_some()),
-        // Who speaks TLS and wants a certificate may close before the alert that says so is read.
+        // Who speaks TLS and wants a certificate may close before the alert about it is read.
         Some(Cause::NotUnderstood) if config.kafka.tls => {
             Some(format!("{words}: client SSL authentication might be required"))
         }
@@ -196,7 +196,7 @@ pub(super) fn descriptors_spent() -> Option<String> {
     File::open("/dev/null").err().map(|error| error.to_string()).filter(|words| words.contains("Too many open files"))
 }
 
-/// Nobody answered: what librdkafka said about it, or what a look at the listeners tells.
+/// Nobody answered: what librdkafka reported about it, or what a look at the listeners shows.
 fn silent(config: &Config, consumer: &BaseConsumer<Context>) -> Option<String> {
     let said = consumer.context().reason().filter(|words| Cause::of(words).is_some());
     let words = said.or_else(|| if config.kafka.tls { None } else { speaks_tls(config) })?;

@@ -1,13 +1,13 @@
 //! When to look whether the broker has every record of a transaction. Pure.
 //!
-//! Nothing tells the producer's thread: the wrapper's poll returns at its deadline alone and spins through the last
-//! millisecond. A look costs a sleep and a waking, so the first one comes about when the last transactions say that it
-//! can be over, and further ones after pauses that add little to the wait.
+//! Nothing wakes the producer's thread: the wrapper's poll returns at its deadline alone and spins through the last
+//! millisecond. A look costs a sleep and a waking, so the first one comes about when it can be over, going by the last
+//! transactions, and further ones after pauses that add little to the wait.
 
 use std::time::Duration;
 
-/// So many waits of a size are remembered: enough to hold a short one among long ones, few enough to follow a change of
-/// load within a tenth of a second.
+/// This many waits of a size are remembered: enough to hold a short one among long ones, few enough to follow a change
+/// of load within a tenth of a second.
 const REMEMBERED: usize = 8;
 
 /// Transactions of one record, of two or three, of four to seven, and so on: a quiet hour does not learn from a burst.
@@ -26,8 +26,8 @@ const PAUSE_MIN: Duration = Duration::from_micros(50);
 /// The greatest.
 const PAUSE_MAX: Duration = Duration::from_micros(250);
 
-/// How long the last waits lasted at least: when they were last seen unfinished. When they were found over says less: a
-/// thread that sleeps is woken late, and the later the busier the machine is.
+/// How long the last waits lasted at least: when they were last seen unfinished. When they were found over is less
+/// exact: a thread that sleeps is woken late, and the later the busier the machine is.
 #[derive(Debug, Default)]
 pub struct Pace {
     lasted: [[Duration; REMEMBERED]; SIZES],
@@ -45,7 +45,7 @@ pub struct Wait {
 }
 
 impl Pace {
-    /// A wait for so many records begins.
+    /// A wait for this many records begins.
     pub fn begin(&self, records: usize) -> Wait {
         let size = (usize::BITS - records.leading_zeros()) as usize % SIZES;
         let first = self.lasted[size].into_iter().min().unwrap_or_default().min(FIRST_MAX);
@@ -79,8 +79,8 @@ mod tests {
     /// Every sleep of the tests is longer by this much, as the kernel's are.
     const LATE: Duration = Duration::from_micros(120);
 
-    /// Waits so many microseconds for so many records: how many looks it took, and how many microseconds too late it
-    /// was found over.
+    /// Waits `lasts_us` microseconds for `records` records: how many looks it took, and how many microseconds too late
+    /// it was found over.
     fn wait(pace: &mut Pace, records: usize, lasts_us: u64) -> (usize, u128) {
         let lasts = Duration::from_micros(lasts_us);
         let mut waited = Duration::from_micros(1);

@@ -1,9 +1,9 @@
 //! A Kafka inside the process, for the demo: librdkafka's mock cluster, with our topics.
 //!
 //! It shows flow and nothing else: it hides no aborted record, fences nobody, answers questions about time with the
-//! end of the log, does not tell who is in a group, and knows no administration. Transactions, fencing, restarts and topics
-//! need a real Kafka. A group shares partitions as there, but is divided again 5 s later: the mock cluster waits so long for
-//! members, whether all are there or not.
+//! end of the log, does not report who is in a group, and knows no administration. Transactions, fencing, restarts and
+//! topics need a real Kafka. A group shares partitions as there, but is divided again 5 s later: the mock cluster waits
+//! that long for members, whether all are there or not.
 
 use super::errors::StartError;
 use crate::config::Config;

@@ -26,7 +26,7 @@ impl Ends {
         self.asked = true;
     }
 
-    /// A commit or an abort took so long, whatever came of it.
+    /// A commit or an abort took this long, whatever came of it.
     pub fn took(&mut self, time: Duration) {
         self.spent |= time >= REPEATED_AFTER;
     }

@@ -38,7 +38,7 @@ pub enum StartError {
     /// Kafka refused the credentials or does not grant a permission; the text names the ACL to add (exit status 77).
     #[error("{0}")]
     Denied(String),
-    /// The settings do not fit what stands in Kafka (exit status 78).
+    /// The settings do not fit what is in Kafka (exit status 78).
     #[error("{0}")]
     Settings(String),
     /// Another node of the cluster claimed the shard after it was decided to claim it here.
@@ -67,7 +67,7 @@ pub fn classify(code: Code) -> Class {
         | Code::InvalidTransactionalState => Class::Rebuild,
         // librdkafka asks for a new epoch by itself when the transaction is aborted (KIP-360).
         Code::UnknownProducerId | Code::InvalidProducerIdMapping => Class::Abort,
-        // Consequences of another record's failure, whose own code says what to do.
+        // Consequences of another record's failure, whose own code decides what to do.
         Code::State
         | Code::Inconsistent
         | Code::PurgeQueue
@@ -84,12 +84,12 @@ pub fn classify(code: Code) -> Class {
         | Code::InvalidArgument
         | Code::NotImplemented
         | Code::NotConfigured => Class::Stop,
-        // Brokers away, leaders moving, permissions lacking, and codes not known today: held, never dropped.
+        // Brokers away, leaders moving, missing permissions, and codes not known today: held, never dropped.
         _ => Class::Retry,
     }
 }
 
-/// Sorts an error; what librdkafka itself says about a transaction wins over its code.
+/// Sorts an error; what librdkafka itself reports about a transaction wins over its code.
 pub fn sort(error: &KafkaError) -> Class {
     if let KafkaError::Transaction(transaction) = error {
         let by_code = classify(transaction.code());

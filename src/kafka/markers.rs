@@ -17,7 +17,7 @@ const LOOK_FOR: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_micros(200);
 /// Where the fastest of the last commits took longer, Kafka is so far away that a request arrives after the markers.
 const NEAR: Duration = Duration::from_millis(3);
-/// So many commits are not looked after once a look was in vain.
+/// This many commits are not looked after once a look was in vain.
 const UNWATCHED: usize = 16;
 /// Commits that are remembered.
 const REMEMBERED: usize = 16;
@@ -40,7 +40,7 @@ pub(super) struct Markers {
 }
 
 impl Markers {
-    /// A commit was answered, so long after it was asked for.
+    /// A commit was answered, this long after it was asked for.
     pub(super) fn committed(&mut self, took: Duration) {
         self.commits[self.next] = Some(took);
         self.next = (self.next + 1) % REMEMBERED;

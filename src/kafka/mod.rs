@@ -1,6 +1,6 @@
 //! Kafka: topics, one transaction a batch, reading back, and the errors sorted by what to do about them.
 //!
-//! Knows nothing of events; it takes a [`Batch`] of records and tells whether it stands.
+//! Knows nothing of events; it takes a [`Batch`] of records and reports whether it is committed.
 
 pub mod checkpoint;
 pub mod client;

@@ -1,4 +1,4 @@
-//! Whether Kafka answers, as the log and the relay's health are told.
+//! Whether Kafka answers, for the log and the relay's health.
 
 use super::blocking::Cancel;
 use super::cause::Cause;
@@ -21,7 +21,7 @@ const UNAVAILABLE_AFTER: Duration = Duration::from_secs(3);
 /// (`broker.session.timeout.ms`, 9 s unless set).
 const ASK_EVERY: Duration = Duration::from_secs(10);
 
-/// Whether Kafka answers, told once a change, and once each cause that is found meanwhile.
+/// Whether Kafka answers, logged once a change, and once each cause that is found meanwhile.
 pub(super) struct Outage {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -45,7 +45,7 @@ impl Outage {
         Self { health, metrics, since: None, told: BTreeSet::new(), asking: None }
     }
 
-    /// Looks for the cause alongside the producer, where its client does not tell it.
+    /// Looks for the cause alongside the producer, where its client does not know it.
     pub(super) fn asking(
         self,
         config: &Config,
@@ -83,14 +83,15 @@ impl Outage {
         if cause.is_none_or(Cause::is_vague) {
             self.ask(cause);
         }
-        // While starting, webhooks are told `starting`, which is no less true.
+        // While starting, webhooks are answered `starting`, which is no less true.
         if self.health.phase() == Phase::Ready {
             self.health.set_phase(Phase::KafkaUnavailable);
         }
     }
 
-    /// On a thread of its own, so that nothing that is waited for waits longer; again after [`ASK_EVERY`], since a cluster takes
-    /// a while to see what has happened to it. A cause is told when it is another one than was told before.
+    /// On a thread of its own, so that nothing that is waited for waits longer; again after [`ASK_EVERY`], since a
+    /// cluster takes a while to see what has happened to it. A cause is logged when it is another one than was logged
+    /// before.
     fn ask(&mut self, told: Option<Cause>) {
         let (Some(Asking { config, secrets, known, cancel, last, found }), Ok(runtime)) =
             (&mut self.asking, Handle::try_current())

@@ -8,7 +8,7 @@ use crate::config::Config;
 /// when it is idle.
 pub(super) const OTHERS_WITHIN_MS: i64 = 5 * 60 * 1000;
 
-/// Whether a start has to look for records in the output topics: there is no checkpoint of ours, and no person said from
+/// Whether a start has to look for records in the output topics: there is no checkpoint of ours, and no person set from
 /// when on events are to be fetched.
 pub fn misses_a_memory(has_checkpoint: bool, starts_afresh: bool) -> bool {
     !has_checkpoint && !starts_afresh

@@ -23,7 +23,7 @@ pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<Topic>)
             Ok(producer) => return Ok(held_up(&producer).map(|words| Cause::explained(&words))),
             Err(error) => error,
         };
-        // Whose permission it was is told only where a topic is asked for alone.
+        // Which permission is missing is known only where a topic is asked for alone.
         let mut lacking = Vec::new();
         for topic in topics {
             match tried(&config, &secrets, cancel, &[topic]) {
@@ -36,7 +36,7 @@ pub async fn permissions(config: &Config, secrets: &Secrets, topics: Vec<Topic>)
     .await
 }
 
-/// What the next statistics tell of a quota.
+/// The quota that the next statistics show.
 fn held_up(producer: &BaseProducer<Context>) -> Option<String> {
     let began = Instant::now();
     while producer.context().throttled().is_none() && began.elapsed() < client::STATISTICS_EVERY * 6 / 5 {

@@ -40,7 +40,7 @@ pub struct PublisherSetup {
     pub tuning: Tuning,
     /// The topics, as [`super::topics::ensure`] found them.
     pub topics: Topics,
-    /// Start although the relay's memory is gone: a person said from when on events are to be fetched again.
+    /// Start although the relay's memory is gone: a person set from when on events are to be fetched again.
     pub starts_afresh: bool,
     /// Clients that are connected already, for a start that is quick.
     pub early: Option<Early>,
@@ -74,7 +74,7 @@ impl Publisher {
     /// dropping the future ends that.
     pub async fn start(setup: PublisherSetup) -> Result<(Self, Option<Predecessor>), StartError> {
         let cancel = Cancel::default();
-        // Until the claim stands, dropping this future ends the thread; after it, dropping the publisher does.
+        // Until the claim is committed, dropping this future ends the thread; after it, dropping the publisher does.
         let guard = CancelOnDrop(cancel);
         let PublisherSetup { config, secrets, shard, member, broker, tuning, topics, .. } = setup;
         let PublisherSetup { starts_afresh, early, metrics, health, .. } = setup;
@@ -120,8 +120,8 @@ impl Publisher {
         }
     }
 
-    /// Hands a batch over, which is committed with a checkpoint; an empty one commits only that. `left` says in it that
-    /// everything is settled and the relay leaves.
+    /// Hands a batch over, which is committed with a checkpoint; an empty one commits only that. `left` records in it
+    /// that everything is settled and the relay leaves.
     ///
     /// At most one batch at a time: await its verdict before the next.
     pub fn submit(&mut self, batch: Batch, left: bool) {

@@ -1,4 +1,4 @@
-//! What Kafka itself tells a relay that starts or is in doubt: the newest checkpoint and marks, the journal, and
+//! What a relay that starts or is in doubt reads in Kafka itself: the newest checkpoint and marks, the journal, and
 //! which other relays write to the same control topic.
 
 use super::blocking::{self, AskError, Cancel, blocking};
@@ -134,7 +134,7 @@ pub(super) fn newest_stable(reader: &Reader, memory: Memory<'_>, cancel: &Cancel
 }
 
 /// The newest checkpoint of a shard, and the newest marks of each of its accounts, or of the one that a relay without `named`
-/// accounts has. `waiting` hears what it waits for.
+/// accounts has. `waiting` gets what it waits for.
 pub(super) fn predecessor(
     reader: &Reader,
     memory: Memory<'_>,
@@ -165,7 +165,7 @@ pub(super) fn others(
     let mut others = BTreeMap::new();
     let each = |message: &BorrowedMessage<'_>| {
         let of = message.key().and_then(|key| std::str::from_utf8(key).ok()?.strip_suffix(CHECKPOINT));
-        // No relay has a name with a slash, which stands before the number of a shard.
+        // No relay has a name with a slash, which comes before the number of a shard.
         let of = of.map(|of| of.split_once('/').map_or(of, |(name, _)| name));
         let Some(of) = of.filter(|of| *of != name) else { return };
         if let Ok(checkpoint) = Checkpoint::parse(message.payload().unwrap_or_default()) {
@@ -211,7 +211,7 @@ pub(super) fn holds_records<'t>(
 struct Found {
     newest: Option<Newest>,
     marks: Marks,
-    /// Where the newest base stands, and the oldest checkpoint.
+    /// Where the newest base is, and the oldest checkpoint.
     base: Option<i64>,
     oldest: Option<i64>,
 }

@@ -1,4 +1,5 @@
-//! One run of a relay: what its transactions say in the control topic, from the claim of the name to the last checkpoint.
+//! One run of a relay: what its transactions write to the control topic, from the claim of the name to the last
+//! checkpoint.
 //!
 //! Pure. The writer sends what this file makes, and so does the simulation.
 
@@ -9,8 +10,8 @@ use super::shard::Shard;
 use crate::clock::rfc3339;
 use crate::labels::Topic;
 
-/// Every so many transactions of a run hold the marks of all accounts, as its claim does: a reader of the topic from its end
-/// finds all marks within so many, however long an account was quiet.
+/// One transaction of a run in this many holds the marks of all accounts, as its claim does: a reader of the topic from
+/// its end finds all marks within that many, however long an account was quiet.
 const BASE_EVERY: u64 = 4096;
 
 /// Whether the transaction of this number holds the marks of all accounts.
@@ -33,7 +34,7 @@ pub struct Run {
     commit: u64,
     /// The newest marks of the name.
     marks: Marks,
-    /// Runs that were there before this one, as far as its claim tells.
+    /// Runs that were there before this one, as far as its claim lists them.
     earlier: Vec<String>,
 }
 
@@ -79,8 +80,8 @@ impl Run {
         (batch, self.written(0, now_ms).following(predecessor))
     }
 
-    /// The claim of another run `id`, which says that the newest transaction of this one was torn: it follows the one
-    /// before it, and the events of the torn one do not count as published.
+    /// The claim of another run `id`, which records that the newest transaction of this one was torn: it follows the
+    /// one before it, and the events of the torn one do not count as published.
     pub fn disown(&self, id: String, now_ms: i64) -> (Batch, Checkpoint) {
         let torn_after = self.written(self.commit, now_ms);
         Self { id, ..self.clone() }.claim(Some(&torn_after), now_ms)

@@ -1,6 +1,6 @@
 //! Reads stretches of partitions to their very end, seeing only what is committed.
 //!
-//! The end is the *high watermark*: a reader that asks for committed records is told the last stable offset instead,
+//! The end is the *high watermark*: a reader that asks for committed records gets the last stable offset instead,
 //! which another writer's open transaction can hold at 0. So a client that sees everything asks for the end, another
 //! one reads only what is committed until its position is there, and an open transaction is waited for.
 
@@ -22,7 +22,7 @@ pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 const ASK_SLICE: Duration = Duration::from_millis(500);
 /// How often a quiet reader looks at its positions.
 const QUIET: Duration = Duration::from_millis(20);
-/// While records flow, the clock and the rest are looked at once in so many: together they cost as much as a record.
+/// While records flow, the clock and the rest are looked at once in this many: together they cost as much as a record.
 const LOOK_EVERY: u32 = 256;
 /// After this long without progress the reader asks what it waits for; doubled each time, up to [`STALL_MAX`].
 const STALL_MIN: Duration = Duration::from_millis(500);
@@ -47,7 +47,7 @@ pub(super) struct Stretch {
     pub(super) end: i64,
 }
 
-/// What the brokers say about a topic.
+/// What the brokers answer about a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// How many partitions it has.
@@ -137,7 +137,7 @@ impl Reader {
 
     /// Reads the stretches, giving each committed record in them to `each`, in order within its partition.
     ///
-    /// `pulse` hears how many offsets are done, and the topic and partition whose open transaction is waited for.
+    /// `pulse` gets how many offsets are done, and the topic and partition whose open transaction is waited for.
     pub(super) fn read(
         &self,
         stretches: &[Stretch],
@@ -202,7 +202,7 @@ impl Reader {
         self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))
     }
 
-    /// Positions pass markers and aborted records, which no message tells of. Looked at only when records pause.
+    /// Positions pass markers and aborted records, which no message shows. Looked at only when records pause.
     fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, AskError> {
         let list =
             self.committed.position().map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))?;
@@ -255,7 +255,7 @@ impl Reader {
 
 /// What an error of a reading client means, which was about one topic or several.
 pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
-    // The client's own queue holds what it heard meanwhile, such as refused credentials.
+    // The client's own queue holds what it received meanwhile, such as refused credentials.
     for _ in 0..QUEUED_EVENTS {
         drop(consumer.poll(Duration::ZERO));
     }
@@ -371,7 +371,7 @@ impl Remaining {
         wanted
     }
 
-    /// The reader stands at `position`; whether that is progress.
+    /// The reader is at `position`; whether that is progress.
     fn at(&mut self, topic: &str, partition: i32, position: i64) -> bool {
         let Some(places) = self.places.get_mut(topic) else { return false };
         let Some(place) = places.get_mut(&partition) else { return false };

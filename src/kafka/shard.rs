@@ -17,7 +17,7 @@ impl Shard {
     /// The shard of a relay that is not divided.
     pub const SOLE: Self = Self { number: 0, count: 1 };
 
-    /// All shards of a relay that has so many.
+    /// All shards of a relay that has `count`.
     pub fn all(count: i32) -> impl Iterator<Item = Self> {
         (0..count.max(1)).map(move |number| Self { number, count })
     }
@@ -46,7 +46,7 @@ impl Shard {
     }
 }
 
-/// What stands for an account of the relay `relay` in Kafka's keys: its name, or that of the relay where it has none.
+/// The name of an account of the relay `relay` in Kafka's keys: its name, or that of the relay where it has none.
 pub fn key_of<'n>(relay: &'n str, account: &'n str) -> &'n str {
     if account.is_empty() { relay } else { account }
 }
@@ -56,7 +56,7 @@ pub fn key_of<'n>(relay: &'n str, account: &'n str) -> &'n str {
 pub struct Member {
     /// The node, as checkpoints name it.
     pub node: String,
-    /// Whether the shard is the node's, by what the consumer group told last.
+    /// Whether the shard is the node's, by the consumer group's last assignment.
     pub owned: Arc<AtomicBool>,
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Shard {
     }
 }
 
-/// The partition of `key` among so many, as Java's default partitioner has it: `toPositive(murmur2(key)) mod count`
+/// The partition of `key` among `count`, as Java's default partitioner has it: `toPositive(murmur2(key)) mod count`
 /// (`BuiltInPartitioner.partitionForKey`, Apache Kafka).
 fn partition(key: &[u8], count: i32) -> i32 {
     // The sign is cut off and not changed.

@@ -1,7 +1,7 @@
 //! Transactions alongside a running relay: under a name of their own, without a checkpoint, fencing nobody.
 //!
-//! For `replay` and `forget`. There is no checkpoint that would tell whether a commit of unknown outcome stands, so
-//! that is an error and the caller's to tell; what such a command writes may be written again.
+//! For `replay` and `forget`. There is no checkpoint to show whether a commit of unknown outcome is committed, so that
+//! is an error and the caller's to report; what such a command writes may be written again.
 
 use super::Batch;
 use super::blocking::{AskError, RETRY_AFTER, blocking};
@@ -29,9 +29,9 @@ pub struct SideWriter {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It stands.
+    /// It is committed.
     Committed,
-    /// Nothing of it stands: Kafka will not take a record of it, or that much at once.
+    /// Nothing of it is committed: Kafka will not take a record of it, or that much at once.
     Refused,
 }
 
@@ -66,7 +66,8 @@ impl SideWriter {
     ///
     /// # Errors
     ///
-    /// When Kafka refuses, does not answer, or leaves open whether the transaction stands, as the error then says.
+    /// When Kafka refuses, does not answer, or leaves open whether the transaction is committed, which the error then
+    /// names.
     pub async fn commit(&self, batch: Batch) -> Result<(Batch, Written), StartError> {
         let config = self.config.clone();
         let name = self.name.clone();

@@ -1,6 +1,6 @@
 //! One transaction: every record of a batch and the checkpoint, or nothing.
 //!
-//! Blocking, on the producer's thread. Each wait is cut into slices, so that Kafka's absence is noticed and told.
+//! Blocking, on the producer's thread. Each wait is cut into slices, so that Kafka's absence is noticed and reported.
 
 use super::Batch;
 use super::batch::{Record, Sequenced};
@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 /// A slice of waiting for Kafka.
 pub(super) const SLICE: Duration = Duration::from_millis(500);
 
-/// librdkafka asks the coordinator for the partitions of a transaction so long after its first record, and sends no record
-/// before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is asked for
-/// together.
+/// librdkafka asks the coordinator for the partitions of a transaction this long after its first record, and sends no
+/// record before it has the answer (`rd_kafka_txn_add_partition`, rdkafka_txnmgr.h). What is enqueued meanwhile is
+/// asked for together.
 const REGISTERED_AFTER: Duration = Duration::from_millis(1);
 
 /// Why a batch did not become a transaction.
@@ -30,7 +30,7 @@ const REGISTERED_AFTER: Duration = Duration::from_millis(1);
 pub(super) enum Failure {
     /// Aborted for certain: nothing of it will ever be seen.
     Aborted { class: Class, detail: String },
-    /// Whether it stands is not known, or the producer is of no further use.
+    /// Whether it is committed is not known, or the producer is of no further use.
     InDoubt { fenced: bool, detail: String },
     /// No retry can help.
     Stop(String),
@@ -105,12 +105,12 @@ impl Work<'_> {
             Ok(()) => self.end(waiting),
             Err(Failure::Aborted { class, detail }) => {
                 // A coordinator that refused a partition knows of no transaction, and refuses to end it as well: what
-                // is told is the reason and not this consequence.
+                // is reported is the reason and not this consequence.
                 self.abort(waiting).map_err(|failure| match failure {
                     Failure::InDoubt { fenced, .. } => Failure::InDoubt { fenced, detail: detail.clone() },
                     other => other,
                 })?;
-                // What the broker said about a record is more telling than what its consequences were; that the others
+                // The broker's error about a record is more precise than what its consequences were; that the others
                 // were purged with it is one of these.
                 match self.refusal() {
                     Some((refused, detail)) if !class.is_refusal() && refused != Class::Abort => {
@@ -126,7 +126,7 @@ impl Work<'_> {
     /// Writes a record to each of these topics in a transaction that is aborted: whether they may be written to. No
     /// request of the protocol asks for it without a record. Readers of committed records never see it.
     ///
-    /// What was refused is told by the context.
+    /// What was refused is in the context.
     pub(super) fn rehearse(
         &mut self,
         topics: &[Topic],
@@ -281,7 +281,7 @@ impl Work<'_> {
         }
     }
 
-    /// Serves callbacks for a slice, tells that we wait, and gives up after `phase_max`.
+    /// Serves callbacks for a slice, reports that we wait, and gives up after `phase_max`.
     fn wait(&self, reason: &str, began: Instant, waiting: &mut dyn FnMut(&str)) -> Result<(), Failure> {
         self.producer.poll(Duration::from_millis(10));
         if self.cancel.is_set() {
@@ -296,7 +296,7 @@ impl Work<'_> {
     }
 
     /// What went wrong with this transaction, where librdkafka knows that it has to be aborted: a partition that may not
-    /// be written to, say. Its records get no report before their own time-out.
+    /// be written to, for example. Its records get no report before their own time-out.
     fn doomed(&self) -> Option<Failure> {
         // Beginning another one is refused in any case; a transaction that has to be aborted gives its own reason.
         let error = self.producer.begin_transaction().err()?;
@@ -337,7 +337,7 @@ impl Work<'_> {
 fn is_over(error: &KafkaError) -> bool {
     match error {
         KafkaError::Transaction(error) => !error.is_retriable(),
-        // The wrapper flushes first, and says only that its time was up.
+        // The wrapper flushes first, and reports only that its time was up.
         KafkaError::Flush(code) => *code != Code::OperationTimedOut,
         _ => true,
     }

@@ -25,7 +25,7 @@ pub struct Early {
 }
 
 impl Early {
-    /// Makes them, for topics with the usual sizes; `None` where the settings do not allow it, which is said later.
+    /// Makes them, for topics with the usual sizes; `None` where the settings do not allow it, which is reported later.
     pub fn connect(config: &Config, secrets: &Secrets, shard: Shard, tuning: &Tuning) -> Option<Self> {
         let sizes = Sizes::default();
         let settings = client::producer(config, secrets, &shard.transactional_id(&config.name), sizes, tuning);

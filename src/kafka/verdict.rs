@@ -16,7 +16,7 @@ pub enum Broker {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It stands, with its checkpoint.
+    /// It is committed, with its checkpoint.
     Committed {
         /// When, in Unix milliseconds.
         at_ms: i64,
@@ -26,12 +26,12 @@ pub enum Verdict {
     Refused {
         /// Why.
         refusal: Refusal,
-        /// What Kafka said.
+        /// Kafka's error.
         detail: String,
     },
 }
 
-/// Why the relay has to stop. The batch does not stand, or stands only if another relay says so.
+/// Why the relay has to stop. The batch is not committed, or only if another relay finds so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Another run holds the name.

@@ -33,7 +33,7 @@ pub struct IntakeClosed;
 /// Why a delivery was not taken at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IntakeFull {
-    /// No room for it now; the peer is told to come back.
+    /// No room for it now; the peer is asked to come back.
     #[error("the intake is full")]
     Full,
     /// The relay is stopping.
@@ -119,7 +119,7 @@ impl Intake {
         Self { seat, name: Arc::from(name), held: Arc::default(), ..self.clone() }
     }
 
-    /// So many accounts are served from now on: where there is more than one, none takes more than is still free.
+    /// `accounts` accounts are served from now on: where there is more than one, none takes more than is still free.
     pub fn share_among(&self, accounts: usize) {
         self.sharers.store(accounts, Ordering::Relaxed);
     }
@@ -129,7 +129,7 @@ impl Intake {
         self.seat.account
     }
 
-    /// The same, told from the accounts of other shards.
+    /// The same, with the shard, so that it differs from those of other shards.
     pub const fn seat(&self) -> Seat {
         self.seat
     }
@@ -176,7 +176,7 @@ impl Intake {
         self.queue.send(Arrival::Delivery(delivery)).map_err(|_| IntakeClosed)
     }
 
-    /// Takes a webhook from the inbox, where it stands before `next`; waits for room among the webhooks.
+    /// Takes a webhook from the inbox, where it is before `next`; waits for room among the webhooks.
     ///
     /// Cancel safe: a call that is dropped before it returns has delivered nothing.
     pub async fn offer_from_inbox(
@@ -207,12 +207,12 @@ impl Intake {
         IntakeShare { permit, held: Arc::clone(&self.held) }
     }
 
-    /// Tells something in its place among the deliveries. Takes no share: legs tell little, and seldom.
+    /// Reports something in its place among the deliveries. Takes no share: legs report little, and seldom.
     pub fn note(&self, note: Note) -> Result<(), IntakeClosed> {
         self.queue.send(Arrival::Note(self.account(), note)).map_err(|_| IntakeClosed)
     }
 
-    /// Tells in its place that the account is served from now on; `position` is told where its legs begin.
+    /// Announces in its place that the account is served from now on; `position` receives where its legs begin.
     pub fn admit(&self, admission: Arc<Admission>, position: watch::Sender<Position>) -> Result<(), IntakeClosed> {
         self.queue.send(Arrival::Admitted(self.account(), admission, position)).map_err(|_| IntakeClosed)
     }

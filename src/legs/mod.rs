@@ -32,9 +32,9 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_mins(10);
 pub enum Arrival {
     /// A delivery.
     Delivery(Delivery),
-    /// Something that a leg of this account tells, in its place among the deliveries.
+    /// Something that a leg of this account reports, in its place among the deliveries.
     Note(Account, Note),
-    /// This account is served from now on, and its legs are told here where to begin.
+    /// This account is served from now on, and its legs learn here where to begin.
     Admitted(Account, Arc<Admission>, watch::Sender<Position>),
 }
 

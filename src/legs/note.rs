@@ -1,10 +1,10 @@
-//! What legs tell the relay alongside their deliveries, and what they are told.
+//! What legs report to the relay alongside their deliveries, and what they get from it.
 
 use crate::labels::Cause;
 use crate::provider::EventId;
 use std::time::Duration;
 
-/// Something that a leg tells alongside its deliveries, in their order.
+/// Something that a leg reports alongside its deliveries, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// The stream is complete no more since `at_ms`.
@@ -21,19 +21,19 @@ pub enum Note {
     },
     /// The stream goes on, but up to `at_ms` it may have missed something.
     Resync {
-        /// When that was told.
+        /// When that was reported.
         at_ms: i64,
     },
     /// A walk found that the provider's log no longer reaches back: in this time events may be missing that nobody can
-    /// fetch any more. Told before the end of that walk.
+    /// fetch any more. Reported before the end of that walk.
     Unproven {
         /// Up to then nothing is missing.
         from_ms: i64,
         /// From then on the log is complete.
         to_ms: i64,
     },
-    /// Everything of the inbox before `next` was handed on, and nothing stood behind it at `read_ms` by the relay's own time.
-    /// Whichever account tells it.
+    /// Everything of the inbox before `next` was handed on, and nothing was behind it at `read_ms` by the relay's own
+    /// time. Whichever account reports it.
     InboxRead {
         /// The offset of the next record.
         next: i64,
@@ -78,6 +78,6 @@ pub struct Position {
     pub since: Option<EventId>,
     /// Where every walk begins.
     pub walk_from_ms: Option<i64>,
-    /// Up to when nothing is missing; a log that does not reach back to it has to be told of.
+    /// Up to when nothing is missing; a log that does not reach back to it has to be reported.
     pub proven_ms: Option<i64>,
 }

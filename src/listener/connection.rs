@@ -104,7 +104,7 @@ impl<S: Service> Shared<S> {
         });
         let mut http = http1::Builder::new();
         let buffer_bytes = self.limits.header_bytes_max.saturating_mul(HEAD_SLACK).max(BUFFER_BYTES_MIN);
-        // A sender that has said all may say so; its answer goes the other way.
+        // A sender that has sent everything may close its side; its answer goes the other way.
         http.half_close(true).max_buf_size(buffer_bytes);
         let mut connection = http.serve_connection(TokioIo::new(Watched::new(io, Arc::clone(&exchange))), service);
         // A set of one: what is in a set is polled when it is woken, and not at each event of the connection.
@@ -167,7 +167,7 @@ impl<S: Service> Shared<S> {
         linger(io, &self.stop).await;
     }
 
-    /// Tells a peer whose head is none, and the observer.
+    /// Answers a peer whose head is none, and reports it to the observer.
     async fn refused<I: AsyncWrite + Unpin>(
         &self,
         io: &mut I,

@@ -12,7 +12,7 @@ const OTHERS: u64 = 192;
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub fn raise_limit() -> io::Result<u64> {
     let (_, hard) = rlimit::Resource::NOFILE.get()?;
     rlimit::increase_nofile_limit(hard)
@@ -22,7 +22,7 @@ pub fn raise_limit() -> io::Result<u64> {
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub fn limit() -> io::Result<u64> {
     rlimit::Resource::NOFILE.get_hard()
 }

@@ -140,7 +140,7 @@ impl Exchange {
     }
 }
 
-/// A socket that tells its [`Exchange`] what goes through it.
+/// A socket that reports to its [`Exchange`] what goes through it.
 #[derive(Debug)]
 pub(super) struct Watched<I> {
     inner: I,

@@ -1,8 +1,8 @@
 //! A listener that holds against strangers: places, times, an order in which connections go, and requests by HTTP/1.
 //!
-//! `admission` says which connection has a place (`slot` holds it), `connection` serves a peer, `exchange` sees what it does,
-//! `refusal` names what is refused below a request, `descriptors` knows how many files may be open, `socket` binds. What a
-//! request is answered is the [`Service`]'s; what is counted and logged is the [`Observer`]'s.
+//! `admission` decides which connection has a place (`slot` holds it), `connection` serves a peer, `exchange` sees what
+//! it does, `refusal` names what is refused below a request, `descriptors` knows how many files may be open, `socket`
+//! binds. What a request is answered is the [`Service`]'s; what is counted and logged is the [`Observer`]'s.
 
 mod admission;
 mod connection;
@@ -57,11 +57,11 @@ pub struct Limits {
     /// What a request may wait for its answer.
     pub answer_within: Duration,
     /// A connection takes no further request after this long, so that a peer that reads its answers slowly holds a place
-    /// for so long at most.
+    /// for this long at most.
     pub life_max: Option<Duration>,
 }
 
-/// Where a listener tells what happens below its requests.
+/// Where a listener reports what happens below its requests.
 pub trait Observer: Debug + Send + Sync {
     /// A connection of this peer was cut, so that another one can be served.
     fn cut(&self, peer: IpAddr);
@@ -71,7 +71,7 @@ pub trait Observer: Debug + Send + Sync {
     fn answered(&self, status: u16);
     /// A connection could not be accepted.
     fn not_accepted(&self, error: &io::Error, short: bool);
-    /// So many connections were cut at the end of the drain.
+    /// `connections` connections were cut at the end of the drain.
     fn cut_draining(&self, connections: usize);
 }
 

@@ -1,4 +1,4 @@
-//! What the layers below a request refuse by themselves, and what the peer is told then.
+//! What the layers below a request refuse by themselves, and how the peer is answered then.
 
 /// Why a peer had no request answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

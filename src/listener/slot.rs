@@ -78,7 +78,7 @@ pub(super) enum NoSlot {
     Full(Instant),
 }
 
-/// There is no place, and there was none for too long: the peer is told to come back.
+/// There is no place, and there was none for too long: the peer is asked to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -188,7 +188,7 @@ impl Slot {
         Ok(())
     }
 
-    /// A request has begun and is not complete; so many `bytes` of its body are held.
+    /// A request has begun and is not complete; `bytes` of its body are held.
     pub fn unfinished(&self, bytes: usize) {
         self.slots.lock().unfinished(self.id, Instant::now(), bytes);
     }

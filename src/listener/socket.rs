@@ -13,7 +13,7 @@ const BACKLOG: u32 = 4096;
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The system's error.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for connections of its predecessor that linger in the kernel.

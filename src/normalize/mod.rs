@@ -1,7 +1,7 @@
 //! From the provider's events to the relay's values: a pure function of event and settings.
 //!
 //! Whichever leg brought an event, in whichever of the provider's spellings of white space, order of members and
-//! escapes: the value has the same bytes. What depends on the relay stands in a record's headers, not here.
+//! escapes: the value has the same bytes. What depends on the relay is in a record's headers, not here.
 //!
 //! An event's `data.object` is cut into a flat [`tape`], and one pass over it, [`reshape`], writes the value straight into
 //! the caller's buffer, led by the tables of [`order`] and [`invoice`]. [`schema`] is made of the same tables.
@@ -107,7 +107,7 @@ pub fn member_names() -> impl Iterator<Item = &'static str> {
     members.filter(|member| !member.hidden).map(|member| member.name).chain(["extra"])
 }
 
-/// Tells where events of a type go.
+/// Returns where events of a type go.
 pub fn route(event_type: &str) -> Route {
     match Subject::of(event_type) {
         Some(Subject::Order) => Route::Order,

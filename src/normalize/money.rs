@@ -6,7 +6,7 @@ pub(super) struct Decimal<'a> {
     negative: bool,
     /// Without leading zeros; empty for none.
     whole: &'a str,
-    /// Zeros that stand between the point and `fraction`.
+    /// Zeros between the point and `fraction`.
     zeros: usize,
     /// Without trailing zeros.
     fraction: &'a str,

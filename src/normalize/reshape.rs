@@ -18,7 +18,7 @@ const SLOTS_MAX: usize = 64;
 const _: () = assert!(2 * table::sources(super::order::ORDER) <= SLOTS_MAX);
 const _: () = assert!(2 * table::sources(super::invoice::INVOICE) <= SLOTS_MAX);
 
-/// An empty slot. No member's value stands at the root.
+/// An empty slot. No member's value is at the root.
 const ABSENT: At = ROOT;
 
 /// One object being rewritten.
@@ -41,7 +41,7 @@ struct Terms<'a> {
     unreadable: bool,
     /// Whether its integral amounts count thousandths of that currency.
     millis: bool,
-    /// Whether an amount was written, so that currency and unit stand in the value.
+    /// Whether an amount was written, so that currency and unit are in the value.
     used: bool,
 }
 
@@ -53,7 +53,7 @@ struct Extra {
     at: At,
 }
 
-/// Where a value stands, from the top; names as they came.
+/// Where a value is, from the top; names as they came.
 #[derive(Clone, Copy)]
 enum Path<'p> {
     Top,
@@ -106,12 +106,12 @@ impl<'a, 'w> Reshape<'a, 'w> {
         values.filter(|(_, at)| self.holds(*at))
     }
 
-    /// Whether a text says something where it stands: an id that is empty says as little as none.
+    /// Whether a text means something where it is: an id that is empty means as little as none.
     fn says(&self, shape: Shape, at: At) -> bool {
         self.tape.kind(at) == b'"' && !(matches!(shape, Shape::Id) && self.tape.text(at) == "\"\"")
     }
 
-    /// Whether a slot says something; `null` says as little as nothing.
+    /// Whether a slot holds something; `null` counts as nothing.
     fn holds(&self, at: At) -> bool {
         at != ABSENT && !self.tape.is_null(at)
     }
@@ -149,7 +149,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         }
     }
 
-    /// Appends the value of one member, and keeps for `extra` what of its slots the value does not say.
+    /// Appends the value of one member, and keeps for `extra` what of its slots the value does not show.
     fn member(&mut self, member: &Member, slots: &[At], path: &Path<'_>, out: &mut Vec<u8>) {
         let sources = || member.sources.iter().zip(slots.chunks_exact(2));
         let beside =
@@ -187,14 +187,14 @@ impl<'a, 'w> Reshape<'a, 'w> {
         }
     }
 
-    /// Where there is no object, appends one that has only the text which stands alongside it.
+    /// Where there is no object, appends one that has only the text that is alongside it.
     fn only_beside(&mut self, member: &Member, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) -> bool {
         let table = member.sources.iter().find_map(|source| match source.shape {
             Shape::Object(table) => Some(table),
             _ => None,
         });
         match table {
-            // Its members do not stand at the top, although this one of them does.
+            // Its members are not at the top, although this one of them is.
             Some(table) if beside.iter().any(|at| self.holds(*at) && self.tape.kind(*at) == b'"') => {
                 self.object(table, None, beside, &Path::Item(path, 0), out);
                 true
@@ -256,7 +256,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
     fn snake(&mut self, object: At, path: &Path<'_>, out: &mut Vec<u8>) {
         let members = write::sorted(self.tape, object);
         let mut renamed: Vec<_> = members.iter().map(|(name, at)| (table::snake(name), &**name, *at)).collect();
-        // Of two spellings the one with a capital stands first: it sorts before `_` and before small letters.
+        // Of two spellings the one with a capital comes first: it sorts before `_` and before small letters.
         renamed.sort_unstable();
         let mut written: Option<(&str, usize)> = None;
         out.push(b'{');
@@ -343,7 +343,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         Terms { currency, unreadable, millis: dollars && unit.as_deref() == Some("usd_millis"), used: false }
     }
 
-    /// Keeps currency and unit for `extra` unless the amounts say them.
+    /// Keeps currency and unit for `extra` unless the amounts show them.
     fn settle_terms(&mut self) {
         if self.is_dropped("amount") {
             return;
@@ -359,7 +359,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         }
     }
 
-    /// What the top object says of currency and unit.
+    /// What the top object has of currency and unit.
     fn money_terms(&self) -> impl Iterator<Item = (Shape, At)> {
         let sources = self.table.iter().flat_map(|member| member.sources);
         let slots = sources.zip(self.slots.chunks_exact(2));
@@ -381,7 +381,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
     }
 
     /// Appends what was kept, sorted by path. Of a name that an object has twice the last one counts; different
-    /// values that happen to have one path are told apart by a mark behind it.
+    /// values that happen to have one path differ by a mark behind it.
     fn write_extra(&mut self, out: &mut Vec<u8>) {
         let order = |a: &Extra, b: &Extra| a.path.cmp(&b.path).then(a.depth.cmp(&b.depth)).then(b.at.cmp(&a.at));
         let mut extra = std::mem::take(&mut self.extra);
@@ -405,7 +405,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
 }
 
 impl Path<'_> {
-    /// Appends the path with points between its steps; returns how many steps stand above the last.
+    /// Appends the path with points between its steps; returns how many steps are above the last.
     fn render(self, tape: &Tape<'_>, text: &mut String) -> usize {
         let (above, step) = match self {
             Path::Top => return 0,

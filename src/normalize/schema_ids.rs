@@ -41,7 +41,7 @@ impl SchemaId {
     }
 }
 
-/// The ids that are known so far. Clones share them; what a registry says first stays.
+/// The ids that are known so far. Clones share them; what a registry answers first stays.
 #[derive(Clone, Debug, Default)]
 pub struct SchemaIds(Arc<Known>);
 
@@ -56,16 +56,16 @@ struct Known {
 impl SchemaIds {
     /// A registry calls the schema of this kind's values so, from now on.
     pub fn learn(&self, kind: Kind, id: SchemaId) {
-        // Who comes second would say the same.
+        // Who comes second would set the same.
         let _first = self.0.told[kind as usize].set(id);
     }
 
-    /// Whether a registry has said what it calls this one.
+    /// Whether a registry has answered what it calls this one.
     pub fn is_told(&self, kind: Kind) -> bool {
         self.0.told[kind as usize].get().is_some()
     }
 
-    /// What the schema of this kind's values is called: as a registry said, else as it was before this start.
+    /// What the schema of this kind's values is called: as a registry answered, else as it was before this start.
     pub fn of(&self, kind: Kind) -> Option<&SchemaId> {
         self.0.told[kind as usize].get().or_else(|| self.0.recalled[kind as usize].get())
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_a_byte_that_says_which_name_and_the_name() {
+    fn a_header_is_a_byte_for_the_kind_of_name_and_the_name() {
         let guid = "89791762-2336-4186-9674-299b90a802e2".parse().unwrap();
         let bytes = SchemaId::of_guid(guid).as_bytes().to_vec();
         assert_eq!((bytes.len(), &bytes[..4]), (17, &[1, 0x89, 0x79, 0x17][..]));

@@ -1,4 +1,4 @@
-//! The tables that say which of our members comes from where. Reading, writing and the JSON Schemas follow them.
+//! The tables of which of our members comes from where. Reading, writing and the JSON Schemas follow them.
 
 use std::borrow::Cow;
 
@@ -10,22 +10,22 @@ pub(super) type Table = &'static [Member];
 pub(super) struct Member {
     /// Our name, in snake_case.
     pub(super) name: &'static str,
-    /// What it says, for the schema.
+    /// What it means, for the schema.
     pub(super) about: &'static str,
     /// Where the provider puts it; earlier sources win over later ones.
     pub(super) sources: &'static [Source],
-    /// Not written in its place: it only serves the envelope, or says what the event's type says already.
+    /// Not written in its place: it only serves the envelope, or repeats what the event's type means already.
     pub(super) hidden: bool,
 }
 
-/// A name that the provider uses for a member, and what stands under it.
+/// A name that the provider uses for a member, and what is under it.
 #[derive(Debug)]
 pub(super) struct Source {
     /// In camelCase; the snake_case spelling follows from it and loses against it.
     pub(super) camel: &'static str,
-    /// What stands there.
+    /// What is there.
     pub(super) shape: Shape,
-    /// It stands alongside the object that holds the member, not in it (`refundStatus` alongside `refund.status`).
+    /// It is alongside the object that holds the member, not in it (`refundStatus` alongside `refund.status`).
     pub(super) beside: bool,
 }
 
@@ -126,12 +126,12 @@ pub(super) fn member_of(table: Table, name: &str) -> Option<&'static Member> {
     spellings.find(|(_, source)| spelled(source.camel, name).is_some()).map(|(member, _)| member)
 }
 
-/// Whether `name` is `camel`, and if so, in snake_case (`true`) or as it stands (`false`).
+/// Whether `name` is `camel`, and if so, in snake_case (`true`) or as it is (`false`).
 #[inline]
 fn spelled(camel: &str, name: &str) -> Option<bool> {
     let camel = camel.as_bytes();
     let name = name.as_bytes();
-    // Most names are told apart by their first byte or their length; the snake_case spelling is never shorter.
+    // Most names differ by their first byte or their length; the snake_case spelling is never shorter.
     if camel.first() != name.first() || camel.len() > name.len() {
         return None;
     }

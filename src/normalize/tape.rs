@@ -13,7 +13,7 @@ pub(super) type At = usize;
 /// The place of the outermost value.
 pub(super) const ROOT: At = 0;
 
-/// The values of a text in the order in which they begin; names of members stand before their values.
+/// The values of a text in the order in which they begin; names of members come before their values.
 #[derive(Debug)]
 pub(super) struct Tape<'a> {
     values: Vec<Value<'a>>,
@@ -25,7 +25,7 @@ struct Value<'a> {
     text: &'a str,
     /// The place behind it and all that is inside of it; while it is open, the place of what encloses it.
     next: u32,
-    /// Whether it is a string that says something by a backslash.
+    /// Whether it is a string that has a backslash.
     escaped: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Tape<'a> {
         self.values[at].text
     }
 
-    /// Its first byte, which tells its kind: one of `{ [ " t f n -`, or a digit.
+    /// Its first byte, which shows its kind: one of `{ [ " t f n -`, or a digit.
     pub(super) fn kind(&self, at: At) -> u8 {
         self.text(at).as_bytes()[0]
     }
@@ -102,7 +102,7 @@ impl<'a> Tape<'a> {
         Some(if self.is_escaped(at) { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
     }
 
-    /// Whether it is a string with a backslash; any other string's text stands between its quotes.
+    /// Whether it is a string with a backslash; any other string's text is what is between its quotes.
     pub(super) fn is_escaped(&self, at: At) -> bool {
         self.values[at].escaped
     }
@@ -112,7 +112,7 @@ impl<'a> Tape<'a> {
         matches!(self.kind(at), b'-' | b'0'..=b'9').then(|| self.text(at))
     }
 
-    /// The name of the member whose value stands at `at`.
+    /// The name of the member whose value is at `at`.
     pub(super) fn name(&self, at: At) -> Cow<'a, str> {
         self.string(at - 1).unwrap_or_default()
     }

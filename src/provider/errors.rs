@@ -12,7 +12,7 @@ const TEXT_CHARS_MAX: usize = 200;
 /// Longest wait taken from `retry_after`. It is text for humans, so nothing longer than a day is believed.
 const HINT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the provider says about a call that failed. The HTTP status stands alongside it, not in it.
+/// What the provider answers about a call that failed. The HTTP status is alongside it, not in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{message}", code.as_deref().map(|code| format!("{code}: ")).unwrap_or_default())]
 pub struct ApiError {

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_bounded_wherever_it_stands() {
+    fn nesting_is_bounded_wherever_it_is() {
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         let with = |member: String| EVENT.replacen("\"created\"", &format!("{member},\"created\""), 1);
         assert!(decode(with(format!("\"request\":{}", deep(127))).as_bytes()).is_ok());
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_says_so() {
+    fn what_is_no_event_is_refused_with_its_reason() {
         for text in ["[]", "null", "5", "\"event\"", "{}", r#"{"object":5}"#, r#"{"object":"ws_control"}"#] {
             check(text, Reason::NotAnEvent, None);
         }

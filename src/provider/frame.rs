@@ -1,4 +1,4 @@
-//! WebSocket text messages, told apart by their top-level `object` (`sdk/merchants/websockets`).
+//! WebSocket text messages, distinguished by their top-level `object` (`sdk/merchants/websockets`).
 //!
 //! No page documents more than name and purpose of `ws_control` and `ws_error`. So a reader must be right whatever
 //! their vocabulary turns out to be: what it does not understand makes it walk through the event log.
@@ -13,10 +13,10 @@ const TEXT_CHARS_MAX: usize = 200;
 /// Longest kind of an unknown frame kept, in characters.
 const KIND_CHARS_MAX: usize = 40;
 
-/// Control types that tell of a complete replay; every other type may tell of a hole.
+/// Control types that announce a complete replay; every other type may announce a hole.
 const HARMLESS: [&str; 2] = ["replay_started", "replay_completed"];
 
-/// Members that tell of a hole when they are `true`, at the top of a control frame or one level below.
+/// Members that announce a hole when they are `true`, at the top of a control frame or one level below.
 const HOLES: [&str; 2] = ["truncated", "resync_required"];
 
 /// What one text message is.
@@ -53,10 +53,10 @@ pub struct StreamError {
     pub message: String,
 }
 
-/// Tells what a text message is. Never fails: what cannot be read is [`Frame::Other`].
+/// Finds what a text message is. Never fails: what cannot be read is [`Frame::Other`].
 ///
-/// An event is told by the first member that is called `object`, without a look at what follows: whether that is
-/// well-formed, and says nothing else of itself, is found out where events are decoded.
+/// An event is recognized by the first member that is called `object`, without a look at what follows: whether that is
+/// well-formed, and does not call itself something else later, is found out where events are decoded.
 pub fn classify(text: &str) -> Frame {
     if json::first_member(text, "object") == Some("\"event\"") {
         return Frame::Event;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_told_apart_by_object() {
+    fn frames_are_distinguished_by_object() {
         assert_eq!(classify(r#" {"type":"x","object":"event"} "#), Frame::Event);
         assert_eq!(classify(r#"{"data":{"object":"ws_error"},"object":"event","data":"#), Frame::Event, "judged later");
         for other in [

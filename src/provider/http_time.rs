@@ -3,7 +3,7 @@
 use jiff::fmt::rfc2822;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// An answer that says it is older than a year says nothing.
+/// An answer that claims to be older than a year proves nothing.
 const AGE_MAX_S: u64 = 366 * 86_400;
 
 /// Unix milliseconds of an HTTP date in any of its three forms: `Sun, 06 Nov 1994 08:49:37 GMT`, and the obsolete
@@ -18,8 +18,8 @@ pub fn date_ms(value: &str) -> Option<i64> {
     http().or_else(|| rfc2822::parse(value).ok().map(|date| date.timestamp().as_millisecond()))
 }
 
-/// How long an answer has been in caches by its `Age` (RFC 9111, section 5.1): whole seconds. Nothing where it says
-/// nothing that can be read.
+/// How long an answer has been in caches by its `Age` (RFC 9111, section 5.1): whole seconds. Zero where it cannot be
+/// read.
 pub fn age(value: &str) -> Duration {
     let value = value.trim();
     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());

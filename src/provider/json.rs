@@ -72,7 +72,7 @@ pub(crate) fn is_well_formed(bytes: &[u8]) -> bool {
 
 /// Whether arrays and objects nest deeper than [`DEPTH_MAX`].
 pub(crate) fn too_deep(text: &str) -> bool {
-    // Few messages hold so many opening brackets, which differ in one bit, that their depth must be counted. Counts
+    // Few messages hold enough opening brackets, which differ in one bit, to have their depth counted. Counts
     // of 255 bytes fit a byte, which lets the compiler compare many bytes at once.
     let counts =
         text.as_bytes().chunks(255).map(|bytes| bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>());

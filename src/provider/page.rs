@@ -13,11 +13,11 @@ use std::borrow::Cow;
 pub struct Page {
     /// Its events, in the order of the page.
     pub events: Vec<Listed>,
-    /// Whether there are older ones; `None` where the page does not say.
+    /// Whether there are older ones; `None` where the page does not show it.
     pub has_more: Option<bool>,
 }
 
-/// An event as it stands in a page.
+/// An event as it is in a page.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// Its slice of the page.
@@ -44,7 +44,7 @@ struct Outer<'b> {
     has_more: Option<&'b RawValue>,
 }
 
-/// Takes a page apart. The list may stand in a `{"success":true,"data":…}` or alone, as both are documented
+/// Takes a page apart. The list may be in a `{"success":true,"data":…}` or alone, as both are documented
 /// (`api-reference/events/list-events`, `api-spec/pagination`). A byte order mark is passed over (RFC 8259, section 8.1).
 ///
 /// A page of which one event is no JSON is cut by its brackets and strings: that event's slice stays in it.
@@ -71,7 +71,7 @@ fn strictly(body: &Bytes, text: &[u8]) -> serde_json::Result<Page> {
 }
 
 /// The page by its bytes. `None` also where a slice that is no JSON holds more than one event: a quote that is missing in
-/// one and another in the next would hide all that stands between them.
+/// one and another in the next would hide all that is between them.
 fn cut(body: &Bytes, text: &[u8]) -> Option<Page> {
     const NAMES: [&str; 2] = ["data", "has_more"];
     let [mut data, mut has_more] = slices::members(text, &NAMES)?;
@@ -87,7 +87,7 @@ fn cut(body: &Bytes, text: &[u8]) -> Option<Page> {
     Some(Page { events, has_more: has_more.and_then(flag_of) })
 }
 
-/// `has_more`, also where it is spelled as text or as a number; `None` for what says neither.
+/// `has_more`, also where it is spelled as text or as a number; `None` for what means neither.
 fn flag_of(value: &[u8]) -> Option<bool> {
     match serde_json::from_slice(value).ok()? {
         Value::Bool(flag) => Some(flag),
@@ -98,7 +98,7 @@ fn flag_of(value: &[u8]) -> Option<bool> {
     }
 }
 
-/// A page that was asked for with a limit of 1 and cannot be cut: what stands between its first `[` and its last `]`, as
+/// A page that was asked for with a limit of 1 and cannot be cut: what is between its first `[` and its last `]`, as
 /// documented pages have it, else all of the body, as one event.
 ///
 /// `None` where no event's id is in it: then it is no page of the log, but for example a page for people.

@@ -41,7 +41,7 @@ pub struct Headers<'a> {
 
 impl Headers<'_> {
     /// Whether a timestamp is there and one of the signatures is 64 hex digits: where not, no body can be genuine. Its
-    /// sender knows it too, so that saying it at once tells a forger nothing.
+    /// sender knows it too, so that an early answer teaches a forger nothing.
     pub fn are_well_formed(&self) -> bool {
         let is_signature = |header: Option<&[u8]>| header.and_then(decode_hex).is_some();
         self.timestamp.is_some() && (is_signature(self.signature) || is_signature(self.previous))
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_is_judged_after_the_signature() {
+    fn the_time_is_checked_after_the_signature() {
         let at = |timestamp: &str| check(timestamp, &sign(b"key", timestamp, b"body"), &[b"key"]);
         assert_eq!(at("1700000300000"), Ok(()));
         assert_eq!(at("1699999700000"), Ok(()));

@@ -49,10 +49,11 @@ pub(super) fn elements(text: &[u8]) -> Option<Vec<&[u8]>> {
     }
 }
 
-/// The event ids that stand in `text` as the value of an `id`, in their order.
+/// The event ids that are in `text` as the value of an `id`, in their order.
 ///
-/// For what cannot be decoded: nothing else says where the log goes on below it. The first one is the event's own, since
-/// ids of orders and invoices have another form, unless the envelope's `id` comes behind one that an object inside has.
+/// For what cannot be decoded: nothing else shows where the log goes on below it. The first one is the event's own,
+/// since ids of orders and invoices have another form, unless the envelope's `id` comes behind one that an object
+/// inside has.
 pub(super) fn event_ids(text: &[u8]) -> impl Iterator<Item = EventId> {
     const NAME: &[u8] = b"\"id\"";
     let places = text.windows(NAME.len()).enumerate().filter(|(_, window)| *window == NAME);

@@ -7,7 +7,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Why there is no TLS; the text names no path, which the setting's key stands for.
+/// Why there is no TLS; the text names the setting's key instead of a path.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsSetupError {
     /// rustls refuses ring's protocol versions, which no build of this crate does.

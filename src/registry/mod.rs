@@ -47,11 +47,12 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The one of the settings, if they name one. It is trusted as the system and `kafka.ca_file` say.
+    /// The one of the settings, if they name one. Its certificate is checked against the system's roots and
+    /// `kafka.ca_file`.
     ///
     /// # Errors
     ///
-    /// The certificates cannot be read, or its address is none; a sentence that says which.
+    /// The certificates cannot be read, or its address is none; a sentence with the cause.
     pub fn of(config: &Config) -> Result<Option<Self>, String> {
         let Some(url) = &config.kafka.schema_registry_url else { return Ok(None) };
         let base = Url::parse(url).map_err(|_| "kafka.schema_registry_url is not an address".to_owned())?;
@@ -136,7 +137,8 @@ fn reasons(error: &(dyn std::error::Error + 'static)) -> String {
     foreign(&chain.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))).to_string()
 }
 
-/// Learns the names of the schemas, for as long as it takes: an attempt every 15 s, each new cause told once. Drop it to stop.
+/// Learns the names of the schemas, for as long as it takes: an attempt every 15 s, each new cause logged once. Drop it
+/// to stop.
 pub async fn learn(config: &Config, ids: &SchemaIds) {
     let Some(registry) = of_settings(config) else { return };
     let mut told = None;

@@ -52,7 +52,8 @@ fn header<'b>(record: Record<'b>, name: &str) -> Cow<'b, str> {
     String::from_utf8_lossy(value)
 }
 
-/// What the pipeline knows now. A gap that is open stays shown until its end is told, though a plan may hold it already.
+/// What the pipeline knows now. A gap that is open stays shown until its end is reported, though a plan may hold it
+/// already.
 pub(super) fn look(inside: &mut Inside, pipeline: &Pipeline, now: Now) {
     let window = pipeline.window();
     inside.cursor = sole(pipeline).and_then(Progress::cursor).map(|id| id.to_string());
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_says_less_is_borne() {
+    fn a_value_without_the_usual_members_is_tolerated() {
         let mut batch = Batch::default();
         order(&mut batch, 1, "null", false);
         batch.record(Topic::Orders, b"2", b"{}");

@@ -1,4 +1,4 @@
-//! The dedup window: which event ids are on their way, and which stand in Kafka.
+//! The dedup window: which event ids are on their way, and which are in Kafka.
 //!
 //! Two steps: an id is *claimed* when a batch plans it, and *settled* when the batch is committed, or *released* when
 //! the batch fails. Marking an id as seen on arrival would turn one failed publish into a lost event, because the
@@ -66,12 +66,12 @@ impl Window {
         self.claim_key(account, self.dead_letter_key(account, id), now_ms)
     }
 
-    /// What stands for an id in this window. Ids of two accounts may be equal.
+    /// The key of an id in this window. Ids of two accounts may be equal.
     pub(super) fn key(&self, account: Account, id: &[u8]) -> Key {
         self.keyed.hash_of(account, id)
     }
 
-    /// What stands for its dead letter: another key, as unlikely to be that of any id as two ids are to share one.
+    /// The key of its dead letter: another one, as unlikely to be that of any id as two ids are to share one.
     pub(super) fn dead_letter_key(&self, account: Account, id: &[u8]) -> Key {
         self.keyed.hash_of(account, id).map(|word| !word)
     }
@@ -109,7 +109,7 @@ impl Window {
         self.remember_key(account, self.dead_letter_key(account, id), at_ms);
     }
 
-    /// The same for what stands for the id.
+    /// The same for a key of an id.
     pub(super) fn remember_key(&mut self, account: Account, key: Key, at_ms: i64) {
         if let Claim::New(ticket) = self.claim_key(account, key, at_ms) {
             self.settle(ticket, at_ms);
@@ -131,7 +131,7 @@ impl Window {
     }
 
     /// Forgets what is older than the window, and the oldest beyond `ids_max`. An id that was seen since `keep_from_ms` of its
-    /// account is kept for another window, so that it does not stand before what is due.
+    /// account is kept for another window, so that it is not in front of what is due.
     ///
     /// Returns how many were forgotten before their time.
     pub fn expire(&mut self, now_ms: i64, keep_from_ms: impl Fn(Account) -> Option<i64>) -> u64 {

@@ -29,7 +29,7 @@ impl Default for Lines {
 }
 
 impl Lines {
-    /// An event became a dead letter for `reason`: whether that is said, and of how many.
+    /// An event became a dead letter for `reason`: whether that is logged, and for how many events.
     pub(super) fn dead_letter(&self, reason: Reason) -> Option<u64> {
         self.dead_letter_at(reason, Instant::now())
     }
@@ -39,7 +39,7 @@ impl Lines {
         self.lock().dead_letters.get_mut(position)?.allow(now).map(|unsaid| unsaid.saturating_add(1))
     }
 
-    /// An event of the future was published: whether that is said, and of how many.
+    /// An event of the future was published: whether that is logged, and for how many events.
     pub(super) fn ahead(&self) -> Option<u64> {
         self.lock().ahead.allow(Instant::now()).map(|unsaid| unsaid.saturating_add(1))
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_are_forgotten_are_counted_whether_or_not_it_is_said() {
+    fn ids_that_are_forgotten_are_counted_whether_or_not_it_is_logged() {
         let lines = Lines::default();
         let metrics = Metrics::new("test");
         for ids in [0, 3, 4] {

@@ -37,8 +37,8 @@ impl Keyed {
         [hash.h1, hash.h2]
     }
 
-    /// Of a text that another account may have as well. Those of the first account are hashed as they are; behind others stands
-    /// what no UTF-8 text ends with.
+    /// Of a text that another account may have as well. Those of the first account are hashed as they are; behind
+    /// others comes what no UTF-8 text ends with.
     pub(crate) fn hash_of(self, account: Account, text: &[u8]) -> Key {
         let mut hasher = SipHasher13::new_with_keys(self.0[0], self.0[1]);
         hasher.write(text);
@@ -74,7 +74,7 @@ pub(crate) struct Lru<V> {
     free: u32,
     oldest: u32,
     newest: u32,
-    /// Nobody ran after each of these times, for so long, in milliseconds; in order.
+    /// Nobody ran after each of these times, for this long, in milliseconds; in order.
     absences: Vec<(i64, i64)>,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// Closed gaps that the control topic keeps: a ring, so that compaction bounds it.
 const GAP_RING: u64 = 1000;
 
-/// What stands in a gap's `closed_by` where the provider's log no longer reached back over all of it.
+/// The `closed_by` of a gap where the provider's log no longer reached back over all of it.
 const UNPROVEN: &str = "unproven";
 
 /// A closed gap of an account, at its place in the ring.
@@ -92,7 +92,7 @@ fn gap_value(gap: &Gap, account: &str) -> Value {
         "from": gap.from.map(|id| id.to_string()),
         "opened_at": rfc3339(gap.opened_ms),
         "closed_at": gap.closed_ms.map(rfc3339),
-        // An open gap that nobody can prove says so already, so that a restart knows of it.
+        // An open gap that nobody can prove is recorded as that already, so that a restart knows of it.
         "closed_by": (gap.closed_ms.is_some() || gap.unproven).then(|| gap_closed_by(gap)),
         "recovered": gap.recovered,
     })

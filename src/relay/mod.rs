@@ -1,7 +1,7 @@
 //! The relay's loop: whatever has arrived becomes one Kafka transaction, and each delivery learns how it ended.
 //!
-//! All decisions are pure: [`turn`] says when to send and to wait, [`pipeline`] and [`planner`] say what, [`start`] says
-//! what the relay begins with. This file waits, measures, logs and answers.
+//! All decisions are pure: [`turn`] decides when to send and to wait, [`pipeline`] and [`planner`] decide what,
+//! [`start`] decides what the relay begins with. This file waits, measures, logs and answers.
 
 mod board;
 mod dedup;
@@ -60,7 +60,7 @@ pub struct Relay {
     pub clock: Arc<Clock>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Told of every turn.
+    /// Informed of every turn.
     pub health: Arc<Health>,
     /// What operators see of it.
     pub board: Arc<Board>,
@@ -77,7 +77,7 @@ pub struct Relay {
 pub struct Served {
     /// Its name; empty where accounts have none.
     pub name: String,
-    /// Tells its legs where the socket resumes and where walks begin.
+    /// Shows its legs where the socket resumes and where walks begin.
     pub position: watch::Sender<Position>,
 }
 
@@ -122,13 +122,13 @@ impl Relay {
         runtime.block_on(running.leave(why))
     }
 
-    /// Tells the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
+    /// Shows the legs how far everything is planned. What is planned is not committed yet, but it cannot be lost
     /// while this process lives; when it dies, the next one goes by the committed checkpoint.
     pub fn tell_position(&self) {
         let window = self.pipeline.window().span();
         for (account, progress) in self.pipeline.progress() {
             let position = progress.position(window);
-            // An admission that is taken back for a while is told no more than before.
+            // While an admission is taken back, its legs keep what they knew before.
             if position.walk_from_ms.is_none() {
                 continue;
             }
@@ -177,7 +177,7 @@ impl Relay {
         pipeline.add(item, now, &mut |settled| report.settled(settled));
     }
 
-    /// The legs of this account are told from here on where it is.
+    /// The legs of this account learn from here on where it is.
     fn admit(&mut self, account: Account, name: &str, position: watch::Sender<Position>) {
         let served = Served { name: name.to_owned(), position };
         match self.accounts.get_mut(account.place()) {
@@ -228,7 +228,7 @@ impl Relay {
         }
     }
 
-    /// What is inside is not settled: it is left to the provider, and what waits for it is told.
+    /// What is inside is not settled: it is left to the provider, and what waits for it is answered so.
     fn abandon(&mut self, waiting: VecDeque<Arrival>) -> usize {
         let mut left = self.pipeline.abandon();
         self.intake.close();
@@ -256,7 +256,7 @@ impl Running {
         Self { relay, turn, began: Instant::now(), arrived, waiting: VecDeque::new() }
     }
 
-    /// Plans and sends as the turn says, until there is something to wait for; nothing when everything is done.
+    /// Plans and sends as the turn decides, until there is something to wait for; nothing when everything is done.
     fn decide(&mut self) -> Option<Wait> {
         loop {
             self.take();
@@ -390,7 +390,7 @@ impl Report<'_> {
             debug!(event_id = %event_id(), account, %order_id, %leg, outcome = outcome.as_str(), "delivery settled");
         }
         if let Some(reply) = reply {
-            // The peer may have given up waiting; it will ask again and be told that it is a duplicate.
+            // The peer may have given up waiting; it will ask again and be answered that it is a duplicate.
             let _ = reply.send(outcome);
         }
     }

@@ -101,7 +101,7 @@ pub(super) fn write_schema_id(batch: &mut Batch, kind: Kind, ids: &SchemaIds) {
 }
 
 /// The bytes as they came, keyed by the event's id or else by their digest; for a record that Kafka refused for its
-/// size only what tells which event it was.
+/// size only what identifies the event.
 pub(super) fn write_dead_letter(
     batch: &mut Batch,
     delivery: &Delivery,

@@ -2,7 +2,7 @@
 //!
 //! Pure. Knows nothing of what was published before, so each record is marked stale (a consumer that keeps the newest
 //! of each key passes over it), and none goes to the topic of latest events. What the relay cannot publish is left
-//! out: it stands as a dead letter already.
+//! out: it is a dead letter already.
 
 use super::planner::{Settings, source};
 use super::records::{KEY_BYTES_MAX, Names, Origin, write_headers, write_schema_id, write_value};

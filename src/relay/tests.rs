@@ -36,7 +36,7 @@ async fn run(relay: Relay) {
 }
 
 impl Bench {
-    /// With so many deliveries of so many bytes queued before its first turn.
+    /// With `count` deliveries of `bytes` bytes queued before its first turn.
     fn begin(count: usize, bytes: usize) -> Self {
         let config = Config::minimal(Environment::Devnet, "localhost:1");
         let health = Arc::<Health>::default();
@@ -75,7 +75,7 @@ impl Bench {
         }
     }
 
-    /// Webhooks, which are answered when their batch stands.
+    /// Webhooks, which are answered when their batch is committed.
     fn webhooks(&mut self, count: usize) {
         for _ in 0..count {
             self.sent += 1;

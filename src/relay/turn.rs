@@ -1,6 +1,6 @@
 //! When the relay's loop sends, waits and ends: a state machine without clock, task or Kafka.
 //!
-//! It is told what happened ([`Turn::on`]) and answers what to do now ([`Turn::next`]). Times are durations since one
+//! It takes in what happened ([`Turn::on`]) and answers what to do now ([`Turn::next`]). Times are durations since one
 //! fixed moment, whichever the caller chose. What the pipeline holds comes in as its [`Load`].
 //!
 //! While one batch commits, the next one gathers (group commit). A checkpoint of its own is sent only while nothing is
@@ -21,7 +21,7 @@ pub const TURN_DELIVERIES_MAX: usize = 256;
 /// groups that take turns, each waiting for the other's commit: transactions half as large, and answers twice as late.
 pub const GATHER_FRACTION: u32 = 2;
 
-/// The longest such wait: a commit that Kafka delayed says nothing about how long senders take. Measured with 256 and
+/// The longest such wait: a commit that Kafka delayed does not show how long senders take. Measured with 256 and
 /// 1,024 senders: half the time and 8 ms give transactions and throughput a fifth larger than a quarter and 4 ms do.
 pub const GATHER_MAX: Duration = Duration::from_millis(8);
 
@@ -83,7 +83,7 @@ pub struct Turn {
     sent_at: Duration,
     /// The intake may still bring something.
     open: bool,
-    /// The last checkpoint was sent, which says that the relay left.
+    /// The last checkpoint was sent, which records that the relay left.
     left: bool,
     gather: Option<Gather>,
 }
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn marks_never_leave_before_the_batch_that_they_describe() {
-        // The commit takes just so long that the checkpoint is due while the next batch gathers.
+        // The commit takes just long enough that the checkpoint is due while the next batch gathers.
         let [sent, verdict] = committed(0, IDLE_MS - 4, 2);
         check(&[
             sent,
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_a_checkpoint_that_says_so() {
+    fn it_ends_with_a_checkpoint_that_records_it() {
         let left = Next::Checkpoint { left: true };
         check(&[
             On(1, Arrived(1)),

@@ -47,7 +47,7 @@ impl Versions {
 
     /// Plans `version` of the key: `None` when it is stale, else how to take it back.
     ///
-    /// Equal versions count as newer: of two events that cannot be told apart the later arrival stands.
+    /// Equal versions count as newer: of two events that cannot be ordered the later arrival wins.
     pub fn advance(&mut self, topic: u8, key: &[u8], version: Version, now_ms: i64) -> Option<Undo> {
         let key = self.key(topic, key);
         let Some(slot) = self.newest.find(key) else {
@@ -87,7 +87,7 @@ impl Versions {
         self.remember_key(self.key(topic, key), version, at_ms);
     }
 
-    /// The same for what stands for the key.
+    /// The same for a key by its hash.
     pub(super) fn remember_key(&mut self, hash: Key, version: Version, at_ms: i64) {
         let slot = match self.newest.find(hash) {
             Some(slot) => {
@@ -125,7 +125,7 @@ impl Versions {
         }
     }
 
-    /// What stands for a key of a topic in here.
+    /// The hash of a key of a topic.
     pub(super) fn key(&self, topic: u8, key: &[u8]) -> Key {
         let [high, low] = self.keyed.hash(key);
         [high ^ u64::from(topic), low]

@@ -1,4 +1,4 @@
-//! One address for several merchants: whose request it is, its key or token tells.
+//! One address for several merchants: its key or token shows whose request it is.
 
 use super::api;
 use super::hub::Hub;

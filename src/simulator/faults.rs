@@ -28,7 +28,7 @@ pub struct WebsocketFaults {
     pub flap: Option<Cut>,
     /// Neither sends nor reads: no frame, no ping, no pong.
     pub silent: bool,
-    /// So many of the next events reach no socket, in silence.
+    /// This many of the next events reach no socket, in silence.
     pub drop_next: u32,
     /// Percent of events that are sent twice.
     pub duplicate_percent: u8,
@@ -36,7 +36,7 @@ pub struct WebsocketFaults {
     pub swap: bool,
     /// How `since` is read.
     pub since: Since,
-    /// Says what it replays, and replays nothing.
+    /// Announces what it replays, and replays nothing.
     pub replay_missing: bool,
     /// What control frames look like.
     pub controls: Controls,
@@ -48,10 +48,10 @@ pub struct WebsocketFaults {
 pub struct WebhookFaults {
     /// Nothing is sent; it gathers.
     pub paused: bool,
-    /// Each first attempt waits so long.
+    /// Each first attempt waits this long.
     #[serde(deserialize_with = "duration")]
     pub delay: Duration,
-    /// And up to so long more, by chance: what shuffles them.
+    /// And up to this long more, by chance, which shuffles them.
     #[serde(deserialize_with = "duration")]
     pub jitter: Duration,
     /// Percent of deliveries that are made twice.
@@ -67,15 +67,15 @@ pub struct RestFaults {
     /// Answers so much later.
     #[serde(deserialize_with = "duration")]
     pub delay: Duration,
-    /// The Events API shows an event only so long after the other channels had it.
+    /// The Events API shows an event only this long after the other channels had it.
     #[serde(deserialize_with = "duration")]
     pub log_visible_after: Duration,
-    /// The event log keeps so many of its newest events at most, for the socket's replay as well; what it forgets once
-    /// it does not get back.
+    /// The event log keeps this many of its newest events at most, for the socket's replay as well; what it forgets
+    /// once it does not get back.
     pub history_events: Option<usize>,
     /// A well-formed cursor that was never issued, or is forgotten, gets `400`; else it counts by its place in time.
     pub unknown_cursor_refused: bool,
-    /// An estimate gets `400` where an item has no title or no price, which are documented and not said to be needed.
+    /// An estimate gets `400` where an item has no title or no price, which are documented, but not as required.
     pub whole_items_wanted: bool,
 }
 
@@ -122,7 +122,7 @@ pub enum Since {
     Ignored,
 }
 
-/// The words of control frames, of which the documentation says nothing.
+/// The words of control frames, about which the documentation is silent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Controls {

@@ -185,7 +185,7 @@ impl World {
         rand::RngExt::random_range(&mut self.chance.0, 0..100) < percent
     }
 
-    /// Puts `event` into the buffer of every socket that wants it, as the faults say.
+    /// Puts `event` into the buffer of every socket that wants it, as the faults allow.
     fn fan_out(&mut self, event: &Arc<Event>) {
         if self.faults.websocket.drop_next > 0 {
             self.faults.websocket.drop_next -= 1;

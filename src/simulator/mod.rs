@@ -1,9 +1,10 @@
 //! A simulated Pepay: the provider's documented behaviour as a model, behind its REST, WebSocket and webhook skin.
 //!
 //! [`model`] is the provider as data, pure; `hub` changes it and hands its events to each `subscriber` and to the `queue`
-//! of webhooks; `door` tells whose request it is, `api` answers REST calls; `push` speaks first, on the socket and by webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by
-//! themselves. Where the provider's documentation is silent, the simulator takes one reading and [`faults`] offers
-//! the others. It is for tests, the demo and one's own integration tests; it never runs alongside real orders.
+//! of webhooks; `door` finds whose request it is, `api` answers REST calls; `push` speaks first, on the socket and by
+//! webhooks; [`faults`] spoils any of it on demand; `pace` lets orders live by themselves. Where the provider's
+//! documentation is silent, the simulator takes one reading and [`faults`] offers the others. It is for tests, the demo
+//! and one's own integration tests; it never runs alongside real orders.
 
 mod api;
 mod door;
@@ -137,8 +138,8 @@ impl Simulator {
         Self::open(hub, door, addr)
     }
 
-    /// Another merchant at the same address, with a world of his own: his key tells his requests from those of the others.
-    /// He ends when this is dropped, at the latest with the first one.
+    /// Another merchant at the same address, with a world of his own: his key separates his requests from those of the
+    /// others. He ends when this is dropped, at the latest with the first one.
     ///
     /// # Errors
     /// As [`Simulator::start`], but for the address.
@@ -295,7 +296,7 @@ impl Simulator {
         self.hub.world().model.set_available(available);
     }
 
-    /// Issues an event as it stands, on every channel; members that make it an event are filled in where missing.
+    /// Issues an event as it is, on every channel; members that make it an event are filled in where missing.
     ///
     /// # Errors
     /// When it is not a JSON object.

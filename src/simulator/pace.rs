@@ -12,7 +12,7 @@ use std::time::Duration;
 /// How time passes for the simulated provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Nothing happens until it is told to.
+    /// Nothing happens until it is asked to.
     Stepped,
     /// One step of some order's life each time this has passed.
     Automatic(Duration),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Frames that wait for a slow reader before they are dropped and it is told to resync.
+/// Frames that wait for a slow reader before they are dropped and it is sent a resync.
 const BUFFER_MAX: usize = 4_096;
 
 /// A connected socket, as the hub sees it.
@@ -56,7 +56,7 @@ impl Subscriber {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A live event. When the buffer is full everything in it is dropped and the reader is told once to resync;
+    /// A live event. When the buffer is full everything in it is dropped and the reader is sent one resync;
     /// the second time the connection ends.
     pub(super) fn offer(&self, event: &Arc<Event>) {
         self.put(Out::Event(Arc::clone(event)));

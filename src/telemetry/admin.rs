@@ -64,7 +64,7 @@ impl Admin {
         Ok(Self { listener, address })
     }
 
-    /// Where it listens; its port is a real one even where the settings say 0.
+    /// Where it listens; its port is a real one even where the settings have 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Closed gaps whose story is kept; older ones stand in the control topic and in the log.
+/// Closed gaps whose story is kept; older ones are in the control topic and in the log.
 const CLOSED_MAX: usize = 20;
 
 /// Orders shown, the one with the newest event first: what fits a page without scrolling.
@@ -104,7 +104,7 @@ impl Inside {
         }
     }
 
-    /// An order has a new state; to be told in the order of the records.
+    /// An order has a new state; to be reported in the order of the records.
     pub fn order(&mut self, latest: Latest) {
         self.latest.retain(|known| known.order_id != latest.order_id);
         self.latest.push_front(latest);
@@ -112,7 +112,7 @@ impl Inside {
     }
 }
 
-/// The nodes of a cluster and their shards, as the group's coordinator tells every node alike.
+/// The nodes of a cluster and their shards, as the group's coordinator answers every node alike.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cluster {
     /// The node that serves each shard, in their order.
@@ -156,7 +156,7 @@ impl Board {
         }
     }
 
-    /// The loop of a shard tells what changed: once a batch, and when a gap opens or closes.
+    /// The loop of a shard reports what changed: once a batch, and when a gap opens or closes.
     pub fn update(&self, shard: i32, change: impl FnOnce(&mut Inside)) {
         self.inside.send_modify(|inside| change(inside.entry(shard).or_default()));
     }
@@ -168,7 +168,7 @@ impl Board {
         });
     }
 
-    /// What the coordinator said of the cluster.
+    /// What the coordinator answered about the cluster.
     pub fn set_cluster(&self, cluster: Cluster) {
         self.cluster.send_replace(Some(cluster));
     }
@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_is_shown() {
+    fn what_is_reported_is_shown() {
         let board = board();
         board.health.set_phase(Phase::Ready);
         board.health.set_leg(Account::FIRST, Leg::Websocket, LegState::BackingOff);

@@ -1,5 +1,5 @@
-//! Says when our own clock was stepped, or the machine suspended. Nothing depends on it being noticed: the relay goes by
-//! the steady clock and the provider's (`clock`). But records carry our time, and an operator should know.
+//! Reports when our own clock was stepped, or the machine suspended. Nothing depends on it being noticed: the relay
+//! goes by the steady clock and the provider's (`clock`). But records carry our time, and an operator should know.
 
 use super::Metrics;
 use crate::clock::{Moment, Noticed, Steps};
@@ -18,7 +18,7 @@ const STEP_SAID_MS: u64 = 5_000;
 /// The same for a suspend.
 const SUSPEND_SAID: Duration = Duration::from_secs(5);
 
-/// Counts and tells of what happens to the clocks until `stop`.
+/// Counts and logs what happens to the clocks until `stop`.
 pub async fn watch_clock(metrics: Arc<Metrics>, stop: CancellationToken) {
     let mut steps = Steps::new(Moment::now(), Instant::now());
     let mut look = interval(LOOK_EVERY);

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Each of these lines is logged at most this often; it says how many it stands for. A crowd must not become a crowd of lines.
+/// Each of these lines is logged at most this often; it has the number of events. A crowd must not become a crowd of
+/// lines.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The connections of one listener, as operators see them.
@@ -32,7 +33,7 @@ impl Line {
         Self(Mutex::new(RateLimited::new(LOG_EVERY)))
     }
 
-    /// How many the line stands for, if it may be logged now. Nothing is logged under the lock.
+    /// How many events the line is about, if it may be logged now. Nothing is logged under the lock.
     fn count(&self) -> Option<u64> {
         let mut limited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         limited.allow(Instant::now()).map(|unsaid| unsaid.saturating_add(1))

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// The loop turns at least every 10 s, when it is idle; three times that without a turn is no turn any more.
 const TURN_WITHIN: Duration = Duration::from_secs(30);
 
-/// Where a leg stands, from the best state to the worst.
+/// The state of a leg, from the best state to the worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LegState {
     /// Turned off in the settings.
@@ -42,23 +42,23 @@ impl LegState {
     }
 }
 
-/// Where the whole relay stands.
+/// The state of the whole relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Before the window is warm: webhooks are told `starting`.
+    /// Before the window is warm: webhooks are answered `starting`.
     Starting,
     /// Committing.
     Ready,
-    /// Kafka does not answer: webhooks are told `kafka_unavailable`.
+    /// Kafka does not answer: webhooks are answered `kafka_unavailable`.
     KafkaUnavailable,
-    /// Draining: webhooks are told `stopping`.
+    /// Draining: webhooks are answered `stopping`.
     Stopping,
 }
 
 /// The state of all parts at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Where the whole relay stands.
+    /// The state of the whole relay.
     pub phase: Phase,
     /// Each leg's state and since when, in the order of [`Leg::ALL`]; of several accounts the worst.
     pub legs: Legs,
@@ -132,11 +132,11 @@ impl Snapshot {
     }
 }
 
-/// The one place where parts say what state they are in; of the process, or of one of its shards in a cluster.
+/// The one place where parts report what state they are in; of the process, or of one of its shards in a cluster.
 #[derive(Debug)]
 pub struct Health {
     whole: Arc<Whole>,
-    /// Whose parts say it, in a cluster.
+    /// Whose parts report it, in a cluster.
     shard: Option<i32>,
     /// When the loop turned last, in milliseconds after the process began, which no step of the wall clock changes; [`NOT_YET`].
     turned_ms: Arc<AtomicI64>,
@@ -152,7 +152,7 @@ struct Whole {
     began: (Instant, i64),
     /// When each leg brought an event, in Unix milliseconds; 0: never.
     events_ms: [AtomicI64; Leg::ALL.len()],
-    /// When its peer was last heard, by the steady clock; 0: never.
+    /// When its peer last sent something, by the steady clock; 0: never.
     heard_ms: [AtomicI64; Leg::ALL.len()],
 }
 
@@ -191,7 +191,7 @@ impl Health {
         Self { whole, shard, turned_ms }
     }
 
-    /// The place where the parts of a shard of a cluster say it. What it waits for holds up nobody else.
+    /// The place where the parts of a shard of a cluster report it. What it waits for holds up nobody else.
     pub fn of_shard(&self, shard: i32) -> Self {
         self.whole.snapshot.send_modify(|snapshot| {
             snapshot.shards.insert(shard, Phase::Starting);
@@ -256,7 +256,7 @@ impl Health {
         });
     }
 
-    /// The provider's log did not reach back over this time. It stays told until the relay ends, or a later one is.
+    /// The provider's log did not reach back over this time. It stays reported until the relay ends, or a later one is.
     pub fn set_unproven(&self, unproven: Unproven) {
         self.whole.snapshot.send_modify(|snapshot| snapshot.unproven = Some(unproven));
     }
@@ -298,7 +298,7 @@ impl Health {
             - millis(self.whole.began.0.saturating_duration_since(at))
     }
 
-    /// `leg` brought an event that arrived at `at_ms`; one relaxed store, since it is said of every delivery.
+    /// `leg` brought an event that arrived at `at_ms`; one relaxed store, since it is called for every delivery.
     pub fn event(&self, leg: Leg, at_ms: i64) {
         self.whole.events_ms[leg as usize].store(at_ms, Ordering::Relaxed);
     }
@@ -308,8 +308,8 @@ impl Health {
         self.whole.heard_ms[leg as usize].store(steady_ms(), Ordering::Relaxed);
     }
 
-    /// When `leg` brought its last event and when its peer was last heard, in Unix milliseconds by the wall clock as
-    /// it is at `now`; neither is later than that, whatever the clock was set to since.
+    /// When `leg` brought its last event and when its peer last sent something, in Unix milliseconds by the wall clock
+    /// as it is at `now`; neither is later than that, whatever the clock was set to since.
     pub fn last(&self, leg: Leg, now: Moment) -> (Option<i64>, Option<i64>) {
         let told = |of: &[AtomicI64]| Some(of[leg as usize].load(Ordering::Relaxed)).filter(|ms| *ms > 0);
         let event_ms = told(&self.whole.events_ms).map(|ms| ms.min(now.wall_ms));
@@ -329,7 +329,7 @@ impl Health {
         self.whole.began.1.saturating_add(millis(since))
     }
 
-    /// Where the relay stands now.
+    /// The state of the relay now.
     pub fn phase(&self) -> Phase {
         let snapshot = self.whole.snapshot.borrow();
         match self.shard {
@@ -358,12 +358,12 @@ impl Health {
         words.iter().map(|word| (*word).to_owned()).chain(held_up).collect()
     }
 
-    /// Where `leg` stands now; of several accounts the worst.
+    /// The state of `leg` now; of several accounts the worst.
     pub fn leg(&self, leg: Leg) -> LegState {
         self.whole.snapshot.borrow().legs[leg as usize].0
     }
 
-    /// Where `leg` of an account stands now.
+    /// The state of `leg` of an account now.
     pub fn leg_of(&self, account: Account, leg: Leg) -> LegState {
         let snapshot = self.whole.snapshot.borrow();
         let of = snapshot.accounts.get(&self.seat(account));

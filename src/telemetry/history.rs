@@ -55,7 +55,7 @@ pub(super) struct History {
 /// Someone who listens.
 struct Listener {
     seconds: watch::Receiver<Arc<str>>,
-    /// What is told first.
+    /// What is sent first.
     first: Option<String>,
     history: Arc<History>,
     /// Given back when the connection ends.
@@ -118,7 +118,7 @@ impl History {
                     listener.seconds.borrow_and_update().to_string()
                 }
             };
-            // The last word says that the relay stops; no drain waits for someone who looks on.
+            // The last word is that the relay stops; no drain waits for someone who looks on.
             let stays = listener.history.board.health.phase() != Phase::Stopping;
             Some((Ok(Event::default().data(text)), stays.then_some(listener)))
         }))

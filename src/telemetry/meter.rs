@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_gives_mean_and_greatest_and_begins_anew() {
+    fn a_look_gives_mean_and_greatest_and_starts_again() {
         let meter = Meter::default();
         assert_eq!(meter.take(), None);
         for seconds in [0.010, 0.030, -1.0, 0.040] {

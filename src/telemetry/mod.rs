@@ -1,4 +1,4 @@
-//! What operators see: metrics, logs, health, and what the service manager is told.
+//! What operators see: metrics, logs, health, and what the service manager gets.
 
 pub mod admin;
 mod board;

@@ -1,6 +1,6 @@
-//! What systemd is told (`sd_notify(3)`): readiness, state, reloads, signs of life, the end.
+//! What systemd is notified of (`sd_notify(3)`): readiness, state, reloads, signs of life, the end.
 //!
-//! Without `NOTIFY_SOCKET` nothing is told. A datagram that cannot be sent is no reason to stop relaying, and the
+//! Without `NOTIFY_SOCKET` nothing is sent. A datagram that cannot be sent is no reason to stop relaying, and the
 //! service manager acts on its absence by itself, so failures are logged and no more.
 
 use super::LegState;
@@ -25,13 +25,13 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// As the process environment says: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
+    /// As the process environment has it: `NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`.
     pub fn from_process() -> io::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "the service manager's own way, no setting (sd_notify(3))")]
         Self::to(std::env::var_os("NOTIFY_SOCKET").as_deref(), sd_notify::watchdog_enabled())
     }
 
-    /// To the datagram socket of that name (a path, or `@` and an abstract name; `None`: nobody is told), which
+    /// To the datagram socket of that name (a path, or `@` and an abstract name; `None`: nothing is sent), which
     /// expects a sign of life within `watchdog`.
     pub fn to(socket: Option<&OsStr>, watchdog: Option<Duration>) -> io::Result<Self> {
         let Some(name) = socket.filter(|name| !name.is_empty()) else { return Ok(Self::default()) };
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn abstract_names_are_reached_and_a_manager_that_is_gone_is_borne() {
+    fn abstract_names_are_reached_and_a_manager_that_is_gone_is_tolerated() {
         let name = format!("pepay-relay-test-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let notify = Notify::to(Some(OsStr::new(&format!("@{name}"))), None).unwrap();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_socket_nobody_is_told() {
+    fn without_a_socket_nothing_is_sent() {
         let notify = Notify::to(None, Some(Duration::from_secs(1))).unwrap();
         notify.ready();
         notify.watchdog();
@@ -221,7 +221,7 @@ mod tests {
 
     /// The unit file and the relay keep one contract; a line that goes missing breaks it silently.
     #[test]
-    fn the_unit_file_says_what_the_relay_relies_on() {
+    fn the_unit_file_sets_what_the_relay_relies_on() {
         let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/pepay-relay.service");
         let unit = std::fs::read_to_string(file).unwrap();
         let lines: Vec<&str> = unit.lines().collect();

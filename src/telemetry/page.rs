@@ -15,10 +15,10 @@ use serde_json::json;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// The page. `{{nonce}}` stands where its script and its style say who they are.
+/// The page. `{{nonce}}` is where its script and its style carry the nonce.
 const PAGE: &str = include_str!("page.html");
 
-/// What stands for the nonce.
+/// The place of the nonce.
 const NONCE: &str = "{{nonce}}";
 
 /// Seconds after which a page that found no seat asks again.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_names_nobody_else_and_is_told_its_nonce() {
+    fn the_page_names_nobody_else_and_gets_its_nonce() {
         assert_eq!(PAGE.matches(NONCE).count(), 2, "a script and a style");
         for outside in ["http://", "https://", "//cdn", "@import", "url(", " src=", "innerHTML", " style="] {
             let found = PAGE.replace("http://www.w3.org/2000/svg", "").contains(outside);

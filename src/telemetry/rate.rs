@@ -23,7 +23,7 @@ impl RateLimited {
         self.allow_for(1, now)
     }
 
-    /// The same for a message that stands for `count` of what is counted.
+    /// The same for a message about `count` of what is counted.
     pub fn allow_for(&mut self, count: u64, now: Instant) -> Option<u64> {
         let waited = self.last.is_none_or(|last| now.saturating_duration_since(last) >= self.period);
         if !waited {
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_may_stand_for_many() {
+    fn a_message_may_be_about_many() {
         let start = Instant::now();
         let mut limited = RateLimited::new(Duration::from_secs(10));
         assert_eq!(limited.allow_for(7, start), Some(0));

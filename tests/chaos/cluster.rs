@@ -48,7 +48,7 @@ impl Faults for Fault {
 }
 
 impl Fault {
-    /// Does it. What then does not run is set going once everything stands without it.
+    /// Does it. What then does not run is started once everything is committed without it.
     pub async fn strike(self, stage: &mut Stage<Nodes>) {
         match self {
             Self::KillOwner => {
@@ -94,8 +94,8 @@ impl Fault {
     }
 }
 
-/// Recovery is counted from where the second one stands still. The first one is back soon after that: of two nodes it is the
-/// one that takes over.
+/// Recovery is counted from when the second one is frozen. The first one is back soon after that: of two nodes it is
+/// the one that takes over.
 async fn freeze_between(stage: &mut Stage<Nodes>) {
     let owner = stage.owner();
     stage.kill(owner).await;

@@ -46,7 +46,8 @@ pub enum Fault {
     FencedByNobody,
     /// A relay starts while a transaction of somebody else is open on our topics.
     ForeignTransaction,
-    /// REST answers 503, and the sockets are cut: nobody can say what was missed. Webhooks, which would bring it, are paused at times.
+    /// REST answers 503, and the sockets are cut: nobody can find what was missed. Webhooks, which would bring it, are
+    /// paused at times.
     RestDown,
     /// Every socket ends, more than once.
     CutSockets,
@@ -250,7 +251,7 @@ async fn foreign_transaction(stage: &mut Stage) {
     aborted.await.expect("a thread").expect("aborted");
 }
 
-/// With the broker frozen the relay's transaction has begun and cannot end; then the relay stands still with it open.
+/// With the broker frozen the relay's transaction has begun and cannot end; then the relay is frozen with it open.
 async fn freeze_beyond(stage: &mut Stage) {
     stage.broker.freeze();
     stage.provider.pour(1).await;
@@ -264,7 +265,7 @@ async fn freeze_beyond(stage: &mut Stage) {
     let end = || tokio::task::block_in_place(|| client.fetch_watermarks(&control, 0, BROKER_WITHIN)).expect("an end").1;
     let began = Instant::now();
     let open = end();
-    // The coordinator writes its marker; it is its own timer, and nobody tells when that is over.
+    // The coordinator writes its marker; it is its own timer, and nothing reports when that is over.
     while end() == open && began.elapsed() < GIVEN_UP_WITHIN {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -1,4 +1,4 @@
-//! What records say, each checked as it is read, against what Kafka itself was made to lose. Pure.
+//! What records contain, each checked as it is read, against what Kafka itself was made to lose. Pure.
 
 use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;
@@ -28,7 +28,7 @@ impl std::fmt::Display for Event {
     }
 }
 
-/// A record as it stands on its topic.
+/// A record as it is on its topic.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// The header `relay_account`, as a place among the accounts of the settings.
@@ -41,7 +41,7 @@ pub struct Record {
     pub id: String,
     /// The header `relay_stale`.
     pub stale: bool,
-    /// The header `relay_leg` says `webhook`.
+    /// The header `relay_leg` is `webhook`.
     pub by_webhook: bool,
 }
 
@@ -52,15 +52,15 @@ impl Record {
     }
 }
 
-/// Kafka was made to lose what the relay remembers of the records from `from` up to `to`. Of those each may stand once
-/// more, from `since` on.
+/// Kafka was made to lose what the relay remembers of the records from `from` up to `to`. Of those each may be there
+/// once more, from `since` on.
 #[derive(Clone, Debug, Default)]
 pub struct Loss {
     pub from: Ends,
     pub to: Ends,
     /// Where the topics ended when no relay ran any more that remembered them.
     pub since: Ends,
-    /// It forgot their versions too, and nothing told it so: what it publishes again is not compared with them.
+    /// It forgot their versions too, and nothing informed it: what it publishes again is not compared with them.
     pub versions: bool,
     /// A person named this time (Unix milliseconds) to fetch events from: only a webhook brings an older one again.
     pub again_from_ms: Option<u64>,
@@ -125,10 +125,10 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// What the records say.
+/// What the records show.
 #[derive(Debug, Default)]
 pub struct Judged {
-    /// Issued and not standing, by the number under which it was issued.
+    /// Issued and not in Kafka, by the number under which it was issued.
     pub waiting: BTreeMap<u64, Event>,
     pub numbers: HashMap<Event, u64>,
     pub standing: HashMap<(Topic, Event), Vec<Stood>>,
@@ -214,7 +214,7 @@ impl Judged {
         }
         let unlearned = losses.iter().any(|loss| loss.versions && loss.forgot(record));
         self.compare(record, id, age, unlearned);
-        // Of a pair of which the broker lost one, the other one says nothing.
+        // Of a pair of which the broker lost one, the other one proves nothing.
         if [Topic::Orders, Topic::OrdersLatest].into_iter().any(|topic| gone.contains(&(topic, id))) {
             return;
         }
@@ -225,7 +225,7 @@ impl Judged {
         }
     }
 
-    /// Within a partition: where a topic got more of them, a key may stand on several, and nothing orders those.
+    /// Within a partition: where a topic got more of them, a key may be on several, and nothing orders those.
     fn compare(&mut self, record: &Record, id: Event, age: usize, unlearned: bool) {
         let Record { topic, partition, key, .. } = record;
         let newest = self.newest.entry((*topic, *partition, key.clone()));

@@ -1,6 +1,6 @@
 //! Faults that Kafka itself is made to have: requests that come late, records that are lost, quotas, more partitions.
 //!
-//! What a broker loses is no loss of the relay's: the oracle is told what was lost, no more than that.
+//! What a broker loses is no loss of the relay's: the oracle learns what was lost, no more than that.
 
 use crate::judged::Loss;
 use crate::reader::{COMMITTED, offsets, open_records, read_on};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 const OUTPUTS: [Topic; 3] = [Topic::Orders, Topic::OrdersLatest, Topic::Invoices];
 /// What is asked for is done by then, at a quota too.
 const DONE_WITHIN: Duration = Duration::from_secs(120);
-/// What a relay that stands still has asked for is done by then.
+/// What a relay that is frozen has asked for is done by then.
 const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// Bytes a second: what a full batch takes at this rate is several times the life of a transaction.
 const QUOTA: u32 = 200_000;
@@ -37,8 +37,8 @@ pub async fn end_late(stage: &mut Stage) {
     stage.relay.proxy.clear();
 }
 
-/// A relay that goes on remembers everything; one that starts knows what was written since, or is told by a person from
-/// when on events are to be fetched again.
+/// A relay that goes on remembers everything; one that starts knows what was written since, or a person sets from when
+/// on events are to be fetched again.
 pub async fn recreate_control(stage: &mut Stage) {
     stage.relay.may_end = true;
     let control = stage.config.kafka.topics.control.clone();
@@ -77,7 +77,7 @@ pub async fn recreate_control(stage: &mut Stage) {
 
 /// What the broker has lost. In each case the relay may have started within that time: then its claim is lost too.
 pub async fn lose_tail(stage: &mut Stage) {
-    // What stands by now is whole in the copy, its markers too: they are written one partition after the other.
+    // What is committed by now is whole in the copy, its markers too: they are written one partition after the other.
     let from = tokio::task::block_in_place(|| offsets(&stage.config, Offset::End, COMMITTED));
     tokio::time::sleep(SETTLED_WITHIN).await;
     let copy = tokio::task::block_in_place(|| stage.broker.copy());
@@ -109,7 +109,7 @@ pub async fn lose_tail(stage: &mut Stage) {
             stage.reader.oracle().lose(Loss { from, since: to.clone(), to, versions: true, ..Loss::default() });
             stage.relay.process.signal("CONT");
         }
-        // The records alone: it remembers that it has published them, and nobody tells it.
+        // The records alone: it remembers that it has published them, and nothing informs it.
         _ => {
             stage.relay.process.signal("STOP");
             // Not to be seen from outside: a commit may be under way, and its markers after it.
@@ -184,7 +184,7 @@ pub async fn add_partitions(stage: &mut Stage) {
     start_again_at_times(stage).await;
 }
 
-/// Deletes what stands before these places. A topic that is compacted alone has to be another one meanwhile.
+/// Deletes what is before these places. A topic that is compacted alone has to be another one meanwhile.
 async fn delete_records(stage: &Stage, places: TopicPartitionList, compacted: &[Topic]) {
     let policy = |policy: &str| {
         for topic in compacted {

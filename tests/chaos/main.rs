@@ -5,7 +5,7 @@
 //!
 //! `CHAOS_ROUNDS=1000` runs more rounds, `CHAOS_SEED=7` the faults of a seed (the moments within the relay are never
 //! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=folder` writes a report. The relays log
-//! all that they can, which is searched for what no log may tell, and kept when something was found.
+//! all that they can, which is searched for what no log may contain, and kept when something was found.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ async fn whatever_fails_nothing_is_lost_repeated_or_out_of_order() {
     rounds::run("relay", async |seed, dir| Stage::new(seed, dir).await).await;
 }
 
-/// Whether a line holds what may be a signature. Digests of deliveries without an id look alike, and say what they are.
+/// Whether a line holds what may be a signature. Digests of deliveries without an id look alike, but have a prefix.
 fn signs(line: &str) -> bool {
     let runs = line.split(|c: char| !c.is_ascii_hexdigit()).filter(|run| run.len() == SIGNATURE_DIGITS);
     runs.into_iter().any(|run| !line.contains(&format!("sha256:{run}")))

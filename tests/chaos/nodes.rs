@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What nodes log. What they serve is told by their lines, of which none may be dropped: a node that reads twelve windows back
-/// has more to say at the level below than is read in time.
+/// What nodes log. What they serve is read from their lines, of which none may be dropped: at the level below, a node
+/// that reads twelve windows back has more lines than are read in time.
 const LOG_LEVEL: &str = "debug";
 /// Nodes are looked at so often while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -53,14 +53,14 @@ impl Node {
         Self { process, state: State::Up, name, addresses, log }
     }
 
-    /// Whether it serves the shard, by what it said; of one that stands still nobody has anything.
+    /// Whether it serves the shard, by its log; one that is frozen serves none.
     fn serves(&self, shard: i32) -> bool {
         self.state == State::Up && self.process.serves(shard)
     }
 }
 
 impl Stage<Nodes> {
-    /// Starts every part, with so many nodes and shards, and an account for each merchant.
+    /// Starts every part, with this many nodes and shards, and an account for each merchant.
     pub async fn cluster((seed, dir): (u64, &Path), nodes: usize, shards: i32, merchants: &[&str]) -> Self {
         let broker = tokio::task::block_in_place(Broker::start);
         // All of them write into the same topics, whatever each is called.
@@ -111,7 +111,7 @@ impl Stage<Nodes> {
         node.state = State::Still;
     }
 
-    /// Starts a node that has ended, and lets one go on that stands still.
+    /// Starts a node that has ended, and lets one go on that is frozen.
     pub fn set_going(&mut self, place: usize) {
         let node = &mut self.relay.all[place];
         match node.state {
@@ -160,8 +160,8 @@ impl Play for Stage<Nodes> {
         fault.strike(self).await;
     }
 
-    /// Since the fault began, until the nodes that are up serve every shard and everything that was issued by then stands. The
-    /// others are set going after that, and waited for.
+    /// Since the fault began, until the nodes that are up serve every shard and everything that was issued by then is
+    /// committed. The others are started after that, and waited for.
     async fn recovered(&mut self) -> Result<Duration, String> {
         let deadline = Instant::now() + RECOVERED_WITHIN;
         self.all_served(deadline).await?;
@@ -177,8 +177,8 @@ impl Play for Stage<Nodes> {
         Ok(took.max(std::mem::take(&mut self.relay.longest)))
     }
 
-    /// After what was issued by now stands: nodes that are stopped while a shard is on its way from one to the other leave that to
-    /// the next start.
+    /// After what was issued by now is committed: nodes that are stopped while a shard is on its way from one to the
+    /// other leave that to the next start.
     async fn drain(&mut self) {
         let issued = self.tell().await;
         let deadline = Instant::now() + RECOVERED_WITHIN;

@@ -1,18 +1,18 @@
-//! What must hold, whatever happened: every event that the provider issued stands once, and in order. Pure.
+//! What must hold, whatever happened: every event that the provider issued is there once, and in order. Pure.
 //!
 //! It knows what was issued and is shown each record that a reader of committed records sees, in any interleaving of
-//! the two and of the partitions. [`Oracle::waiting`] tells how far the records are behind; what can never be right
+//! the two and of the partitions. [`Oracle::waiting`] counts how far the records are behind; what can never be right
 //! again is kept as a [`Verdict`] from the moment it is seen.
 //!
-//! Where Kafka itself was made to lose something, the oracle is told: which records are gone ([`Oracle::cut`]), and of
-//! which the relay's memory is gone ([`Loss`]). Nothing else is excused, and what is excused is counted.
+//! Where Kafka itself was made to lose something, the oracle is informed: which records are gone ([`Oracle::cut`]), and
+//! of which the relay's memory is gone ([`Loss`]). Nothing else is excused, and what is excused is counted.
 
 use crate::judged::{Ends, Event, Findings, Judged, Loss, Record, Verdict};
 use pepay_relay::labels::Topic;
 use pepay_relay::provider::EventId;
 use std::collections::{BTreeMap, HashSet};
 
-/// What was issued, and what stands.
+/// What was issued, and what is in Kafka.
 #[derive(Debug, Default)]
 pub struct Oracle {
     /// In the order in which it was issued: the event, and the topic that it belongs to.
@@ -21,7 +21,7 @@ pub struct Oracle {
     /// Every record that was read and that no broker lost, also where somebody deleted it since.
     log: BTreeMap<(Topic, i32), BTreeMap<i64, Record>>,
     losses: Vec<Loss>,
-    /// Records that stood until the broker lost them and not the relay's memory of them: they may be absent.
+    /// Records that were there until the broker lost them and not the relay's memory of them: they may be absent.
     gone: HashSet<(Topic, Event)>,
     complaints: Findings,
     judged: Judged,
@@ -71,7 +71,7 @@ impl Oracle {
         self.judge_anew();
     }
 
-    /// The broker has lost these before they were committed, and had told the relay that they were written.
+    /// The broker has lost these before they were committed, and had answered the relay that they were written.
     pub fn may_lack(&mut self, records: &[Record]) {
         self.gone.extend(records.iter().filter_map(event));
         self.judge_anew();
@@ -122,12 +122,12 @@ impl Oracle {
         (self.judged.excused, self.gone.iter().filter(absent).count() as u64)
     }
 
-    /// How many of the first `issued` events do not stand yet.
+    /// How many of the first `issued` events are not there yet.
     pub fn waiting(&self, issued: u64) -> usize {
         self.judged.waiting.range(..issued).count()
     }
 
-    /// Whether what is not stale stands in `latest` as well, and nothing else does.
+    /// Whether what is not stale is in `latest` as well, and nothing else.
     pub fn latest_is_whole(&self) -> bool {
         self.judged.latest_due.is_empty() && self.judged.latest_early.is_empty()
     }
@@ -137,7 +137,7 @@ impl Oracle {
         self.judged.found.is_clean() && self.complaints.count == 0
     }
 
-    /// What is wrong while others are still at work, when the first `issued` events should stand.
+    /// What is wrong while others are still at work, when the first `issued` events should be there.
     pub fn interim(&self, issued: u64) -> Verdict {
         let mut verdict = self.judged.found.clone();
         self.complaints.named.iter().for_each(|complaint| verdict.unexplained.add(complaint.clone()));
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    /// Of so many events of one order, and these records `(topic, n, stale)` of key `k`, at offsets that rise by one.
+    /// Of this many events of one order, and these records `(topic, n, stale)` of key `k`, at offsets that rise by one.
     fn oracle(issued: u64, records: &[(Topic, u64, bool)]) -> Oracle {
         let mut oracle = Oracle::default();
         (1..=issued).for_each(|n| oracle.issue(0, &format!("evt_{n}-0"), ORDER));
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_pair_that_the_broker_lost_does_not_tell_on_the_other() {
+    fn one_of_a_pair_that_the_broker_lost_proves_nothing_about_the_other() {
         let mut cut = oracle(1, &[(OrdersLatest, 1, false), (Orders, 1, false)]);
         cut.cut(&BTreeMap::from([((Orders, 0), 1), ((OrdersLatest, 0), 1)]), true);
         assert_eq!(counts(&cut.verdict(1)), [0; 4], "latest alone");
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_relay_was_made_to_forget_may_stand_once_more() {
+    fn what_the_relay_was_made_to_forget_may_be_there_once_more() {
         let loss = |versions| Loss { from: ends(2), to: ends(4), since: ends(5), versions, ..Loss::default() };
         let after = |loss: Loss, from: i64, more: &[(Topic, u64, bool)]| {
             let mut oracle = oracle(3, &[&TWO[..], &[(Orders, 3, true)]].concat());
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_forgotten_may_stand_on_another_partition_that_is_read_first() {
+    fn what_was_forgotten_may_be_on_another_partition_that_is_read_first() {
         let mut oracle = oracle(1, &[]);
         let elsewhere = Record { partition: 1, ..record(Orders, 0, "k", "evt_1-0", true) };
         oracle.read(elsewhere.clone());

@@ -113,7 +113,7 @@ impl Provider {
         self.post("/simulator/cut", &json!("abrupt")).await;
     }
 
-    /// So many orders of each merchant live their whole life at once, ten events each.
+    /// This many orders of each merchant live their whole life at once, ten events each.
     pub async fn pour(&self, orders: u64) {
         self.post("/simulator/orders", &json!({ "count": orders })).await;
     }

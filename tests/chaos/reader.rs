@@ -63,7 +63,7 @@ impl Reader {
         reader
     }
 
-    /// Reads no more, until it is told to go on. Its consumer is gone when this returns: a process whose consumer was
+    /// Reads no more, until it is asked to go on. Its consumer is gone when this returns: a process whose consumer was
     /// leaving while the broker was killed was seen to crash.
     pub fn pause(&self) {
         self.read_from(None);
@@ -130,7 +130,7 @@ pub fn open_records(config: &Config) -> Vec<Record> {
 /// Gives each record from these places on, or what is wrong.
 fn read_to_end(config: &Config, isolation: &str, from: &Ends, mut each: impl FnMut(Result<Record, String>)) {
     let began = Instant::now();
-    // One at a time: the end of a partition is told without its topic.
+    // One at a time: the end of a partition is reported without its topic.
     for topic in TOPICS {
         let mut source = Source::new(config, isolation, &[topic], from);
         let known = partitions(&source.consumer, config, &[topic]);

@@ -15,15 +15,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// What the relay logs: everything, for no level may tell a secret.
+/// What the relay logs: everything, for no level may show a secret.
 const LOG_LEVEL: &str = "trace";
 /// The relay is looked at so often while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// What a person leaves between the last event that they know to stand and the time that they name.
+/// What a person leaves between the last event that they know to be committed and the time that they name.
 const FROM_EARLIER_MS: i64 = 2_000;
 const FAILED: i32 = 1;
 const SETTINGS: i32 = 78;
-/// How a relay ends whose control records Kafka lost, and what a person is told where none is left.
+/// How a relay ends whose control records Kafka lost, and what it reports where none is left.
 const LOST: &str = "Kafka lost the newest checkpoint of relay";
 const START_FROM: &str = "start once with `pepay-relay run --from TIME`";
 
@@ -47,13 +47,13 @@ pub struct Relay {
     pub slot: Slot,
     /// Every client goes through it.
     pub proxy: Proxy,
-    /// Kafka lost control records: until everything stands again the relay may end because of it.
+    /// Kafka lost control records: until everything is committed again the relay may end because of it.
     pub may_end: bool,
-    /// What a relay that starts now no longer knows, while the oracle was not told.
+    /// What a relay that starts now no longer knows, while the oracle was not informed.
     pub forgets: Option<Forgets>,
     addresses: [[SocketAddr; 2]; 2],
     log: PathBuf,
-    /// Whatever was issued before this time (Unix milliseconds) stands.
+    /// Whatever was issued before this time (Unix milliseconds) is committed.
     stood_ms: i64,
 }
 
@@ -119,7 +119,7 @@ impl Stage {
         assert_eq!(self.relay.process.ended().await, None);
     }
 
-    /// Waits until everything that was issued by now stands.
+    /// Waits until everything that was issued by now is committed.
     pub async fn stands_by(&mut self, deadline: Instant) {
         let issued = self.tell().await;
         let there = self.reader.until(deadline, |oracle| oracle.waiting(issued) == 0).await;

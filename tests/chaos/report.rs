@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Report<F> {
     pub title: String,
     pub seed: u64,
-    /// The fault of each round that was survived, and how long it took until everything stood again.
+    /// The fault of each round that was survived, and how long it took until everything was committed again.
     pub rounds: Vec<(F, Duration)>,
     pub outcome: Outcome,
     pub took: Duration,
@@ -27,7 +27,7 @@ impl Times {
         Self(times)
     }
 
-    /// The least one that so many of a hundred do not exceed.
+    /// The least one that `percent` of a hundred do not exceed.
     fn percentile(&self, percent: usize) -> Duration {
         let place = (self.0.len() * percent).div_ceil(100).max(1) - 1;
         self.0.get(place).copied().unwrap_or_default()

@@ -1,4 +1,5 @@
-//! A run: round after round a fault, and the time until everything stands again, of a relay alone or of a cluster.
+//! A run: round after round a fault, and the time until everything is committed again, of a relay alone or of a
+//! cluster.
 
 use crate::first_with;
 use crate::report::Report;
@@ -12,9 +13,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Up to so long everything runs well before each fault.
+/// Up to this long everything runs well before each fault.
 const BETWEEN_MS: u64 = 1_000;
-/// Of so many rounds a rare fault has one.
+/// Of this many rounds a rare fault has one.
 const RARE: usize = 100;
 
 /// A set of faults.
@@ -36,8 +37,8 @@ pub trait Faults: Copy + Debug + Ord + 'static {
         names.split(',').map(|name| named(name).unwrap_or_else(|| panic!("{name} is no fault"))).collect()
     }
 
-    /// Each of these faults once, in some order, and again: so many rounds see all of them as often, give or take one. Rare ones
-    /// come once in a hundred rounds.
+    /// Each of these faults once, in some order, and again: all rounds together see each of them as often, give or take
+    /// one. Rare ones come once in a hundred rounds.
     fn rounds(faults: &[Self], count: usize, chance: &mut StdRng) -> Vec<Self> {
         let mut rounds = Vec::new();
         while rounds.len() < count {
@@ -60,14 +61,16 @@ pub trait Play {
     /// Does it; the relays may still have to recover when this returns.
     async fn strike(&mut self, fault: Self::Fault);
 
-    /// Waits until the relays are ready and everything that was issued until now stands; answers how long that took.
+    /// Waits until the relays are ready and everything that was issued until now is committed; answers how long that
+    /// took.
     async fn recovered(&mut self) -> Result<Duration, String>;
 
     /// Ends every relay in order.
     async fn drain(&mut self);
 }
 
-/// Plays each fault once, or what the environment says, on the stage that `open` makes of a seed and a folder for logs.
+/// Plays each fault once, or what the environment asks for, on the stage that `open` makes of a seed and a folder for
+/// logs.
 pub async fn run<R>(title: &str, open: impl AsyncFnOnce(u64, &Path) -> Stage<R>)
 where
     Stage<R>: Play,

@@ -1,5 +1,5 @@
 //! What a relay alone and a cluster have in common: a broker of its own, the provider as a process, who reads alongside, and
-//! what the oracle is told. The relays themselves are in `relay` and `nodes`.
+//! what the oracle learns. The relays themselves are in `relay` and `nodes`.
 
 use crate::judged::{Ends, Verdict};
 use crate::provider::Provider;
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep};
 
 /// What an event of the provider holds, and no log line may.
 pub const MARKER: &str = "17 Unlogged Lane, Marker Town";
-/// Everything that was issued stands within this after a fault is over. The longest seen is a tenth of it.
+/// Everything that was issued is committed within this after a fault is over. The longest seen is a tenth of it.
 pub const RECOVERED_WITHIN: Duration = Duration::from_secs(150);
 /// A relay that does not answer by then is not ready.
 const READY_WITHIN: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub events: u64,
     pub records: u64,
     pub stale: u64,
-    /// Records that stand once more because Kafka lost the relay's memory of them.
+    /// Records that are there once more because Kafka lost the relay's memory of them.
     pub excused: u64,
     /// Records that Kafka lost, and not the relay's memory of them.
     pub gone: u64,
@@ -50,7 +50,7 @@ pub struct Stage<R = Relay> {
     pub chance: StdRng,
     pub reader: Reader,
     pub secrets: Secrets,
-    /// Events that the oracle was told of, by merchant.
+    /// Events that the oracle knows of, by merchant.
     told: Vec<u64>,
 }
 
@@ -81,7 +81,7 @@ pub fn launch(
     Process::launch(&config, secrets, Some(log), arguments)
 }
 
-/// Whether the relay whose admin listens there says so.
+/// Whether the relay whose admin listens there is ready.
 pub async fn is_ready(admin: SocketAddr) -> bool {
     let answer = client().get(format!("http://{admin}/readyz")).timeout(READY_WITHIN).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())
@@ -136,7 +136,7 @@ impl<R> Stage<R> {
         self.provider.publish(&self.provider.merchants[of], event).await;
     }
 
-    /// What is not right when everything that was issued should stand by now.
+    /// What is not right when everything that was issued should be committed by now.
     pub fn interim(&self) -> Verdict {
         self.reader.oracle().interim(self.told())
     }
@@ -173,7 +173,7 @@ impl<R> Stage<R> {
         secrets.chain([MARKER.to_owned()]).collect()
     }
 
-    /// Tells the oracle what was issued since it was told last, and answers how much that is by now.
+    /// Shows the oracle what was issued since it was called last, and answers how much that is by now.
     pub async fn tell(&mut self) -> u64 {
         for (account, merchant) in self.provider.merchants.iter().enumerate() {
             loop {

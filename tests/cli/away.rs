@@ -3,7 +3,7 @@
 use super::{bare, relay, start};
 
 #[tokio::test]
-async fn a_kafka_that_does_not_answer_is_told_with_what_to_see_to() {
+async fn a_kafka_that_does_not_answer_is_reported_with_what_to_see_to() {
     let simulator = start().await;
     let order = simulator.create_order().unwrap();
     let commands =
@@ -31,7 +31,7 @@ async fn a_dry_run_of_a_replay_needs_no_kafka() {
 }
 
 #[tokio::test]
-async fn a_relay_that_does_not_run_is_told() {
+async fn a_relay_that_does_not_run_is_reported() {
     let said = bare(&["status"], &[("PEPAY_RELAY__ADMIN__LISTEN", "127.0.0.1:1")], b"").await;
     let wanted = "pepay-relay: no relay answers at 127.0.0.1:1 (refused); start one with `pepay-relay run`, or name its \
                   settings with --config\n";

@@ -113,7 +113,7 @@ async fn a_provider_that_wants_titles_and_prices_is_given_its_own_or_those_of_th
 }
 
 #[tokio::test]
-async fn a_product_that_the_provider_does_not_show_is_the_estimates_to_judge() {
+async fn a_product_that_the_provider_does_not_show_is_left_to_the_estimate() {
     let shop = Shop::open().await;
     let estimate = ["checkout", "estimate", "B000000000", "B0D7KX91QZ", "--customer-id", "c"];
     let ended = shop.run(&estimate).await;

@@ -1,4 +1,4 @@
-//! What people get wrong, and what they are told: one sentence with its remedy.
+//! What people get wrong, and what they read: one sentence with its remedy.
 
 use super::redact::redact;
 use super::shop::Shop;
@@ -12,7 +12,7 @@ const KEY: &str = "PEPAY_RELAY_API_KEY";
 const URL: &str = "PEPAY_RELAY__PROVIDER__API_URL";
 const BUY: [&str; 5] = ["checkout", "create", "B0D7KX91QZ", "--customer-id", "c"];
 
-/// Runs each command line, and tells what stderr says of it.
+/// Runs each command line, and returns its stderr.
 async fn told(shop: &Shop, status: i32, cases: &[&[&str]], environment: &[(&str, &str)]) -> String {
     let mut told = String::new();
     for arguments in cases {
@@ -67,7 +67,7 @@ async fn refusals_of_the_provider_have_a_remedy() {
 }
 
 #[tokio::test]
-async fn wrong_keys_and_environments_are_told_apart() {
+async fn wrong_keys_and_environments_are_distinguished() {
     let shop = Shop::open().await;
     let unknown = told(&shop, 1, &[&["availability"], &["orders", "list"]], &[(KEY, "ck_of_somebody_else")]).await;
     let other_scope = Options::default().merchant_key;
@@ -81,7 +81,7 @@ async fn wrong_keys_and_environments_are_told_apart() {
 }
 
 #[tokio::test]
-async fn addresses_and_their_files_are_judged_before_anything_is_sent() {
+async fn addresses_and_their_files_are_validated_before_anything_is_sent() {
     let shop = Shop::open().await;
     shop.write("broken.json", "{\"city\": \"Miami\",\n  \"state\" \"FL\"}");
     shop.write("broken.toml", "city = \"Miami\"\nstate = FL\n");
@@ -108,7 +108,7 @@ async fn an_address_may_come_by_stdin() {
 }
 
 #[tokio::test]
-async fn nobody_at_home_is_told_with_what_to_check() {
+async fn nobody_at_home_is_reported_with_what_to_check() {
     let shop = Shop::open().await;
     let gone = Simulator::start(Options::default()).await.unwrap();
     let url = gone.api_url();
@@ -159,7 +159,7 @@ async fn wrong_usage_is_status_2_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn settings_are_judged_as_far_as_they_matter() {
+async fn settings_are_validated_as_far_as_they_matter() {
     let shop = Shop::open().await;
     let cases: [&[&str]; 1] = [&["availability"]];
     let no_key = told(&shop, 78, &cases, &[(KEY, "")]).await;

@@ -34,7 +34,7 @@ fn with_files(settings: &str, folder: &Path) -> String {
     text
 }
 
-/// What `check --offline` says of these settings, with its status.
+/// What `check --offline` prints about these settings, with its status.
 fn judged(settings: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pepay-relay.toml");

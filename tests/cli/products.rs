@@ -20,7 +20,7 @@ async fn a_provider_that_does_not_sell_is_status_1() {
 }
 
 #[tokio::test]
-async fn a_long_wait_is_told_and_not_waited_for() {
+async fn a_long_wait_is_reported_and_not_waited_for() {
     let shop = Shop::open().await;
     shop.simulator
         .faults()

@@ -1,4 +1,5 @@
-//! `simulator` as a process: what it prints can be used, its options do what they say, and it ends when it is told to.
+//! `simulator` as a process: what it prints can be used, its options do what their help promises, and it ends when it
+//! is asked to.
 
 use super::{bare, program};
 use serde_json::Value;
@@ -50,7 +51,7 @@ async fn it_plays_mainnet_and_limits_requests_when_asked() {
     let said = bare(&["devnet", "simulate", order, "placed"], &settings, b"").await;
     assert!(said.status == 1 && said.stderr.contains("403") && said.stderr.contains("devnet"), "{}", said.stderr);
     assert_eq!(bare(&["availability"], &settings, b"").await.status, 0);
-    // What is asked once is told at once how long to wait.
+    // A single request gets at once how long to wait.
     let said = bare(&["devnet", "simulate", order, "placed"], &settings, b"").await;
     assert!(said.status == 1 && said.stderr.contains("; try again in "), "{}", said.stderr);
 }

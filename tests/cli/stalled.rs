@@ -1,4 +1,4 @@
-//! `run` whose log nobody reads: a pipe that is full. It goes on, answers, and ends when it is told to.
+//! `run` whose log nobody reads: a pipe that is full. It goes on, answers, and ends when it is asked to.
 
 use super::{PATIENCE, program};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! `status` against an admin listener that says always the same.
+//! `status` against an admin listener that always answers the same.
 
 use super::bare;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,7 +15,7 @@ const STATUS: &str = r#"{"name":"shop","version":"0.1.0","ready":true,"degraded"
 "webhook":{"published":0,"duplicate":0,"ignored":0,"dead_lettered":0,"rejected":12,"failed":0},
 "backfill":{"published":30,"duplicate":900,"ignored":0,"dead_lettered":0,"rejected":0,"failed":0}}}"#;
 
-/// What a node of a cluster says beyond it: it serves one of two shards, and a third node has just died.
+/// What a node of a cluster answers beyond it: it serves one of two shards, and a third node has just died.
 const CLUSTER: &str = r#","nodes":[{"node":"n1","shards":[1]},{"node":"n2","shards":[]}],
 "shards":[{"shard":0,"owner":null,"state":"unowned","inbox_lag":1204},{"shard":1,"owner":"n1","state":"owned","inbox_lag":0},
 {"shard":2,"owner":"n1","state":"owned","inbox_lag":null}],
@@ -68,7 +68,7 @@ async fn a_node_of_a_cluster_shows_nodes_shards_and_accounts() {
     assert_eq!((shown.status, shown.stderr.as_str()), (0, ""));
     let tables: Vec<&str> = shown.stdout.split("\n\n").collect();
     insta::assert_snapshot!("status-of-a-cluster", tables[3..6].join("\n\n"));
-    // Without a cluster there is no shard to be told.
+    // Without a cluster there is no shard to be shown.
     let alone = [STATUS.trim_end_matches('}'), "}},", &CLUSTER[CLUSTER.find("\"accounts\"").unwrap()..]].concat();
     let admin = self::admin(alone).await;
     let shown = bare(&["status", "--utc"], &[("PEPAY_RELAY__ADMIN__LISTEN", admin.as_str())], b"").await;

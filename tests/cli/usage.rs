@@ -130,7 +130,7 @@ fn wrong_usage_is_status_2() {
 }
 
 #[test]
-fn a_beginning_that_is_none_is_told_in_a_sentence() {
+fn a_beginning_that_is_none_is_reported_in_a_sentence() {
     for (from, sentence) in [("soon", "expected a duration such as `36h`"), ("9000-01-01T00:00:00Z", "in the future")] {
         let (status, _, stderr) = run(&["run", "--from", from]);
         assert_eq!(status, 2);
@@ -139,7 +139,7 @@ fn a_beginning_that_is_none_is_told_in_a_sentence() {
 }
 
 #[test]
-fn six_mistakes_are_told_at_once_with_status_78() {
+fn six_mistakes_are_reported_at_once_with_status_78() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(
         b"colour = \"red\"
@@ -272,7 +272,7 @@ fn what_talks_to_this_machine_alone_needs_no_certificates() {
     assert!(first.contains("http://127.0.0.1:"), "{first}");
 }
 
-/// The lines of `run` with a warning, where stderr is `stderr` and systemd says that the journal is `journal`.
+/// The lines of `run` with a warning, where stderr is `stderr` and systemd announces that the journal is `journal`.
 fn logged(stderr: OwnedFd, journal: &str, format: &str) -> std::io::Result<()> {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -26,7 +26,7 @@ fn secrets(vector: &Value) -> String {
 }
 
 #[tokio::test]
-async fn known_answers_are_judged_as_the_provider_says() {
+async fn known_answers_are_verified_as_the_provider_documents() {
     let simulator = start().await;
     let vectors = vectors();
     assert!(vectors.len() >= 11);
@@ -93,7 +93,7 @@ async fn ingress(status: &'static str) -> (String, tokio::task::JoinHandle<Strin
 }
 
 #[tokio::test]
-async fn what_is_sent_is_genuine_and_the_answer_is_told() {
+async fn what_is_sent_is_genuine_and_the_answer_is_printed() {
     let simulator = start().await;
     let (url, served) = ingress("200 OK").await;
     let said = relay_with(&simulator, &["webhook", "send", "--url", &url], &[], b"hello").await;

@@ -13,7 +13,7 @@ use std::path::Path;
 /// What a record that is no event makes of each example.
 const REFUSAL: &str = "does this consumer read uncommitted records?";
 
-/// The line of an example that asks for committed records, what stands there instead, and whether the example then sees
+/// The line of an example that asks for committed records, what replaces it, and whether the example then sees
 /// others. Where it is only left out, that is the client's default.
 const CHANGES: [(usize, &str, &str, bool); 7] = [
     (0, "\"isolation.level\", \"read_committed\", // the default is read_uncommitted\n", "\n", true),
@@ -83,7 +83,7 @@ async fn who_reads_uncommitted_records_sees_it_and_who_does_not_is_as_documented
 }
 
 /// It asks the broker for committed records, and hands on what was aborted, and the markers of transactions as well. Should
-/// this fail with a newer version, docs/consumers.md can say something better.
+/// this fail with a newer version, docs/consumers.md can recommend something better.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kafka_go_hands_on_what_was_aborted() {
     const READER: Program =

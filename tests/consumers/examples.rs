@@ -1,5 +1,5 @@
-//! `examples/consumers`: each tells every event once and keeps the newest status of each order, whatever comes twice, late,
-//! again on purpose, not at all in the end, or after its own death.
+//! `examples/consumers`: each prints every event once and keeps the newest status of each order, whatever comes twice,
+//! late, again on purpose, not at all in the end, or after its own death.
 
 use super::run::{Run, Store};
 use super::support::kafka::Broker;
@@ -60,7 +60,7 @@ fn the_guide_names_what_is_tested() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_event_is_told_once_and_the_newest_status_is_kept() {
+async fn each_event_is_printed_once_and_the_newest_status_is_kept() {
     let folders = EXAMPLES.map(|example| example.installed());
     let mut rig = Rig::new(Broker::shared().bootstrap(), "consumers").await.with_webhooks();
     let daemon = rig.daemon().await;
@@ -108,8 +108,8 @@ async fn each_event_is_told_once_and_the_newest_status_is_kept() {
     }
 }
 
-/// Starts all examples together, waits until each has told what is expected beyond `before` and holds what it should, and
-/// kills it; the lines of each.
+/// Starts all examples together, waits until each has printed what is expected beyond `before` and holds what it
+/// should, and kills it; the lines of each.
 async fn all_tell(
     rig: &Rig,
     folders: &[PathBuf],
@@ -138,13 +138,13 @@ async fn all_tell(
     told
 }
 
-/// What consumers must make of what stands in Kafka.
+/// What consumers must make of what is in Kafka.
 struct Expected {
-    /// A line for each event, where it stands first.
+    /// A line for each event, where it comes first.
     told: Vec<String>,
     /// The time and the status of each order's newest event.
     newest: BTreeMap<String, [Value; 2]>,
-    /// Records of events that stood already.
+    /// Records of events that were there already.
     copies: usize,
     /// Those of them that nothing marks.
     fresh_copies: Vec<String>,

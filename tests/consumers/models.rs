@@ -48,7 +48,7 @@ fn the_asyncapi_document_passes_its_own_parser() {
 
 /// Keys, headers and values of real records are those of the document.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_are_as_the_asyncapi_document_says() {
+async fn records_fit_the_asyncapi_document() {
     let rig = Rig::new(Broker::shared().bootstrap(), "asyncapi").await.with_webhooks();
     let daemon = rig.daemon().await;
     let order = rig.simulator.create_order().unwrap();

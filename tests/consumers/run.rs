@@ -1,4 +1,4 @@
-//! A consumer as a process: its lines as they come, its end by force, its store as it stands.
+//! A consumer as a process: its lines as they come, its end by force, its store as it is.
 
 use super::workshop::{Program, shell};
 use serde_json::Value;
@@ -31,7 +31,7 @@ impl Run {
         Self { name: program.folder, child, told, complaints }
     }
 
-    /// Waits until it has printed so many lines.
+    /// Waits until it has printed `count` lines.
     pub async fn has_told(&mut self, count: usize) {
         let waited = tokio::time::timeout(PATIENCE, self.told.wait_for(|lines| lines.len() >= count)).await;
         let all = waited.is_ok_and(|told| told.is_ok());
@@ -40,7 +40,7 @@ impl Run {
         assert!(all, "{}: {told} of {count} lines\n{complaints}", self.name);
     }
 
-    /// Waits until it says a line with these words on stderr.
+    /// Waits until it prints a line with these words on stderr.
     pub async fn complains(&mut self, words: &str) {
         let said = |lines: &Vec<String>| lines.iter().any(|line| line.contains(words));
         let waited = tokio::time::timeout(PATIENCE, self.complaints.wait_for(said)).await;
@@ -73,7 +73,8 @@ fn lines(pipe: impl AsyncRead + Unpin + Send + 'static) -> watch::Receiver<Vec<S
 pub struct Store(pub PathBuf);
 
 impl Store {
-    /// Waits until it holds so many events as told, and each order with the time and status of its newest event.
+    /// Waits until it holds as many events as were printed, and each order with the time and status of its newest
+    /// event.
     pub async fn holds(&self, wanted: &Value) {
         let began = Instant::now();
         while self.read().as_ref() != Some(wanted) {

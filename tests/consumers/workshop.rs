@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 pub struct Program {
     /// The folder, from the root.
     pub folder: &'static str,
-    /// Commands that must succeed in the folder, each with the sentence that says what is missing where it does not.
+    /// Commands that must succeed in the folder, each with the sentence about what is missing where it does not.
     pub needs: &'static [(&'static str, &'static str)],
     /// Fetches what the lock file names, and builds; a line of a shell.
     pub install: &'static str,

@@ -91,7 +91,7 @@ impl Stage {
         self.rig.config.clone()
     }
 
-    /// What stands of an account, on both topics.
+    /// What is committed of an account, on both topics.
     async fn published(&self, name: &str) -> Vec<Record> {
         let mut records = committed(&self.rig.config, Topic::Orders).await;
         records.extend(committed(&self.rig.config, Topic::Invoices).await);
@@ -99,7 +99,7 @@ impl Stage {
         records
     }
 
-    /// Waits until all that this merchant's provider issued stands.
+    /// Waits until all that this merchant's provider issued is committed.
     pub(super) async fn until_delivered(&self, number: usize) {
         let name = self.merchants[number].name;
         let what = format!("everything of {name} stands");
@@ -111,7 +111,7 @@ impl Stage {
         .await;
     }
 
-    /// All of a merchant's events stand, each once, under his name.
+    /// All of a merchant's events are committed, each once, under his name.
     pub(super) async fn assert_delivered(&self, number: usize) {
         let name = self.merchants[number].name;
         let records = self.published(name).await;
@@ -197,9 +197,9 @@ async fn accounts_come_and_go_with_a_reload_and_each_event_is_published_once() {
     }
 }
 
-/// One account brings more than the intake holds while Kafka stands still: another one is never told so.
+/// One account brings more than the intake holds while Kafka is frozen: another one is never refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_floods_is_told_to_come_back_and_another_one_never() {
+async fn an_account_that_floods_is_asked_to_come_back_and_another_one_never() {
     const SENDERS: usize = 64;
     let broker = Broker::start();
     let mut stage = Stage::new(broker.bootstrap(), "fair", &["flood", "quiet"]).await;

@@ -125,7 +125,7 @@ async fn a_provider_that_refuses_costs_its_legs_and_the_webhook_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_record_that_kafka_refuses_for_its_size_becomes_a_digest_and_a_thousand_others_stand() {
+async fn a_record_that_kafka_refuses_for_its_size_becomes_a_digest_and_a_thousand_others_are_committed() {
     const SMALL: usize = 1_000;
     let rig = Rig::new(Broker::shared().bootstrap(), "huge").await;
     let daemon = rig.daemon().await;
@@ -216,7 +216,7 @@ async fn a_broker_that_refuses_the_credentials_is_status_77_with_its_remedy() {
 /// Held by a test that takes most file descriptors of this process, and measures what others wait.
 pub static CROWD: Mutex<()> = Mutex::const_new(());
 
-/// As many peers as file descriptors allow, ten thousand where they do, that connect and say nothing.
+/// As many peers as file descriptors allow, ten thousand where they do, that connect and send nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_wait_outside_and_the_socket_goes_on() {
     const PEERS: usize = 10_000;

@@ -15,7 +15,7 @@ const DROPPED: u32 = 200;
 const TOGETHER: usize = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_events_by_both_legs_shuffled_and_repeated_stand_once_and_in_order() {
+async fn ten_thousand_events_on_both_legs_shuffled_and_repeated_are_committed_once_and_in_order() {
     let rig = Rig::new(Broker::shared().bootstrap(), "both").await.with_webhooks();
     let daemon = rig.daemon().await;
     rig.simulator.wait_for_connections(1).await;

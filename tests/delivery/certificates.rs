@@ -1,4 +1,4 @@
-//! TLS with Kafka: what is said about a broker's certificate that is refused, and about one of ours.
+//! TLS with Kafka: what is reported about a broker's certificate that is refused, and about one of ours.
 
 use super::pressure::live;
 use super::trouble::told;
@@ -38,7 +38,7 @@ async fn tls_to_a_plain_port_and_back_is_named() {
     tokio::join!(told(&rig, "set kafka.tls = false"), told(&open, "set kafka.tls = true"));
 }
 
-/// When the client's two certificates expire, in Unix seconds, as `openssl x509 -enddate` tells it.
+/// When the client's two certificates expire, in Unix seconds, as `openssl x509 -enddate` prints it.
 const CLIENT_EXPIRES: u64 = 4_949_164_800;
 const RENEWED_EXPIRES: u64 = 4_951_756_800;
 
@@ -50,7 +50,7 @@ fn known_by(rig: &mut Rig, certificate: &Path, key: &Path) {
     rig.config.kafka.tls_key_file = Some(key.to_owned());
 }
 
-/// A start is refused with this status, and both it and `check` say these words.
+/// A start is refused with this status, and both it and `check` print these words.
 async fn refused(rig: &Rig, status: i32, words: &[&str]) {
     let mut relay = Process::start(rig);
     assert_eq!(relay.ended().await, Some(status), "{}", relay.said());

@@ -22,7 +22,7 @@ struct Node {
 }
 
 impl Node {
-    /// One that has joined; `config` says where it listens.
+    /// One that has joined; `config` sets where it listens.
     async fn join(rig: &Rig, config: &Config, name: &str, shards: i32) -> Self {
         let config = clustered(config.clone(), name, shards);
         let process = Process::launch(&config, &rig.secrets, None, &[]);
@@ -44,7 +44,7 @@ impl Node {
         format!("http://{}{}", self.config.webhook.listen, self.config.webhook.path)
     }
 
-    /// What the admin listener says there, where it answers.
+    /// What the admin listener answers there, where it answers.
     #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
     async fn says(&self, path: &str) -> Option<Value> {
         let url = format!("http://{}/{path}", self.config.admin.listen);
@@ -79,8 +79,8 @@ async fn stop(nodes: Vec<Node>) {
     }
 }
 
-/// The owner of the only shard leaves in order, is killed, and stands still for longer than its session; each time the other
-/// one goes on, while webhooks come by both.
+/// The owner of the only shard leaves in order, is killed, and is frozen for longer than its session; each time the
+/// other one goes on, while webhooks come by both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "pair").await;
@@ -129,9 +129,9 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     rig.assert_delivered().await;
 }
 
-/// Kafka stands still for longer than a session, so that the group takes every shard away; nobody else claims them, and they go
-/// on with their windows and their sockets. The coordinator waits before it divides the shards of a group without members, as
-/// Kafka does by itself: the first node that is back would take them all.
+/// Kafka is frozen for longer than a session, so that the group takes every shard away; nobody else claims them, and
+/// they go on with their windows and their sockets. The coordinator waits before it divides the shards of a group
+/// without members, as Kafka does by itself: the first node that is back would take them all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outage_of_kafka_costs_no_shard_and_no_socket() {
     let broker = Broker::start_with("group.initial.rebalance.delay.ms=3000\n");
@@ -277,9 +277,10 @@ async fn a_node_leaves_although_the_coordinator_is_away() {
     }
 }
 
-/// Every node lists the same accounts; the one that serves them tells their legs. The other misses none that is its own.
+/// Every node lists the same accounts; the one that serves them shows their legs. The other misses none that is its
+/// own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_node_lists_all_accounts_and_their_owner_tells_the_legs() {
+async fn every_node_lists_all_accounts_and_their_owner_shows_the_legs() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "listed").await;
     let sole = rig.secrets.accounts.remove(0);
     for name in ["shop-a", "shop-b"] {

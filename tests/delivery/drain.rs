@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// A stop that waits for nobody.
 const SOON: Duration = Duration::from_secs(6);
 
-/// SIGTERM, status 0, and so many deliveries left to the provider.
+/// SIGTERM, status 0, and `left` deliveries left to the provider.
 async fn stops(relay: &mut Process, within: Duration, left: u64) {
     relay.signal("TERM");
     assert_eq!(relay.ended_within(within).await, Some(0), "{}", relay.said());
@@ -36,7 +36,7 @@ async fn goes_on(rig: &Rig) {
     rig.assert_delivered().await;
 }
 
-/// Waits until the admin listener says this at `path`.
+/// Waits until the admin listener answers this at `path`.
 async fn says(rig: &Rig, path: &str, wanted: &str) {
     let url = format!("http://{}{path}", rig.config.admin.listen);
     let began = Instant::now();
@@ -202,7 +202,7 @@ async fn with_work_inside(rig: &Rig) -> (u64, tokio::task::JoinHandle<crate::sup
     (2 * issued + 1, posted)
 }
 
-/// The deadline passes with Kafka away: webhooks are told to come back, and the provider sends them again, or shows
+/// The deadline passes with Kafka away: webhooks are asked to come back, and the provider sends them again, or shows
 /// them in its log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_kafka_is_away_until_the_deadline() {

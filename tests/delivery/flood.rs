@@ -13,7 +13,7 @@ use pepay_relay::simulator::FaultAnswer;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Events each way; `PRESSURE_EVENTS` says otherwise.
+/// Events each way; `PRESSURE_EVENTS` changes that.
 const EVENTS: usize = 20_000;
 
 /// Resident bytes once everything has settled after the start, and at most at any time.
@@ -67,7 +67,7 @@ async fn a_flood_by_the_log_and_by_the_socket_stays_within_its_memory_and_arrive
     assert!(start.now < AFTER_START_MAX && start.peak < PEAK_MAX && end.peak < PEAK_MAX, "{start:?}, {end:?}");
 }
 
-/// Issues at least so many events more; how many.
+/// Issues at least `events` events more; returns how many.
 fn pour(rig: &Rig, events: usize) -> u64 {
     let before = rig.simulator.events().len();
     let mut issued = 0;
@@ -83,7 +83,7 @@ fn row(what: &str, events: u64, took: Duration, peak: u64) -> String {
     format!("| {what} | {events} | {:.1} | {rate} | {} MiB |", took.as_secs_f64(), peak >> 20)
 }
 
-/// Waits until so many events are committed; they have to become more all the time.
+/// Waits until this many events are committed; their number has to grow all the time.
 async fn arrived(rig: &Rig, events: u64) {
     let mut last = 0;
     let mut moved = Instant::now();
@@ -106,7 +106,7 @@ async fn settled(rig: &Rig) {
     }
 }
 
-/// Each event stands once. Values and order are the other tests' business.
+/// Each event is there once. Values and order are the other tests' business.
 async fn assert_once(rig: &Rig) {
     let mut found = Vec::new();
     for topic in [Topic::Orders, Topic::Invoices] {

@@ -32,8 +32,7 @@ pub async fn closed(rig: &Rig, cause: &'static str) -> Value {
     control_until(&rig.config, found).await.unwrap_or_else(|| panic!("{cause} closes"))
 }
 
-/// Every checkpoint, all marks, those with open gaps among them, and every closed gap are as the control topic's schema
-/// says.
+/// Every checkpoint, all marks, those with open gaps among them, and every closed gap fit the control topic's schema.
 async fn control_fits_its_schema(rig: &Rig) {
     let schema = jsonschema::validator_for(&schemas()["control"]).unwrap();
     let records = committed(&rig.config, Topic::Control).await;
@@ -49,7 +48,8 @@ async fn control_fits_its_schema(rig: &Rig) {
     assert!(values.iter().any(|value| value["closed_at"].is_string()), "a closed gap was looked at");
 }
 
-/// Nothing is missing, nothing stands twice, the cursor is at the newest event, and all of it is written as documented.
+/// Nothing is missing, nothing is there twice, the cursor is at the newest event, and all of it is written as
+/// documented.
 async fn finish(rig: &Rig, daemon: Daemon) {
     rig.until_delivered().await;
     drain(daemon).await;
@@ -91,7 +91,7 @@ async fn events_of_a_cut_are_fetched_when_rest_is_back_and_the_gap_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn silence_is_noticed_and_what_was_said_meanwhile_is_resumed() {
+async fn silence_is_noticed_and_what_was_sent_meanwhile_is_resumed() {
     let rig = Rig::new(Broker::shared().bootstrap(), "silence").await;
     let daemon = rig.daemon().await;
     live(&rig);
@@ -144,7 +144,7 @@ async fn events_that_the_log_shows_late_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_overflows_says_so_and_nothing_is_lost() {
+async fn a_stream_that_overflows_is_noticed_and_nothing_is_lost() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "overflow").await;
     // The silence below is not to be found out before the overflow is.
     rig.config.websocket.idle_timeout = PATIENCE;

@@ -1,4 +1,4 @@
-//! A history that no longer reaches back, and a cursor gone wrong: what is said, what is published, and what is not
+//! A history that no longer reaches back, and a cursor gone wrong: what is logged, what is published, and what is not
 //! repeated.
 
 use crate::support::kafka::Broker;
@@ -45,7 +45,7 @@ fn published(records: &[Record]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_on() {
+async fn a_log_cut_during_an_absence_is_reported_with_the_orders_and_the_relay_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "history").await;
     let first = Process::ready(&rig).await;
     let quiet = paid(&rig.simulator);
@@ -53,7 +53,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
     let second_lost = paid(&rig.simulator);
     rig.until_delivered().await;
     let changed_ms = now_ms();
-    // Until a walk has proven the second in which they changed: the list of orders tells whole seconds.
+    // Until a walk has proven the second in which they changed: the list of orders has whole seconds.
     let key = Keys::new(&rig.config.name).marks(&rig.config.name);
     let proven = move |records: &[Record]| {
         let newest = records.iter().rev().find(|record| record.key == key)?.json();
@@ -68,7 +68,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
         rig.simulator.simulate(order, Transition::PaymentSettled).unwrap();
     }
     let lost: BTreeSet<String> = rig.simulator.events()[issued..].iter().map(|event| event.id.clone()).collect();
-    // A second of its own for what is left, since the list of orders tells no more.
+    // A second of its own for what is left, since the list of orders is no finer.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let kept = paid(&rig.simulator);
     let left = rig.simulator.events().iter().rev().take_while(|event| !lost.contains(&event.id)).count();
@@ -84,7 +84,7 @@ async fn a_log_cut_during_an_absence_is_said_with_the_orders_and_the_relay_goes_
     );
     assert_eq!(said["from"], before["verified"]);
     assert_eq!(unix_ms(&said["to"]), i64::try_from(oldest.ms).unwrap());
-    // It goes on, and its walks each second say no more of it.
+    // It goes on, and its walks each second report it no more.
     let gap = closed(&rig, "restart").await;
     assert_eq!(gap["closed_by"], "unproven", "{gap}");
     Transition::LIFE[1..].iter().for_each(|step| rig.simulator.simulate(&quiet, *step).unwrap());

@@ -109,7 +109,7 @@ async fn what_waits_in_the_inbox_survives_kills() {
     assert_eq!(ids, sent.into_iter().collect::<Vec<_>>(), "each once");
 }
 
-/// Retention deleted webhooks before they were taken: a gap says so, and the provider's log brings the events.
+/// Retention deleted webhooks before they were taken: a gap records it, and the provider's log brings the events.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn webhooks_that_were_deleted_unread_are_a_gap() {
     let rig = rig("deleted").await;

@@ -26,13 +26,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
-/// Starts of each kind; `SECURED_STARTS` says otherwise.
+/// Starts of each kind; `SECURED_STARTS` changes that.
 const STARTS: u64 = 6;
 
 /// Longer than a start takes, so that moments of every phase are hit, and some while it relays.
 const MOMENTS_MS: u64 = 1_500;
 
-/// Each `check` ends with 0 and each `run` that is told to stop too, at a moment that nobody chose.
+/// Each `check` ends with 0 and each `run` that is asked to stop too, at a moment that nobody chose.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_signal_ends_a_process_that_speaks_tls_to_kafka() {
     #[expect(clippy::disallowed_methods, reason = "a setting of the tests, not of the relay")]
@@ -44,7 +44,7 @@ async fn no_signal_ends_a_process_that_speaks_tls_to_kafka() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut ends = Vec::new();
     for n in 0..starts {
-        // The moment is what is tested: no event stands for it.
+        // The moment is what is tested: there is no event for it.
         let moment = Duration::from_millis(random.random_range(0..MOMENTS_MS));
         ends.push((format!("run {n}, stopped after {moment:?}"), stopped_after(&secured, moment).await));
         let (status, said) = process::check(&secured).await;
@@ -62,7 +62,7 @@ fn a_claim_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let metrics = Arc::new(Metrics::new("test"));
     runtime.block_on(async {
-        // A broker that says nothing: the claim waits for it.
+        // A broker that answers nothing: the claim waits for it.
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = config(&silent.local_addr().unwrap().to_string(), "given-up");
         let setup = publisher(&config, &secrets(None), Topics::default());
@@ -105,7 +105,7 @@ fn a_relay_that_nobody_waits_for_any_more_is_gone_with_its_runtime() {
     assert_eq!(Arc::strong_count(&metrics), 1, "the threads that share them have ended");
 }
 
-/// A `run` that is told to stop so long after it listens to signals; its status, `None` by a signal.
+/// A `run` that is asked to stop this long after it listens to signals; its status, `None` by a signal.
 async fn stopped_after(rig: &Rig, moment: Duration) -> Option<i32> {
     let mut relay = Process::start(rig);
     // Signals are listened to before the admin listener is bound.

@@ -104,7 +104,7 @@ async fn slow(address: std::net::SocketAddr) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn few_file_descriptors_are_told_and_strangers_pay_for_them() {
+async fn few_file_descriptors_are_logged_and_strangers_pay_for_them() {
     const FILES: usize = 256;
     let rig = Rig::new(Broker::shared().bootstrap(), "files").await;
     let mut relay = Process::start_limited(&rig, FILES);
@@ -153,7 +153,7 @@ async fn few_file_descriptors_are_told_and_strangers_pay_for_them() {
 }
 
 #[tokio::test]
-async fn check_says_where_places_do_not_fit_under_the_limit_of_open_files() {
+async fn check_reports_where_places_do_not_fit_under_the_limit_of_open_files() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "limit").await;
     rig.config.webhook.connections_max = 65_536;
     let (_, findings) = check(&rig).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const SECRET: &str = "hush-hush-client-secret";
 
-/// Tokens live so long in the test that renews them, and sessions no longer.
+/// Tokens live this long in the test that renews them, and sessions no longer.
 const LIVES: Duration = Duration::from_secs(20);
 
 /// As many renewals of the producer's token as are waited for.
@@ -22,7 +22,7 @@ fn allow(broker: &TokenBroker, rig: &Rig) {
     }
 }
 
-/// Neither secret nor token is ever said.
+/// Neither secret nor token is ever logged.
 fn says_no_secret(identity: &Identity, said: &str) {
     assert!(!said.contains(SECRET), "{said}");
     for token in identity.given() {
@@ -89,7 +89,7 @@ async fn a_client_that_is_refused_is_77_and_its_new_secret_is_taken_at_a_reload(
     rig.config.secret_files.kafka_oauth_secret = Some(file.clone());
     let mut relay = Process::ready(&rig).await;
     let load = open.load();
-    // The provider changes its mind: the token before still holds, and what is missing is told.
+    // The provider changes its mind: the token before still holds, and what is missing is logged.
     identity.rotate("renewed-client-secret");
     let line = relay.line_with("no new token for kafka", "detail", "refused the client").await;
     assert!(line["remedy"].as_str().unwrap().contains("reload (SIGHUP)"), "{line}");

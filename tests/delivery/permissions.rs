@@ -132,7 +132,7 @@ fn the_page_creates_topics_as_the_relay_does() {
     assert_eq!(commands, Topic::WRITTEN.map(command));
 }
 
-/// Sees that the relay misses a permission, and says what is missing.
+/// Checks that the missing permission is noticed, and named.
 async fn is_missed(permission: &Permission, rig: &Rig) {
     let (status, found) = process::check(rig).await;
     let told = if status == Some(0) && !found.contains("allow --operation") {

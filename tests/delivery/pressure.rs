@@ -31,7 +31,7 @@ pub fn live(rig: &Rig, count: usize) {
     }
 }
 
-/// Posts so many order events at once; none is blamed on its sender, and each is answered in time.
+/// Posts `count` order events at once; none is blamed on its sender, and each is answered in time.
 async fn burst(rig: &Rig, count: u64) -> Vec<String> {
     let mut posts = JoinSet::new();
     for n in 0..count {
@@ -48,7 +48,7 @@ async fn burst(rig: &Rig, count: u64) -> Vec<String> {
     answers.into_iter().map(|answer| answer.body).collect()
 }
 
-/// Everything arrived once, and what was told was told once.
+/// Everything arrived once, and what was answered was answered once.
 async fn finish(rig: &Rig, relay: Process) {
     rig.until_delivered().await;
     relay.stop().await;
@@ -56,7 +56,7 @@ async fn finish(rig: &Rig, relay: Process) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_afterwards() {
+async fn while_kafka_is_away_the_legs_pause_and_answer_so_and_everything_arrives_afterwards() {
     let mut broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "away").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
@@ -66,7 +66,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
     let mut relay = Process::ready(&rig).await;
     live(&rig, 1);
     rig.until_delivered().await;
-    // Once a broker that keeps its connections and says nothing, once one that is gone.
+    // Once a broker that keeps its connections and answers nothing, once one that is gone.
     for round in 1..=2 {
         if round == 1 {
             broker.freeze()
@@ -98,7 +98,7 @@ async fn while_kafka_is_away_the_legs_pause_and_say_so_and_everything_arrives_af
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_intake_is_full_webhooks_are_told_and_what_was_taken_is_committed_once() {
+async fn while_the_intake_is_full_webhooks_are_refused_and_what_was_taken_is_committed_once() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "full").await;
     rig.config.intake.bytes_max = SMALL_INTAKE;
@@ -139,7 +139,7 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
     let mut most = 0;
     let mut inside = 0;
     let began = Instant::now();
-    // Nine tenths of the time it stands still.
+    // Nine tenths of the time it is frozen.
     while began.elapsed() < Duration::from_secs(6) {
         broker.freeze();
         sleep(Duration::from_millis(900)).await;
@@ -170,7 +170,7 @@ async fn while_kafka_is_slow_the_backlog_is_bounded() {
 async fn what_belongs_to_a_topic_that_is_gone_is_held_and_arrives_when_it_is_back() {
     let broker = Broker::start();
     let mut rig = Rig::new(broker.bootstrap(), "gone").await;
-    // So long librdkafka takes a topic that it does not find for a new one that is about to be there.
+    // For this long librdkafka takes a topic that it does not find for a new one that is about to be there.
     rig.config.kafka.options.push(("topic.metadata.propagation.max.ms".to_owned(), "1000".to_owned()));
     let mut relay = Process::ready(&rig).await;
     let admin: AdminClient<DefaultClientContext> =
@@ -219,7 +219,7 @@ pub fn as_stranger(broker: &Broker, open: &Rig) -> Rig {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_permission_taken_away_is_told_and_held_and_at_start_it_is_status_77() {
+async fn a_permission_taken_away_is_logged_and_waited_for_and_at_start_it_is_status_77() {
     let broker = Broker::start_secured();
     let (rig, secured) = with_permissions(&broker, "acl").await;
     let bootstrap = broker.bootstrap();

@@ -164,7 +164,7 @@ async fn a_second_publisher_fences_the_first() {
     assert_eq!(ids(&config).await, ["evt_1-1", "evt_2-1"]);
 }
 
-/// The coordinator gives up a transaction whose broker answers too late, and says "fenced".
+/// The coordinator gives up a transaction whose broker answers too late, and answers "fenced".
 #[tokio::test]
 async fn a_transaction_that_timed_out_is_sent_again() {
     let mut broker = TestBroker::start();
@@ -220,7 +220,7 @@ async fn a_broker_killed_during_commits_loses_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn a_batch_refused_for_size_is_given_back_and_the_next_one_stands() {
+async fn a_batch_refused_for_size_is_given_back_and_the_next_one_is_committed() {
     let config = config(TestBroker::shared().bootstrap(), &unique("size"));
     let (mut publisher, _) = start(&config).await;
     // The small ones before it are purged when it is refused, which must neither hide why nor leave a hole in the
@@ -267,7 +267,7 @@ async fn partitions_are_those_of_javas_partitioner() {
     }
 }
 
-/// A foreign writer's transaction on the control topic: reading back waits for its end and says so.
+/// A foreign writer's transaction on the control topic: reading back waits for its end and logs that.
 #[tokio::test]
 async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
     let config = config(TestBroker::shared().bootstrap(), &unique("open"));

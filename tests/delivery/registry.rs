@@ -1,4 +1,4 @@
-//! A schema registry: its names for schemas stand in a header, values stay as they are, and nothing waits for it.
+//! A schema registry: its names for schemas are in a header, values stay as they are, and nothing waits for it.
 
 use super::pressure::live;
 use crate::support::kafka::Broker;
@@ -55,7 +55,7 @@ async fn records_name_their_schema_and_values_stay_as_they_were() {
         let (status, findings) = check(&rig).await;
         assert!(status == Some(0) && findings.contains("registry"), "{findings}");
         relay.stop().await;
-        // The next one finds nobody there, and says what this one knew.
+        // The next one finds nobody there, and uses what this one knew.
         registry.leave();
         let count = judged(&rig, &registry, length).await;
         let mut relay = Process::ready(&rig).await;

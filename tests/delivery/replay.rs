@@ -35,7 +35,7 @@ fn lived(rig: &Rig) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_published_again_beside_a_relay_that_goes_on() {
+async fn events_are_published_again_alongside_a_relay_that_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "replay").await;
     let daemon = rig.daemon().await;
     let order = lived(&rig);
@@ -98,7 +98,7 @@ fn offsets(rig: &Rig, topic: Topic) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_is_a_transaction_and_people_are_told_what_was_done() {
+async fn a_page_is_a_transaction_and_people_see_what_was_done() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "replay-pages").await;
     rig.config.kafka.partitions = 1;
     drain(rig.daemon().await).await;
@@ -148,7 +148,7 @@ async fn what_only_a_replay_published_the_relay_still_publishes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_of_what_is_not_there_says_so() {
+async fn a_replay_of_what_is_not_there_is_an_error() {
     let rig = Rig::new(Broker::shared().bootstrap(), "replay-none").await;
     let (status, _, stderr) = run(&rig, &["replay", "--from", "1h", "--yes"]).await;
     assert_eq!(status, Some(78), "{stderr}");
@@ -203,7 +203,7 @@ async fn partitions_that_are_added_are_followed() {
     let added = admin.create_partitions([&NewPartitions::new(topic, 7)], &AdminOptions::new()).await.unwrap();
     added[0].as_ref().unwrap();
     let producer: BaseProducer = settings.create().unwrap();
-    // A client that has not heard of the partition yet refuses it.
+    // A client that does not know of the partition yet refuses it.
     let send = || producer.send(BaseRecord::<str, str>::to(topic).partition(6).key("k").payload("{}")).is_ok();
     until("the producer knows of the partition", send).await;
     producer.flush(PATIENCE).unwrap();
@@ -212,7 +212,7 @@ async fn partitions_that_are_added_are_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_is_forgotten_and_a_later_event_writes_it_anew() {
+async fn an_order_is_forgotten_and_a_later_event_writes_it_again() {
     let rig = Rig::new(Broker::shared().bootstrap(), "forget").await;
     let daemon = rig.daemon().await;
     let order = rig.simulator.create_order().unwrap();

@@ -39,7 +39,7 @@ async fn restarts_under_load_lose_and_repeat_nothing() {
     assert_eq!(rig.marks().await["cursor"], newest.as_str());
 }
 
-/// Webhooks that wait for their commit while the broker stands still.
+/// Webhooks that wait for their commit while the broker is frozen.
 async fn in_flight(rig: &Rig, broker: &Broker, count: u64) -> JoinSet<(String, u16, String)> {
     broker.freeze();
     let mut posts = JoinSet::new();
@@ -70,7 +70,7 @@ async fn sigterm_answers_what_is_in_flight_and_a_second_one_leaves_at_once() {
     let mut relay = Process::ready(&rig).await;
     let mut posts = in_flight(&rig, &broker, COUNT).await;
     relay.signal("TERM");
-    // It says so before it waits for Kafka: new peers find nobody.
+    // It closes before it waits for Kafka: new peers find nobody.
     until("the listener is closed", || TcpStream::connect(rig.config.webhook.listen).is_err()).await;
     broker.thaw();
     let mut taken = Vec::new();

@@ -92,8 +92,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
 }
 
 /// Credentials do not change while a service runs, so each rotation is a restart: the relay drains, systemd puts the new
-/// ones into another folder, and the next relay starts with those alone. Webhooks find nobody for a while, or are told
-/// 503, and are sent again.
+/// ones into another folder, and the next relay starts with those alone. Webhooks find nobody for a while, or are
+/// answered 503, and are sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeated() {
     let mut rig = Rig::new(Broker::shared().bootstrap(), "credentials").await;
@@ -141,8 +141,8 @@ async fn credentials_rotate_by_restarts_under_load_and_nothing_is_lost_or_repeat
     drop(credentials);
 }
 
-/// An administrator gives the relay's user another password, and the broker cuts its connections before the relay has heard
-/// of it: until its file is changed and it reloads, it is refused.
+/// An administrator gives the relay's user another password, and the broker cuts its connections before the relay has
+/// learned of it: until its file is changed and it reloads, it is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_kafka_password_rotates_under_load_and_nothing_is_lost_or_repeated() {
     let mut broker = Broker::start_secured();
@@ -206,7 +206,7 @@ async fn reconnected(simulator: &Simulator) {
     until("a new connection", || simulator.connections_made() > made && simulator.connections() == 1).await;
 }
 
-/// What systemd heard: a start, reloads with a ready after each, signs of life, and an end.
+/// What systemd received: a start, reloads with a ready after each, signs of life, and an end.
 fn told_in_order(told: &[String]) {
     let mut lines: Vec<&str> = told.iter().flat_map(|datagram| datagram.lines()).collect();
     println!("what systemd heard, repeats and times left out:");

@@ -46,7 +46,8 @@ async fn a_wrong_cleanup_policy_is_named_with_its_remedy() {
     assert!(text.contains("does not exist") && text.lines().count() == 2, "every mistake at once: {text}");
 }
 
-/// The broker obeys and is not heard: the start looks again and finds the topics, or asks for what it still has to know.
+/// The broker obeys and its answer is lost: the start looks again and finds the topics, or asks for what it still has
+/// to know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_whose_question_is_not_answered_asks_again() {
     let proxy = Proxy::start();

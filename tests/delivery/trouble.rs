@@ -1,4 +1,4 @@
-//! What the log and `check` say about a Kafka that does not do what it should: the cause, and the remedy.
+//! What the log and `check` report about a Kafka that does not do what it should: the cause, and the remedy.
 
 use super::pressure::live;
 use crate::support::kafka::{Broker, USER};
@@ -55,7 +55,7 @@ async fn a_single_broker_that_wants_three_replicas_of_its_transactions_is_named(
     assert!(findings.contains("transactions") && findings.contains("replication.factor (3 unless set)"), "{findings}");
 }
 
-/// The log of a relay that cannot start, and `check`, name this remedy, and say more than that there is trouble.
+/// The log of a relay that cannot start, and `check`, name this remedy, and report more than that there is trouble.
 pub async fn told(rig: &Rig, remedy: &str) {
     let mut relay = Process::start(rig);
     let line = relay.line_with("kafka unavailable", "remedy", remedy).await;

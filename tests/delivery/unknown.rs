@@ -1,4 +1,4 @@
-//! Commits whose answer is lost: whether they stood or not, nothing is lost and nothing is repeated.
+//! Commits whose answer is lost: whether they took effect or not, nothing is lost and nothing is repeated.
 
 use super::publish::{batch, ids, unique};
 use crate::support::kafka::Broker as TestBroker;
@@ -109,7 +109,7 @@ fn settled(bootstrap: &str, topic: &str, partitions: i32) -> i64 {
     }
 }
 
-/// librdkafka asks again on a new connection, and the coordinator tells it that the commit stands.
+/// librdkafka asks again on a new connection, and the coordinator answers that the transaction is committed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_lost_with_its_connection_is_asked_for_again() {
     let mut line = Line::new("cut").await;
@@ -161,9 +161,10 @@ async fn a_late_request_for_an_epoch_costs_a_producer_and_no_event() {
     assert_eq!(ids(&line.config).await, expected);
 }
 
-/// The commit stands and every answer about it is lost: the newest checkpoint tells, and nothing is sent again.
+/// The commit takes effect and every answer about it is lost: the newest checkpoint shows it, and nothing is sent
+/// again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_stood_unheard_is_not_sent_again() {
+async fn a_commit_whose_answer_was_lost_is_not_sent_again() {
     let mut line = Line::new("stood").await;
     line.proxy.set(&[Fault::LoseAnswers(END_TXN)], Some(INIT_PRODUCER_ID));
     line.submit("evt_2-1");
@@ -174,7 +175,7 @@ async fn a_commit_that_stood_unheard_is_not_sent_again() {
     assert_eq!(ids(&line.config).await, ["evt_1-1", "evt_2-1", "evt_3-1"]);
 }
 
-/// The commit never reached the broker: the newest checkpoint tells, and the batch is sent again.
+/// The commit never reached the broker: the newest checkpoint shows it, and the batch is sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_never_arrived_is_sent_again() {
     let mut line = Line::new("lost").await;
@@ -187,7 +188,7 @@ async fn a_commit_that_never_arrived_is_sent_again() {
 
 /// The coordinator gives a slow transaction up and then answers as if another relay had taken over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_timed_out_is_told_from_a_second_relay() {
+async fn a_transaction_that_timed_out_is_not_taken_for_a_second_relay() {
     let mut line = Line::new("slow").await;
     // The commit is asked for late in the transaction's life, and reaches the coordinator when that is over; the relay
     // itself has not given it up by then.

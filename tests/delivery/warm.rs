@@ -82,7 +82,7 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     };
     assert_eq!(body, serde_json::json!({ "ready": false, "waiting_for": ["window", place] }));
     let named = format!("waiting for {place}\n");
-    // The progress so far may be told first.
+    // The progress so far may come first.
     while !systemd.next("STATUS=reading back: ").await.ends_with(&named) {}
     let webhook = rig.post(b"{}").await;
     assert_eq!((webhook.status, webhook.body.as_str()), (503, r#"{"error":"starting"}"#));

@@ -1,4 +1,4 @@
-//! One writer: a second relay of the name, and one that stood still.
+//! One writer: a second relay of the name, and one that was frozen.
 
 use crate::support::kafka::Broker;
 use crate::support::ports::free_address;
@@ -52,7 +52,7 @@ async fn a_second_relay_of_the_name_makes_the_first_leave_with_75_busy_or_idle()
 /// The coordinator ends a transaction that took too long, and the relay with it has to begin again. (That it is not
 /// taken for a second relay is shown in `unknown`.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_itself() {
+async fn a_relay_that_was_frozen_for_longer_than_its_transaction_goes_on_by_itself() {
     let proxy = Proxy::start();
     let broker = Broker::start_behind(&proxy);
     let rig = Rig::new(&proxy.address().to_string(), "still").await;
@@ -60,7 +60,7 @@ async fn a_relay_that_stood_still_for_longer_than_its_transaction_goes_on_by_its
     rig.simulator.create_order().unwrap();
     rig.until_delivered().await;
 
-    // Its transaction is open and cannot end; it then stands still with it.
+    // Its transaction is open and cannot end; it is then frozen with it.
     proxy.set(&[Fault::HoldRequests(END_TXN)], None);
     let order = rig.simulator.create_order().unwrap();
     let url = rig.webhook_url();

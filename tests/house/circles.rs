@@ -15,7 +15,7 @@ type Modules = BTreeMap<Vec<String>, Module>;
 struct Module {
     path: String,
     code: String,
-    /// Names that a `use` brings in, and the paths that they stand for.
+    /// Names that a `use` brings in, and the paths that they mean.
     names: BTreeMap<String, Vec<String>>,
 }
 

@@ -132,7 +132,7 @@ pub(super) fn commands() -> String {
 }
 
 /// The words of a command line, as a shell cuts them, up to where another command, a redirection or, after three spaces,
-/// what is said of it begins.
+/// the words about it begin.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -166,7 +166,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What stands for a value in documents, and one that it may stand for.
+/// What documents have in place of a value, and a value for it.
 const PLACEHOLDERS: [(&str, &str); 8] = [
     ("TIME", "2h"),
     ("MS", "1768472101250"),

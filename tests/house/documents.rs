@@ -12,7 +12,7 @@ use std::fmt::Write;
 /// Columns of a comment in the example file.
 const COLUMNS: usize = 100;
 
-/// What stands above the settings of the example file.
+/// What comes above the settings of the example file.
 const EXAMPLE_HEAD: &str = "\
 # Settings of pepay-relay. docs/settings.md says how they are read and where secrets come from.
 #

@@ -205,10 +205,10 @@ fn no_room_knows_one_below_it() {
     assert_eq!(runs_up(&MAY_KNOW), <[&str; 0]>::default());
 }
 
-/// Rooms of the code map that say more briefly what they may know, or that it does not show.
+/// Rooms of the code map that have a shorter text for what they may know, or that it does not show.
 const NOT_LISTED: [&str; 4] = ["exit", "daemon", "cli", "lib"];
 
-/// What the last column of the code map says of each room.
+/// What the last column of the code map allows each room to know.
 fn code_map(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let (_, map) = text.split_once("| Folder |").expect("a code map");
     let rows = map.lines().skip(2).take_while(|line| line.starts_with('|'));
@@ -224,7 +224,7 @@ fn code_map(text: &str) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 #[test]
-fn the_code_map_says_what_the_rooms_may_know() {
+fn the_code_map_lists_what_the_rooms_may_know() {
     let told = code_map(&read("ARCHITECTURE.md"));
     for (room, allowed) in MAY_KNOW.iter().filter(|(room, _)| !NOT_LISTED.contains(room)) {
         assert_eq!(told.get(*room), Some(&set(allowed)), "the code map in ARCHITECTURE.md: {room}");

@@ -111,7 +111,7 @@ fn every_link_leads_somewhere() {
 
 /// The first paragraph under the title of each page of docs/ begins with for whom it is.
 #[test]
-fn every_page_says_for_whom_it_is() {
+fn every_page_names_its_readers() {
     for (path, text) in pages().into_iter().filter(|(path, _)| path.starts_with("docs/")) {
         let first = text.lines().skip(1).find(|line| !line.is_empty()).unwrap_or_default();
         assert!(first.starts_with("For "), "{path} does not say for whom it is: {first}");

@@ -38,7 +38,7 @@ fn collect(tokens: TokenStream, found: &mut Vec<Message>) {
     }
 }
 
-/// Whether what stands before a group is `#[cfg(test)] mod NAME`.
+/// Whether what comes before a group is `#[cfg(test)] mod NAME`.
 fn is_test(before: &[TokenTree]) -> bool {
     let Some(TokenTree::Group(attribute)) = before.len().checked_sub(3).and_then(|at| before.get(at)) else {
         return false;

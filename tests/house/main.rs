@@ -63,7 +63,7 @@ fn product(text: &str) -> String {
     code[..tests.unwrap_or(code.len())].join("\n")
 }
 
-/// Files and folders (ending in `/`) that only tests are built from: `#[cfg(test)] mod x;` elsewhere says so.
+/// Files and folders (ending in `/`) that only tests are built from: `#[cfg(test)] mod x;` elsewhere makes them so.
 fn test_only(files: &[(String, String)]) -> BTreeSet<String> {
     let mut only = BTreeSet::new();
     for (path, text) in files {

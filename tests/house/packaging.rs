@@ -7,7 +7,7 @@ use parse_dockerfile::{Command as Form, Instruction, Source, parse};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// What is wrong with a Containerfile; empty for one that can be built as it says.
+/// What is wrong with a Containerfile; empty for one that can be built as it is.
 fn mistakes(text: &str) -> Vec<String> {
     let file = match parse(text) {
         Ok(file) => file,
@@ -122,7 +122,7 @@ fn the_scripts_of_the_packages_are_ones_that_a_plain_shell_reads() {
     }
 }
 
-/// Whether a pattern of an asset (`docs/*.md`) takes this file: a star stands for a name without folders.
+/// Whether a pattern of an asset (`docs/*.md`) takes this file: a star means a name without folders.
 fn takes(pattern: &str, path: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == path,
@@ -159,7 +159,7 @@ fn both_packages_carry_every_page_where_its_links_lead() {
     assert!(takes("docs/*.md", "docs/a.md") && !takes("docs/*.md", "docs/b/a.md") && !takes("docs/*.md", "docs/a.png"));
 }
 
-/// What `packaging/notes` says of a version in a folder with this changelog, and whether it succeeded.
+/// What `packaging/notes` prints for a version in a folder with this changelog, and whether it succeeded.
 fn notes(version: &str, changelog: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     for file in ["Cargo.toml", "packaging/helm/Chart.yaml", "packaging/notes"] {
@@ -173,7 +173,7 @@ fn notes(version: &str, changelog: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_release_is_of_the_version_that_everything_names_and_says_what_changed() {
+fn a_release_is_of_the_version_that_everything_names_and_lists_what_changed() {
     let version = manifest("version");
     let changelog = format!(
         "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [{version}] - 2026-01-01\n\n- this\n\n## [0.0.1]\n\n- before\n"

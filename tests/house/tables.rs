@@ -1,4 +1,4 @@
-//! The tables of ARCHITECTURE.md and docs/internals/verification.md that say which test shows what: every test named there
+//! The tables of ARCHITECTURE.md and docs/internals/verification.md of which test shows what: every test named there
 //! is there. And those of the runbook: every line at ERROR and WARN is there.
 //!
 //! In the last column of those tables a name in backticks is `SUITE module::test` (a file of `tests/`), `module::test` (alongside the source),
@@ -167,7 +167,7 @@ fn texts() -> Vec<String> {
     super::sources().into_iter().map(|(_, text)| text).collect()
 }
 
-/// What is wrong with a cell that tells how something is counted and logged: names in backticks are series of metrics,
+/// What is wrong with a cell about how something is counted and logged: names in backticks are series of metrics,
 /// or, where they are several words, the beginning of a message that some source logs.
 fn untold(cell: &str, metrics: &str, sources: &[String]) -> Vec<String> {
     let is_series = |name: &str| {
@@ -211,7 +211,7 @@ fn each_row_of_bad_input_names_its_metric_and_its_line() {
 }
 
 #[test]
-fn the_runbook_tells_of_every_line_at_error_and_warn() {
+fn the_runbook_has_every_line_at_error_and_warn() {
     let runbook = read("docs/runbook.md").unwrap();
     let (_, lines) = runbook.split_once("## Lines at ERROR").unwrap();
     let (errors, warnings) = lines.split_once("## Lines at WARN").unwrap();

@@ -17,7 +17,7 @@ async fn ask(address: SocketAddr, path: &str) -> TcpStream {
     socket
 }
 
-/// Reads on until this stands in what came.
+/// Reads on until this is in what came.
 async fn until(socket: &mut TcpStream, text: &str) {
     let mut bytes = Vec::new();
     while !String::from_utf8_lossy(&bytes).contains(text) {

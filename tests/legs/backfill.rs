@@ -1,4 +1,4 @@
-//! The backfill leg against a provider that says what the test wrote down for it, one answer a request.
+//! The backfill leg against a provider that answers what the test wrote down for it, one answer a request.
 
 use super::{arrival, assert_books_balance, defaults, settle, soon};
 use pepay_relay::clock::Clock;
@@ -171,7 +171,7 @@ fn orders(rows: &[(&str, i64)], limit: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_log_that_does_not_reach_back_to_the_mark_is_told_with_the_orders_that_changed_meanwhile() {
+async fn a_log_that_does_not_reach_back_to_the_mark_is_reported_with_the_orders_that_changed_meanwhile() {
     let mut rig = Rig::start().await;
     rig.answer("limit=100", &page(&["evt_9000-0"], true)).await;
     rig.answer("limit=100&starting_after=evt_9000-0", &page(&[], false)).await;
@@ -181,7 +181,7 @@ async fn a_log_that_does_not_reach_back_to_the_mark_is_told_with_the_orders_that
     rig.answer(&format!("{list}2"), &orders(&[("also inside", 8_999), ("after", 9_001)], 2)).await;
     rig.answer(&format!("{list}4"), &orders(&[], 2)).await;
     rig.walked_without_proof(&["evt_9000-0"], 9_000, Some(2)).await;
-    // The relay of this test never moves the mark; it is told once all the same.
+    // The relay of this test never moves the mark; it is reported once all the same.
     rig.ticket = rig.walks.ask();
     rig.answer("limit=100", &page(&["evt_9000-0"], false)).await;
     rig.walked(&["evt_9000-0"]).await;
@@ -270,7 +270,7 @@ async fn a_cursor_that_the_provider_has_lost_breaks_the_walk_which_hands_on_what
 /// A page that is asked for again on the way out comes with fewer events than on the way down: the walk begins again,
 /// instead of passing over what lies between it and the page below.
 #[tokio::test]
-async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_anew() {
+async fn a_page_that_comes_shorter_when_it_is_asked_for_again_begins_the_walk_again() {
     // Two such bodies are more than a walk keeps, so that the lower page is asked for twice.
     let wide = |ids: &[&str], has_more| {
         let events = ids.iter().map(|id| event(id)).collect::<Vec<_>>().join(",");

@@ -105,7 +105,7 @@ async fn sixteen_mebibytes_of_frames_are_held_and_no_more() {
 }
 
 #[tokio::test]
-async fn what_is_held_waits_beyond_the_end_of_its_connection_which_is_told_behind_it() {
+async fn what_is_held_waits_beyond_the_end_of_its_connection_which_is_reported_behind_it() {
     let mut rig = Rig::holding(settings(), ROOM, LONG).await;
     let mut peer = rig.accept().await;
     rig.up().await;

@@ -40,7 +40,7 @@ async fn arrival(receiver: &mut IntakeReceiver) -> Arrival {
     batch.remove(0)
 }
 
-/// The next delivery, past what legs tell.
+/// The next delivery, past what legs report.
 async fn next(receiver: &mut IntakeReceiver) -> Delivery {
     loop {
         if let Arrival::Delivery(delivery) = arrival(receiver).await {
@@ -49,7 +49,7 @@ async fn next(receiver: &mut IntakeReceiver) -> Delivery {
     }
 }
 
-/// The next thing that a leg tells, past its deliveries, which count as published.
+/// The next thing that a leg reports, past its deliveries, which count as published.
 async fn told(receiver: &mut IntakeReceiver, metrics: &Metrics) -> Note {
     loop {
         match arrival(receiver).await {
@@ -60,7 +60,7 @@ async fn told(receiver: &mut IntakeReceiver, metrics: &Metrics) -> Note {
     }
 }
 
-/// Settles a delivery as the relay does: counted, then told.
+/// Settles a delivery as the relay does: counted, then answered.
 fn settle(metrics: &Metrics, delivery: Delivery, outcome: Outcome) {
     metrics.outcome(delivery.leg, outcome);
     if let Some(reply) = delivery.reply {

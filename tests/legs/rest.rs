@@ -69,9 +69,9 @@ async fn the_status_and_the_clock() {
     assert!(years < -25, "{years}");
 }
 
-/// Every answer has the time, a refusal too; an answer out of a cache says how old it is.
+/// Every answer has the time, a refusal too; an answer out of a cache has its age too.
 #[tokio::test]
-async fn every_answer_tells_the_time() {
+async fn every_answer_gives_the_time() {
     for status in ["200 OK", "404 Not Found", "429 Too Many Requests", "500 Internal Server Error"] {
         for (headers, seconds) in [
             ("date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", 784_111_777),

@@ -267,7 +267,7 @@ async fn either_header_with_any_secret_and_a_reload() {
 }
 
 #[tokio::test]
-async fn signed_garbage_is_the_relays_to_judge() {
+async fn signed_garbage_is_handed_to_the_relay() {
     let mut rig = Rig::start(settings()).await;
     for garbage in [&b""[..], b"\xff\xfe", b"not json"] {
         let answer = rig.send(signed(garbage));
@@ -292,7 +292,7 @@ async fn other_paths_and_methods() {
 }
 
 #[tokio::test]
-async fn too_large_is_said_early_and_while_streaming() {
+async fn too_large_is_answered_early_and_while_streaming() {
     let rig = Rig::start(settings()).await;
     let too_large = r#"{"error":"body_too_large"}"#;
     // Announced: answered although not a byte of it was sent.
@@ -336,7 +336,7 @@ async fn headers_too_large() {
 }
 
 #[tokio::test]
-async fn a_slow_body_is_told_and_slow_headers_are_cut() {
+async fn a_slow_body_is_answered_and_slow_headers_are_cut() {
     let rig = Rig::start(config::Webhook { body_timeout: Duration::from_millis(100), ..settings() }).await;
     let mut slow_body = rig.connect().await;
     slow_body.write_all(&[&head("content-length: 10")[..], b"abc"].concat()).await.unwrap();
@@ -349,7 +349,7 @@ async fn a_slow_body_is_told_and_slow_headers_are_cut() {
     let mut rest = Vec::new();
     soon(slow_head.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(rest, b"");
-    // One that says nothing has no head to wait for.
+    // One that sends nothing has no head to wait for.
     let mut silent = rig.connect().await;
     soon(silent.read_to_end(&mut rest)).await.unwrap();
     assert_eq!(refused(&rig.metrics, Refusal::HeadTooSlow), 1);

@@ -24,7 +24,7 @@ pub(crate) struct Chromium {
     line: WebSocketStream<MaybeTlsStream<TcpStream>>,
     session: Option<String>,
     calls: u64,
-    /// What the page told by itself: logs, exceptions, requests.
+    /// What the page sent by itself: logs, exceptions, requests.
     pub(crate) events: Vec<Value>,
     _process: Child,
     _profile: TempDir,
@@ -47,7 +47,7 @@ impl Chromium {
             }
         });
         let address = address.await.expect("Chromium listens in time");
-        // Whatever else it says is read, or it would stand still at a full pipe.
+        // Whatever else it prints is read, or it would block at a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let (line, _) = tokio_tungstenite::connect_async(address).await.unwrap();
         let mut chromium =

@@ -1,5 +1,5 @@
 //! The page at `/`, `/status` and the command `status`, as people see them: a real relay between the simulated provider
-//! and an embedded Kafka, looked at in a real Chromium. Pictures stand in `target/page/` afterwards.
+//! and an embedded Kafka, looked at in a real Chromium. Pictures are in `target/page/` afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a failed test may panic")]
 
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// A relay that delivers, and what it stands between.
+/// A relay that delivers, and what it is between.
 struct Scene {
     simulator: Simulator,
     daemon: Daemon,
@@ -132,7 +132,7 @@ async fn the_page_lists_accounts_with_those_that_are_down_first() {
 }
 
 #[tokio::test]
-async fn the_page_shows_what_the_status_says() {
+async fn the_page_shows_what_the_status_has() {
     let mut scene = Scene::build().await;
     let base = format!("http://{}", scene.daemon.admin);
     let mut page = Chromium::start().await;
@@ -212,7 +212,7 @@ async fn looks(page: &mut Chromium) {
     assert_ne!(page.evaluate("getComputedStyle(document.body).backgroundColor").await, dark);
 }
 
-/// WCAG's contrast ratio between a tone and the cards that it stands on.
+/// WCAG's contrast ratio between a tone and the cards that it is on.
 fn contrast(tone: &str) -> String {
     format!(
         "(() => {{ const style = getComputedStyle(document.documentElement); const light = name => {{ \
@@ -223,7 +223,7 @@ fn contrast(tone: &str) -> String {
     )
 }
 
-/// Each place of the page that stands for a member of `/status` holds its value, and shows it.
+/// Each place of the page for a member of `/status` holds its value, and shows it.
 async fn same_numbers(page: &mut Chromium, daemon: &Daemon) {
     let places = "[...document.querySelectorAll('[data-status]')].map(e => \
         [e.dataset.status, [e.dataset.as ?? '', e.dataset.value, e.textContent, e.dateTime ?? '']])";

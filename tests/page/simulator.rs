@@ -1,4 +1,4 @@
-//! The simulator's page as people use it: every transition pressed, a refusal told, on a desk and on a phone.
+//! The simulator's page as people use it: every transition pressed, a refusal shown, on a desk and on a phone.
 
 use super::pictures;
 use crate::chromium::Chromium;
@@ -51,7 +51,7 @@ async fn told(page: &mut Chromium, what: &str) {
 }
 
 #[tokio::test]
-async fn every_transition_can_be_pressed_and_a_refusal_is_told() {
+async fn every_transition_can_be_pressed_and_a_refusal_is_shown() {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let mut page = Chromium::start().await;
     page.appear(1280, 900, "light").await;

@@ -3,7 +3,7 @@
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// An id counts as known when it arrives instead of when its record stands.
+    /// An id counts as known when it arrives instead of when its record is committed.
     MarkOnArrival,
     /// A checkpoint holds marks of what is planned after its batch.
     CursorBeforeCommit,
@@ -35,7 +35,7 @@ pub enum Bug {
     ShortPageTaken,
     /// An idle checkpoint holds the marks of a plan that is not committed.
     IdleCheckpointOfThePlan,
-    /// A dead letter that is read back counts as a version, whatever its id says.
+    /// A dead letter that is read back counts as a version, whatever its id is.
     DeadLetterGivesAVersion,
     /// A log whose cursors lead in a circle is taken to end there.
     CircleTrusted,
@@ -61,7 +61,7 @@ pub enum Bug {
     ResumeByTheWallClock,
     /// A producer is kept whose last end may have been asked for twice.
     LateEndTrusted,
-    /// A transaction that a late end tore is taken for whole, because its checkpoint stands.
+    /// A transaction that a late end tore is taken for whole, because its checkpoint is committed.
     TornTakenForWhole,
     /// Checkpoints that Kafka lost are taken for a takeover.
     LostTailIsARival,
@@ -83,7 +83,7 @@ pub enum Bug {
     ForgetsWhileUnread,
     /// What a refused batch took from the inbox counts as taken.
     InboxNotRolledBack,
-    /// A checkpoint says that what is planned after its batch is taken from the inbox.
+    /// A checkpoint counts as taken from the inbox what is planned after its batch.
     InboxAheadOfItsBatch,
 }
 

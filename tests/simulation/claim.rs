@@ -52,8 +52,8 @@ impl World {
 
     /// Leaves with 75, or lets its shard go, because of this checkpoint.
     ///
-    /// A relay knows the run before its own. Where a tail was lost that held the claims of more, it cannot tell the one from
-    /// before from a rival, and a person starts it again.
+    /// A relay knows the run before its own. Where a tail was lost that held the claims of more, it cannot distinguish
+    /// the one from before from a rival, and a person starts it again.
     pub fn fenced_by(&mut self, number: usize, newest: Option<Newest>) {
         let seen = newest.map(|newest| newest.checkpoint);
         let ours = self.relays[number].claim_written;

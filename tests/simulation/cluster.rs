@@ -1,5 +1,5 @@
 //! A cluster whose group is an adversary: at any moment it gives the shard to a node, revokes it, or takes it away without a
-//! word, also of several nodes at once; and nodes stand still at the worst moments.
+//! word, also of several nodes at once; and nodes freeze at the worst moments.
 //!
 //! What a node does about it is decided by production's assignment.
 
@@ -23,13 +23,13 @@ pub struct Node {
     /// The relay that serves the shard here.
     pub relay: Option<usize>,
     assignment: Assignment,
-    /// A person started its process, and said from when on events are to be fetched.
+    /// A person started its process, and set from when on events are to be fetched.
     pub from_ms: Option<i64>,
     /// It leaves once its relay has.
     leaving: bool,
 }
 
-/// What the group tells a node, or the node itself.
+/// What the group sends to a node, or the node to itself.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
     /// The shard is the node's, or is not.
@@ -153,7 +153,7 @@ impl World {
         }
     }
 
-    /// Tells a node within this time; a node that stands still hears it later.
+    /// Reaches a node within this time; a node that is frozen receives it later.
     fn tell_node(&mut self, node: usize, within: i64, told: Told) {
         let delay = self.rng.range(0, within);
         let process = self.nodes[node].process;
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// A node hears something.
+    /// A node receives something.
     pub fn node_told(&mut self, node: usize, process: u64, generation: u64, told: Told) {
         let of_group = matches!(told, Told::Assigned(_) | Told::Revoked | Told::Lost);
         let Node { alive, frozen_until, process: now, .. } = self.nodes[node];
@@ -292,7 +292,7 @@ impl World {
         self.after(delay, Do::Node(node, process, self.generation, Told::Drained(relay)));
     }
 
-    /// The relay has ended: it was drained, or another run stood in its way.
+    /// The relay has ended: it was drained, or another run was in its way.
     pub fn left(&mut self, relay: usize) {
         self.kill(relay);
         let Some(node) = self.relays[relay].node else { return };
@@ -364,7 +364,7 @@ impl World {
         }
     }
 
-    /// A person starts every node again, and says from when on events are to be fetched.
+    /// A person starts every node again, and sets from when on events are to be fetched.
     pub fn nodes_from(&mut self, from_ms: i64) {
         self.generation += 1;
         self.owner = None;

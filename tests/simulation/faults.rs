@@ -51,14 +51,14 @@ impl World {
         self.kafka.append(Topic::Orders, record);
     }
 
-    /// The relay stands still, and hears afterwards that its connection is gone.
+    /// The relay is frozen, and learns afterwards that its connection is gone.
     pub fn suspend(&mut self, relay: usize) {
         let length = self.rng.range(20_000, 80_000);
         self.relays[relay].frozen_until = self.now + length;
         self.loses_connections(relay, length);
     }
 
-    /// The relay's connections are gone, and it hears of it after so long.
+    /// The relay's connections are gone, and it learns of it after this long.
     pub fn loses_connections(&mut self, relay: usize, after: i64) {
         let mine = |connection: &Connection| connection.relay == relay;
         let numbers: Vec<u64> =

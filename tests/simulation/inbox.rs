@@ -24,7 +24,7 @@ pub const DELETED_EVERY_MS: i64 = 10_000;
 #[derive(Debug, Default)]
 pub struct Inbox {
     pub records: Vec<Queued>,
-    /// What stands before it is deleted.
+    /// What is before it is deleted.
     pub low: usize,
     /// Webhooks that are not answered, by their number, and where they came to.
     waiting: BTreeMap<u64, (Door, Letter)>,
@@ -118,7 +118,7 @@ impl World {
         self.after(delay + ANSWER_MS, Do::Post(door, Post::GivenUp(letter.ticket)));
     }
 
-    /// Until when a process stands still and how far its clock is ahead; none where it is gone.
+    /// Until when a process is frozen and how far its clock is ahead; none where it is gone.
     fn behind(&self, door: Door) -> Option<(i64, i64)> {
         match door.node {
             Some(node) => {
@@ -181,7 +181,7 @@ impl World {
         (0..self.relays.len()).for_each(|number| self.read_soon(number));
     }
 
-    /// The provider has no answer, or none that says that the webhook is queued.
+    /// The provider has no answer, or none by which the webhook is queued.
     fn asks_again(&mut self, ticket: u64) {
         if let Some((_, Letter { event, attempt, .. })) = self.inbox.waiting.remove(&ticket) {
             self.retry_webhook(event, attempt);
@@ -332,7 +332,8 @@ impl World {
         }
     }
 
-    /// How far the inbox is taken, as a checkpoint says: what is committed with it, unless a seeded mistake takes more.
+    /// How far the inbox is taken, as a checkpoint has it: what is committed with it, unless a seeded mistake takes
+    /// more.
     pub fn inbox_told(&self, number: usize, committed: Option<i64>) -> Option<i64> {
         let relay = &self.relays[number];
         let planned = relay.pipeline.as_ref().and_then(|pipeline| pipeline.inbox().next);
@@ -350,7 +351,7 @@ impl World {
         }
     }
 
-    /// A webhook was answered because it stands in the inbox.
+    /// A webhook was answered because it is in the inbox.
     fn judge_queued(&mut self, event: usize) {
         if self.provider.events[event].fate == Fate::Ignored {
             self.oracle.ignored.insert(event);

@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    /// P1: everything of the inbox before the checkpoint's offset stands, unless it was deleted unread.
+    /// P1: everything of the inbox before the checkpoint's offset is committed, unless it was deleted unread.
     fn judge_inbox(&mut self, checkpoint: &Checkpoint) {
         let Some(next) = checkpoint.inbox else { return };
         if next < self.oracle.inbox_taken {

@@ -30,7 +30,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of the control topic without anything else; of the transaction that is told later.
+    /// A record of the control topic without anything else; its transaction is set later.
     pub fn new(key: &[u8], at_ms: i64) -> Self {
         Self {
             key: key.to_vec(),

@@ -1,5 +1,5 @@
-//! The producer's thread between the production's run, claim and settlement, which say what it does next, and the model of
-//! Kafka.
+//! The producer's thread between the production's run, claim and settlement, which decide what it does next, and the
+//! model of Kafka.
 
 use crate::bugs::Bug;
 use crate::kafka::{LateEnd, State};
@@ -172,7 +172,7 @@ impl World {
         Some(settling.map_or_else(|| self.settle(number), |(settlement, _)| settlement))
     }
 
-    /// Tells the settlement what became of an attempt.
+    /// Shows the settlement what became of an attempt.
     fn attempted(&mut self, number: usize, delay: i64, attempted: Attempted) {
         let began = self.relays[number].settling.as_ref().map_or(self.now, |(_, began)| *began);
         let at_once = match attempted {
@@ -187,7 +187,7 @@ impl World {
             };
         }
         if self.relays[number].disowns.is_some() {
-            // Told or not, the relay leaves.
+            // Whatever became of it, the relay leaves.
             return self.exit(number, Exit::Failed);
         }
         if self.relays[number].ends.spent() && !self.scenario.has(Bug::LateEndTrusted) {

@@ -118,7 +118,7 @@ fn every_promise_holds_whatever_fails() {
     println!("{seeds} seeds, {steps} steps, {:.0} seeds/s", seeds as f64 / began.elapsed().as_secs_f64());
 }
 
-/// The simulation can fail: each of these mistakes is found, and by which seed is told.
+/// The simulation can fail: each of these mistakes is found, and the seed that found it is printed.
 #[test]
 fn every_seeded_mistake_is_found() {
     let only = named("SIMULATION_MISTAKE");

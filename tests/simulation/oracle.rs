@@ -16,19 +16,19 @@ use std::time::Duration;
 /// disagree by 10 minutes each way and events that are 10 minutes ahead.
 const FLOOR_MS: i64 = 5 * 60_000;
 
-/// What stands in Kafka, as `read_committed` will show it.
+/// What is in Kafka, as `read_committed` will show it.
 #[derive(Debug, Default)]
 pub struct Oracle {
     pub failure: Option<String>,
-    /// Topic and event of each record that stands.
+    /// Topic and event of each record that is in Kafka.
     stands: HashSet<(Topic, usize)>,
     /// Newest version of each key, of the records that are not stale.
     newest: HashMap<(Topic, Vec<u8>), Version>,
     /// The same of each event whose journal Kafka still has.
     known: HashMap<(Topic, Vec<u8>), HashMap<usize, Version>>,
-    /// What stands, and may come again, once: Kafka lost the relay's memory of it.
+    /// What is there, and may come again, once: Kafka lost the relay's memory of it.
     forgiven: HashSet<(Topic, usize)>,
-    /// Transactions that a late end tore and that their relay has not made good yet. What is visible of them stands for
+    /// Transactions that a late end tore and that their relay has not made good yet. What is visible of them counts for
     /// nothing.
     torn: Vec<usize>,
     /// Pings that were answered.
@@ -38,13 +38,13 @@ pub struct Oracle {
     closed_gaps: HashSet<u64>,
     /// When the first checkpoint of all was committed: what the log forgot before is no promise of anybody.
     began_ms: Option<i64>,
-    /// Times of which a relay said that they cannot be proven: losses are tolerated there alone.
+    /// Times that a relay reported as not proven: losses are tolerated there alone.
     unproven: Vec<Period>,
-    /// A relay said that its memory is not whole.
+    /// A relay reported that its memory is not whole.
     pub forgot: bool,
     /// The run that was claimed last, of a cluster or of none.
     pub holder: Option<String>,
-    /// The offset up to which the newest checkpoint says that the inbox is taken.
+    /// The offset up to which by the newest checkpoint the inbox is taken.
     pub inbox_taken: i64,
     /// The hold ended before its walk: events may be stale.
     pub hold_was_over: bool,
@@ -69,7 +69,7 @@ impl Oracle {
         }
     }
 
-    /// The relay's memory is gone, and a person says from when on events are to be fetched again.
+    /// The relay's memory is gone, and a person sets from when on events are to be fetched again.
     pub fn forgive_all(&mut self) {
         self.forgiven.clone_from(&self.stands);
         self.known.clear();
@@ -86,7 +86,7 @@ impl Oracle {
         self.unproven.iter().any(|period| (period.from_ms..=period.to_ms).contains(&ms))
     }
 
-    /// Whether the event stands where it belongs, or as a dead letter: of a defective copy, or of itself.
+    /// Whether the event is where it belongs, or as a dead letter: of a defective copy, or of itself.
     pub fn has(&self, event: usize) -> bool {
         [Topic::Orders, Topic::Invoices, Topic::DeadLetter]
             .into_iter()
@@ -95,7 +95,8 @@ impl Oracle {
 }
 
 impl World {
-    /// Whether an event that the log shows stands as it has to. A dead letter of a defective copy is not the event.
+    /// Whether an event that the log shows is there as it has to be. A dead letter of a defective copy is not the
+    /// event.
     fn is_whole(&self, number: usize) -> bool {
         let published = [Topic::Orders, Topic::Invoices].map(|topic| self.oracle.stands.contains(&(topic, number)));
         match self.provider.events[number].defective {
@@ -104,12 +105,12 @@ impl World {
         }
     }
 
-    /// Whether the event may be missing: its time is told to be unproven, or it was the log's to forget before there
+    /// Whether the event may be missing: its time is reported as unproven, or it was the log's to forget before there
     /// was a relay. One that the log still shows is wanted in any case.
     fn bears_loss_of(&self, event: &Event) -> bool {
         let before_all = self.oracle.began_ms.is_none_or(|began_ms| event.ms < began_ms);
         let forgotten = before_all && !Provider::shows(&self.scenario, event, self.now);
-        // What its id says is older than the history that was asked for.
+        // By its id it is older than the history that was asked for.
         event.old || forgotten || self.oracle.bears_loss_at(event.ms)
     }
 
@@ -190,7 +191,7 @@ impl World {
         if progress.gaps().len() > 100 {
             self.oracle.fail("P5: more gaps than the bound");
         }
-        // P1, at once: no walk will look at what is older than the mark, so it must stand. What a closed gap
+        // P1, at once: no walk will look at what is older than the mark, so it must be there. What a closed gap
         // promises reaches further, up to `verified`.
         let mark = if closed { progress.verified_ms() } else { progress.walk_from_ms() };
         let Some(mark) = mark else { return };
@@ -208,8 +209,8 @@ impl World {
     fn judge_record(&mut self, topic: Topic, event: usize, record: &Record) {
         let known = &self.provider.events[event];
         if !self.oracle.stands.insert((topic, event)) && !self.oracle.forgiven.remove(&(topic, event)) {
-            // A relay that said that its memory is not whole may repeat, marked; an event that was ahead of its time is newer
-            // than the floor.
+            // A relay that reported that its memory is not whole may repeat, marked; an event that was ahead of its
+            // time is newer than the floor.
             let ahead = known.visible_ms.is_none_or(|ms| known.ms > ms);
             if self.oracle.forgot && (record.stale || topic == Topic::DeadLetter || ahead) {
                 return;
@@ -272,7 +273,7 @@ impl World {
         }
     }
 
-    /// A relay says that the log does not reach back over this time, by a walk that began at `began_ms`.
+    /// A relay reports that the log does not reach back over this time, by a walk that began at `began_ms`.
     pub fn judge_unproven(&mut self, period: Period, began_ms: i64) {
         let Period { from_ms, to_ms } = period;
         let held = self.provider.events.iter().position(|event| {

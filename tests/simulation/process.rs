@@ -65,10 +65,10 @@ pub struct Relay {
     /// The distance of the provider's clock from the wall clock, as a seeded mistake goes by it.
     pub wall_ahead_ms: i64,
     pub run: Run,
-    /// A person says from when on events are to be fetched again.
+    /// A person sets from when on events are to be fetched again.
     pub from_ms: Option<i64>,
-    /// In a cluster the node that it runs on; whether the shard is the node's, by what the group told last; and the run of
-    /// the newest checkpoint when the node decided to claim.
+    /// In a cluster the node that it runs on; whether the shard is the node's, by the group's last assignment; and the
+    /// run of the newest checkpoint when the node decided to claim.
     pub node: Option<usize>,
     pub owned: bool,
     pub decided_on: Option<Option<String>>,
@@ -136,7 +136,7 @@ impl Relay {
         Now::at(self.moment(now), &self.provider)
     }
 
-    /// Whether it may fence, by what the group told last.
+    /// Whether it may fence, by the group's last assignment.
     pub fn owns(&self) -> bool {
         self.node.is_none() || self.owned
     }
@@ -149,7 +149,7 @@ impl Relay {
 }
 
 impl World {
-    /// A relay of its own starts; `from_ms` where a person says from when on events are to be fetched.
+    /// A relay of its own starts; `from_ms` where a person sets from when on events are to be fetched.
     pub fn boot(&mut self, from_ms: Option<i64>) {
         let off = [-600_000, 0, 600_000][self.rng.range(0, 2) as usize];
         let offset_ms = if self.scenario.clock_off { off } else { 0 };

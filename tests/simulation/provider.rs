@@ -35,7 +35,7 @@ pub struct Event {
     pub bytes: Bytes,
     /// A copy without the order's id, as a webhook may bring it.
     pub defective: Option<Bytes>,
-    /// Its id says that it occurred days before it did: where it stands in the log is another matter.
+    /// By its id it occurred days before it did: where it is in the log is another matter.
     pub old: bool,
     /// When the log shows it; `None` for what only webhooks bring.
     pub visible_ms: Option<i64>,
@@ -51,7 +51,7 @@ impl Event {
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     pub relay: usize,
-    /// Half-open: nothing arrives any more, and nobody says so.
+    /// Half-open: nothing arrives any more, and nothing reports it.
     pub silent: bool,
     /// When the frame sent last arrives.
     pub last_ms: i64,
@@ -182,7 +182,7 @@ impl Provider {
         event.visible_ms.is_some_and(|ms| ms <= now_ms) && event.ms >= now_ms.saturating_sub(scenario.retention_ms)
     }
 
-    /// Events that a connection with `since` is told first.
+    /// Events that a connection with `since` is sent first.
     pub fn replay(&self, scenario: &Scenario, since: Option<EventId>, now_ms: i64) -> Vec<usize> {
         let Some(since) = since else { return Vec::new() };
         let after = |id: EventId| match scenario.since {

@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// Obeys the turn until it says to wait for what is not there yet.
+    /// Obeys the turn until it decides to wait for what is not there yet.
     pub fn turn(&mut self, number: usize) {
         self.relays[number].turning = false;
         self.checkpoint_of_the_plan(number);
@@ -270,7 +270,7 @@ impl World {
         self.turn(number);
     }
 
-    /// Tells the legs the position, and peers their outcomes.
+    /// Gives the legs the position, and peers their outcomes.
     fn tell(&mut self, number: usize) {
         let relay = &mut self.relays[number];
         if let Some(pipeline) = &relay.pipeline {

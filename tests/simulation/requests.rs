@@ -34,7 +34,7 @@ impl World {
         requests
     }
 
-    /// The records of a transaction in their sequence; of which transaction is told later.
+    /// The records of a transaction in their sequence; their transaction is set later.
     fn records(&mut self, number: usize) -> Vec<(Topic, Record)> {
         let relay = &self.relays[number];
         let at_ms = relay.now_ms(self.now);

@@ -88,7 +88,7 @@ pub struct Scenario {
     pub log_shuffled: bool,
     /// A cursor need not be in the log: what is older than it by its id is listed.
     pub compares_ids: bool,
-    /// Below so many events the log begins at its newest again, and whether that ever ends.
+    /// Below this many events the log begins at its newest again, and whether that ever ends.
     pub circle: Option<(usize, bool)>,
     /// Per mille of events of which a webhook brings a copy without the order's id.
     pub defective: i64,
@@ -136,7 +136,7 @@ pub struct Scenario {
     pub suspends: i64,
     /// The log and the replay forget events that are older.
     pub retention_ms: i64,
-    /// The relay is away from then on for so long.
+    /// The relay is away from then on for this long.
     pub absence: Option<(i64, i64)>,
     /// Per mille of ends of transactions whose first copy comes late.
     pub late_ends: i64,
@@ -160,7 +160,7 @@ pub struct Cluster {
     pub nodes: usize,
     /// How often the group moves the shard.
     pub moves: i64,
-    /// Per mille of the moments of a relay at which its node stands still.
+    /// Per mille of the moments of a relay at which its node is frozen.
     pub pauses: i64,
     /// Per mille of `init_transactions` of which a copy comes late.
     pub late_inits: i64,
@@ -174,7 +174,7 @@ pub struct ByInbox {
     pub unanswered: i64,
     /// It forgets webhooks that are older.
     pub retention_ms: Option<i64>,
-    /// From then on nothing can be read from it for so long.
+    /// From then on nothing can be read from it for this long.
     pub stall: Option<(i64, i64)>,
 }
 
@@ -349,7 +349,7 @@ impl Scenario {
         Some((START_MS + from, START_MS + from + length))
     }
 
-    /// Whether a process stands still now and then.
+    /// Whether a process is frozen now and then.
     pub fn stands_still(&self) -> bool {
         let pauses = self.cluster.as_ref().map_or(0, |cluster| cluster.pauses);
         self.freezes + self.suspends + pauses > 0

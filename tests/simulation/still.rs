@@ -1,8 +1,8 @@
-//! Nodes that stand still at the worst moments, and requests that come late.
+//! Nodes that freeze at the worst moments, and requests that come late.
 
 use crate::world::{Do, World};
 
-/// A moment in a relay's life at which its node may stand still.
+/// A moment in a relay's life at which its node may freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// It has looked whom it would follow, and fenced nobody.
@@ -22,7 +22,7 @@ impl Moment {
     pub const ALL: u32 = (1 << (Self::Draining as u32 + 1)) - 1;
 }
 
-/// How long a node stands still.
+/// How long a node is frozen.
 const STILL_MS: i64 = 80_000;
 /// How long the network may hold a request.
 const HELD_MS: i64 = 60_000;
@@ -39,7 +39,7 @@ impl World {
         }
     }
 
-    /// The node may stand still now, and the group may give its shard to another one meanwhile. Whether it does.
+    /// The node may freeze now, and the group may give its shard to another one meanwhile. Whether it does.
     pub fn stand_still(&mut self, relay: usize, at: Moment) -> bool {
         let Some(cluster) = self.scenario.cluster.as_ref().filter(|_| self.active) else { return false };
         let pauses = cluster.pauses;

@@ -1,4 +1,4 @@
-//! What the provider sends: frames, what a new connection hears, and webhooks.
+//! What the provider sends: frames, what a new connection receives, and webhooks.
 
 use crate::provider::Connection;
 use crate::scenario::{Vocabulary, WINDOW_MS};
@@ -53,7 +53,7 @@ impl World {
         self.at(at, Do::Relay(relay, Step::Frame(number, frame)));
     }
 
-    /// What a new connection hears first.
+    /// What a new connection receives first.
     pub fn accept(&mut self, relay: usize, number: u64, since: Option<pepay_relay::provider::EventId>) {
         let connection = Connection { relay, silent: false, last_ms: self.now };
         self.provider.connections.insert(number, connection);
@@ -91,7 +91,7 @@ impl World {
         if self.scenario.inbox.is_some() {
             return self.send_to_door(event, attempt);
         }
-        // The newest relay stands behind the endpoint, mostly.
+        // The newest relay is behind the endpoint, mostly.
         let Some(relay) = self.living() else { return self.retry_webhook(event, attempt) };
         let relay = if relay > 0 && self.relays[relay - 1].alive && self.rng.chance(300) { relay - 1 } else { relay };
         let delay = self.rng.range(1, 300);

@@ -118,7 +118,8 @@ impl World {
                         request_id: None,
                     }),
                 };
-                // An answer that refuses tells the time too, unless nobody is there; and a cache tells how old its answer is.
+                // An answer that refuses has the time too, unless nobody is there; and a cache adds how old its answer
+                // is.
                 if self.provider.rest_up {
                     let now = self.now;
                     let age_s = if self.rng.chance(200) { self.rng.range(1, 3600) } else { 0 };
@@ -168,7 +169,7 @@ impl World {
         self.walk_on(number);
     }
 
-    /// Does what the walk says next, until it has to wait.
+    /// Does what the walk asks next, until it has to wait.
     fn walk_on(&mut self, number: usize) {
         loop {
             let now = self.now;

@@ -23,7 +23,7 @@ pub enum Frame {
 #[derive(Debug)]
 pub struct Websocket {
     session: Session<(Bytes, i64)>,
-    /// The connection that stands or stood last.
+    /// The connection that is or was open last.
     pub number: u64,
     open: bool,
     connected_ms: i64,

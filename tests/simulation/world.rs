@@ -55,11 +55,11 @@ pub enum Do {
     EmptyOutputs,
     /// A person empties the control topic.
     EmptyControl,
-    /// A person starts the relay, and says from when on events are to be fetched.
+    /// A person starts the relay, and sets from when on events are to be fetched.
     Person,
     /// A process of a node begins.
     NodeStarts(usize),
-    /// The process of that number of a node is told something, by the group as it was then.
+    /// The process of that number of a node gets something of the group as it was then.
     Node(usize, u64, u64, Told),
     /// The group misses a process of a node.
     Missed(usize, u64),
@@ -132,7 +132,7 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub owner: Option<(usize, u64)>,
     pub generation: u64,
-    /// Moments at which a node stood still.
+    /// Moments at which a node was frozen.
     pub moments: u32,
     pub inbox: Inbox,
     pub oracle: Oracle,
@@ -154,11 +154,11 @@ const STEPS_MAX: u64 = 200_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Ran {
     pub steps: u64,
-    /// Moments at which a node stood still.
+    /// Moments at which a node was frozen.
     pub moments: u32,
 }
 
-/// Runs one seed, telling each step if `trace`; the error says what is wrong.
+/// Runs one seed, printing each step if `trace`; the error is what is wrong.
 pub fn run(seed: u64, bug: Option<Bug>, trace: bool) -> Result<Ran, String> {
     let mut rng = Rng::new(seed);
     // From a source of its own, so that what a seed meant before there were clusters it still means.
@@ -446,7 +446,7 @@ impl World {
     pub fn kill(&mut self, relay: usize) {
         self.relays[relay].alive = false;
         self.provider.connections.retain(|_, connection| connection.relay != relay);
-        // A caller that waits for an answer is told nothing, and asks again.
+        // A caller that waits for an answer gets none, and asks again.
         for Answer { event, attempt, .. } in std::mem::take(&mut self.relays[relay].answers) {
             self.retry_webhook(event, attempt);
         }

@@ -77,7 +77,7 @@ async fn sockets_can_be_cut() {
 }
 
 #[tokio::test]
-async fn what_was_issued_is_told_by_number_until_the_log_forgets_it() {
+async fn what_was_issued_is_listed_by_number_until_the_log_forgets_it() {
     let simulator = Simulator::start(Options { keep_events: 1_500, ..Options::default() }).await.unwrap();
     assert_eq!(post(&simulator, "/simulator/orders", &json!({ "count": 1_001 })).await.0, 400);
     let (_, body) = post(&simulator, "/simulator/orders", &json!({ "count": 120 })).await;

@@ -300,7 +300,7 @@ async fn simulating(examples: &mut Examples) {
 }
 
 #[tokio::test]
-async fn every_example_of_an_error_is_told_with_its_request_and_a_remedy() {
+async fn every_example_of_an_error_is_reported_with_its_request_and_a_remedy() {
     let mut examples = Examples::of("errors");
     let headers = examples.json("429.rate-limit.headers");
     let headers =

@@ -1,4 +1,4 @@
-//! A webhook endpoint that keeps what it gets and answers as it is told.
+//! A webhook endpoint that keeps what it gets and answers as it is asked to.
 
 use axum::Router;
 use axum::extract::State;

@@ -247,7 +247,7 @@ async fn since_and_control_frames_have_other_readings() {
 }
 
 #[tokio::test]
-async fn a_reader_that_is_too_slow_is_told_to_resync() {
+async fn a_reader_that_is_too_slow_is_sent_a_resync() {
     let simulator = start().await;
     let mut socket = connect(&simulator, "").await.unwrap();
     simulator.faults().set(|faults| faults.websocket.silent = true);

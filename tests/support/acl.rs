@@ -41,7 +41,7 @@ pub fn give(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Oper
     create(bootstrap, user, resource, operation, ALLOW);
 }
 
-/// Takes back what [`give`] said.
+/// Takes back what [`give`] gave.
 pub fn take(bootstrap: &str, user: &str, resource: Resource<'_>, operation: Operation) {
     delete(bootstrap, user, resource, operation, ALLOW);
 }
@@ -51,7 +51,7 @@ pub fn deny_writing(bootstrap: &str, user: &str, resource: Resource<'_>) {
     create(bootstrap, user, resource, Operation::Write, DENY);
 }
 
-/// Takes back what [`deny_writing`] said.
+/// Takes back what [`deny_writing`] denied.
 pub fn stop_denying(bootstrap: &str, user: &str, resource: Resource<'_>) {
     delete(bootstrap, user, resource, Operation::Write, DENY);
 }

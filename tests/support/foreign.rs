@@ -35,7 +35,7 @@ pub fn open_transaction_of(bootstrap: &str, transactional_id: &str, topic: &str)
     foreign
 }
 
-/// Records on `topic` that say of themselves that they were published at `at_ms`, spread over its partitions.
+/// Records on `topic` with the time `at_ms`, spread over its partitions.
 pub fn write_at(bootstrap: &str, topic: &str, at_ms: i64, ids: impl Iterator<Item = String>) {
     use rdkafka::message::{Header, OwnedHeaders};
     let producer: BaseProducer =

@@ -71,7 +71,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Its tokens live so long.
+    /// Its tokens live for `lives`.
     pub async fn start(secret: &str, lives: Duration) -> Self {
         let shared = Arc::new(Shared {
             manner: Mutex::new(Manner::Token),
@@ -159,7 +159,8 @@ fn jwt(issued: i64, ends: i64) -> String {
     format!("{}.{}.", part(json!({ "alg": "none" })), part(claims))
 }
 
-/// A broker with a listener for tokens alongside the plain one. At most so long a connection lasts without a new one (KIP-368).
+/// A broker with a listener for tokens alongside the plain one. A connection lasts at most this long without a new one
+/// (KIP-368).
 pub struct TokenBroker {
     pub broker: Broker,
     port: u16,
@@ -192,8 +193,8 @@ impl TokenBroker {
         Self { broker: Broker::start_with(&properties), port }
     }
 
-    /// A rig that comes with tokens of `identity`, and the same one at the plain listener for the tests' own look at what
-    /// stands.
+    /// A rig that comes with tokens of `identity`, and the same one at the plain listener for the tests' own look at
+    /// what is committed.
     pub async fn rig(&self, identity: &Identity, secret: &str, test: &str) -> (Rig, Rig) {
         let open = Rig::new(self.broker.bootstrap(), test).await;
         let mut config: Config = open.config.clone();

@@ -1,7 +1,7 @@
 //! A real Kafka: one KRaft node of Apache Kafka, fetched by Maven, started on free ports.
 //!
 //! `PEPAY_RELAY_TEST_KAFKA=host:port` uses a given one where tests share a broker; tests that kill theirs start their
-//! own. Without Java or Maven a test fails and says what is missing; nothing is skipped.
+//! own. Without Java or Maven a test fails and names what is missing; nothing is skipped.
 
 use super::ports::free_address;
 use super::proxy::Proxy;
@@ -81,7 +81,7 @@ impl Broker {
         Self::given().unwrap_or_else(|| Self::launch(false, None, LASTING, "", &[]))
     }
 
-    /// The same, which clients reach by this address alone; `towards` hears where it leads. What the broker asks its own
+    /// The same, which clients reach by this address alone; `towards` gets where it leads. What the broker asks its own
     /// coordinator, about each partition of a transaction (KIP-890), goes by a listener of its own.
     pub fn measured_behind(address: SocketAddr, towards: &dyn Fn(SocketAddr)) -> Self {
         let internal = free_address();
@@ -170,7 +170,7 @@ impl Broker {
         self.alter(&["--add-config", &credentials, "--entity-type", "users", "--entity-name", user]);
     }
 
-    /// Lets the client of this id send and read so many bytes a second; `None` ends that.
+    /// Lets the client of this id send and read `rate` bytes a second; `None` ends that.
     pub fn quota(&self, client_id: &str, rate: Option<u32>) {
         let keys = ["producer_byte_rate", "consumer_byte_rate"];
         let (how, settings) = match rate {
@@ -203,7 +203,7 @@ impl Broker {
         copy
     }
 
-    /// Makes it lose what it wrote since `copy` was made: everything, or what stands in the partitions of these topics.
+    /// Makes it lose what it wrote since `copy` was made: everything, or what is in the partitions of these topics.
     /// It must not be running.
     pub fn lose_since(&self, copy: &TempDir, topics: Option<&[&str]>) {
         assert!(self.process.is_none(), "killed first");
@@ -240,7 +240,7 @@ impl Broker {
         self.end("-TERM");
     }
 
-    /// Freezes it: connections stand, nothing answers.
+    /// Freezes it: connections stay, nothing answers.
     pub fn freeze(&self) {
         signal("-STOP", self.process.as_ref().expect("running").pid);
     }

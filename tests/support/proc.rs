@@ -34,7 +34,7 @@ pub fn group(leader: u32) -> Vec<u32> {
 /// Field of page faults so far that needed no disk: memory taken from the kernel, or taken again.
 pub const MINFLT: usize = 10;
 
-/// KiB of a row of `/proc/PID/status` (proc_pid_status(5)), `VmRSS` say.
+/// KiB of a row of `/proc/PID/status` (proc_pid_status(5)), `VmRSS` for example.
 pub fn status_kib(pid: u32, row: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
     let rest = status.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(':')).expect("a row of memory");

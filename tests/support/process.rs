@@ -101,7 +101,7 @@ impl Process {
         process
     }
 
-    /// Its settings file says this from now on.
+    /// Writes these settings into its file.
     pub fn configure(&self, config: &Config) {
         std::fs::write(self.dir.path().join("relay.toml"), settings(config)).expect("settings");
     }
@@ -149,15 +149,15 @@ impl Process {
         self.lines.borrow().iter().filter(|line| line["message"] == message).count()
     }
 
-    /// Whether it serves a shard of its cluster, by what it said of it last: one that is taken away before it is ready is left
-    /// as well.
+    /// Whether it serves a shard of its cluster, by its last log line about it: one that is taken away before it is
+    /// ready is left as well.
     pub fn serves(&self, shard: i32) -> bool {
         const READY: &str = "relay ready";
         let said = [READY, "shard left", "shard let go: another node holds it"];
         self.last_word(&said, |line| line["shard"] == shard).is_some_and(|said| said == READY)
     }
 
-    /// Whether the group has told it which shards are its own, and not taken them away without a word.
+    /// Whether the group has assigned its shards to it, and not taken them away without a word.
     pub fn is_assigned(&self) -> bool {
         const ASSIGNED: &str = "shards assigned";
         let said = [ASSIGNED, "shards lost: the group's coordinator was silent, or this node was"];
@@ -171,7 +171,7 @@ impl Process {
         held.find_map(|line| messages.iter().copied().find(|message| line["message"] == *message))
     }
 
-    /// Everything said so far.
+    /// Everything logged so far.
     pub fn said(&self) -> String {
         self.lines.borrow().iter().map(|line| format!("{line}\n")).collect()
     }
@@ -195,7 +195,7 @@ impl Process {
         status.code()
     }
 
-    /// Its exit status if it has ended, as [`Process::ended`] tells it.
+    /// Its exit status if it has ended, as [`Process::ended`] has it.
     pub async fn has_ended(&mut self) -> Option<Option<i32>> {
         match self.child.try_wait().expect("wait") {
             Some(_) => Some(self.ended().await),
@@ -203,7 +203,7 @@ impl Process {
         }
     }
 
-    /// SIGTERM: everything is settled, and it says so.
+    /// SIGTERM: everything is settled, and it logs that.
     pub async fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.ended().await, Some(0), "{}", self.said());
@@ -236,7 +236,7 @@ pub async fn run(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String)
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// The binary with these settings, in a file in `dir`, and these secrets; those that are empty stand elsewhere.
+/// The binary with these settings, in a file in `dir`, and these secrets; those that are empty are elsewhere.
 pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, settings(config)).expect("settings");
@@ -342,7 +342,7 @@ fn settings(config: &Config) -> String {
     ) + &inbox(config)
 }
 
-/// What the settings say of the inbox and the cluster, where there is one; the last section is `[kafka.topics]`.
+/// The settings of the inbox and the cluster, where there is one; the last section is `[kafka.topics]`.
 fn inbox(config: &Config) -> String {
     let Config { cluster, webhook, kafka, .. } = config;
     if webhook.via == Via::Direct {

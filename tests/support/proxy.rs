@@ -1,8 +1,8 @@
 //! A TCP proxy between the relay and its broker that loses, holds and delays requests and answers of one kind.
 //!
-//! The broker says of itself that it lives at the proxy's address, so that every connection of a client passes here.
-//! Requests are told apart by the API key at the head of their frame, and answers by their correlation id (the Kafka
-//! protocol guide, "Protocol Primitives").
+//! The broker advertises the proxy's address, so that every connection of a client passes here. Requests are
+//! distinguished by the API key at the head of their frame, and answers by their correlation id (the Kafka protocol
+//! guide, "Protocol Primitives").
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -29,7 +29,7 @@ pub enum Fault {
     LoseRequests(i16),
     /// Requests reach the broker when the fault is over.
     HoldRequests(i16),
-    /// The broker obeys, and nobody hears of it.
+    /// The broker obeys, and nobody learns of it.
     LoseAnswers(i16),
     /// The same, once: the connection ends instead.
     CutAtAnswer(i16),

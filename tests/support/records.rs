@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// Reading a few thousand records takes a second; a broker that has just come back takes longer.
 const READ_MAX: Duration = Duration::from_secs(60);
 
-/// A record as it stands in Kafka.
+/// A record as it is in Kafka.
 #[derive(Clone, Debug)]
 pub struct Record {
     pub partition: i32,
@@ -47,7 +47,7 @@ pub async fn committed(config: &Config, topic: Topic) -> Vec<Record> {
     tokio::task::spawn_blocking(move || read(&bootstrap, &topic)).await.expect("reading")
 }
 
-/// Writes a record into partition 0, outside of any transaction; it stands when this returns.
+/// Writes a record into partition 0, outside of any transaction; it is there when this returns.
 pub async fn write(config: &Config, topic: &str, key: &str, value: &[u8]) {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &config.kafka.bootstrap_servers)
@@ -59,7 +59,7 @@ pub async fn write(config: &Config, topic: &str, key: &str, value: &[u8]) {
 }
 
 /// Reads the control topic on until `found` gives something of what is committed by then, and gives that; every time
-/// that it has come to the end it asks. What stands only in the past is thus not mistaken for the present.
+/// that it has come to the end it asks. What was true only in the past is thus not mistaken for the present.
 pub async fn control_until<T: Send + 'static>(
     config: &Config,
     mut found: impl FnMut(&[Record]) -> Option<T> + Send + 'static,

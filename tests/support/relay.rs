@@ -42,7 +42,7 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Orders that live and die until it is told to stop.
+/// Orders that live and die until it is asked to stop.
 pub struct Load {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -54,7 +54,7 @@ impl Rig {
         Self::with_log_of(100_000, bootstrap, test).await
     }
 
-    /// The same with a provider whose log keeps so many events.
+    /// The same with a provider whose log keeps this many events.
     pub async fn with_log_of(keep_events: usize, bootstrap: &str, test: &str) -> Self {
         // Shown when a test fails.
         drop(
@@ -132,7 +132,7 @@ impl Rig {
         Load { stop, task }
     }
 
-    /// Waits until everything that the provider issued stands in Kafka.
+    /// Waits until everything that the provider issued is in Kafka.
     pub async fn until_delivered(&self) {
         self.until_delivered_but(&BTreeSet::new()).await;
     }
@@ -156,7 +156,7 @@ impl Rig {
         }
     }
 
-    /// Everything that the provider issued stands in Kafka, each event once on its topic, with the value that it
+    /// Everything that the provider issued is in Kafka, each event once on its topic, with the value that it
     /// normalizes to, on the partition of Java's partitioner; per key in order, but for what is marked stale, and only
     /// that is marked; and `latest` never goes back and ends with the newest.
     pub async fn assert_delivered(&self) {
@@ -294,7 +294,7 @@ pub async fn post_by(client: &reqwest::Client, url: &str, secret: &str, body: &[
     Answer { status, retry_after, body: text(response).await }
 }
 
-/// What stands at `url`.
+/// What is at `url`.
 pub async fn get(url: &str) -> String {
     text(client().get(url).send().await.expect("an answer")).await
 }

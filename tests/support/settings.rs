@@ -40,7 +40,7 @@ pub fn through_inbox(config: Config) -> Config {
     config
 }
 
-/// The same, of node `node` of a cluster with so many shards.
+/// The same, of node `node` of a cluster with this many shards.
 pub fn clustered(config: Config, node: &str, shards: i32) -> Config {
     let mut config = through_inbox(config);
     config.cluster = Cluster { enabled: true, node: node.to_owned(), shards };

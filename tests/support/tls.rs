@@ -56,7 +56,7 @@ impl TlsBroker {
     }
 
     /// A rig at one of its listeners, which trusts the authority, and the same one at the plain listener for the tests' own
-    /// look at what stands.
+    /// look at what is committed.
     pub async fn rig(&self, listener: &str, test: &str) -> (Rig, Rig) {
         let open = Rig::new(self.broker.bootstrap(), test).await;
         let mut config = open.config.clone();

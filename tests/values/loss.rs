@@ -1,4 +1,4 @@
-//! Nothing is lost, and nothing stops: whatever JSON stands in an event's object, each leaf of it is found in the
+//! Nothing is lost, and nothing stops: whatever JSON is in an event's object, each leaf of it is found in the
 //! value, in its place or in `extra`.
 
 use super::{Value, event_with, settings, value_with};
@@ -131,7 +131,7 @@ pub(super) fn object() -> impl Strategy<Value = Value> {
     proptest::collection::vec(member, 0..25).prop_map(|members| Value::Object(members.into_iter().collect()))
 }
 
-/// As many leaves of text as `marked` made, each of which must stand in the value of the event.
+/// As many leaves of text as `marked` made, each of which must be in the value of the event.
 fn check(event_type: &str, mut object: Value, previous: &Value, raw: bool) -> Result<(), TestCaseError> {
     let mut leaves = 0;
     marked(&mut object, &mut leaves);

@@ -28,7 +28,7 @@ fn value_of(event: &str) -> String {
 /// The value of an event, checked against the schema of its topic.
 fn value_with(event: &str, settings: &Settings) -> Result<String, Rejection> {
     let event = decode(event.as_bytes()).unwrap_or_else(|undecodable| panic!("{undecodable}: {event}"));
-    // What stands in the buffer before must not matter: the relay writes many values behind one another.
+    // What is in the buffer before must not matter: the relay writes many values behind one another.
     let mut buffer = b"before{".to_vec();
     let normalized = normalize(&event, settings, &mut buffer).inspect_err(|_| assert!(buffer.ends_with(b"before{")))?;
     let value = String::from_utf8(buffer.split_off(7)).unwrap();

@@ -54,7 +54,7 @@ fn camel_case_wins_over_snake_case() {
 }
 
 #[test]
-fn null_says_nothing_and_yields() {
+fn null_means_nothing_and_yields() {
     check_order(r#""customerId":null,"customer_id":"b""#, &json!({"customer_id": "b"}), &json!({}));
     check_order(r#""orderId":null"#, &json!({"id": "o1"}), &json!({}));
     check_order(r#""newField":null"#, &json!({}), &json!({"newField": null}));
@@ -384,7 +384,7 @@ fn an_event_without_any_time_is_refused() {
 }
 
 #[test]
-fn payments_keep_what_they_have_beside() {
+fn payments_keep_what_they_have_alongside() {
     let object = r#"{"object":"invoice_payment","id":"p","invoice_id":"i","orderId":"o","customer_id":"c","environment":"devnet","amount_usd":5,
         "settlement":{"settlementTxHash":"t","merchant_settlement_id":907,"new":1}}"#;
     let value: Value = serde_json::from_str(&value_of(&event("invoice_payment.updated", object))).unwrap();

@@ -89,7 +89,7 @@ fn snake_case_is_read_as_camel_case() {
 }
 
 proptest! {
-    /// Also for what we don't know: it stands in `extra`, `metadata` and `raw` in one spelling.
+    /// Also for what we don't know: it is in `extra`, `metadata` and `raw` in one spelling.
     #[test]
     fn foreign_members_have_one_spelling_too(object in super::loss::object(), seed: u64) {
         let parsed: Value = serde_json::from_str(&event("invoice.updated", &object.to_string())).unwrap();

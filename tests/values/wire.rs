@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 #[test]
-fn every_signature_vector_is_judged_as_it_says() {
+fn every_signature_vector_has_the_verdict_that_it_names() {
     let vectors: Value = serde_json::from_str(&fixture("webhook/vectors.json")).unwrap();
     let tolerance = Duration::from_millis(vectors["tolerance_ms"].as_u64().unwrap());
     let vectors = vectors["vectors"].as_array().unwrap();
@@ -65,7 +65,7 @@ fn every_error_example_is_read() {
 }
 
 #[test]
-fn every_frame_example_is_told_apart() {
+fn every_frame_example_is_classified() {
     for name in files("ws", "event.") {
         assert_eq!(classify(&fixture(&format!("ws/{name}"))), Frame::Event, "{name}");
     }

@@ -1,4 +1,4 @@
-// Tells each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons.
+// Prints each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons.
 package main
 
 import (
@@ -35,11 +35,11 @@ func main() {
 			for _, each := range record.Headers {
 				header[each.Key] = string(each.Value)
 			}
-			if record.Value == nil { // a tombstone, which stands among newest events alone
+			if record.Value == nil { // a tombstone, which is among newest events alone
 				must(tx.Exec(`DELETE FROM orders WHERE order_id = ?`, order))
 			} else if header["ce_id"] == "" {
 				panic(order + " is no event: does this consumer read uncommitted records?")
-			} else if record.Topic == events { // a copy, a replay, a restart: what was told is not told again
+			} else if record.Topic == events { // a copy, a replay, a restart: what was handled is not handled again
 				told := must(tx.Exec(`INSERT INTO told VALUES (?, ?) ON CONFLICT DO NOTHING`, header["ce_source"], header["ce_id"]))
 				if must(told.RowsAffected()) == 1 {
 					fmt.Println(order, header["ce_id"]+map[string]string{"true": " late"}[header["relay_stale"]])

@@ -1,4 +1,4 @@
-// Tells each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons.
+// Prints each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons.
 
 import { rmSync } from "node:fs";
 import kafkajs from "kafkajs";
@@ -22,11 +22,11 @@ db.exec(TABLES);
 function take(topic, { key, value, headers }) {
   const order = key.toString();
   if (value === null) {
-    db.run(FORGET, [order]); // a tombstone, which stands among newest events alone
+    db.run(FORGET, [order]); // a tombstone, which is among newest events alone
   } else if (headers.ce_id === undefined) {
     throw new Error(`${order} is no event: does this consumer read uncommitted records?`);
   } else if (topic === EVENTS) {
-    // A copy, a replay, a restart: what was told is not told again.
+    // A copy, a replay, a restart: what was handled is not handled again.
     if (db.run(ONCE, [headers.ce_source.toString(), headers.ce_id.toString()]).changes === 1) {
       console.log(order, headers.ce_id.toString(), ...(headers.relay_stale ? ["late"] : []));
     }
@@ -36,7 +36,7 @@ function take(topic, { key, value, headers }) {
   }
 }
 
-// The relay compresses with LZ4 unless told otherwise, which KafkaJS cannot read by itself.
+// The relay compresses with LZ4 unless it is set otherwise, which KafkaJS cannot read by itself.
 const codec = { decompress: async (bytes) => Buffer.from(lz4.decompress(bytes)) };
 kafkajs.CompressionCodecs[kafkajs.CompressionTypes.LZ4] = () => codec;
 const kafka = new kafkajs.Kafka({ brokers: KAFKA.split(","), logLevel: kafkajs.logLevel.WARN });

@@ -1,4 +1,4 @@
-"""Tells each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons."""
+"""Prints each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons."""
 
 import json
 import os
@@ -19,11 +19,11 @@ EVENTS = os.environ.get("PREFIX", "pepay") + ".orders"
 def take(record, db):
     header = {name: value.decode() for name, value in record.headers() or []}
     order = record.key().decode()
-    if record.value() is None:  # a tombstone, which stands among newest events alone
+    if record.value() is None:  # a tombstone, which is among newest events alone
         db.execute(FORGET, [order])
     elif "ce_id" not in header:
         raise ValueError(f"{order} is no event: does this consumer read uncommitted records?")
-    elif record.topic() == EVENTS:  # a copy, a replay, a restart: what was told is not told again
+    elif record.topic() == EVENTS:  # a copy, a replay, a restart: what was handled is not handled again
         if db.execute(ONCE, [header["ce_source"], header["ce_id"]]).rowcount:
             print(order, header["ce_id"], *["late"] * ("relay_stale" in header), flush=True)
     else:  # the newest event of the order, never a stale one

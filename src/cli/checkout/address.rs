@@ -1,4 +1,4 @@
-//! An address from options and a file; what is wrong with it is told before anything is sent.
+//! An address from options and a file; what is wrong with it is reported before anything is sent.
 
 use crate::exit::Exit;
 use crate::provider::rest::Address;
@@ -64,7 +64,7 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 ///
 /// # Errors
 ///
-/// Status 1 when the file cannot be read or is not as documented, 2 when a part is missing. The content is not told.
+/// Status 1 when the file cannot be read or is not as documented, 2 when a part is missing. The content is not printed.
 pub(super) fn read(destination: &Destination) -> Result<Address, Exit> {
     let from_file = match &destination.address_file {
         Some(file) => {
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_say_the_same_and_an_option_wins() {
+    fn both_formats_mean_the_same_and_an_option_wins() {
         let json = parse(&fixture()).unwrap();
         let toml = "first_name = \"Ada\"\nlast_name = \"Example\"\nstreet_address = \"1 Test Plaza\"\naddress_line2 = \
                     \"Suite 2\"\ncity = \"Miami\"\nstate = \"FL\"\nzip_code = \"33101\"\ncountry = \"US\"\nphone = \

@@ -249,7 +249,7 @@ fn customer(arguments: &Customer, client: &Client) -> Result<rest::Customer, Exi
     }
 }
 
-/// The lines of a cart, as far as the command line tells.
+/// The lines of a cart, as far as the command line gives them.
 fn wanted(cart: &Cart) -> Result<Vec<Item>, Exit> {
     let count = cart.items.len();
     for (name, given) in [("--title", cart.titles.len()), ("--price", cart.prices.len())] {

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said() {
+    fn what_does_not_fit_is_reported() {
         let width = u16::try_from(lines(LINK, false, None).unwrap()[0].chars().count()).unwrap();
         assert!(lines(LINK, false, Some(width)).is_ok());
         assert!(lines(LINK, false, Some(width - 1)).unwrap_err().contains(&format!("{width} columns")));

@@ -1,4 +1,4 @@
-//! What the provider issued alongside what stands in Kafka, and the books of each leg.
+//! What the provider issued alongside what is in Kafka, and the books of each leg.
 
 use crate::cli::output::table;
 use crate::kafka::consume::Consumed;

@@ -42,12 +42,12 @@ pub struct Demo {
     /// Keep running and print the addresses, until Ctrl-C
     #[arg(long)]
     pub keep: bool,
-    /// Be a node of another demo, which tells on stdin what a node has to know
+    /// Be a node of another demo, which writes to stdin what a node has to know
     #[arg(long, hide = true)]
     pub as_node: bool,
 }
 
-/// Everything settles in a second or two; if it takes this long, the demo says what is missing and fails.
+/// Everything settles in a second or two; if it takes this long, the demo prints what is missing and fails.
 const SETTLES_WITHIN: Duration = Duration::from_secs(12);
 
 /// Between two steps of the script: slow enough to read along, fast enough for a patience of 20 seconds.
@@ -56,7 +56,7 @@ const PACE: Duration = Duration::from_millis(240);
 /// The topics that are followed, dead letters among them.
 const FOLLOWED: [Topic; 3] = [Topic::Orders, Topic::Invoices, Topic::DeadLetter];
 
-/// Runs the demo; status 1 when an event is missing or stands twice.
+/// Runs the demo; status 1 when an event is missing or is in Kafka twice.
 pub(super) async fn run(arguments: &Demo, output: Output) -> Result<(), Exit> {
     if arguments.as_node {
         return cluster::serve(output).await;

@@ -71,7 +71,7 @@ impl Script {
         Self { endless: true, ..Self::default() }
     }
 
-    /// Takes the next step and says what a person should know of it; `None` when the play is over.
+    /// Takes the next step and returns what a person should know of it; `None` when the play is over.
     pub(super) fn step(&mut self, simulator: &Simulator) -> Option<String> {
         const LIFE: [Act; 6] = [
             Order,

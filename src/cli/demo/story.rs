@@ -1,4 +1,4 @@
-//! The relay's own log lines, told between the records: the changes of state that a person watching wants to see.
+//! The relay's own log lines, shown between the records: the changes of state that a person watching wants to see.
 
 use crate::exit::Exit;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Lines ahead of the reader, who reads all the time; what is beyond is dropped, since a log must never stop a relay.
 const AHEAD: usize = 256;
 
-/// What happened, as it is told.
+/// What happened, as it is shown.
 pub(super) struct Stories {
     lines: mpsc::Receiver<(Kind, String)>,
     gaps_open: usize,
@@ -47,7 +47,7 @@ impl Stories {
         line
     }
 
-    /// Gaps that were told open and not yet closed.
+    /// Gaps that were shown as open and not yet as closed.
     pub(super) fn gaps_open(&self) -> usize {
         self.gaps_open
     }

@@ -1,4 +1,4 @@
-//! One order as a person reads it: what, where it stands, what is in it, how it came there, and where the parcels are.
+//! One order as a person reads it: what it is, its status, what is in it, how it came there, and where the parcels are.
 
 use crate::cli::line::status_style;
 use crate::cli::output::{Output, align_right, paint, table};
@@ -123,7 +123,7 @@ fn items(order: &Order) -> comfy_table::Table {
     table
 }
 
-/// A line a step, the last one marked: there it stands. What took a minute or more says how long.
+/// A line a step, the last one marked: it is the order's status now. A step that took a minute or more shows how long.
 pub(super) fn timeline(steps: &[TimelineEntry], zone: &Zone, colour: bool) -> Vec<String> {
     let width = steps.iter().map(|step| text(step.status.as_deref()).chars().count()).max().unwrap_or_default();
     let line = |(number, step): (usize, &TimelineEntry)| {
@@ -183,7 +183,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn steps_say_how_long_they_took_and_parcels_where_they_are() {
+    fn steps_show_how_long_they_took_and_parcels_where_they_are() {
         let order = read("shipped");
         let zone = Zone::new(true);
         let lines = timeline(&order.timeline, &zone, false).join("\n");
@@ -202,7 +202,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_refund_and_a_cancellation_are_told() {
+    fn a_refund_and_a_cancellation_are_shown() {
         let refunded = fields(&read("refunded"));
         let refund = "REFUNDED, 25.97 USD after 3.00 fee, to 0x8617E340B3D01FA5F11F306F4090FD50E238070D";
         assert!(refunded.contains(&format!("cancel: cancelled\nrefund: {refund}\n")), "{refunded}");

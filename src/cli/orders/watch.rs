@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changed_is_told_and_nothing_else() {
+    fn what_changed_is_shown_and_nothing_else() {
         let placed = read("placed");
         let shipped = read("shipped");
         let zone = Zone::new(true);

@@ -70,7 +70,7 @@ pub struct Replay {
 ///
 /// # Errors
 ///
-/// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what stands by then is told.
+/// Status 77 when Kafka refuses, 1 when the provider or Kafka fails; what is committed by then is printed.
 pub(super) async fn run(
     arguments: &Replay,
     settings: &Context,
@@ -105,7 +105,7 @@ pub(super) async fn run(
     done
 }
 
-/// What the schema registry calls the schemas, if the settings name one: what is published again says so as well.
+/// What the schema registry calls the schemas, if the settings name one: what is published again names them as well.
 async fn schema_ids(config: &Config) -> SchemaIds {
     let ids = SchemaIds::default();
     registry::learn_once(config, &ids).await;
@@ -203,7 +203,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Whether the events' records stand, or would; a dry run refuses none.
+    /// Whether the events' records are committed, or would be; a dry run refuses none.
     async fn commit(&mut self, events: &[Listed]) -> Result<bool, Exit> {
         let mut batch = Batch::default();
         let mut tally = Tally::default();

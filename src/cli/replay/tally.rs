@@ -27,14 +27,14 @@ pub(super) struct Tally {
     /// Records that Kafka refused for their size.
     pub(super) too_large: u64,
     oldest: Option<String>,
-    /// Id of the last event whose record stands.
+    /// Id of the last event whose record is committed.
     pub(super) newest: Option<String>,
     /// Whether the provider's log reaches back to the time asked for; `None` where none was.
     pub(super) reaches_back: Option<bool>,
 }
 
 impl Tally {
-    /// An event, told by its id, became this.
+    /// An event, known by its id, became this.
     pub(super) fn count(&mut self, id: Option<&str>, again: Again) {
         match again {
             Again::Record(topic) => {
@@ -144,13 +144,13 @@ impl Bar {
         Self { shown: std::io::stderr().is_terminal(), drawn: None, seen: 0, passed: 0 }
     }
 
-    /// So many more events were looked at on the way down; `share` of the way lies behind, if its end is known.
+    /// Another `events` events were looked at on the way down; `share` of the way lies behind, if its end is known.
     pub(super) fn looked_at(&mut self, events: usize, share: Option<f64>) {
         self.seen += u64::try_from(events).unwrap_or(u64::MAX);
         self.draw(&progress("looking", share, &counted(self.seen, "event")));
     }
 
-    /// So many more events were passed on the way out; `records` were made of all so far.
+    /// Another `events` events were passed on the way out; `records` were made of all so far.
     pub(super) fn passed(&mut self, events: usize, records: u64) {
         self.passed += u64::try_from(events).unwrap_or(u64::MAX);
         #[expect(clippy::cast_precision_loss, reason = "a share for the eye")]
@@ -174,7 +174,7 @@ impl Bar {
 
     fn write(&self, text: &str) {
         let mut stderr = std::io::stderr().lock();
-        // Nobody is left to be told.
+        // Nobody is left to read it.
         let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
     }
 }

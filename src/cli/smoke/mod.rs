@@ -64,7 +64,7 @@ const CUSTOMER: &str = "pepay-relay-smoke";
 
 /// The log shows an order's events when two looks, so far apart, find the same.
 const LOG_SETTLES: Duration = Duration::from_secs(1);
-/// … and after so many looks they are taken as they are.
+/// … and after this many looks they are taken as they are.
 const LOOKS_MAX: u32 = 20;
 /// The provider's clock may be behind ours by so much, in seconds.
 const CLOCKS_DISAGREE_S: i64 = 300;
@@ -193,7 +193,7 @@ async fn walk(
     mainnet(report)
 }
 
-/// Reported, not required: what a key of devnet may do says nothing about one of mainnet.
+/// Reported, not required: what a key of devnet may do proves nothing about one of mainnet.
 fn mainnet(report: &mut Report) -> Result<(), Exit> {
     report.not_checked("mainnet", "a devnet key cannot tell; the provider grants access to mainnet")
 }

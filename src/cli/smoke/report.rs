@@ -1,4 +1,4 @@
-//! What the checklist says: a line a row as it is walked, and one object for scripts in the end.
+//! The checklist as it is printed: a line a row as it is walked, and one object for scripts in the end.
 
 use crate::cli::output::{Mark, Output, paint};
 use crate::exit::Exit;

@@ -56,7 +56,7 @@ impl Witness {
             let secrets = secrets.clone();
             return Ok(Self { config, secrets, own: None, orders, invoices, seen: BTreeMap::new() });
         }
-        // A relay waits for its Kafka; a person who reads a checklist is told at once.
+        // A relay waits for its Kafka; a person who reads a checklist gets the error at once.
         topics::inspect(config, secrets).await?;
         let config = occasional.clone();
         let secrets = secrets.clone();

@@ -26,7 +26,7 @@ fn accounts_are_sections_or_an_inline_table() {
 }
 
 #[test]
-fn what_is_wrong_with_an_account_is_told_at_its_place() {
+fn what_is_wrong_with_an_account_is_reported_at_its_place() {
     for (line, told) in [
         ("[accounts.Shop]", "relay.toml:3: accounts.Shop: is under a name that no account can have; name it with"),
         ("[accounts.a]\napi_key_file = 'keys/a'", "relay.toml:4: accounts.a.api_key_file: is not the absolute path"),

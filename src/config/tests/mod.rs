@@ -67,7 +67,7 @@ fn check(line: &str, expected: &str) {
 }
 
 #[test]
-fn six_mistakes_are_told_at_once_each_with_its_line() {
+fn six_mistakes_are_reported_at_once_each_with_its_line() {
     let text = r#"
 name = "shop/1"
 [provider]
@@ -123,7 +123,7 @@ fn the_required_keys_alone_give_every_default() {
 }
 
 #[test]
-fn without_a_file_the_environment_must_say_what_is_required() {
+fn without_a_file_the_environment_must_set_what_is_required() {
     let sources = Sources::default();
     insta::assert_snapshot!(settings(&sources).unwrap_err(), @r#"
     2 errors in the settings
@@ -265,7 +265,7 @@ fn rules_over_kafka() {
 }
 
 #[test]
-fn the_topic_prefix_stands_before_the_defaults_only() {
+fn the_topic_prefix_is_put_before_the_defaults_only() {
     let case = Case::with_secrets(&format!("{REQUIRED}kafka.topic_prefix = 'shop'\nkafka.topics.control = 'mine'\n"));
     let topics = settings(&case.sources).unwrap().0.kafka.topics;
     assert_eq!((topics.orders.as_str(), topics.control.as_str()), ("shop.orders", "mine"));

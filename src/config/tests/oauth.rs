@@ -1,8 +1,8 @@
-//! Tokens and the registry: what has to stand together, and what would send a secret in clear.
+//! Tokens and the registry: what has to be set together, and what would send a secret in clear.
 
 use super::*;
 
-/// What is told of these lines below the required ones and `OAUTHBEARER`, but for the build that does not have it.
+/// The mistakes of these lines below the required ones and `OAUTHBEARER`, but for the build that does not have it.
 fn told(lines: &str) -> Vec<String> {
     let text = format!("{REQUIRED}kafka.tls = true\nkafka.sasl_mechanism = 'OAUTHBEARER'\n{lines}\n");
     let told = mistakes(&text, &[]);

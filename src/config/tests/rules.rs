@@ -1,8 +1,8 @@
-//! Rules that compare two keys: the key that is told is the one that somebody wrote, in words that fit it.
+//! Rules that compare two keys: the key that is reported is the one that somebody wrote, in words that fit it.
 
 use super::*;
 
-/// Two keys with a value of each that breaks the rule against the other's default, and what is told of each.
+/// Two keys with a value of each that breaks the rule against the other's default, and what is reported of each.
 #[rustfmt::skip]
 const PAIRS: [[(&str, &str, &str); 2]; 14] = [
     [("admin.listen", "'127.0.0.1:8787'", "is the webhook listener's address too"),
@@ -36,7 +36,7 @@ const PAIRS: [[(&str, &str, &str); 2]; 14] = [
 ];
 
 #[test]
-fn the_key_that_is_told_is_the_one_that_was_written() {
+fn the_key_that_is_reported_is_the_one_that_was_written() {
     for (key, value, what) in PAIRS.into_iter().flatten() {
         check(&format!("{key} = {value}"), &format!("relay.toml:3: {key}: {what}"));
         let told = mistakes(&format!("{REQUIRED}{key} = {value}\n"), &[]);
@@ -47,7 +47,7 @@ fn the_key_that_is_told_is_the_one_that_was_written() {
 }
 
 #[test]
-fn where_both_were_written_the_first_is_told_and_none_is_when_one_has_a_mistake_of_its_own() {
+fn where_both_were_written_the_first_is_reported_and_none_is_when_one_has_a_mistake_of_its_own() {
     let both = format!("{REQUIRED}shutdown.deadline = '4s'\nwebhook.answer_within = '6s'\n");
     let told = mistakes(&both, &[]);
     assert!(told.starts_with("relay.toml:4: webhook.answer_within: is longer than shutdown.deadline"), "{told}");

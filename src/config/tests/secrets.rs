@@ -137,7 +137,7 @@ fn a_secret_is_not_wrapped_in_anything() {
 }
 
 #[test]
-fn missing_and_empty_secrets_are_mistakes_beside_those_of_the_settings() {
+fn missing_and_empty_secrets_are_reported_alongside_mistakes_of_the_settings() {
     let text = format!("{REQUIRED}kafka = {{ username = 'u', sasl_mechanism = 'PLAIN' }}\nname = 1\n");
     let text =
         text.replace("kafka.bootstrap_servers = 'localhost:9092'\nkafka = {", "kafka = { bootstrap_servers = 'a',");
@@ -161,7 +161,7 @@ fn only_the_secrets_that_are_needed_are_demanded() {
 }
 
 #[test]
-fn bad_secret_files_are_told_without_their_content() {
+fn bad_secret_files_are_reported_without_their_content() {
     fn check(content: &[u8], expected: &str) {
         let case = Case::with_secrets("");
         let mut config = Config::minimal(Environment::Devnet, "localhost:9092");

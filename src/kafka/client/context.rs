@@ -1,4 +1,4 @@
-//! What Kafka said last to one client: librdkafka's log lines, errors and delivery reports.
+//! What Kafka reported last to one client: librdkafka's log lines, errors and delivery reports.
 
 use super::token::{self, Answer, NoToken};
 use crate::config::Secrets;
@@ -13,7 +13,7 @@ use rdkafka::producer::ProducerContext;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What Kafka said last to one client.
+/// What Kafka reported last to one client.
 #[derive(Debug, Default)]
 pub(in crate::kafka) struct Said {
     /// The first record that could not be delivered since [`Context::forget`], leaving aside consequences of others.
@@ -26,7 +26,7 @@ pub(in crate::kafka) struct Said {
     pub(in crate::kafka) away: Option<String>,
     /// Our certificate was kept back: the broker names the authorities that it trusts, and ours is not among them.
     pub(in crate::kafka) unsent: bool,
-    /// Why there is no token, or no new one, until it is told.
+    /// Why there is no token, or no new one, until it is logged.
     untold_token: Option<String>,
     /// What the last request for a token was answered, where that was none.
     token_answer: Option<Answer>,
@@ -42,8 +42,8 @@ pub(in crate::kafka) struct Context {
     throttled: Mutex<Option<Throttled>>,
 }
 
-/// So long it is believed that a connection is throttled: one that is silent for longer is given up (`socket.timeout.ms`), and
-/// the next one hears of the quota again.
+/// A connection is taken for throttled this long at most: one that is silent for longer is given up
+/// (`socket.timeout.ms`), and the next one is informed of the quota again.
 const THROTTLED_MAX: Duration = Duration::from_secs(15);
 
 /// Kafka does not read what this client sends, because of a quota (KIP-219).
@@ -72,7 +72,7 @@ impl Context {
         (Instant::now() < until).then(|| format!("Kafka holds this client up for {} ms by a quota", by.as_millis()))
     }
 
-    /// Why there is no token, or no new one, where it has not been told yet.
+    /// Why there is no token, or no new one, where it has not been logged yet.
     pub(in crate::kafka) fn take_no_token(&self) -> Option<String> {
         self.said().untold_token.take()
     }
@@ -83,7 +83,7 @@ impl Context {
         said.tokenless && said.denied.is_none()
     }
 
-    /// What was said so far.
+    /// What was reported so far.
     pub(in crate::kafka) fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -111,7 +111,7 @@ impl Context {
         }
     }
 
-    /// The last trouble with connections, a quota, or `otherwise`, whichever says more.
+    /// The last trouble with connections, a quota, or `otherwise`, whichever is more precise.
     pub(in crate::kafka) fn away(&self, otherwise: &str) -> String {
         let words = match self.reason() {
             Some(said) if cause::weight(&said) >= cause::weight(otherwise) => said,
@@ -120,7 +120,7 @@ impl Context {
         if Cause::of(&words).is_some() { words } else { self.throttled().unwrap_or(words) }
     }
 
-    /// What went wrong with a request, with the last trouble with connections where that says more.
+    /// What went wrong with a request, with the last trouble with connections where that is more precise.
     pub(in crate::kafka) fn said_of(&self, error: &KafkaError) -> String {
         self.away(&error.to_string())
     }
@@ -156,7 +156,7 @@ impl Context {
         }
     }
 
-    /// What tells the cause is not overwritten by what only tells that there is trouble.
+    /// Words with the cause are not overwritten by words that only report trouble.
     fn hear(&self, reason: &str) {
         let mut said = self.said();
         if cause::is_alert_about_us(reason) {
@@ -172,7 +172,7 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         crate::telemetry::logs::librdkafka(level, facility, line);
-        // A connection that ends is told here alone: `[thrd:NAME]: NAME: Disconnected: …`.
+        // A connection that ends is reported here alone: `[thrd:NAME]: NAME: Disconnected: …`.
         if facility == "FAIL" {
             self.hear(line.split_once("]: ").map_or(line, |(_, words)| words));
         }

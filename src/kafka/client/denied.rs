@@ -45,13 +45,13 @@ fn certificate_refused(context: &Context, reason: &str) -> StartError {
     ))
 }
 
-/// A permission is lacking to the client of `context`; `acl` is what follows the principal, such as
+/// A permission of the client of `context` is missing; `acl` is what follows the principal, such as
 /// `--operation Write --topic pepay.orders`.
 pub(in crate::kafka) fn permission_lacking(config: &Config, context: &Context, what: &str, acl: &str) -> StartError {
     // The brokers go by the user where there is one, and else by the certificate.
     let kafka = &config.kafka;
     let (who, principal) = match (kafka.username.as_ref().or(kafka.oauth_client_id.as_ref()), context.subject()) {
-        // With a token it is the claim that the brokers look at, which is `sub` unless they are told otherwise.
+        // With a token it is the claim that the brokers look at, which is `sub` unless they are configured otherwise.
         (Some(client), _) if kafka.username.is_none() => (format!(" `{client}`"), "User:SUB_OF_ITS_TOKEN".to_owned()),
         (Some(username), _) => (String::new(), format!("User:{username}")),
         (None, Some(subject)) => (format!(" `{subject}`"), format!("\"User:{subject}\"")),

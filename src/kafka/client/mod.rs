@@ -1,4 +1,5 @@
-//! librdkafka clients from the settings: their properties, what Kafka said last to one, and what a refusal asks for.
+//! librdkafka clients from the settings: their properties, what Kafka reported last to one, and what a refusal asks
+//! for.
 
 mod context;
 mod denied;

@@ -28,7 +28,7 @@ pub const SESSION: Duration = Duration::from_secs(6);
 /// `retry.backoff.ms` and `retry.backoff.max.ms` of a transactional producer.
 pub(in crate::kafka) const RETRY_BACKOFF: Duration = Duration::from_millis(1000);
 
-/// How often a producer hears whether a quota holds it up: sooner than Kafka is called unavailable.
+/// How often a producer learns whether a quota holds it up: sooner than Kafka is called unavailable.
 pub(in crate::kafka) const STATISTICS_EVERY: Duration = Duration::from_secs(1);
 
 /// Sizes that the topics allow.
@@ -117,7 +117,7 @@ pub(in crate::kafka) fn base(config: &Config, secrets: &Secrets) -> ClientConfig
     tunable(config, secrets, Kind::Producer, &[])
 }
 
-/// Connection and security, our values of what a user may tune, and then what the user says about it. What the relay
+/// Connection and security, our values of what a user may tune, and then what the user sets of it. What the relay
 /// owns is refused in `kafka.options` and set by the caller afterwards.
 fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String)]) -> ClientConfig {
     let kafka = &config.kafka;
@@ -228,7 +228,7 @@ pub(in crate::kafka) fn producer(
     client.set("message.timeout.ms", (transaction_ms * 3 / 4).to_string());
     client.set("acks", "all");
     client.set("enable.idempotence", "true");
-    // Nothing else tells of a quota.
+    // Nothing else shows a quota.
     client.set("statistics.interval.ms", STATISTICS_EVERY.as_millis().to_string());
     // By the time that an end took it is known whether it was asked for twice.
     let backoff = RETRY_BACKOFF.as_millis().to_string();
@@ -237,12 +237,13 @@ pub(in crate::kafka) fn producer(
     // More than five would let retries overtake one another.
     client.set("max.in.flight.requests.per.connection", "5");
     client.set("partitioner", "murmur2_random");
-    // Who is committed by transactions needs no word about a record that stands.
+    // What transactions commit needs no report of a record that was written.
     client.set("delivery.report.only.error", "true");
     client
 }
 
-/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is told to come back.
+/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is asked to
+/// come back.
 pub(in crate::kafka) fn appender(config: &Config, secrets: &Secrets) -> ClientConfig {
     let mut client = tunable(config, secrets, Kind::Producer, &[("linger.ms", "0".to_owned())]);
     client.set("client.id", member_id(config));
@@ -271,7 +272,7 @@ pub(in crate::kafka) fn member(config: &Config, secrets: &Secrets) -> ClientConf
     client.set("group.protocol", "classic");
     client.set("partition.assignment.strategy", "range");
     client.set("session.timeout.ms", SESSION.as_millis().to_string());
-    // A member hears of a change with its next heartbeat.
+    // A member learns of a change with its next heartbeat.
     client.set("heartbeat.interval.ms", "500");
     client
 }
@@ -294,7 +295,7 @@ pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: 
     client.set("enable.auto.offset.store", "false");
     client.set("allow.auto.create.topics", "false");
     client.set("isolation.level", isolation);
-    // The leader alone: a follower that lags behind would say that a commit does not stand (KIP-392).
+    // The leader alone: a follower that lags behind would show that a commit is missing (KIP-392).
     client.set("client.rack", "");
     // Records deleted while we read are no loss: they are older than the window.
     client.set("auto.offset.reset", "earliest");

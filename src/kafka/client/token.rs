@@ -1,20 +1,21 @@
 //! Why there is no token for Kafka, from the words of librdkafka, which asks for it. Pure.
 //!
 //! The words are those of librdkafka 2.12 (`rdkafka_sasl_oauthbearer.c`, `rdkafka_sasl_oauthbearer_oidc.c`, `rdhttp.c`) and of
-//! libcurl; an answer of the identity provider is told by its two members that RFC 6749, section 5.2, is about, and never whole.
+//! libcurl; of an answer of the identity provider the two members that RFC 6749, section 5.2, is about are logged,
+//! never the whole.
 
 use crate::text::foreign;
 use serde::Deserialize;
 
-/// How the error begins that every client of Kafka hears.
+/// How the error begins that every client of Kafka receives.
 const ERROR: &str = "Failed to acquire SASL OAUTHBEARER token: ";
 /// And the log line before it, where the request failed: it alone has the status.
 const LINE: &str = "Failed to retrieve OIDC token from \"";
 
-/// What the log line told of a request that failed.
+/// What the log line has about a request that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// What the error that follows will say.
+    /// The words of the error that follows.
     words: String,
     /// The status of HTTP; -1 where there was no answer.
     status: i32,
@@ -29,7 +30,7 @@ pub(super) enum NoToken {
     Away(String),
 }
 
-/// What a log line of librdkafka's tells of a request that failed; `None` for any other line.
+/// What a log line of librdkafka's has about a request that failed; `None` for any other line.
 pub(super) fn answer(line: &str) -> Option<Answer> {
     let (_, rest) = line.split_once(LINE)?;
     let (_url, rest) = rest.split_once("\": ")?;
@@ -38,7 +39,8 @@ pub(super) fn answer(line: &str) -> Option<Answer> {
     Some(Answer { words: words.to_owned(), status })
 }
 
-/// What an error that a client hears is about, with what the log line before it told; `None` for any other error.
+/// What an error that a client receives is about, with the answer in the log line before it; `None` for any other
+/// error.
 pub(super) fn no_token(error: &str, answer: Option<&Answer>) -> Option<NoToken> {
     let words = error.strip_prefix(ERROR)?;
     let status = answer.filter(|answer| answer.words.trim() == words.trim()).map(|answer| answer.status);
@@ -54,7 +56,7 @@ pub(super) fn no_token(error: &str, answer: Option<&Answer>) -> Option<NoToken> 
     Some(if what == "refused the client" { NoToken::Refused(said) } else { NoToken::Away(said) })
 }
 
-/// The members of an answer that say why.
+/// The members of an answer that give the reason.
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
@@ -65,7 +67,7 @@ fn told(status: Option<i32>, words: &str) -> String {
     let words = match serde_json::from_str::<Refusal>(words) {
         Ok(Refusal { error, error_description: Some(description) }) => format!("{error}: {description}"),
         Ok(Refusal { error, .. }) => error,
-        // A page of somebody between, perhaps: it says no more than its status.
+        // A page of somebody between, perhaps: it has no more to it than its status.
         Err(_) if status.is_some_and(|status| status >= 400) => String::new(),
         Err(_) if words.trim().is_empty() => "no answer".to_owned(),
         Err(_) => words.to_owned(),
@@ -87,7 +89,7 @@ mod tests {
 
     /// As librdkafka wrote them.
     #[test]
-    fn each_cause_is_told_in_a_sentence_and_only_a_refusal_is_one() {
+    fn each_cause_is_put_in_a_sentence_and_only_a_refusal_is_one() {
         let of = |what: &str| format!("no token: the identity provider {what}");
         let refused = |what: &str| NoToken::Refused(of(what));
         let away = |what: &str| NoToken::Away(of(what));

@@ -1,18 +1,19 @@
 //! What a node does about the shards that its group gives it and takes away: a state machine without clock, task or Kafka.
 //!
-//! It is told what happened, and answers what to do now. Times are durations since one fixed moment, whichever the caller
-//! chose. A shard goes on while the group divides all of them again, and for a while after the group took it away, because
-//! Kafka was away or the node was silent: what is assigned again has lost nothing, and what is not is drained.
+//! It takes in what happened, and answers what to do now. Times are durations since one fixed moment, whichever the
+//! caller chose. A shard goes on while the group divides all of them again, and for a while after the group took it
+//! away, because Kafka was away or the node was silent: what is assigned again has lost nothing, and what is not is
+//! drained.
 
 use super::Change;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a shard goes on that the group took away, while it does not say whose it is now.
+/// How long a shard goes on that the group took away, while it does not decide whose it is now.
 const UNASSIGNED_FOR: Duration = Duration::from_secs(60);
 
-/// When a shard is claimed once more that another run holds although the group says that it is this node's: a node that was
-/// paused has heard by then, with its next heartbeats, whether that is still so.
+/// When a shard is claimed once more that another run holds although the group assigned it to this node: a node that
+/// was paused has learned by then, with its next heartbeats, whether that is still so.
 const CLAIM_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// What to do now.
@@ -35,7 +36,7 @@ pub struct Assignment {
 /// A shard that is served, or drained.
 #[derive(Clone, Copy, Debug)]
 struct Served {
-    /// The group said last that it is the node's.
+    /// The group assigned it last to the node.
     owned: bool,
     leaving: bool,
     /// It is drained then, unless it is assigned again.
@@ -76,7 +77,7 @@ impl Assignment {
         acts
     }
 
-    /// The life of a shard has ended: it was drained, or another run stood in its way.
+    /// The life of a shard has ended: it was drained, or another run was in its way.
     pub fn ended(&mut self, shard: i32, now: Duration) {
         if self.served.remove(&shard).is_some_and(|served| served.owned && !served.leaving) {
             self.due.insert(shard, now + CLAIM_AGAIN_AFTER);
@@ -106,7 +107,8 @@ impl Assignment {
         self.leave(|_| true)
     }
 
-    /// Whether the group said last that the shard is the node's. A shard that is not may go on, and fences nobody.
+    /// Whether the group's last assignment gives the shard to the node. A shard that is not may go on, and fences
+    /// nobody.
     pub fn owns(&self, shard: i32) -> bool {
         self.served.get(&shard).is_some_and(|served| served.owned)
     }

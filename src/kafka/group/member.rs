@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 const WAITING: usize = 16;
 /// How soon the thread serves the group's callbacks.
 const SERVE: Duration = Duration::from_millis(50);
-/// A coordinator that answers within this time is there to be told goodbye.
+/// A coordinator that answers within this time is there to receive the goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the group decided for this node.
@@ -26,7 +26,7 @@ const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
 pub enum Change {
     /// These shards, and no others, are the node's. With none the node has joined.
     Assigned(Vec<i32>),
-    /// The group divides the shards again; until it says how, none is the node's.
+    /// The group divides the shards again; until it decides how, none is the node's.
     Revoked,
     /// None is the node's any more: the coordinator was silent for too long, or the node was.
     Lost,
@@ -64,13 +64,13 @@ impl Membership {
         self.changes.recv().await
     }
 
-    /// Where it is told how far the inbox is taken.
+    /// Where it learns how far the inbox is taken.
     pub fn reports(&self) -> Reports {
         Reports(self.taken.clone())
     }
 }
 
-/// Tells the group how far the inbox is taken.
+/// Reports to the group how far the inbox is taken.
 #[derive(Clone, Debug)]
 pub struct Reports(Sender<(i32, i64)>);
 
@@ -96,7 +96,7 @@ fn open(
     Ok(consumer)
 }
 
-/// Tells what the group decides.
+/// Passes on what the group decides.
 struct Rebalancing {
     said: Context,
     changes: mpsc::Sender<Result<Change, StartError>>,
@@ -136,7 +136,7 @@ impl ConsumerContext for Rebalancing {
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(list) = rebalance else { return };
-        // Others read it, from where the checkpoints say.
+        // Others read it, from the offsets in the checkpoints.
         if let Err(error) = consumer.pause(list) {
             tracing::debug!(%error, "the inbox is read by the group as well");
         }
@@ -215,9 +215,9 @@ impl Serving {
     }
 }
 
-/// Leaves in order where the coordinator is there to be told. Where it is away, librdkafka 2.12 may crash in the goodbye
-/// (confluentinc/librdkafka#5347, fixed in 2.14.2), and nobody would hear it: the client is left to the end of the process,
-/// and the group to the end of the session.
+/// Leaves in order where the coordinator is there to receive it. Where it is away, librdkafka 2.12 may crash in the
+/// goodbye (confluentinc/librdkafka#5347, fixed in 2.14.2), and nobody would receive it: the client is left to the end
+/// of the process, and the group to the end of the session.
 fn leave(consumer: BaseConsumer<Rebalancing>, group: &str) {
     match consumer.fetch_group_list(Some(group), GOODBYE_WITHIN) {
         Ok(_) => drop(consumer),

@@ -1,4 +1,5 @@
-//! What the group's coordinator says of all nodes and shards, as every node sees it, and `kafka-consumer-groups` too.
+//! What the group's coordinator reports of all nodes and shards, as every node sees it, and `kafka-consumer-groups`
+//! too.
 
 use crate::config::{Config, Secrets};
 use crate::kafka::blocking::blocking;

@@ -119,7 +119,7 @@ impl Appender {
     ///
     /// # Errors
     ///
-    /// What Kafka, or librdkafka, said.
+    /// The error of Kafka or of librdkafka.
     pub async fn append(&self, webhook: &Webhook<'_>) -> Result<(), String> {
         let key = key_of(&self.name, &webhook.account);
         let received_at = rfc3339(webhook.received_at_ms);

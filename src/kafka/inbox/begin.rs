@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on_where_the_checkpoint_says_and_tells_what_was_deleted_before() {
+    fn it_goes_on_at_the_checkpoints_offset_and_reports_what_was_deleted_before() {
         let ends = Ends { low: 5, high: 9 };
         let told = [None, Some(4), Some(5), Some(9), Some(10)].map(|from| begin(from, ends));
         assert_eq!(told, [(5, false), (5, true), (5, false), (9, false), (5, true)]);

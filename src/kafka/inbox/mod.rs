@@ -1,7 +1,7 @@
 //! The inbox: verified webhooks in a topic of their own, a partition a shard, until the owner of their shard takes them.
 //!
-//! The node that gets a webhook appends it with `acks=all`; that is its answer. It is at least once: the window of the shard's owner
-//! judges, as with every other leg.
+//! The node that gets a webhook appends it with `acks=all`; that is its answer. It is at least once: the window of the
+//! shard's owner finds duplicates, as with every other leg.
 
 mod append;
 mod begin;

@@ -1,4 +1,4 @@
-//! Takes webhooks from a shard's partition of the inbox, from where its checkpoint says.
+//! Takes webhooks from a shard's partition of the inbox, from the offset in its checkpoint.
 
 use super::begin::{Ends, appended_after, begin};
 use super::{RECEIVED_AT, TRACEPARENT, TRACESTATE, Webhook};
@@ -118,7 +118,7 @@ impl Inbox {
 
 #[cfg(test)]
 impl Inbox {
-    /// One without Kafka, and where a test says what is read.
+    /// One without Kafka, and where a test sends what is read.
     pub(crate) fn scripted() -> (Self, mpsc::Sender<Result<Read, StartError>>) {
         let (sender, read) = mpsc::channel(AHEAD);
         (Self { read, _cancel: CancelOnDrop(Cancel::default()) }, sender)
@@ -158,7 +158,7 @@ fn survey(
 
 fn open(config: &Config, secrets: &Secrets, shard: Shard, next: i64) -> Result<BaseConsumer<Context>, AskError> {
     let mut settings = client::consumer(config, secrets, "read_committed");
-    // What was deleted unread is told, and not passed over.
+    // What was deleted unread is reported, and not passed over.
     settings.set("auto.offset.reset", "error");
     let consumer = BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
@@ -213,14 +213,14 @@ impl Following {
         }
     }
 
-    /// False when there is nobody to tell, or nothing more to tell.
+    /// False when nobody listens any more, or nothing more will come.
     fn tell(&self, item: Option<Result<Read, StartError>>) -> bool {
         let Some(item) = item else { return true };
         let last = item.is_err();
         self.sender.blocking_send(item).is_ok() && !last
     }
 
-    /// Goes on with new secrets; where that fails, the old client tells what is wrong.
+    /// Goes on with new secrets; where that fails, the old client reports what is wrong.
     fn renew(&mut self) {
         let secrets = self.secrets.borrow_and_update().clone();
         match open(&self.config, &secrets, self.shard, self.next) {
@@ -244,7 +244,8 @@ impl Following {
         }
     }
 
-    /// Goes on with the oldest record there is; false where Kafka does not say which that is, so that it is asked again.
+    /// Goes on with the oldest record there is; false where Kafka does not answer which that is, so that it is asked
+    /// again.
     fn begin_again(&mut self) -> bool {
         let topic = self.config.kafka.topics.inbox.clone();
         let Ok((low, high)) = self.consumer.fetch_watermarks(&topic, self.shard.number, scan::ASK_TIMEOUT) else {
@@ -264,7 +265,7 @@ impl Following {
         let found = self.consumer.offsets_for_times(list, scan::ASK_TIMEOUT).ok()?;
         let Offset::Offset(end) = found.elements().first()?.offset() else { return None };
         let position = self.consumer.position().ok()?;
-        // It passes what no record tells of, such as an aborted transaction.
+        // It passes what no record shows, such as an aborted transaction.
         if let Some(Offset::Offset(position)) = position.elements().first().map(|element| element.offset()) {
             self.next = self.next.max(position);
         }

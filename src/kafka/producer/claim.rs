@@ -118,7 +118,7 @@ impl Writer {
             let newest = self.patiently(|_| recover::newest_stable(&reader, memory, &cancel))?;
             let newest = newest.map(|newest| newest.checkpoint);
             let (Some(checkpoint), true) = (&newest, began.elapsed() < LEAVES_WITHIN) else { return Ok(newest) };
-            // Where the coordinator does not say who lives, nobody is waited for.
+            // Where the coordinator does not answer who lives, nobody is waited for.
             let members = members.get_or_insert_with(|| group::members(&config, &reader).unwrap_or_default());
             if !settlement::waits_for(checkpoint, &node, members) {
                 return Ok(newest);
@@ -210,7 +210,7 @@ impl Writer {
         ))
     }
 
-    /// At start a lacking permission is told at once, not waited for. The claim writes to the control topic alone.
+    /// At start a missing permission is reported at once, not waited for. The claim writes to the control topic alone.
     fn refused_at_start(&self) -> Result<(), StartError> {
         self.denied(&self.setup.config.kafka.topics.control).map_or(Ok(()), Err)
     }

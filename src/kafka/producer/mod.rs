@@ -39,7 +39,7 @@ pub(super) struct WriterSetup {
     pub(super) broker: Broker,
     pub(super) tuning: Tuning,
     pub(super) topics: Topics,
-    /// A person said from when on events are to be fetched again (`run --from`).
+    /// A person set from when on events are to be fetched again (`run --from`).
     pub(super) starts_afresh: bool,
     pub(super) shard: Shard,
     /// In a cluster, as what it writes.
@@ -65,7 +65,7 @@ pub(super) struct Writer {
     seen: Option<Checkpoint>,
 }
 
-/// Says why there is no new token while the one before still holds.
+/// Logs why there is no new token while the one before still holds.
 fn tell_of_token(producer: &BaseProducer<Context>) {
     if let Some(detail) = producer.context().take_no_token() {
         let remedy = Cause::of(&detail).map(Cause::remedy);
@@ -166,7 +166,7 @@ impl Writer {
         self.setup.broker == Broker::Embedded && self.setup.member.is_none()
     }
 
-    /// Whether the shard is its own, by what the consumer group told last.
+    /// Whether the shard is its own, by the consumer group's last assignment.
     fn owns(&self) -> bool {
         self.setup.member.as_ref().is_none_or(Member::owns)
     }
@@ -186,7 +186,7 @@ impl Writer {
         }
     }
 
-    /// Waits as the settlement says; while it is for Kafka, the relay counts as waiting for it.
+    /// Waits as the settlement asks; while it is for Kafka, the relay counts as waiting for it.
     fn pause(&mut self, wait: Wait, detail: &str) -> Result<(), AskError> {
         match wait {
             Wait::No => Ok(()),
@@ -295,8 +295,8 @@ impl Writer {
         )
     }
 
-    /// Says in Kafka that the newest transaction was torn, so that its events do not count as published, and gives the
-    /// sentence to leave with. Where that fails too, the next start takes the transaction for whole.
+    /// Records in Kafka that the newest transaction was torn, so that its events do not count as published, and returns
+    /// the sentence to leave with. Where that fails too, the next start takes the transaction for whole.
     fn disown(&mut self) -> String {
         let (batch, claim) = self.run.disown(uuid::Uuid::new_v4().to_string(), now_ms());
         let failure = self.attempt(&batch, &claim).err();

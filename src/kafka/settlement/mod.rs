@@ -1,7 +1,7 @@
 //! How a commit is settled: what the writer does next, given what became of what it did last.
 //!
 //! A commit of unknown outcome is settled by the newest checkpoint, after a new producer of the name has ended whatever
-//! an earlier one left open. Pure: the writer does what it is told, and so does the simulation.
+//! an earlier one left open. Pure: the writer does what this file returns, and so does the simulation.
 
 use super::batch::Shape;
 use super::checkpoint::{Checkpoint, Newest};
@@ -15,8 +15,8 @@ const ABORTS_IN_A_ROW: u32 = 3;
 /// producer is Kafka's, and must not become a busy loop of fences.
 const REBUILDS_BEFORE_WAITING: u32 = 2;
 
-/// How long Kafka is asked again to take a single delivery whose record it calls invalid: Kafka 3.6.0 said so of good
-/// records now and then (KAFKA-15653), and an event is worth more than ten seconds.
+/// How long Kafka is asked again to take a single delivery whose record it calls invalid: Kafka 3.6.0 called good
+/// records so now and then (KAFKA-15653), and an event is worth more than ten seconds.
 pub(super) const INVALID_FOR: Duration = Duration::from_secs(10);
 
 /// And at least this often: a relay that was paused meanwhile has not asked.
@@ -26,11 +26,11 @@ const INVALID_TIMES: u32 = 10;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Make a new producer of the name, which ends what an earlier one left open and fences it; then read the newest
-    /// checkpoint and tell [`Settlement::fenced`].
+    /// checkpoint and pass it to [`Settlement::fenced`].
     Fence,
-    /// Read the newest checkpoint without fencing anybody, and tell [`Settlement::looked`].
+    /// Read the newest checkpoint without fencing anybody, and pass it to [`Settlement::looked`].
     Look,
-    /// Send the batch and its checkpoint as one transaction, and tell [`Settlement::attempted`].
+    /// Send the batch and its checkpoint as one transaction, and pass the outcome to [`Settlement::attempted`].
     Attempt,
     /// It is committed: at this time in Unix milliseconds, or just now.
     Committed(Option<i64>),
@@ -74,7 +74,7 @@ pub enum End {
     /// The checkpoint is committed although this run never asked for it: a delayed request ended the transaction half
     /// way, and some of its records are missing.
     Torn,
-    /// No retry can help; the failure says why.
+    /// No retry can help; the failure has the reason.
     Fatal,
 }
 
@@ -87,7 +87,7 @@ pub enum Attempted {
     Aborted(Class),
     /// Whether it is committed is not known, or the producer is of no further use.
     InDoubt {
-        /// The coordinator spoke of a newer producer; it says the same when it merely timed us out.
+        /// The coordinator spoke of a newer producer; it answers the same when it merely timed us out.
         fenced: bool,
         /// The commit was asked for.
         asked: bool,
@@ -96,7 +96,7 @@ pub enum Attempted {
     Stopped,
 }
 
-/// What the newest checkpoint says about a commit.
+/// What the newest checkpoint shows about a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It is committed, since this time in Unix milliseconds.
@@ -109,7 +109,7 @@ pub enum Standing {
     Lost,
 }
 
-/// What the newest checkpoint says about `commit` of `run`, whose last transaction known to be committed is `settled`.
+/// What the newest checkpoint shows about `commit` of `run`, whose last transaction known to be committed is `settled`.
 /// `earlier` are runs from before it: none of them comes back, so where one wrote the newest checkpoint, ours are lost.
 pub fn stands(newest: Option<&Newest>, run: &str, earlier: &[String], settled: u64, commit: u64) -> Standing {
     match newest {
@@ -172,8 +172,8 @@ impl Claim {
     }
 }
 
-/// What a writer may do that owns its shard by what the consumer group told it last, or does not: it fences nobody then, and
-/// looks who wrote last until it is told that the shard is its own again, or somebody else's run stands there.
+/// What a writer may do that owns its shard by the consumer group's last assignment, or does not: it fences nobody
+/// then, and looks who wrote last until the shard is assigned to it again, or another run's checkpoint is the newest.
 pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
     match next {
         Next::Fence if !owns => (Wait::Confirm, Next::Look),
@@ -182,7 +182,7 @@ pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
 }
 
 /// Whether the node `node`, which is to claim a shard, waits for its last owner: that one is still a member of the group, so
-/// that it drains what it has and says so in its last checkpoint.
+/// that it drains what it has and records so in its last checkpoint.
 pub fn waits_for(newest: &Checkpoint, node: &str, members: &[String]) -> bool {
     let owner = newest.node.as_deref().filter(|owner| *owner != node);
     !newest.left && owner.is_some_and(|owner| members.iter().any(|member| member == owner))

@@ -14,7 +14,7 @@ const DOUBT: Attempted = Attempted::InDoubt { fenced: false, asked: true };
 const FENCED: Attempted = Attempted::InDoubt { fenced: true, asked: true };
 
 #[test]
-fn the_newest_checkpoint_says_which_of_four_things_happened() {
+fn the_newest_checkpoint_shows_which_of_four_things_happened() {
     let earlier = ["before".to_owned()];
     let says = |newest: Option<Newest>| stands(newest.as_ref(), "ours", &earlier, 4, 5);
     assert_eq!(says(newest("ours", 5)), Standing::Committed(77));
@@ -43,7 +43,7 @@ fn a_commit_in_doubt_is_settled_behind_a_new_producer() {
     }
 }
 
-/// The producer was replaced and has asked for nothing since: whatever committed the checkpoint was not told to.
+/// The producer was replaced and has asked for nothing since: whatever committed the checkpoint was not asked to.
 #[test]
 fn a_commit_that_was_never_asked_for_is_torn() {
     let mut torn = settlement(Shape::Several);
@@ -64,7 +64,7 @@ fn a_commit_that_was_never_asked_for_is_torn() {
 }
 
 #[test]
-fn a_claim_stands_by_what_it_was_decided_on() {
+fn a_claim_follows_only_the_checkpoint_it_was_decided_on() {
     let of = |run: &str| newest(run, 3).map(|newest| newest.checkpoint);
     let begin = |on: Option<&str>| Claim::new("ours".to_owned()).decided_on(on.and_then(of).as_ref());
     assert_eq!(begin(Some("theirs")).fenced(of("theirs")), Next::Attempt);

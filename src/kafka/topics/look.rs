@@ -126,7 +126,7 @@ impl Waiting {
         }
     }
 
-    /// [`Self::tell`], and the time until the next attempt.
+    /// [`Self::tell`], and then the time until the next attempt.
     async fn go_on(mut self, config: &Config, detail: String) -> Result<Self, StartError> {
         let config = config.clone();
         blocking(move |cancel| {

@@ -2,7 +2,7 @@
 //!
 //! What a topic has to be like is in `spec`, the look itself in `look`, the creation in `create`. After [`ensure`] a topic that
 //! a broker does not know is trouble that is waited for, never an empty topic: a broker that has just started, or another one
-//! than the one that created a topic, may not have heard of it yet.
+//! than the one that created a topic, may not know of it yet.
 
 mod create;
 mod look;
@@ -23,7 +23,7 @@ use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 
 /// A topic that nobody has just created is not believed to be missing before this time: a broker that has just started
-/// knows of no topic for a moment (KAFKA-15161), and the status that says so is one that nobody restarts.
+/// knows of no topic for a moment (KAFKA-15161), and nobody restarts after the exit status for that.
 const ABSENT_AFTER: Duration = Duration::from_secs(10);
 
 /// Looks at every topic that is turned on. An error when Kafka does not answer within seconds, or refuses us.
@@ -39,15 +39,15 @@ pub async fn create(config: &Config, secrets: &Secrets) -> Result<Topics, StartE
     Ok(topics)
 }
 
-/// [`ensure_telling`], telling nobody.
+/// [`ensure_telling`], without reporting a wait.
 pub async fn ensure(config: &Config, secrets: &Secrets) -> Result<Topics, StartError> {
     ensure_telling(config, secrets, |_| ()).await
 }
 
 /// Creates what is missing, if the settings allow it, and refuses to start on a mistake; every one is named.
 ///
-/// Waits for a Kafka that does not answer, and for partitions that have no leader, of which `waiting_for` hears; dropping the
-/// future ends that.
+/// Waits for a Kafka that does not answer, and for partitions that have no leader, which `waiting_for` gets; dropping
+/// the future ends that.
 pub async fn ensure_telling(
     config: &Config,
     secrets: &Secrets,

@@ -33,7 +33,7 @@ use walk::{Step, Taken, Walk, Why};
 /// The relay takes a note within a turn of its loop.
 const NOTED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often a long walk says how far it is.
+/// How often a long walk logs how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 
 /// The leg and all that it needs.
@@ -47,13 +47,13 @@ pub struct Backfill {
     pub intake: Intake,
     /// What time it is at the provider.
     pub clock: Arc<Clock>,
-    /// Where walks begin, as the relay tells it.
+    /// Where walks begin; the relay sets it.
     pub position: watch::Receiver<Position>,
     /// Who asks for them.
     pub walks: Walks,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Where the leg's state is told.
+    /// Where the leg's state is reported.
     pub health: Arc<Health>,
     /// Ends the leg.
     pub stop: CancellationToken,
@@ -109,7 +109,7 @@ impl Backfill {
         }
     }
 
-    /// Tells of a walk that broke: once a reason, until a walk comes to its end.
+    /// Logs a walk that broke: once a reason, until a walk comes to its end.
     fn say_broken(&self, why: Why, wait: Duration, before: Option<Why>) {
         let retry_in_ms = millis(wait);
         if before == Some(why) {
@@ -134,7 +134,7 @@ impl Backfill {
             match walk.step() {
                 Step::Fetch { starting_after, limit } => {
                     let asked = self.fetch(&mut walk, starting_after, limit).await?;
-                    // The answer to the first page also told the provider's clock.
+                    // The answer to the first page also gave the provider's clock.
                     started_ms.get_or_insert_with(|| self.clock.provider().earlier_ms(asked));
                     pages += 1;
                     if Instant::now() >= say_at {
@@ -153,7 +153,7 @@ impl Backfill {
         let known = (proven_ms.unwrap_or(mark_ms), cursor_ms);
         let end = rounds.log_end(known, walk.oldest_ms(), started_ms);
         if let Some(period) = end.unproven().filter(|_| !reached) {
-            // Before the end of the walk, which moves the mark past it: a relay that dies in between tells it again.
+            // Before the end of the walk, which moves the mark past it: a relay that dies in between reports it again.
             self.tell_unproven(period, walk.lowest()).await?;
             rounds.told(period);
             self.intake.note(Note::Unproven { from_ms: period.from_ms, to_ms: period.to_ms })?;

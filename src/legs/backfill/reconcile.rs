@@ -1,11 +1,11 @@
 //! A history that no longer reaches back, as decisions: which time cannot be proven, and which orders it may concern.
 //!
-//! The provider does not say how far back its event log reaches, so a walk that comes to the log's end above its mark
-//! has to check whether anything was forgotten. Where that cannot be excluded, the list of orders tells which of them
-//! last changed in that time: consumers may hold an older state of those. Nothing is made up from it, since a record
-//! is a pure function of a provider's event.
+//! The provider does not report how far back its event log reaches, so a walk that comes to the log's end above its
+//! mark has to check whether anything was forgotten. Where that cannot be excluded, the list of orders shows which of
+//! them last changed in that time: consumers may hold an older state of those. Nothing is made up from it, since a
+//! record is a pure function of a provider's event.
 //!
-//! Pure: told what a walk or a page held, it says what to think and what to ask next.
+//! Pure: given what a walk or a page held, it returns what to conclude and what to ask next.
 
 use crate::provider::rest::{OrderRow, OrdersPage};
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use std::collections::HashSet;
 /// Orders asked for at once: the provider's documented maximum for lists (`api-spec/pagination`).
 pub const PAGE_ORDERS_MAX: usize = 100;
 
-/// Pages asked for at most: 50,000 orders at 100 a page, more than a merchant needs to be told at once.
+/// Pages asked for at most: 50,000 orders at 100 a page, more than a merchant needs in one report.
 const PAGES_MAX: usize = 500;
 
 /// Ids kept at most, to count each order once: as many as full pages can hold, also when a provider sends larger ones.
@@ -42,7 +42,7 @@ pub struct LogEnd {
     pub oldest_ms: Option<i64>,
     /// When the walk began.
     pub started_ms: i64,
-    /// The end of the last period that was told.
+    /// The end of the last period that was reported.
     pub told_to_ms: Option<i64>,
     /// A log is taken to reach back so far, unless an event that we saw is missing from it: walks in a row of a
     /// running relay lie closer together, and a quiet merchant's log is empty after a while without any loss.
@@ -50,7 +50,7 @@ pub struct LogEnd {
 }
 
 impl LogEnd {
-    /// The time that cannot be proven, if there is one that was not told yet.
+    /// The time that cannot be proven, if there is one that was not reported yet.
     ///
     /// A log that still shows an event from before `proven` holds everything since: it forgets its oldest first.
     pub fn unproven(&self) -> Option<Period> {
@@ -70,10 +70,10 @@ impl LogEnd {
 }
 
 impl Period {
-    /// Whether an order's row says that it last changed in this time, or may have.
+    /// Whether by its row an order last changed in this time, or may have.
     fn concerns(&self, row: &OrderRow) -> Relation {
         match (row.updated_ms(), row.created_ms()) {
-            // A time without a fraction stands for the whole second.
+            // A time without a fraction means the whole second.
             (Some(ms), _) if ms.saturating_add(if ms % 1000 == 0 { 999 } else { 0 }) < self.from_ms => Relation::Before,
             (Some(ms), _) if ms <= self.to_ms => Relation::Inside,
             (Some(_), _) => Relation::After,
@@ -92,7 +92,7 @@ enum Relation {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Ask for the page behind so many orders, and tell [`Reconciliation::page`].
+    /// Ask for the page behind this many orders, and pass it to [`Reconciliation::page`].
     Ask {
         /// Orders to pass over.
         offset: usize,
@@ -147,7 +147,7 @@ impl Reconciliation {
     /// The page asked for with `asked` as its limit held this.
     ///
     /// Orders that are made meanwhile move others to a later page: those come twice and count once. A page is the last
-    /// one when it holds less than the provider says it could; where it does not say so, only an empty one is.
+    /// one when it holds less than the limit that the provider names; where it names none, only an empty one is.
     pub fn page(&mut self, list: OrdersPage, asked: usize) {
         let rows = list.orders.len();
         let mut new = 0;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_is_not_told_again() {
+    fn what_was_reported_is_not_reported_again() {
         let period = END.unproven().unwrap();
         let told = LogEnd { told_to_ms: Some(period.to_ms), ..END };
         assert_eq!(unproven(told), None);
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn pages_are_asked_for_until_a_short_one_and_repeated_rows_count_once() {
         let mut reconciliation = Reconciliation::new(END.unproven().unwrap(), HashSet::new());
-        // The provider gives fewer than asked for, and says so.
+        // The provider gives fewer than asked for, and names the number.
         reconciliation.page(list(numbered(0..20), Some(20)), 100);
         assert_eq!(reconciliation.next(), Next::Ask { offset: 20 });
         // One was made meanwhile: the last row of the first page comes again.
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_page_size_is_not_told_only_an_empty_page_is_the_last() {
+    fn where_the_page_size_is_unknown_only_an_empty_page_is_the_last() {
         let mut reconciliation = Reconciliation::new(END.unproven().unwrap(), HashSet::new());
         reconciliation.page(list(numbered(0..3), None), 100);
         assert_eq!(reconciliation.next(), Next::Ask { offset: 3 });

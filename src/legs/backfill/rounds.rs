@@ -1,7 +1,7 @@
 //! When the event log is walked, and what one walk leaves to the next.
 //!
-//! Pure: time is a duration since the leg began. The leg asks when to walk and tells what became of it, and so does the
-//! simulation.
+//! Pure: time is a duration since the leg began. The leg asks when to walk and reports what became of it, and so does
+//! the simulation.
 
 use super::reconcile::{LogEnd, Period};
 use super::walk::{Walk, Why};
@@ -34,7 +34,7 @@ pub struct Rounds {
     /// The last walk broke: the next one begins then, for whatever reason.
     again_at: Option<Duration>,
     wait: Duration,
-    /// The end of the last time that was told to be unproven.
+    /// The end of the last time that was reported as unproven.
     told_to_ms: Option<i64>,
     /// A walk had too many pages: the next one goes on below it, and is done for the time at which that one began.
     below: Option<(Walk, i64)>,
@@ -70,8 +70,8 @@ impl Rounds {
     }
 
     /// What is checked when a walk that began at `started_ms` has come to the end of the log, whose oldest event is of
-    /// `oldest_ms`. Before the walk nothing was missing up to `proven_ms`, and the cursor stood at `cursor_ms`. All in Unix
-    /// milliseconds by the provider's clock.
+    /// `oldest_ms`. Before the walk nothing was missing up to `proven_ms`, and the cursor was at `cursor_ms`. All in
+    /// Unix milliseconds by the provider's clock.
     pub fn log_end(
         &self,
         (proven_ms, cursor_ms): (i64, Option<i64>),
@@ -84,7 +84,7 @@ impl Rounds {
         LogEnd { proven_ms, cursor_ms, oldest_ms, started_ms, told_to_ms, steady_ms }
     }
 
-    /// It was told that this time cannot be proven.
+    /// It was reported that this time cannot be proven.
     pub fn told(&mut self, period: Period) {
         self.told_to_ms = Some(period.to_ms);
     }
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_walk_that_broke_is_walked_again_with_growing_waits_whoever_asked() {
+    fn a_walk_that_broke_is_walked_again_with_growing_waits_whatever_asked_for_it() {
         let mut rounds = rounds();
         let waits: Vec<_> = (0..8).map(|_| rounds.broken(s(10), Why::Circle, Walk::new(0), None).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);

@@ -1,5 +1,5 @@
-//! What the backfill leg does when the provider's log no longer reaches back: it asks for the list of orders, and says
-//! loudly which time cannot be proven and which orders that may concern.
+//! What the backfill leg does when the provider's log no longer reaches back: it asks for the list of orders, and
+//! reports which time cannot be proven and which orders that may concern.
 //!
 //! It publishes nothing: an order's state is no event. It is bounded in pages, tries and time, and whatever the
 //! provider answers, the walk goes on behind it.
@@ -28,7 +28,7 @@ const TRIES_MAX: usize = 3;
 const REMEDY: &str = "`pepay-relay orders get ORDER` shows the true state of an order";
 
 impl Backfill {
-    /// Lists the orders, and says what cannot be proven. `oldest` is the lowest page of the log that holds events.
+    /// Lists the orders, and reports what cannot be proven. `oldest` is the lowest page of the log that holds events.
     pub(super) async fn tell_unproven(&self, period: Period, oldest: Option<Page>) -> Result<(), Interrupted> {
         let events = oldest.into_iter().flat_map(|page| page.events);
         let shown: HashSet<String> = events.filter_map(|event| order_of_event(&event.bytes)).collect();
@@ -113,7 +113,7 @@ impl Backfill {
             let pause = match &error {
                 RestError::Status { status: 429 | 500.., retry_after, .. } => retry_after.unwrap_or(wait).max(wait),
                 RestError::Unreachable(_) | RestError::TimedOut | RestError::Malformed(_) => wait,
-                // Refused, or a route that this provider does not have: it will say the same again.
+                // Refused, or a route that this provider does not have: it will answer the same again.
                 _ => return Err(error),
             };
             if tries >= TRIES_MAX || Instant::now() + pause >= deadline {

@@ -26,7 +26,7 @@ pub(super) enum Answer {
     Duplicate,
     /// Committed to the inbox.
     Queued,
-    /// Not genuine, or too old to tell.
+    /// Not genuine, or too old to be sure.
     Rejected(Refusal),
     /// No header that could be a signature: refused at its head, whatever its body.
     Unsigned,
@@ -58,8 +58,8 @@ impl Answer {
 
     /// The answer while the relay cannot take anything; `None` when it can.
     ///
-    /// A relay that stops takes what its listener has read: the peer has nowhere else to go, and the intake says when it is
-    /// too late ([`Answer::Stopping`]).
+    /// A relay that stops takes what its listener has read: the peer has nowhere else to go, and the intake refuses it
+    /// when it is too late ([`Answer::Stopping`]).
     pub(super) fn to_phase(phase: Phase) -> Option<Self> {
         match phase {
             Phase::Ready | Phase::Stopping => None,
@@ -101,7 +101,7 @@ impl Answer {
         }
     }
 
-    /// When it is given, as the documents say it.
+    /// When it is given, as the documents have it.
     fn when(self) -> &'static str {
         match self {
             Self::Accepted => "the event is committed, ignored, or kept as a dead letter",

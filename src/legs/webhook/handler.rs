@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-/// `webhook rejected` is logged at most this often; the line says how many it stands for. A flood of forgeries
+/// `webhook rejected` is logged at most this often; the line has the number of webhooks. A flood of forgeries
 /// must not become a flood of lines.
 const REJECTED_LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -99,7 +99,7 @@ impl Handler {
 
     /// Hands a genuine delivery to the relay and waits for its outcome, at most `webhook.answer_within`.
     ///
-    /// After that the peer is told to come back, and the delivery stays inside: the peer's copy will find it
+    /// After that the peer is asked to come back, and the delivery stays inside: the peer's copy will find it
     /// committed, or in flight.
     async fn settled(&self, Admitted { intake, verified, trace }: Admitted) -> Answer {
         let received_at_ms = now_ms();

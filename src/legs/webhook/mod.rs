@@ -1,7 +1,7 @@
 //! The webhook leg: a listener that answers 2xx only after the commit.
 //!
 //! Connections and their places are `crate::listener`'s. `handler` decides what a request is answered, `body` turns a
-//! stranger's bytes into the provider's, `answer` lists what may be said. Binding is apart from serving, so that a taken
+//! stranger's bytes into the provider's, `answer` lists the answers. Binding is apart from serving, so that a taken
 //! port is a mistake at start.
 
 mod answer;
@@ -31,7 +31,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// A connection takes no further request after this long, so that a peer that never reads its answers holds a place for
-/// so long at most. A peer in good faith reconnects within milliseconds.
+/// this long at most. A peer in good faith reconnects within milliseconds.
 const LIFE_MAX: Duration = Duration::from_secs(300);
 
 /// Why the listener cannot be set up.
@@ -45,7 +45,7 @@ pub enum BindError {
     Address {
         /// The address in the settings.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// Certificate or key cannot serve.
@@ -127,7 +127,7 @@ fn limits(settings: &config::Webhook) -> Limits {
 }
 
 impl Listening {
-    /// The address that was bound; its port is a real one even where the settings say 0.
+    /// The address that was bound; its port is a real one even where the settings have 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -144,7 +144,8 @@ impl Listening {
         let metrics = Arc::clone(metrics);
         let stop = stop.clone();
         if handed_over {
-            // What came between two processes waits in the socket's backlog until it can be taken, or has to be told.
+            // What came between two processes waits in the socket's backlog until it can be taken, or has to be
+            // refused.
             let mut snapshots = health.subscribe();
             let ready = snapshots.wait_for(|snapshot| snapshot.phase != Phase::Starting);
             tokio::select! {

@@ -1,4 +1,4 @@
-//! TLS for the webhook listener, where no proxy stands before it.
+//! TLS for the webhook listener, where no proxy is in front of it.
 
 use crate::config::{self, first_expiry};
 use crate::telemetry::Metrics;

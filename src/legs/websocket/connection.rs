@@ -39,7 +39,7 @@ pub(super) struct Connection<'l, S> {
 }
 
 impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
-    /// The session, which counts from `began`, has been told of the connection.
+    /// The session, which counts from `began`, knows of the connection.
     pub(super) fn new(
         stream: WebSocketStream<S>,
         pulse: Pulse,
@@ -138,7 +138,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
-    /// A control frame says that the stream has a hole.
+    /// A control frame announces that the stream has a hole.
     fn hinted(&mut self) -> ControlFlow<Finished> {
         let orders = self.session.hint(self.began.elapsed(), self.leg.clock.provider_ms());
         self.leg.obey(self.session, orders.into_iter().flatten());
@@ -155,7 +155,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         self.pulse.last() + self.leg.dialer.settings.idle_timeout
     }
 
-    /// The time is over; the pulse says whether part of a frame was heard meanwhile.
+    /// The time is over; the pulse knows whether part of a frame was received meanwhile.
     fn check_silence(&self) -> ControlFlow<Finished> {
         if Instant::now() < self.silent_at() {
             return ControlFlow::Continue(());
@@ -163,8 +163,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         broken(End::Silence, "")
     }
 
-    /// A connection that was there while the machine slept is not trusted to be whole: a peer that hears no pongs drops
-    /// it, or stops sending, and may not be able to say so. The pings see that this is looked at soon after.
+    /// A connection that was there while the machine slept is not trusted to be whole: a peer that receives no pongs
+    /// drops it, or stops sending, and may not be able to announce it. The pings see that this is looked at soon after.
     fn check_sleep(&self) -> ControlFlow<Finished> {
         if self.pulse.slept() < SLEPT_MAX {
             return ControlFlow::Continue(());
@@ -210,7 +210,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
                 let frame = std::str::from_utf8(&bytes).map_or(Frame::Other, frame::classify);
                 self.frame(frame, bytes, now_ms).await
             }
-            // The library answers pings by itself; pongs have done their work by being heard.
+            // The library answers pings by itself; pongs have done their work by being received.
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => ControlFlow::Continue(()),
             Some(Ok(Message::Close(close))) => {
                 let code = close.as_ref().map(|close| u16::from(close.code));
@@ -223,7 +223,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
-    /// A data frame: a delivery, unless it says of itself that it is about the connection.
+    /// A data frame: a delivery, unless by its own words it is about the connection.
     async fn frame(&mut self, frame: Frame, bytes: Bytes, received_at_ms: i64) -> ControlFlow<Finished> {
         match frame {
             Frame::Control(control) => {
@@ -248,7 +248,8 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
         }
     }
 
-    /// A frame that does not claim to be an event, a heartbeat for example: a sign of life, counted, and told once a kind.
+    /// A frame that does not claim to be an event, a heartbeat for example: a sign of life, counted, and logged once a
+    /// kind.
     fn ignore(&self, kind: &str) {
         self.leg.metrics.delivery(Leg::Websocket);
         self.leg.metrics.outcome(Leg::Websocket, Outcome::Ignored);
@@ -280,7 +281,7 @@ impl<'l, S: AsyncRead + AsyncWrite + Unpin> Connection<'l, S> {
             None => {
                 let taken = self.wait_for_room(offer).await;
                 // Nobody was listening meanwhile, so the silence was ours. A connection that was closed for it is away since
-                // it was heard last.
+                // something was received last.
                 if !self.paused {
                     self.pulse.beat();
                 }
@@ -434,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_says_nothing_is_left_after_the_idle_timeout() {
+    async fn a_peer_that_sends_nothing_is_left_after_the_idle_timeout() {
         let (finished, after) = lived(std::future::ready).await;
         assert!(matches!(finished, Finished::Ended(Ended { end: End::Silence, .. })), "{finished:?}");
         assert!(after >= IDLE && after < IDLE + Duration::from_secs(1), "{after:?}");

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_stands_in_one_header_and_a_token_in_none() {
+    fn a_key_is_in_one_header_and_a_token_in_none() {
         const API_KEY: &str = "x-commerce-api-key";
         let url = Url::parse(STREAM).unwrap();
         let key = SecretString::from("ck_test");

@@ -1,4 +1,4 @@
-//! How a connection ends: what the cause was, and what the peer is told.
+//! How a connection ends: what the cause was, and what the peer is sent.
 
 use super::Ended;
 use crate::legs::websocket::reconnect::End;
@@ -26,7 +26,7 @@ pub(super) enum Finished {
     Ended(Ended),
 }
 
-/// Says goodbye as the end asks for; nothing of it is needed for correctness.
+/// Closes as the end asks for; nothing of it is needed for correctness.
 pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSocketStream<S>, finished: &Finished) {
     let (code, reason) = match finished {
         Finished::Stopped => (CloseCode::Away, "relay stopping"),
@@ -38,7 +38,7 @@ pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut WebSoc
             let _ = timeout(CLOSE_WAIT, stream.flush()).await;
             return;
         }
-        // Nobody is there to hear it, or goodbye was said.
+        // Nobody is there to receive it, or the goodbyes were exchanged.
         Finished::Ended(_) => return,
     };
     say_goodbye(stream, code, reason).await;
@@ -64,7 +64,7 @@ pub(super) fn broken(end: End, detail: impl std::fmt::Display) -> ControlFlow<Fi
     ControlFlow::Break(Finished::Ended(Ended::new(end, detail)))
 }
 
-/// The end that an error of the library stands for.
+/// The end that an error of the library means.
 pub(super) fn ended_by(error: Error) -> Ended {
     let end = match &error {
         Error::ConnectionClosed | Error::AlreadyClosed => End::Close(None),

@@ -19,9 +19,9 @@ enum At {
     Opcode,
     /// Mask bit and length, or how many bytes of length follow.
     Length,
-    /// So many more bytes of a length, of which this is known.
+    /// This many more bytes of a length, of which this is known.
     Extended { left: u8, known: u64, masked: bool },
-    /// So many bytes that mean nothing here: a mask, if there is one, and the payload.
+    /// This many bytes that mean nothing here: a mask, if there is one, and the payload.
     Skipped { left: u64 },
 }
 
@@ -92,7 +92,7 @@ mod tests {
         frame
     }
 
-    /// Frames, told by their first bytes and payloads, come out with other first bytes and nothing else changed,
+    /// Frames, given by their first bytes and payloads, come out with other first bytes and nothing else changed,
     /// wherever they are split.
     fn check(frames: &[(u8, &[u8], u8)]) {
         let sent: Vec<u8> = frames.iter().flat_map(|(first, payload, _)| frame(*first, payload)).collect();

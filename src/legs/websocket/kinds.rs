@@ -1,9 +1,9 @@
-//! Kinds of frames that were told of once.
+//! Kinds of frames that were logged once.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-/// Kinds remembered at most: more than a provider documents. Beyond it a new kind is counted and not told.
+/// Kinds remembered at most: more than a provider documents. Beyond it a new kind is counted and not logged.
 const KINDS_MAX: usize = 16;
 
 /// The kinds of frames that the log has a line about.
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_is_told_once_and_no_more_than_the_bound() {
+    fn each_kind_is_logged_once_and_no_more_than_the_bound() {
         let kinds = Kinds::default();
         assert!(kinds.is_new("a") && !kinds.is_new("a"));
         let told = (0..100).filter(|kind| kinds.is_new(&kind.to_string())).count();

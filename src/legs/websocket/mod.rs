@@ -93,7 +93,7 @@ impl Ended {
 }
 
 impl Dialer {
-    /// Connects once and leaves: whether the provider lets us in. The error says why not.
+    /// Connects once and leaves: whether the provider lets us in. The error is the reason why not.
     pub async fn probe(mut self) -> Result<(), String> {
         match self.dial(None).await {
             Ok((mut stream, _)) => {

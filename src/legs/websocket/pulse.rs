@@ -1,7 +1,7 @@
-//! When a connection was last heard, and whether the machine slept meanwhile.
+//! When a connection last received something, and whether the machine slept meanwhile.
 //!
 //! Silence is measured by the clock that stops while the machine is suspended, or every suspend would be one. But the peer
-//! may have given up in such a time, and a gap begins when the connection was last heard before it: so the pulse also
+//! may have given up in such a time, and a gap begins when something was last received before it: so the pulse also
 //! goes by the steady clock, and knows from the difference how long the machine slept.
 
 use crate::clock::steady_ms;
@@ -12,10 +12,11 @@ use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tokio_util::io::InspectReader;
 
-/// A connection whose machine slept for so long in all may have missed something: the peer hears no pongs meanwhile.
+/// A connection whose machine slept for this long in all may have missed something: the peer receives no pongs
+/// meanwhile.
 pub(super) const SLEPT_MAX: Duration = Duration::from_secs(10);
 
-/// When bytes were last heard, whatever they were: a large frame on a slow line is life as well.
+/// When bytes were last received, whatever they were: a large frame on a slow line is life as well.
 #[derive(Clone, Debug)]
 pub(super) struct Pulse {
     born: Instant,
@@ -36,7 +37,7 @@ impl Pulse {
         Self { born: Instant::now(), born_steady_ms: steady_ms, last_ms: Arc::default(), awake_ms }
     }
 
-    /// Bytes were heard now, or the relay was not listening until now.
+    /// Bytes were received now, or the relay was not listening until now.
     pub(super) fn beat(&self) {
         self.beat_at(steady_ms());
     }
@@ -64,8 +65,8 @@ impl Pulse {
         Duration::from_millis(passed_ms).saturating_sub(lived)
     }
 
-    /// For how long nothing has been heard that a gap must not hold: the larger of both clocks, and from before a sleep
-    /// that was too long.
+    /// For how long nothing has been received that a gap must not hold: the larger of both clocks, and from before a
+    /// sleep that was too long.
     pub(super) fn silence(&self) -> Duration {
         self.silence_until(steady_ms())
     }

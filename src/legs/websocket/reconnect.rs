@@ -30,7 +30,7 @@ pub enum End {
     Reset,
     /// The provider broke the WebSocket protocol.
     Protocol,
-    /// Nothing was heard for `websocket.idle_timeout`.
+    /// Nothing was received for `websocket.idle_timeout`.
     Silence,
     /// A frame over `websocket.frame_bytes_max`.
     TooLarge,
@@ -183,7 +183,7 @@ impl Reconnect {
         self.backoff_min
     }
 
-    /// Decides after `end` of a connection that stood for `lived` (zero when none came about).
+    /// Decides after `end` of a connection that lasted for `lived` (zero when none came about).
     ///
     /// `random` is uniform in `0.0..1.0`. The delay is uniform between `backoff_min` and a ceiling that doubles
     /// from attempt to attempt (full jitter above a floor). A `Retry-After` wins where it is longer, so that a
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_minted_anew_once() {
+    fn a_refused_token_is_minted_again_once() {
         let mut session = Reconnect::new(MIN, MAX, true, Instant::now());
         let expired = End::StreamError("TOKEN_EXPIRED".into());
         let mut refused = || session.ended(&expired, Duration::ZERO, 0.0).refused;

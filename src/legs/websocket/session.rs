@@ -92,7 +92,7 @@ struct Ended {
 }
 
 impl<F> Session<F> {
-    /// A session that waits between attempts as `reconnect` says, and holds frames for at most `hold_max` after each
+    /// A session that waits between attempts as `reconnect` decides, and holds frames for at most `hold_max` after each
     /// connection's making.
     pub fn new(reconnect: Reconnect, hold_max: Duration) -> Self {
         Self {
@@ -196,8 +196,9 @@ impl<F> Session<F> {
         Some([Order::Note(Note::Resync { at_ms }), Order::AskWalk])
     }
 
-    /// The connection ended, and was heard last at `heard_at_ms` in Unix milliseconds by the provider's clock. What is
-    /// held goes on waiting; an empty hold has nothing to wait for, and a hint is covered by the next connection's walk.
+    /// The connection ended, and last received something at `heard_at_ms` in Unix milliseconds by the provider's clock.
+    /// What is held goes on waiting; an empty hold has nothing to wait for, and a hint is covered by the next
+    /// connection's walk.
     pub fn ended(&mut self, end: End, now: Duration, heard_at_ms: i64) {
         let Some(connected_at) = self.connected_at.take() else { return self.failed(end) };
         self.hint_due = None;

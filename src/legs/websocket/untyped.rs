@@ -1,4 +1,4 @@
-//! A connection whose texts are bytes: [`headers`](super::headers) says why.
+//! A connection whose texts are bytes: [`headers`](super::headers) has the reason.
 
 use super::headers::Headers;
 use bytes::{Buf, Bytes};

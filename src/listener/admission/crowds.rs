@@ -9,7 +9,7 @@ use std::time::Instant;
 /// What a connection does that may be cut, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// A request is not complete; of its body so many bytes are held.
+    /// A request is not complete; of its body `bytes` bytes are held.
     Unfinished { since: Instant, bytes: usize },
     /// Nothing: it is between two requests.
     Idle { since: Instant },

@@ -27,7 +27,8 @@ pub(super) const UNCUT: Duration = Duration::from_millis(250);
 /// the relay's health is answered although every place is taken.
 pub(super) const LINE_MAX: usize = 32;
 
-/// A complete request at the head of a full line is told to come back after this long, when yet another peer is there.
+/// A complete request at the head of a full line is asked to come back after this long, when yet another peer is
+/// there.
 pub(super) const LINE_WAIT: Duration = Duration::from_secs(2);
 
 /// Strangers compete among themselves once they hold this part (1 / n) of the places: below it, one that waits may get the
@@ -103,7 +104,7 @@ pub(super) enum Entry<C> {
     Waits(Id),
     /// The line is full; there is a turn once this connection of that address is gone, which is to be cut.
     Cut(IpAddr, C),
-    /// The line is full; there is a turn now that this one is out of it, which is to be told to come back.
+    /// The line is full; there is a turn now that this one is out of it, which is asked to come back.
     Tell(C),
     /// Its address has as many connections as it may.
     TooMany,
@@ -124,7 +125,7 @@ pub(super) enum Turn<C> {
     Later(Instant),
 }
 
-/// What a connection in the line hears when it asks.
+/// What a connection in the line is answered when it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// It has one.
@@ -258,7 +259,8 @@ impl<C: Clone> Admission<C> {
         self.connections.get(&id).map(|connection| (connection.peer, connection.reach.clone())).ok_or(now + UNCUT)
     }
 
-    /// A turn for one more: the oldest in the line that has not sent a whole head goes, else the oldest request is told.
+    /// A turn for one more: the oldest in the line that has not sent a whole head goes, else the oldest request is
+    /// asked to come back.
     fn shorten_line(&mut self, now: Instant) -> Entry<C> {
         let mut later = now + LINE_WAIT;
         let mut out = None;
@@ -288,8 +290,8 @@ impl<C: Clone> Admission<C> {
         if matches!(state, None | Some(State::Cut { .. })) { Place::Refused } else { Place::Has }
     }
 
-    /// A request has begun and is not complete; so many `bytes` of its body are held. A first one has been unfinished
-    /// since the connection was accepted.
+    /// A request has begun and is not complete; `bytes` of its body are held. A first one has been unfinished since the
+    /// connection was accepted.
     pub(super) fn unfinished(&mut self, id: Id, now: Instant, bytes: usize) {
         let Some(connection) = self.connections.get(&id) else { return };
         let since = match connection.state {

@@ -270,7 +270,7 @@ fn a_body_that_was_cut_is_waited_for() {
 }
 
 #[test]
-fn a_full_line_loses_its_silent_peers_first_and_tells_the_others() {
+fn a_full_line_loses_its_silent_peers_first_and_answers_the_others() {
     let mut admission = Admission::new(1, 0);
     let now = Instant::now();
     let Entry::In(id) = admission.enter(HERE, now, 0) else { panic!("no place") };

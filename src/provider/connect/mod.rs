@@ -61,7 +61,7 @@ impl Connector {
         Self { tls, proxies, hosts: Arc::default() }
     }
 
-    /// The same, where `host` has these addresses, whatever a name server says.
+    /// The same, where `host` has these addresses, whatever a name server answers.
     pub fn with_host(mut self, host: &str, addresses: &[SocketAddr]) -> Self {
         Arc::make_mut(&mut self.hosts).insert(host.to_owned(), addresses.to_vec());
         self

@@ -51,7 +51,7 @@ impl Proxies {
         Some(Self { chosen: None, environment: Some(Arc::new(matcher)) })
     }
 
-    /// The proxy for a host, which stands in brackets if it is an IPv6 address.
+    /// The proxy for a host, which is in brackets if it is an IPv6 address.
     pub(super) fn for_host(&self, host: &str, port: u16) -> Option<Proxy> {
         let environment = self.environment.as_ref().filter(|_| !is_loopback(host));
         let matcher = self.chosen.as_ref().or(environment)?;

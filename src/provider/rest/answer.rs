@@ -65,7 +65,7 @@ pub(super) fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
 /// Defines views: structs whose members may each be missing, `null`, or of another type than documented, and are then
 /// their default.
 ///
-/// The members have the provider's names and meaning; one has a comment where its name does not say it all.
+/// The members have the provider's names and meaning; one has a comment where its name is not enough.
 macro_rules! view {
     ($($(#[$of_struct:meta])* pub struct $name:ident { $($(#[$of_member:meta])* pub $member:ident: $kind:ty,)* })*) => {$(
         #[derive(Clone, Debug, Default, ::serde::Deserialize)]

@@ -22,7 +22,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 use uuid::Uuid;
 
-/// The largest answer that is read, unless [`Rest::with_body_bytes_max`] says more: a page of 100 events of 160 kB,
+/// The largest answer that is read, unless [`Rest::with_body_bytes_max`] allows more: a page of 100 events of 160 kB,
 /// where the provider's samples have 2 kB.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
 
@@ -193,7 +193,7 @@ impl Rest {
             .uri(url.as_str())
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, "*/*")
-            // Nothing here reads another one, and a server may choose one unless it is said (RFC 9110, 12.5.3).
+            // Nothing here reads another one, and a server may choose one unless it is ruled out (RFC 9110, 12.5.3).
             .header(ACCEPT_ENCODING, "identity");
         {
             let api_key = self.api_key.borrow();
@@ -229,7 +229,7 @@ const fn last(error: RestError) -> (Failure, RestError) {
     (Failure::Final, error)
 }
 
-/// What an answer that is no success says about itself: the reason, and how long to stay away.
+/// What can be learned from an answer that is no success: the reason, and how long to stay away.
 pub(crate) fn refusal(headers: &HeaderMap, body: &[u8]) -> (ApiError, Option<Duration>) {
     let mut error = errors::parse(body);
     if let Some(encoding) = encoding(headers, body) {

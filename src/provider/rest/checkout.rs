@@ -195,12 +195,12 @@ impl Rest {
     ///
     /// # Errors
     ///
-    /// Those of a call. That there is no such product is none: the estimate says so.
+    /// Those of a call. That there is no such product is none: the estimate reports it.
     pub async fn completed(&self, mut item: Item) -> Result<Item, RestError> {
         if !item.is_whole() {
             match self.product(&item.product_id).await {
                 Ok(product) => item.completed(Some(&product.view)),
-                // Nor does a page of another shape say anything.
+                // Nor does a page of another shape show anything.
                 Err(RestError::Status { status: 400 | 404, .. } | RestError::Malformed(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_takes_from_a_product_what_it_lacks() {
+    fn an_item_takes_from_a_product_what_is_missing() {
         let product: Product = serde_json::from_str(r#"{"title":"Cable","price":"11.490"}"#).unwrap();
         let item = |title: Option<&str>, price: Option<&str>| Item {
             product_id: "p".to_owned(),

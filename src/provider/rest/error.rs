@@ -29,7 +29,7 @@ pub enum RestError {
     Status {
         /// The HTTP status.
         status: u16,
-        /// What the provider says about it.
+        /// The provider's own error.
         error: ApiError,
         /// How long the provider asks to be left alone.
         retry_after: Option<Duration>,
@@ -110,7 +110,7 @@ fn remedy_of(status: u16, error: &ApiError, retry_after: Option<Duration>) -> St
     fixed.to_owned()
 }
 
-/// Rounded up: who comes back a moment early is told to wait again.
+/// Rounded up: who comes back a moment early has to wait again.
 fn whole_seconds(wait: Duration) -> Duration {
     Duration::from_secs(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)))
 }

@@ -7,7 +7,7 @@ use crate::provider::page::{Listed, Page, decode_page};
 use bytes::Bytes;
 use futures::Stream;
 
-/// Pages of one list at most; with 100 events each a million, as [`RestError::Endless`] says.
+/// Pages of one list at most; with 100 events each a million, as [`RestError::Endless`] has it.
 const PAGES_MAX: usize = 10_000;
 
 /// Which events are wanted; all that the key may see by default.
@@ -77,7 +77,7 @@ impl Rest {
         self.call(call).await
     }
 
-    /// Every page, newest first, asked for one after the other as they are taken, until one says that there is no
+    /// Every page, newest first, asked for one after the other as they are taken, until one shows that there is no
     /// more, is empty, or holds no id that is a cursor, behind which no page can be asked for.
     pub fn event_pages<'a>(
         &'a self,

@@ -74,7 +74,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// A client of `base` (scheme, host, and a path if the provider stands behind one).
+    /// A client of `base` (scheme, host, and a path if the provider is behind one).
     ///
     /// `timeout` bounds each attempt, from the name look-up to the last byte. The connections are `connector`'s, as the
     /// WebSocket's are: either both reach the provider or none.
@@ -109,7 +109,7 @@ impl Rest {
         self
     }
 
-    /// Makes a call that is safe to repeat again, at most twice, when the provider says that it may pass (`429`,
+    /// Makes a call that is safe to repeat again, at most twice, when by the provider's answer it may pass (`429`,
     /// `5xx`) or the connection broke. Waits as long as the provider asks, if that is at most a minute.
     pub const fn with_retries(mut self) -> Self {
         self.attempts_max = retry::ATTEMPTS_MAX;

@@ -84,7 +84,7 @@ impl OrderRow {
     }
 }
 
-/// Every row, those that cannot be read as empty ones: pages are told apart by how many rows they have.
+/// Every row, those that cannot be read as empty ones: how many rows a page has shows whether it is the last.
 fn rows<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<OrderRow>, D::Error> {
     let rows = Vec::<&RawValue>::deserialize(from)?;
     // serde takes a list for a struct as well.

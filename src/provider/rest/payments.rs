@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 pub const BULK_MAX: usize = 50;
 
 view! {
-    /// How an order's payment stands.
+    /// The status of an order's payment.
     #[serde(rename_all = "camelCase")]
     pub struct PaymentStatus {
         pub order_id: Option<String>,
@@ -63,7 +63,7 @@ view! {
 }
 
 impl Rest {
-    /// How an order's payment stands: `GET /api/commerce/merchant/payments/{orderId}/status`.
+    /// The status of an order's payment: `GET /api/commerce/merchant/payments/{orderId}/status`.
     pub async fn payment_status(&self, order_id: &str) -> Result<Decoded<PaymentStatus>, RestError> {
         let path = ["api", "commerce", "merchant", "payments", order_id, "status"];
         Decoded::object(&self.call(Call::get(&path)).await?)

@@ -11,7 +11,7 @@ pub(super) const ATTEMPTS_MAX: u32 = 3;
 /// The wait before the second attempt, where the provider names none; it doubles with each further one.
 const WAIT_MIN: Duration = Duration::from_secs(1);
 
-/// The longest wait. A person is waiting: one who is asked to come back later than that is told so instead.
+/// The longest wait. A person is waiting: where the provider asks for longer, this is an error instead.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What became of an attempt.

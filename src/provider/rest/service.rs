@@ -20,7 +20,7 @@ pub struct WsToken {
     pub ws_url: Option<String>,
 }
 
-/// What the provider says about itself (`api-spec/commerce/status`).
+/// What the provider reports about itself (`api-spec/commerce/status`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CommerceStatus {
@@ -110,7 +110,7 @@ impl Rest {
     }
 }
 
-/// A list that may stand in a member of the answer's object, or be the answer.
+/// A list that may be in a member of the answer's object, or be the answer.
 fn listed<T: for<'a> Deserialize<'a>>(body: &[u8], member: &str) -> Result<Decoded<Vec<T>>, RestError> {
     let raw = unwrapped(body)?;
     if raw.get().starts_with('[') {

@@ -2,7 +2,7 @@
 //!
 //! A value is a version byte and entries. An entry is a byte of flags, then: the account where it differs from the
 //! entry before (length, bytes), the event id (length, bytes), the key (16 bytes where it is a UUID in its usual
-//! spelling, else length and bytes; a dead letter has none), and the version where the id does not tell it
+//! spelling, else length and bytes; a dead letter has none), and the version where the id does not contain it
 //! (milliseconds, sequence number). Numbers are LEB128. Pure.
 
 use crate::labels::Topic;
@@ -36,7 +36,7 @@ pub struct Entry<'j> {
     pub id: &'j [u8],
     /// The record's key; empty for a dead letter.
     pub key: &'j [u8],
-    /// How new it is; none where it is stale or a dead letter: it then says nothing about its key.
+    /// How new it is; none where it is stale or a dead letter: it then has no meaning for its key.
     pub version: Option<Version>,
 }
 
@@ -55,7 +55,7 @@ pub struct Entries {
     /// Where each value begins.
     starts: Vec<usize>,
     count: u64,
-    /// Where the account that was named last in this value stands in `bytes`.
+    /// Where in `bytes` the account is that was named last in this value.
     account: Range<usize>,
 }
 
@@ -228,7 +228,7 @@ fn uuid_of(key: &[u8]) -> Option<[u8; 16]> {
     (uuid.hyphenated().encode_lower(&mut spelled).as_bytes() == key).then(|| uuid.into_bytes())
 }
 
-/// The version that an id tells by itself, as the planner reads it.
+/// The version that an id contains, as the planner reads it.
 fn version_of(id: &[u8]) -> Option<Version> {
     let id: EventId = std::str::from_utf8(id).ok()?.parse().ok()?;
     Some(Version { ms: i64::try_from(id.ms).ok()?, seq: id.seq })
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_id_does_not_tell_is_kept() {
+    fn what_the_id_does_not_contain_is_kept() {
         let version = |ms, seq| Some(Version { ms, seq });
         let events = [
             order("evt_1700000000000-7", KEY, None),

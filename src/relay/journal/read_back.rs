@@ -1,7 +1,7 @@
 //! Reads the journal back at a start, and proves that it is whole.
 //!
 //! Every transaction of a run has the next number, every claim names the checkpoint that it followed, and every
-//! checkpoint says how many entries its transaction has: a record that the topic lost leaves a hole in one of these
+//! checkpoint holds how many entries its transaction has: a record that the topic lost leaves a hole in one of these
 //! chains. What happened before the dedup window began needs no proof. Pure.
 
 use super::entry::{Entry, read};
@@ -18,18 +18,18 @@ pub enum Breach {
         /// The checkpoint behind it.
         next: CommitId,
     },
-    /// A claim follows another checkpoint than it says.
+    /// A claim follows another checkpoint than it names.
     Claim {
-        /// What it says it follows.
+        /// The one that it names.
         says: Option<CommitId>,
         /// What it follows.
         follows: CommitId,
     },
-    /// A transaction has another number of entries than its checkpoint says.
+    /// A transaction has another number of entries than its checkpoint records.
     Entries {
         /// The transaction.
         of: CommitId,
-        /// What the checkpoint says.
+        /// The number in the checkpoint.
         says: u64,
         /// What there is.
         found: u64,
@@ -75,9 +75,9 @@ pub struct ReadBack {
     proven_from_ms: i64,
     /// Of the transaction whose checkpoint is still to come.
     open: Transaction,
-    /// Of the newest transaction: a claim may say that it was torn.
+    /// Of the newest transaction: a claim may record that it was torn.
     newest: Transaction,
-    /// Where the newest transaction stands.
+    /// Where the newest transaction is.
     last: Option<CommitId>,
     breach: Option<Breach>,
 }
@@ -122,7 +122,7 @@ impl ReadBack {
         self.breach
     }
 
-    /// Compares a checkpoint with the one before it; whether it says that the one before it was torn.
+    /// Compares a checkpoint with the one before it; returns whether it records that the one before it was torn.
     fn follow(&mut self, checkpoint: &Checkpoint, position: &CommitId) -> bool {
         let Some(last) = self.last.clone() else {
             let first = checkpoint.is_claim() && checkpoint.previous.is_none();
@@ -151,12 +151,12 @@ impl ReadBack {
 
     fn settle(&mut self, stands: bool, each: &mut impl FnMut(Entry<'_>, i64)) {
         for (value, at_ms) in self.newest.values.drain(..).filter(|_| stands) {
-            // What is damaged was counted when its checkpoint came; what stands before the damage counts.
+            // What is damaged was counted when its checkpoint came; what comes before the damage counts.
             let _ = read(&value, |entry| each(entry, at_ms));
         }
     }
 
-    /// The first one is told: the others may be its consequences.
+    /// The first one is reported: the others may be its consequences.
     fn breach(&mut self, breach: Breach) {
         self.breach.get_or_insert(breach);
     }

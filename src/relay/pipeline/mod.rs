@@ -267,7 +267,7 @@ impl Pipeline {
     }
 }
 
-/// The next rung for a single delivery that was refused, after the one that it stood on; none where there is none left.
+/// The next rung for a single delivery that was refused, after the one that it was on; none where there is none left.
 fn worse(before: Option<Refused>, refusal: Refusal, detail: &str) -> Option<Refused> {
     match (before, refusal) {
         (None, Refusal::Size) => Some(Refused { reason: Reason::TooLarge, detail: detail.to_owned(), digest: true }),

@@ -16,7 +16,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const NOW_MS: i64 = 1_768_480_000_000;
 const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 
-/// A pipeline, Kafka as a list of committed batches, and what was told.
+/// A pipeline, Kafka as a list of committed batches, and what was reported.
 struct Bench {
     pipeline: Pipeline,
     intake: Intake,
@@ -61,7 +61,7 @@ impl Bench {
         self.take();
     }
 
-    /// A webhook comes by the inbox, where it stands before `next`.
+    /// A webhook comes by the inbox, where it is before `next`.
     fn queued(&mut self, body: impl Into<Bytes>, next: i64) {
         self.intake.offer_from_inbox(body.into(), NOW.ms, None, next).now_or_never().unwrap().unwrap();
         self.take();
@@ -267,7 +267,7 @@ fn a_single_record_that_kafka_calls_invalid_keeps_its_bytes_where_they_fit() {
     }
 }
 
-/// What a refused batch took from the inbox waits again; what a checkpoint told before stays taken.
+/// What a refused batch took from the inbox waits again; what a checkpoint recorded before stays taken.
 #[test]
 fn a_refused_batch_gives_back_to_the_inbox_what_is_not_committed() {
     let mut bench = Bench::new();
@@ -333,7 +333,7 @@ fn a_refused_checkpoint_takes_nothing_back() {
 
 proptest! {
     /// Whatever is refused and however deliveries fall into batches: each id is committed once, each delivery is
-    /// told once, and what is not stale is in order.
+    /// answered once, and what is not stale is in order.
     #[test]
     fn each_event_once(
         arrivals in prop::collection::vec((0..30u64, 0..4u8, any::<bool>(), any::<bool>()), 1..120),

@@ -28,7 +28,7 @@ pub(super) struct Accounts {
 /// What there was before a plan changed it, and what the plan commits.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    /// The plan, told from all others.
+    /// The number of the plan, different from that of all others.
     number: u64,
     before: Vec<(Account, Progress)>,
     next_gap: GapNumber,

@@ -16,7 +16,7 @@ impl InboxMark {
     }
 
     /// As a start begins to take at `next`, of an inbox in which nothing waits, or what was appended after `unread_ms`: nothing
-    /// is forgotten before a first look has told that nothing waits.
+    /// is forgotten before a first look has shown that nothing waits.
     pub fn begin(next: i64, unread_ms: Option<i64>) -> Self {
         Self { next: Some(next), unread_since_ms: Some(unread_ms.unwrap_or(i64::MIN)) }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub enum Item {
     /// What arrived, and why Kafka refused its record when it was sent alone: it then becomes a dead letter.
     Delivery(Delivery, Option<Refused>),
-    /// What a leg of this account told, in its place among the deliveries.
+    /// What a leg of this account reported, in its place among the deliveries.
     Note(Account, Note),
     /// This account is served from now on.
     Admitted(Account, Arc<Admission>),
@@ -37,7 +37,7 @@ impl Settled<'_> {
     }
 }
 
-/// How a delivery ends, and what is worth telling about it.
+/// How a delivery ends, and what is worth reporting about it.
 #[derive(Clone, Debug)]
 pub struct Ending {
     /// The outcome.
@@ -57,9 +57,9 @@ pub struct Ending {
 /// Why Kafka refused the record of a delivery when it was sent alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// What its dead letter says: too large, or invalid.
+    /// The reason in its dead letter: too large, or invalid.
     pub reason: Reason,
-    /// What Kafka said.
+    /// Kafka's error.
     pub detail: String,
     /// The dead letter holds a digest in place of the bytes.
     pub digest: bool,

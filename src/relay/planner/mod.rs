@@ -1,8 +1,9 @@
 //! The decisions of the relay: deliveries in, a plan of records and outcomes out.
 //!
-//! Pure: no socket, clock, log or task; `now` is an argument, and what happens to a plan is told by [`Planner::commit`] or
-//! [`Planner::roll_back`]. Until then nothing that a plan did is final: ids are claimed, not settled; versions are planned
-//! and can be taken back; the cursor in a plan's checkpoint counts only once that checkpoint is committed with it.
+//! Pure: no socket, clock, log or task; `now` is an argument, and what happens to a plan comes in by
+//! [`Planner::commit`] or [`Planner::roll_back`]. Until then nothing that a plan did is final: ids are claimed, not
+//! settled; versions are planned and can be taken back; the cursor in a plan's checkpoint counts only once that
+//! checkpoint is committed with it.
 //!
 //! Plans are made one after the other and end in the same order. A plan that rests on an earlier one (it follows a
 //! claim of it, or continues its versions) is rolled back before that one is.
@@ -210,7 +211,8 @@ impl Planner {
         }
     }
 
-    /// The plan is committed since `at_ms`: tells of each of its entries, in their order. What remains is its memory.
+    /// The plan is committed since `at_ms`: calls `tell` for each of its entries, in their order. What remains is its
+    /// memory.
     pub fn commit(&mut self, mut plan: Plan, at_ms: i64, mut tell: impl FnMut(Settled<'_>)) -> Plan {
         self.accounts.commit(&mut plan.changes);
         self.inbox.commit(plan.inbox);
@@ -476,7 +478,7 @@ fn version(event: &Event<'_>) -> Version {
     Version { ms, seq: event.cursor().map_or(0, |id| id.seq) }
 }
 
-/// The id as a share of the delivery's bytes where it stands there unescaped.
+/// The id as a share of the delivery's bytes where it is there unescaped.
 fn shared(bytes: &Bytes, id: &str) -> Bytes {
     let start = (id.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
     if start.checked_add(id.len()).is_some_and(|end| end <= bytes.len()) {

@@ -9,7 +9,7 @@
 //! A gap is a time in which the socket may have missed something. It closes when `verified` has passed its end: a first
 //! walk fills it at once, a second one, `overlap` later, confirms it.
 //!
-//! Pure: it is told what happened and when. All times are Unix milliseconds by the provider's clock.
+//! Pure: what happened, and when, are arguments. All times are Unix milliseconds by the provider's clock.
 
 use crate::clock::millis;
 pub use crate::labels::GapCause;
@@ -159,7 +159,7 @@ impl Progress {
 
     /// Sets the mark from which the first walk begins, and opens the gap that it fills.
     ///
-    /// A cursor that there was is forgotten, and stands in the gap: it may be what is wrong, and one that lies ahead
+    /// A cursor that there was is forgotten, and kept in the gap: it may be what is wrong, and one that lies ahead
     /// would keep the socket from resuming anywhere. What the walk brings makes a new one.
     pub fn begin_at(&mut self, cause: GapCause, from_ms: i64, now_ms: i64, next: &mut GapNumber) -> Gap {
         self.verified_ms = Some(from_ms.saturating_add(self.overlap_ms).min(now_ms));
@@ -179,8 +179,8 @@ impl Progress {
         Some(self.begin_at(GapCause::FirstStart, now_ms.saturating_sub(millis(first_start)), now_ms, next))
     }
 
-    /// A first relay begins, or one whose predecessor came no further than to say at `began_ms` that it runs: a log that
-    /// does not reach back behind that time is nothing to be told of.
+    /// A first relay begins, or one whose predecessor came no further than to record at `began_ms` that it runs: a log
+    /// that does not reach back behind that time is nothing to be reported.
     pub fn began(&mut self, began_ms: i64) {
         self.began_ms = Some(began_ms);
     }
@@ -192,7 +192,8 @@ impl Progress {
 
     /// The memory of what was published up to the last checkpoint at `last_ms` is not whole.
     ///
-    /// Where there is no room for another gap the newest stands for this as well: the next start goes by its cause and times.
+    /// Where there is no room for another gap the newest covers this as well: the next start goes by its cause and
+    /// times.
     pub fn forgot(&mut self, last_ms: i64, next: &mut GapNumber) -> Gap {
         let gap = self.open(GapCause::Journal, last_ms, next);
         match self.gaps.last_mut() {
@@ -249,7 +250,7 @@ impl Progress {
         }
     }
 
-    /// What was open in that time closes without proof; where nothing was, a gap of its own is opened and tells it.
+    /// What was open in that time closes without proof; where nothing was, a gap of its own is opened and reported.
     fn unproven(&mut self, from_ms: i64, to_ms: i64, next: &mut GapNumber) -> Option<Gap> {
         let within = |gap: &&mut Gap| gap.opened_ms <= to_ms && gap.end_ms.is_none_or(|end| end >= from_ms);
         let mut known = false;
@@ -292,7 +293,7 @@ impl Progress {
         opened
     }
 
-    /// Opens a gap; one that only goes on, because there are so many, is told no more.
+    /// Opens a gap; where there are too many, the newest only goes on, and is not reported again.
     fn opened(&mut self, cause: GapCause, opened_ms: i64, next: &mut GapNumber) -> Option<Gap> {
         let goes_on = self.gaps.len() >= GAPS_MAX;
         let gap = self.open(cause, opened_ms, next);

@@ -1,7 +1,7 @@
 //! What a relay begins with: its window, versions and progress, from what was read back, the predecessor's checkpoint,
 //! the settings and both clocks.
 //!
-//! Pure. [`Start::new`] decides where to read from and which gap is open; then the control topic's records are told in
+//! Pure. [`Start::new`] decides where to read from and which gap is open; then it takes the control topic's records in
 //! their order; [`Start::finish`] gives the rest. Nothing that is from the future moves anything.
 
 use super::dedup::Window;
@@ -88,7 +88,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// The account of this name; one that nobody knew has only what the journal says of it.
+    /// The account of this name; one that nobody knew has only what the journal has of it.
     fn place_of(&mut self, name: &str) -> Account {
         if self.accounts.get(self.last.place()).is_some_and(|last| last.name == name) {
             return self.last;
@@ -215,7 +215,7 @@ impl Start {
         if let Some(journal) = journal {
             journal.checkpoint(checkpoint, &mut |entry, at_ms| memory.note(entry, at_ms));
         }
-        // A claim has the time of what it follows, and says nothing of when its run began to work.
+        // A claim has the time of what it follows, and does not show when its run began to work.
         if let Some(at_ms) = checkpoint.at_ms().filter(|_| !checkpoint.is_claim()) {
             if let Some((run, last_ms)) = &self.run
                 && *run != checkpoint.run
@@ -233,7 +233,7 @@ impl Start {
         let Memory { mut accounts, mut window, mut versions, early, .. } = memory;
         let forgot = breach.map(|breach| {
             // What is missing may have been newer than anything that is known, up to the last checkpoint. Where the marks are
-            // missing too, nothing tells of a clock that was behind when that was written.
+            // missing too, nothing shows a clock that was behind when that was written.
             let cursor_ms = newest_cursor_ms(&accounts);
             let last_ms = if cursor_ms.is_some() { last_ms } else { last_ms.max(latest_ms) };
             versions.raise_floor(forgotten_floor(last_ms, cursor_ms));
@@ -284,7 +284,7 @@ fn open_gap(
         _ => {
             match predecessor {
                 None => progress.began(now.ms),
-                // It came no further than to claim the name, and told the time by its own clock.
+                // It came no further than to claim the name, and wrote the time of its own clock.
                 Some(claim) if claim.is_claim() => {
                     progress.began(last_ms.unwrap_or(now.ms).saturating_sub(CLOCKS_DISAGREE_MS));
                 }

@@ -77,7 +77,7 @@ fn what_waits_in_the_inbox_is_known_however_old_it_is() {
 }
 
 #[test]
-fn a_dead_letter_gives_no_version_whatever_its_id_says() {
+fn a_dead_letter_gives_no_version_whatever_its_id() {
     let mut started = begun_with(NOW, &[entry(Topic::DeadLetter, "evt_9999999999999-0", 9_999_999_999_999)]);
     assert!(is_newest(&mut started, "new", NOW_MS), "the floor is where it was");
     let near = entry(Topic::DeadLetter, "evt_1699999999000-0", NOW_MS - 1000);
@@ -105,7 +105,7 @@ fn what_is_from_the_future_by_both_clocks_and_the_cursor_moves_nothing() {
         (NOW, ahead_ms, false),
         (later, ahead_ms, true),
         (later, ahead_ms + 1, false),
-        // Our clock is two hours behind, and nobody told the provider's yet: the cursor did.
+        // Our clock is two hours behind, and no answer gave the provider's yet: the cursor did.
         (behind, 1_699_999_900_000 + most_ms, true),
         (behind, 1_699_999_900_000 + most_ms + 1, false),
     ] {
@@ -138,7 +138,7 @@ fn a_memory_that_is_not_whole_raises_the_floor_and_opens_a_gap() {
     assert!(!is_newest(&mut started, "a", NOW_MS - 10_000) && is_newest(&mut started, "b", NOW_MS - 9_999));
 }
 
-/// The clock of who wrote the checkpoint may have been behind, and there is no cursor that tells.
+/// The clock of who wrote the checkpoint may have been behind, and there is no cursor that shows it.
 #[test]
 fn a_memory_without_marks_raises_the_floor_to_the_start() {
     let known = predecessor(None, None);

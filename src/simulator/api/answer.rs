@@ -51,7 +51,7 @@ impl Error {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Method not allowed")
     }
 
-    /// The third envelope. What it says of waiting is text for people; `Retry-After` is what counts.
+    /// The third envelope. Its words about waiting are text for people; `Retry-After` is what counts.
     pub(super) fn rate_limited(retry_after_s: Option<u32>) -> Self {
         let mut body = json!({ "success": false, "message": "Too many requests", "error_code": "RATE_LIMIT_EXCEEDED" });
         if let Some(seconds) = retry_after_s {

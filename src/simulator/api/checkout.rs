@@ -98,7 +98,7 @@ struct Item {
     price: Option<serde_json::Number>,
 }
 
-/// Prices are the catalogue's, whatever the request says: an offer may have changed since it was seen.
+/// Prices are the catalogue's, whatever the request has: an offer may have changed since it was seen.
 pub(super) async fn estimate(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
     let request: EstimateRequest = body(&bytes)?;
     let customer = request.who.customer()?;

@@ -51,7 +51,7 @@ async fn set_faults(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Respons
     Ok(success(json!({})))
 }
 
-/// Ends every socket, as the body says: `"abrupt"`, `{"close":1001}`, `{"error":"CODE"}`.
+/// Ends every socket, as the body asks: `"abrupt"`, `{"close":1001}`, `{"error":"CODE"}`.
 async fn cut(State(hub): State<Arc<Hub>>, bytes: Bytes) -> Result<Response, Error> {
     let how: Cut = body(&bytes)?;
     Ok(success(json!({ "sockets": hub.cut_sockets(&how) })))

@@ -30,7 +30,7 @@ pub(super) async fn status(State(hub): State<Arc<Hub>>, Path(order_id): Path<Str
     })))
 }
 
-/// Who paid, once the payment is confirmed; `null` before, of which the provider's pages say nothing.
+/// Who paid, once the payment is confirmed; `null` before, about which the provider's pages are silent.
 fn details(order: &Order) -> Value {
     if order.invoice.paid_at.is_none() {
         return Value::Null;

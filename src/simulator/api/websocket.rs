@@ -25,7 +25,7 @@ const TOKEN_TTL_DEFAULT_S: i64 = 60;
 const TOKEN_TTL_MAX_S: i64 = 3600;
 /// Most tokens alive.
 const TOKENS_MAX: usize = 10_000;
-/// Longest message from a client, which has nothing to say.
+/// Longest message from a client, which has nothing to send.
 const CLIENT_MESSAGE_MAX: usize = 64 * 1024;
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ pub struct Choice {
 
 impl Model {
     /// Every transition with whether `order` would take it, in the order of the provider's page. Nothing changes:
-    /// each is tried on a copy, so that what is said here is what would happen.
+    /// each is tried on a copy, so that what is answered here is what would happen.
     pub fn choices(&self, order: &Order, now_ms: i64) -> Vec<Choice> {
         let now = Stamp::at(now_ms, self.settings.times);
         let choice = |transition| {

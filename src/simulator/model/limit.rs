@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_window_says_when_the_next_begins() {
+    fn a_full_window_answers_when_the_next_begins() {
         let mut limit = Limit::new(Some(2));
         let taken = [0, 1, 2, 59_001, 59_999, 60_000, 60_001, 60_002].map(|now| limit.take(now));
         assert_eq!(taken, [Ok(()), Ok(()), Err(60), Err(1), Err(1), Ok(()), Ok(()), Err(60)]);

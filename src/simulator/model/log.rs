@@ -1,7 +1,7 @@
 //! The event log: one outbox that feeds the socket, the webhooks and the Events API.
 //!
 //! Ids are strictly increasing. The log forgets by age and by number; what it forgot is remembered as one id, so
-//! that a cursor from before can be told that it is too old.
+//! that a cursor from before can be refused as too old.
 
 use super::filter::{Filter, Scope, Types};
 use crate::provider::EventId;

@@ -140,7 +140,7 @@ impl Model {
         self.log.keep_events(count, now_ms);
     }
 
-    /// Takes a request of the key's, or says in how many seconds it may come again.
+    /// Takes a request of the key's, or returns in how many seconds it may come again.
     ///
     /// # Errors
     /// With that number, when the key has made its requests of this minute.
@@ -282,7 +282,7 @@ impl Model {
         self.step(order_id, now_ms, |order, now| order.request_cancellation(destination, now))
     }
 
-    /// Issues an event as it stands. `id`, `object` and `created` are filled in where they are missing; its type
+    /// Issues an event as it is. `id`, `object` and `created` are filled in where they are missing; its type
     /// may be one that no filter knows, and it then reaches everybody.
     ///
     /// # Errors

@@ -195,7 +195,7 @@ pub struct Invoice {
 }
 
 impl Invoice {
-    /// Records that `millis` of the amount are paid, in every member that says so.
+    /// Records that `millis` of the amount are paid, in every member that shows it.
     pub fn set_paid(&mut self, millis: u64) {
         self.amount_paid = millis.min(self.amount);
         self.amount_remaining = self.amount - self.amount_paid;

@@ -229,7 +229,7 @@ fn every_step_is_refused_outside_its_state_and_changes_nothing() {
 }
 
 #[test]
-fn a_refusal_says_what_the_provider_says() {
+fn a_refusal_has_the_words_of_the_provider() {
     let mut story = Story::begin(TimeForm::Iso);
     let order_id = story.order_id.clone();
     let refused = |model: &mut Model, transition, order: &str| {

@@ -57,7 +57,7 @@ impl Transition {
     }
 }
 
-/// What a simulation may say alongside the transition; everything is made up where it says nothing.
+/// What a simulation may give alongside the transition; whatever is missing is made up.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the provider's members, under the provider's names")]
 pub struct Details {
@@ -103,7 +103,7 @@ impl Change {
 pub type Refusal = String;
 
 impl Order {
-    /// Takes the step, or says why not and changes nothing.
+    /// Takes the step, or returns why not and changes nothing.
     ///
     /// # Errors
     /// When the order is not in the state that the transition needs.
@@ -179,7 +179,7 @@ impl Order {
     }
 
     /// The invoice's time is over. The order itself stays `pending_payment` and has no event: the provider's pages
-    /// say nothing else of it.
+    /// have nothing else on it.
     ///
     /// # Errors
     /// When the invoice is paid or closed.

@@ -12,7 +12,7 @@ pub enum TimeForm {
     UnixSeconds,
 }
 
-/// A time inside an object: whole seconds, so that both forms say the same.
+/// A time inside an object: whole seconds, so that both forms mean the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Unix seconds.
@@ -39,7 +39,7 @@ impl Serialize for Stamp {
             TimeForm::UnixSeconds => serializer.serialize_i64(self.seconds),
             TimeForm::Iso => match jiff::Timestamp::from_second(self.seconds) {
                 Ok(time) => serializer.collect_str(&format_args!("{time:.3}")),
-                // Beyond the year 9999 ISO has no four-digit form; the number at least says when.
+                // Beyond the year 9999 ISO has no four-digit form; the number is at least exact.
                 Err(_) => serializer.serialize_i64(self.seconds),
             },
         }

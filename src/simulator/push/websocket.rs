@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Connections a key; the provider documents no figure.
 pub(in crate::simulator) const CONNECTIONS_MAX: usize = 5;
-/// A write that the reader does not take for so long ends the connection.
+/// A write that the reader does not take for this long ends the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer may take to answer our close frame before the connection is dropped.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! How a log line is written: text or JSON, everything escaped that a terminal obeys or that forges a second line.
 //!
 //! `tracing-subscriber` escapes ANSI sequences in text, but not newlines of a `Display` field, and leaves C1 control
-//! characters in JSON. Here both formats escape them, whatever field they stand in. Texts of a peer are also cut off, by
+//! characters in JSON. Here both formats escape them, whatever field they are in. Texts of a peer are also cut off, by
 //! [`foreign`](crate::text::foreign) at the call.
 
 use crate::config::LogFormat;
@@ -54,7 +54,7 @@ impl<'w> FormatFields<'w> for Fields {
     }
 }
 
-/// Fields come in the order of the call, where the message stands last; a line begins with it.
+/// Fields come in the order of the call, where the message comes last; a line begins with it.
 struct Line {
     message: String,
     values: Vec<(&'static str, String)>,

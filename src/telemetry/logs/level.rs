@@ -34,9 +34,9 @@ fn without_foreign_detail(asked: &Targets) -> Targets {
         .with_targets(named)
 }
 
-/// Targets whose details may be written: ours, and what librdkafka says through ours (it names no payload).
+/// Targets whose details may be written: ours, and what librdkafka logs through ours (it names no payload).
 const OWN_TARGETS: [&str; 2] = ["pepay_relay", "rdkafka"];
 
 /// Libraries that warn of what a stranger does, a line each time: rustls of every renegotiation that it refuses. What such a
-/// peer is refused is counted and told by the listener.
+/// peer is refused is counted and logged by the listener.
 const QUIET_TARGETS: [&str; 1] = ["rustls"];

@@ -55,7 +55,7 @@ impl Logs {
     }
 
     /// The same for a daemon, which a reader of its lines that stalls must not hold up: at the bound they are dropped,
-    /// counted and told of.
+    /// counted and reported.
     pub fn init_queued(level: &str, format: LogFormat) -> Result<Self, LogError> {
         let queue = LogQueue::to(io::stderr()).map_err(LogError::Thread)?;
         Self::set_up(level, format, Some(queue.clone()), queue)
@@ -100,7 +100,7 @@ fn is_journal() -> bool {
     stream.is_ok_and(|stream| names(&stream, "/proc/self/fd/2"))
 }
 
-/// Whether `stream` is the device and the inode of what stands at `path`.
+/// Whether `stream` is the device and the inode of what is at `path`.
 fn names(stream: &str, path: impl AsRef<Path>) -> bool {
     std::fs::metadata(path).is_ok_and(|file| stream == format!("{}:{}", file.dev(), file.ino()))
 }
@@ -108,10 +108,10 @@ fn names(stream: &str, path: impl AsRef<Path>) -> bool {
 /// A line of librdkafka's, written with its facility as a field under the target `rdkafka`.
 ///
 /// librdkafka names hosts, topics and states in its lines, and neither passwords nor payloads; its contexts
-/// (`security`, `protocol`, …) that would say more need the property `debug`, which the settings refuse.
+/// (`security`, `protocol`, …) that would name more need the property `debug`, which the settings refuse.
 ///
 /// librdkafka calls every lost connection an error, repeats it at will and comes back from it by itself; what it means
-/// is logged once by the relay (`kafka unavailable`). So only what is critical keeps its rank, and what it says of
+/// is logged once by the relay (`kafka unavailable`). So only what is critical keeps its rank, and what it logs of
 /// properties, which a person has to fix, is a warning; all the rest is for `rdkafka=debug`.
 pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     let facility_is_settings = facility == "CONFWARN";
@@ -129,8 +129,9 @@ pub fn librdkafka(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
-/// Of everything that is written. As the filter of a layer it would lose a line now and then: what one question left behind,
-/// such as a library's whether it is to say something, would stand for the next line (tokio-rs/tracing#2519, #3572).
+/// Of everything that is written. As the filter of a layer it would lose a line now and then: what one question left
+/// behind, such as a library's whether it is to log something, would be taken for the next line (tokio-rs/tracing#2519,
+/// #3572).
 type Filter = reload::Layer<Targets, Registry>;
 
 fn reloadable(level: &str) -> Result<(Handle<Targets, Registry>, Filter), LogError> {

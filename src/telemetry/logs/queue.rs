@@ -2,9 +2,9 @@
 //!
 //! A pipe whose reader stops takes 64 KiB and then blocks its writer, holding stderr's lock: the relay's loop, its
 //! answers and its signals with it. So nobody but one thread writes. What finds no room is dropped and counted, and a line
-//! says how many once there is room again.
+//! has their number once there is room again.
 //!
-//! `tracing-appender` does much of this, but bounds lines instead of bytes, says nothing of what it dropped, and at the
+//! `tracing-appender` does much of this, but bounds lines instead of bytes, does not report what it dropped, and at the
 //! end of the process prints to stdout, where the same reader may have stopped.
 
 use prometheus_client::metrics::counter::Counter;
@@ -17,7 +17,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Bytes of lines that wait: some ten thousand lines, a second of `debug` under load. Beyond it lines are dropped.
 const BYTES_MAX: usize = 4 << 20;
 
-/// What was dropped is told when no more than this waits, so that the line finds room.
+/// What was dropped is reported when no more than this waits, so that the line finds room.
 const TELL_BELOW: usize = BYTES_MAX / 2;
 
 /// The queue; its clones are one.
@@ -40,7 +40,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     /// Of the lines that wait and of the one that is being written.
     bytes: usize,
-    /// Dropped and not told yet.
+    /// Dropped and not reported yet.
     untold: u64,
 }
 
@@ -52,7 +52,7 @@ impl LogQueue {
         std::thread::Builder::new().name("log".to_owned()).spawn(move || {
             loop {
                 let line = writer.next();
-                // Nobody is left to be told when stderr is gone; who waits for a line to be out goes on.
+                // Nobody can be reached when stderr is gone; who waits for a line to be out goes on.
                 let _ = out.write_all(&line).and_then(|()| out.flush());
                 let untold = writer.written(line.len());
                 if untold > 0 {
@@ -103,7 +103,7 @@ impl LogQueue {
         }
     }
 
-    /// So many bytes are out; how many lines were dropped of which is to be told now.
+    /// `bytes` bytes are out; returns how many lines were dropped, where that is to be reported now.
     fn written(&self, bytes: usize) -> u64 {
         let mut state = self.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_and_in_their_order_and_what_is_missing_is_told_once() {
+    fn lines_come_whole_and_in_their_order_and_what_is_missing_is_reported_once() {
         let (queue, reader) = stalled();
         queue.0.state.lock().unwrap().untold = 5;
         let tell = |bytes| queue.written(bytes);

@@ -38,9 +38,9 @@ fn leveled(level: &str, format: LogFormat, colours: bool, log: impl FnOnce(&Logs
     String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
 }
 
-/// As a library asks that logs by another door (`log::log_enabled!`): of a line that no callsite of ours stands for.
+/// As a library asks that logs by another door (`log::log_enabled!`): about a line that has no callsite of ours.
 #[test]
-fn a_question_whether_something_is_to_be_said_costs_no_line() {
+fn a_question_whether_something_is_to_be_logged_costs_no_line() {
     let news = || tracing::info!("news");
     let text = leveled("info", LogFormat::Text, false, |_| {
         let asked = tracing::callsite! {
@@ -142,7 +142,7 @@ fn the_journal_learns_the_priority_of_each_line() {
 }
 
 #[test]
-fn the_journals_stream_is_told_by_device_and_inode() {
+fn the_journals_stream_is_recognized_by_device_and_inode() {
     let one = tempfile::NamedTempFile::new().unwrap();
     let other = tempfile::NamedTempFile::new().unwrap();
     let file = std::fs::metadata(one.path()).unwrap();

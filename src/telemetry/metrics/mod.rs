@@ -25,7 +25,7 @@ type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// Counts, gauges and histograms, and the registry that prints them.
 ///
-/// Each series of a family stands at the place of its label's variant: an event counts without a look-up and a lock.
+/// Each series of a family is at the place of its label's variant: an event counts without a look-up and a lock.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -291,7 +291,7 @@ impl Metrics {
     /// Seconds from the event's time to its arrival by `leg`.
     pub fn event_lag(&self, leg: Leg, seconds: f64) {
         self.event_lag[leg as usize].observe(seconds);
-        // What a walk finds is late by its nature; the page shows how late the world is told.
+        // What a walk finds is late by its nature; the page shows how late consumers get it.
         if matches!(leg, Leg::Websocket | Leg::Webhook) {
             self.lag.observe(seconds);
         }
@@ -396,7 +396,7 @@ impl Metrics {
         self.transactions.inc();
     }
 
-    /// A gap was opened; how many are open is told by [`Metrics::gaps_open`].
+    /// A gap was opened; [`Metrics::gaps_open`] sets how many are open.
     pub fn gap_opened(&self) {
         self.gaps.inc();
     }

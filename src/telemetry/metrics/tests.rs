@@ -61,7 +61,7 @@ fn the_books_of_a_leg_balance_at_every_step() {
 }
 
 #[test]
-fn what_is_told_is_what_is_shown() {
+fn what_is_reported_is_what_is_shown() {
     let metrics = Metrics::new("test");
     metrics.gap_opened();
     metrics.gaps_open(0, 1);

@@ -1,6 +1,6 @@
 use super::*;
 
-/// What the leg makes of one answer to its upgrade; `{accept}` in it stands for the right key.
+/// What the leg makes of one answer to its upgrade; `{accept}` in it is replaced by the right key.
 async fn answered(answer: &str) -> Result<(), String> {
     heard(answer, Arc::default()).await
 }

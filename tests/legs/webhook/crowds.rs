@@ -135,7 +135,7 @@ async fn health(rig: &Rig, method: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_health_path_says_whether_webhooks_are_taken() {
+async fn the_health_path_answers_whether_webhooks_are_taken() {
     let rig = Rig::start(settings()).await;
     let answer = health(&rig, "GET").await;
     assert_eq!((answer.status, answer.body.as_str()), (200, r#"{"ready":true}"#));
@@ -160,11 +160,11 @@ async fn the_health_path_says_whether_webhooks_are_taken() {
 }
 
 #[tokio::test]
-async fn health_is_told_while_every_place_is_taken() {
+async fn health_is_answered_while_every_place_is_taken() {
     let mut rig = Rig::start(config::Webhook { connections_max: 1, ..settings() }).await;
     let answered = rig.send(signed(BODY));
     let delivery = next(&mut rig.receiver).await;
-    // The line is full of those that say nothing, and of webhooks that wait.
+    // The line is full of those that send nothing, and of webhooks that wait.
     let _silent = [rig.connect().await, rig.connect().await, rig.connect().await];
     let waiting: Vec<_> = (0..8).map(|_| rig.send(signed_close(BODY))).collect();
     for _ in 0..50 {

@@ -23,7 +23,7 @@ async fn is_last(rig: &mut Rig, socket: &mut (impl AsyncReadExt + Unpin)) {
 }
 
 #[tokio::test]
-async fn a_stop_that_the_listener_has_not_heard_of_yet_refuses_nothing() {
+async fn a_stop_that_the_listener_has_not_noticed_yet_refuses_nothing() {
     let mut rig = Rig::start(settings()).await;
     rig.health.set_phase(Phase::Stopping);
     let answer = rig.send(signed(BODY));
@@ -76,7 +76,7 @@ async fn a_connection_that_was_accepted_ends_its_handshake() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_told_so_at_the_end_as_well() {
+async fn what_is_no_request_is_answered_so_at_the_end_as_well() {
     let mut rig = Rig::start(settings()).await;
     let mut socket = kept(&mut rig).await;
     rig.stop.cancel();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// When the two certificates of the fixtures expire, in Unix seconds, as `openssl x509 -enddate` tells it.
+/// When the two certificates of the fixtures expire, in Unix seconds, as `openssl x509 -enddate` prints it.
 const LOCALHOST_EXPIRES: u64 = 4_949_063_941;
 const RENEWED_EXPIRES: u64 = 4_957_714_776;
 

@@ -12,13 +12,13 @@ const REFUSED: &str = "connections_refused_total{listener=\"webhook\",reason=";
 struct Wire {
     name: &'static str,
     sends: Vec<u8>,
-    /// The peer says that it sends no more.
+    /// The peer closes its side: it sends no more.
     half_closes: bool,
     /// Status and body, or nothing before the end.
     answer: Option<(u16, &'static str)>,
     /// Series that count it, once; none when nothing does.
     counts: Vec<String>,
-    /// The line about it, once; none when nothing is said.
+    /// The line about it, once; none when nothing is logged.
     says: Option<&'static str>,
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_ws_error_ends_the_connection_as_its_code_says() {
+async fn a_ws_error_ends_the_connection_as_its_code_asks() {
     let cases = [
         (include_str!("../../fixtures/ws/error.api_key_invalid.json"), Cause::Refused, LegState::Refused),
         (include_str!("../../fixtures/ws/error.internal.json"), Cause::ServerError, LegState::Connected),
@@ -74,7 +74,7 @@ async fn a_leg_that_is_paused_too_long_closes_keeps_its_delivery_and_comes_back(
 }
 
 #[tokio::test]
-async fn stopping_says_goodbye_and_leaves_what_waits_to_the_provider() {
+async fn stopping_closes_in_order_and_leaves_what_waits_to_the_provider() {
     let mut rig = Rig::with_intake(settings(), 1024).await;
     let mut peer = rig.accept().await;
     for _ in 0..3 {

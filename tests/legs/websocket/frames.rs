@@ -27,7 +27,7 @@ async fn garbage_and_binary_frames_are_deliveries_and_control_frames_are_none() 
     let hint = arrival(&mut rig.receiver).await;
     assert!(matches!(hint, Arrival::Note(_, Note::Resync { .. })), "{hint:?}");
     taken(&mut rig, &[0xff, 0xfe, 0x00]).await;
-    // The second hint is taken together with the first: nothing is told of it before this delivery.
+    // The second hint is taken together with the first: nothing is reported of it before this delivery.
     taken(&mut rig, EVENT.as_bytes()).await;
     assert_eq!(rig.walks.ask(), 3, "one walk for the connection, one for both hints");
     assert_eq!(rig.metrics.deliveries(Leg::Websocket), 7);

@@ -131,13 +131,13 @@ impl Rig {
         String::from_utf8(request).unwrap()
     }
 
-    /// The leg tells next that its stream is up.
+    /// The leg reports next that its stream is up.
     pub(crate) async fn up(&mut self) {
         let note = told(&mut self.receiver, &self.metrics).await;
         assert!(matches!(note, Note::WebsocketUp { .. }), "{note:?}");
     }
 
-    /// The leg tells next that its stream is down; why.
+    /// The leg reports next that its stream is down; returns why.
     pub(crate) async fn down(&mut self) -> Cause {
         match told(&mut self.receiver, &self.metrics).await {
             Note::WebsocketDown { cause, .. } => cause,

@@ -23,7 +23,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Opens so many, all at one provider.
+    /// Opens `count` accounts, all at one provider.
     pub(super) async fn open(count: usize) -> Result<Vec<Self>, Exit> {
         let mut accounts: Vec<Self> = Vec::new();
         for (shard, name) in ACCOUNTS.into_iter().enumerate().take(count) {

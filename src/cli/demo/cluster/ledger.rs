@@ -1,4 +1,4 @@
-//! What is in Kafka of each account's events, and what the control topic tells of each shard.
+//! What is in Kafka of each account's events, and what the control topic holds about each shard.
 
 use crate::kafka::Checkpoint;
 use crate::kafka::consume::Consumed;
@@ -19,7 +19,7 @@ pub(super) struct Ledger {
     shards: BTreeMap<i32, Word>,
 }
 
-/// What the control topic said of a shard last.
+/// The newest record of a shard in the control topic.
 #[derive(Debug, Default)]
 struct Word {
     /// The newest record is a checkpoint: no transaction is known to be half way.
@@ -75,7 +75,7 @@ impl Ledger {
         issued.iter().all(is_there) && self.shards.values().all(|shard| shard.whole)
     }
 
-    /// The owners of so many shards have left with everything settled.
+    /// The owners of this many shards have left with everything settled.
     pub(super) fn is_closed(&self, shards: usize) -> bool {
         self.shards.values().filter(|shard| shard.left).count() == shards
     }

@@ -51,7 +51,7 @@ const SHARED_WITHIN: Duration = Duration::from_secs(30);
 /// Lines of nodes that wait for the reader, who reads all the time.
 const AHEAD: usize = 256;
 
-/// Runs the demo with so many nodes; status 1 when an event is missing or stands twice, or nobody takes over.
+/// Runs the demo with this many nodes; status 1 when an event is missing or is in Kafka twice, or nobody takes over.
 pub(super) async fn run(nodes: usize, keep: bool, output: Output) -> Result<(), Exit> {
     let mut stage = Stage::build(nodes, output).await?;
     stage.play().await?;
@@ -73,7 +73,7 @@ struct Stage {
     said: mpsc::Receiver<Said>,
     ledger: Ledger,
     watch: Watch,
-    /// The nodes were told to leave.
+    /// The nodes were asked to leave.
     leaving: bool,
     steps: usize,
 }
@@ -177,11 +177,11 @@ impl Stage {
             ACCOUNTS[SHARD]
         ))?;
         self.sell(after, |_| false).await?;
-        // Where that is not enough, the books say what is missing.
+        // Where that is not enough, the books show what is missing.
         self.until(SETTLES_WITHIN, Self::is_settled).await.map(drop)
     }
 
-    /// Takes a step of each account in turn, so many in all or until it is enough.
+    /// Takes a step of each account in turn, `steps` in all or until it is enough.
     async fn sell(&mut self, steps: usize, enough: fn(&Self) -> bool) -> Result<(), Exit> {
         let mut pace = interval(2 * PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -279,7 +279,7 @@ impl Stage {
         self.watch.tell(false);
         let living: Vec<usize> = (0..self.nodes.len()).filter(|place| !self.watch.is_killed(*place)).collect();
         living.iter().for_each(|place| self.nodes[*place].leave());
-        // What was published stands before the last word of its shard.
+        // What was published comes before the last checkpoint of its shard.
         let closed = self.until(SETTLES_WITHIN, |stage| stage.ledger.is_closed(stage.accounts.len())).await?;
         for place in living {
             self.nodes[place].left().await?;

@@ -1,7 +1,7 @@
 //! A node of the demo's cluster: a process of its own, so that killing it kills all of it.
 //!
-//! It is this program, told on its stdin what a node has to know. It tells on stdout where it listens, and logs on stderr. When
-//! its stdin ends it leaves in order: so does one whose demo is gone.
+//! It is this program, which reads on its stdin what a node has to know. It prints on stdout where it listens, and logs
+//! on stderr. When its stdin ends it leaves in order: so does one whose demo is gone.
 
 use super::super::config;
 use crate::cli::output::Output;
@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// A process that has not said by then where it listens never will.
+/// A process that has not printed by then where it listens never will.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 
 /// And one that has not left by then hangs: its drain has a deadline of 20 seconds.
@@ -111,7 +111,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Starts a process; it joins the group by itself. `place` is what it is called in what is said of it.
+    /// Starts a process; it joins the group by itself. `place` identifies it in what is sent to `said`.
     pub(super) async fn start(part: &Part, place: usize, said: mpsc::Sender<Said>) -> Result<Self, Exit> {
         let failed = |why: &dyn std::fmt::Display| Exit::failed(format!("{} does not start: {why}", part.node));
         let io = |error: io::Error| failed(&error);
@@ -139,7 +139,7 @@ impl Node {
         Ok(Self { name: part.node.clone(), pid, addresses, child, stdin: Some(stdin) })
     }
 
-    /// SIGKILL, which no process hears; when it was sent.
+    /// SIGKILL, which no process can handle; when it was sent.
     pub(super) async fn kill(&mut self) -> Result<Instant, Exit> {
         let failed = |error: io::Error| Exit::failed(format!("{} cannot be killed: {error}", self.name));
         let at = Instant::now();
@@ -203,7 +203,7 @@ pub(in crate::cli::demo) async fn serve(output: Output) -> Result<(), Exit> {
     std::thread::Builder::new()
         .name("stdin".to_owned())
         .spawn(move || {
-            // Nothing more is said there, and an error is an end as well.
+            // Nothing more comes there, and an error is an end as well.
             let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
             closing.cancel();
         })

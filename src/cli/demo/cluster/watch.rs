@@ -1,4 +1,4 @@
-//! What the nodes log, taken in and told: who serves which shard, and which gaps are open.
+//! What the nodes log, read and reported: who serves which shard, and which gaps are open.
 
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,21 +20,21 @@ pub(super) struct Seat {
 pub(super) struct Watch {
     names: &'static [&'static str],
     seats: Vec<Seat>,
-    /// Gaps that are open, by account and number, and whether a person was told.
+    /// Gaps that are open, by account and number, and whether they were reported.
     gaps: BTreeMap<(String, String), bool>,
     killed: Option<(usize, Instant)>,
-    /// What happens is told from then on.
+    /// What happens is reported from then on.
     telling: bool,
 }
 
 impl Watch {
-    /// Of so many shards, none of which is served yet, and nodes of these names.
+    /// Watches `shards` shards, none of which is served yet, and nodes of these names.
     pub(super) fn new(names: &'static [&'static str], shards: usize) -> Self {
         let seats = vec![Seat::default(); shards];
         Self { names, seats, gaps: BTreeMap::new(), killed: None, telling: false }
     }
 
-    /// Tells what happens from now on, or no longer.
+    /// Reports what happens from now on, or no longer.
     pub(super) fn tell(&mut self, telling: bool) {
         self.telling = telling;
     }

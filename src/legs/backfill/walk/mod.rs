@@ -7,9 +7,9 @@
 //!
 //! The provider is not trusted to end, to order or to answer well. A cursor that comes again, a page that is newer than
 //! the one above it, a page that leads nowhere and a cursor that is refused break the walk: it hands on what it found,
-//! and says so. A page is asked for in smaller pieces where it is too large, refused or cannot be cut into events.
+//! and reports that. A page is asked for in smaller pieces where it is too large, refused or cannot be cut into events.
 //!
-//! Pure: told what was answered, it says what to do next.
+//! Pure: given what was answered, it returns what to do next.
 
 use crate::provider::EventId;
 use crate::provider::page::{Listed, Page, decode_page, page_of_one};
@@ -53,7 +53,7 @@ impl Default for Bounds {
 /// What to do next.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Ask for a page, and tell [`Walk::answer`].
+    /// Ask for a page, and pass the answer to [`Walk::answer`].
     Fetch {
         /// The page of what is older than this event; the newest page when `None`.
         starting_after: Option<EventId>,
@@ -76,7 +76,7 @@ pub enum Step {
 pub enum Why {
     /// A cursor came again, or a page was newer than the one above it.
     Circle,
-    /// A page said that there is more below it, and held no id that is a cursor.
+    /// A page announced that there is more below it, and held no id that is a cursor.
     NoWayOn,
     /// A cursor that the log gave was refused: it led nowhere.
     CursorRefused,
@@ -105,7 +105,7 @@ pub enum Taken {
     Page,
     /// The same page is asked for with a smaller limit, for this reason.
     Smaller(String),
-    /// An event that stood alone in its page could not be cut out of it: the whole page is handed on in its place.
+    /// An event that was alone in its page could not be cut out of it: the whole page is handed on in its place.
     PassedOver,
     /// The way down ends here: the cursor was refused.
     Refused,

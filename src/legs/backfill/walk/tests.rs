@@ -4,7 +4,7 @@ use super::*;
 use crate::provider::errors;
 use proptest::prelude::*;
 
-/// An event as it stands in a page: `id` or, where that is no text of an id, the event itself.
+/// An event as it is in a page: `id` or, where that is no text of an id, the event itself.
 fn event(id: &str) -> String {
     if id.starts_with("evt_") { format!(r#"{{"id":"{id}"}}"#) } else { id.to_owned() }
 }
@@ -278,7 +278,7 @@ fn a_page_that_comes_shorter_the_second_time_breaks_the_walk_before_what_is_abov
 }
 
 #[test]
-fn a_log_that_does_not_say_whether_there_is_more_is_walked_to_an_empty_page() {
+fn a_log_that_does_not_show_whether_there_is_more_is_walked_to_an_empty_page() {
     let mut walk = Walk::new(0);
     answer(&mut walk, "", page(&["evt_9-0"], "null"));
     answer(&mut walk, "evt_9-0", page(&[], "null"));

@@ -12,7 +12,7 @@ const NOW_MS: i64 = 1_768_480_000_000;
 const NOW: Now = Now { ms: NOW_MS, provider_ms: NOW_MS, own_ms: NOW_MS };
 const AT: &str = "1768476600000";
 
-/// A core whose plans stand at once; tells what each delivery became and which records it made.
+/// A core whose plans are committed at once; shows what each delivery became and which records it made.
 struct Desk {
     core: Planner,
     records: Vec<String>,
@@ -224,7 +224,7 @@ fn headers_are_cloudevents_and_the_relays_own() {
 }
 
 #[test]
-fn the_trace_that_a_webhook_brought_stands_in_the_headers_of_all_its_records() {
+fn the_trace_that_a_webhook_brought_is_in_the_headers_of_all_its_records() {
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     for state in ["a=1,b=2", ""] {
         let mut desk = Desk::new(|_| {});

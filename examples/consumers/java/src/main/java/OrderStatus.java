@@ -5,7 +5,7 @@ import java.util.*;
 import org.apache.kafka.clients.consumer.*;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
-/** Tells each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons. */
+/** Prints each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons. */
 public class OrderStatus {
     static final List<String> TABLES = List.of(
         "CREATE TABLE IF NOT EXISTS told (source TEXT, id TEXT, PRIMARY KEY (source, id))",
@@ -39,11 +39,11 @@ public class OrderStatus {
     static void take(ConsumerRecord<String, String> record, Connection db) throws Exception {
         var header = new HashMap<String, String>();
         for (var each : record.headers()) header.put(each.key(), new String(each.value()));
-        if (record.value() == null) { // a tombstone, which stands among newest events alone
+        if (record.value() == null) { // a tombstone, which is among newest events alone
             change(db, "DELETE FROM orders WHERE order_id = ?", record.key());
         } else if (header.get("ce_id") == null) {
             throw new Exception(record.key() + " is no event: does this consumer read uncommitted records?");
-        } else if (record.topic().equals(EVENTS)) { // a copy, a replay, a restart: what was told is not told again
+        } else if (record.topic().equals(EVENTS)) { // a copy, a replay, a restart: what was handled is not handled again
             if (change(db, ONCE, header.get("ce_source"), header.get("ce_id")) == 1) {
                 var late = header.containsKey("relay_stale") ? " late" : "";
                 System.out.println(record.key() + " " + header.get("ce_id") + late);

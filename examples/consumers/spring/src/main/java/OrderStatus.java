@@ -9,7 +9,7 @@ import org.springframework.transaction.support.TransactionTemplate;
 import org.springframework.util.backoff.FixedBackOff;
 import tools.jackson.databind.json.JsonMapper;
 
-/** Tells each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons. */
+/** Prints each order event once, and keeps the newest status of each order. docs/consumers.md has the reasons. */
 public class OrderStatus {
     static final List<String> TABLES = List.of(
         "CREATE TABLE IF NOT EXISTS told (source TEXT, id TEXT, PRIMARY KEY (source, id))",
@@ -47,11 +47,11 @@ public class OrderStatus {
     static void take(ConsumerRecord<String, String> record, JdbcTemplate db) {
         var header = new HashMap<String, String>();
         for (var each : record.headers()) header.put(each.key(), new String(each.value()));
-        if (record.value() == null) { // a tombstone, which stands among newest events alone
+        if (record.value() == null) { // a tombstone, which is among newest events alone
             db.update("DELETE FROM orders WHERE order_id = ?", record.key());
         } else if (header.get("ce_id") == null) {
             throw new IllegalStateException(record.key() + " is no event: does this consumer read uncommitted records?");
-        } else if (record.topic().equals(EVENTS)) { // a copy, a replay, a restart: what was told is not told again
+        } else if (record.topic().equals(EVENTS)) { // a copy, a replay, a restart: what was handled is not handled again
             if (db.update(ONCE, header.get("ce_source"), header.get("ce_id")) == 1) {
                 var late = header.containsKey("relay_stale") ? " late" : "";
                 System.out.println(record.key() + " " + header.get("ce_id") + late);
