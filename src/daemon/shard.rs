@@ -193,7 +193,7 @@ impl Serving {
             metrics: Arc::clone(&shared.metrics),
             health: Arc::clone(&self.health),
         };
-        let (publisher, predecessor) = Publisher::start(publisher).await?;
+        let (mut publisher, predecessor) = Publisher::start(publisher).await?;
         debug!(after = ?began.elapsed(), "name claimed");
         if self.member.is_some() {
             let left = predecessor.as_ref().is_none_or(|predecessor| predecessor.checkpoint.left);
@@ -204,9 +204,16 @@ impl Serving {
         let opened = self.open_inbox(predecessor.as_ref()).await?;
         let unread_ms = opened.as_ref().and_then(|opened| opened.unread_ms);
         let names = self.accounts.names();
-        let Started { window, versions, accounts: known, .. } =
-            warm::start(&shared, (shard, &self.health), &names, predecessor.as_ref(), (self.from_ms, unread_ms))
-                .await?;
+        let reader = publisher.take_reader();
+        let Started { window, versions, accounts: known, .. } = warm::start(
+            &shared,
+            (shard, &self.health),
+            &names,
+            predecessor.as_ref(),
+            (self.from_ms, unread_ms),
+            reader,
+        )
+        .await?;
         let accounts = self.accounts.known(known.iter().map(|known| known.name.clone()));
         let settings = Settings { schema_ids: shared.schema_ids.clone(), shard, ..planner_settings(config) };
         let mark = opened.as_ref().map(|opened| InboxMark::begin(opened.next, unread_ms));

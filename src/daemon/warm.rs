@@ -6,7 +6,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::errors::StartError;
 use crate::kafka::recover::{self, Control};
 use crate::kafka::shard::Shard;
-use crate::kafka::{Broker, Predecessor};
+use crate::kafka::{Broker, Predecessor, Reader};
 use crate::labels::Account;
 use crate::relay;
 use crate::relay::planner::Now;
@@ -29,6 +29,7 @@ pub(super) async fn start(
     names: &[String],
     predecessor: Option<&Predecessor>,
     begins: (Option<i64>, Option<i64>),
+    reader: Option<Reader>,
 ) -> Result<Started, StartError> {
     let setup = &*shared.setup;
     // Until the registry has answered, schemas are called what they were before.
@@ -49,7 +50,7 @@ pub(super) async fn start(
     let began = Instant::now();
     let secrets = shared.kafka_secrets.borrow().clone();
     let reading = Reading { health: Arc::clone(health), reported: None, waiting_for: None };
-    let (start, summary) = read_back(&setup.config, &secrets, (shard, from_ms), start, reading).await?;
+    let (start, summary) = read_back(&setup.config, &secrets, reader, (shard, from_ms), start, reading).await?;
     let started = start.finish(now().own_ms);
     let took_ms = millis(began.elapsed());
     let recover::Summary { records, bytes, .. } = summary;
@@ -100,6 +101,7 @@ impl Reading {
 async fn read_back(
     config: &Config,
     secrets: &Secrets,
+    reader: Option<Reader>,
     (shard, from_ms): (Shard, i64),
     start: Start,
     mut reading: Reading,
@@ -114,7 +116,7 @@ async fn read_back(
         }
     };
     let progress = move |progress: recover::Progress<'_>| reading.report(progress);
-    let summary = recover::read_back(config, secrets, shard, from_ms, sink, progress).await?;
+    let summary = recover::read_back(config, secrets, reader, shard, from_ms, sink, progress).await?;
     // The sink has gone with the thread that called it.
     let start = Arc::into_inner(start).map(|start| start.into_inner().unwrap_or_else(PoisonError::into_inner));
     let start = start.ok_or_else(|| StartError::Failed("what was read back is still being read".to_owned()))?;

@@ -2,8 +2,12 @@
 
 use super::cause::Cause;
 use super::errors::StartError;
+use std::convert::Infallible;
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 
 /// Between two attempts while Kafka is away: short alongside a broker's restart, long alongside a request.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -109,6 +113,42 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// A client that nobody waits for when it is dropped: a blocking thread closes it, which takes 100 ms, since rust-rdkafka looks
+/// that often whether librdkafka is done (`BaseConsumer::drop`, `AdminClient::drop`).
+pub(super) struct Aside<C: Send + Sync + 'static> {
+    client: Arc<C>,
+    /// Ends once `client` is dropped here, so that the other thread is the last to hold it.
+    _held: oneshot::Sender<Infallible>,
+    released: Option<oneshot::Receiver<Infallible>>,
+}
+
+impl<C: Send + Sync + 'static> Aside<C> {
+    pub(super) fn new(client: C) -> Self {
+        let (held, released) = oneshot::channel();
+        Self { client: Arc::new(client), _held: held, released: Some(released) }
+    }
+}
+
+impl<C: Send + Sync + 'static> Deref for Aside<C> {
+    type Target = C;
+
+    fn deref(&self) -> &C {
+        &self.client
+    }
+}
+
+impl<C: Send + Sync + 'static> Drop for Aside<C> {
+    fn drop(&mut self) {
+        // Without a runtime, or after its end, it is closed here.
+        let (Some(released), Ok(runtime)) = (self.released.take(), Handle::try_current()) else { return };
+        let client = Arc::clone(&self.client);
+        drop(runtime.spawn_blocking(move || {
+            drop(released.blocking_recv());
+            drop(client);
+        }));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
@@ -133,5 +173,23 @@ mod tests {
         handle.abort();
         let end = tokio::task::spawn_blocking(move || tell.recv().unwrap()).await.unwrap();
         assert_eq!(end, "cancelled");
+    }
+
+    #[tokio::test]
+    async fn a_client_is_closed_by_another_thread() {
+        /// Closing it ends only when it may.
+        struct Slow(mpsc::SyncSender<()>, std::sync::Mutex<mpsc::Receiver<()>>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                self.1.lock().unwrap().recv().unwrap();
+                self.0.send(()).unwrap();
+            }
+        }
+        let (closed, is_closed) = mpsc::sync_channel(1);
+        let (go, may_go) = mpsc::channel();
+        drop(Aside::new(Slow(closed, may_go.into())));
+        assert_eq!(is_closed.try_recv(), Err(mpsc::TryRecvError::Empty));
+        go.send(()).unwrap();
+        tokio::task::spawn_blocking(move || is_closed.recv().unwrap()).await.unwrap();
     }
 }

@@ -149,6 +149,7 @@ fn open(config: &Config, secrets: &Secrets, topic: &str, starts: &[Offset]) -> R
     let settings = client::consumer(config, secrets, "read_committed");
     let consumer = BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    scan::meet(&consumer, topic);
     let mut list = TopicPartitionList::new();
     let assigned = (0..)
         .zip(starts)

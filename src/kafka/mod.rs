@@ -37,6 +37,7 @@ mod transactional;
 pub use batch::{Batch, Record, Sequenced, Shape};
 pub use checkpoint::{Checkpoint, CommitId, Keys, Marks, Newest, Predecessor};
 pub use publisher::{Publisher, PublisherSetup};
+pub use scan::Reader;
 pub use settlement::Refusal;
 pub use transactional::Early;
 pub use verdict::{Broker, Stop, Verdict};

@@ -6,6 +6,7 @@ use super::checkpoint::Predecessor;
 use super::client::Tuning;
 use super::errors::StartError;
 use super::producer::{self, Writer, WriterSetup};
+use super::scan::Reader;
 use super::shard::{Member, Shard};
 use super::topics::Topics;
 use super::transactional::Early;
@@ -62,6 +63,8 @@ pub struct Publisher {
     verdicts: mpsc::Receiver<(Batch, Result<Verdict, Stop>)>,
     /// A batch that the thread could not take because it has ended.
     orphan: Option<Batch>,
+    /// The claim has read with it.
+    reader: Option<Reader>,
     thread: Thread,
     guard: CancelOnDrop,
 }
@@ -98,8 +101,8 @@ impl Publisher {
         let (claimed_sender, claimed) = oneshot::channel();
         // One of the runtime's, which it waits for when it is shut down: a start that is given up leaves nobody else to.
         let handle = tokio::task::spawn_blocking(move || match producer::claim(setup) {
-            Ok((writer, predecessor)) => {
-                if claimed_sender.send(Ok(predecessor)).is_ok() {
+            Ok((mut writer, predecessor)) => {
+                if claimed_sender.send(Ok((predecessor, writer.take_reader()))).is_ok() {
                     serve(writer, &jobs, &verdict_sender);
                 }
             }
@@ -110,14 +113,19 @@ impl Publisher {
             Err(AskError::Start(StartError::Failed("the producer's thread failed; see the log".to_owned())))
         });
         match claimed {
-            Ok(predecessor) => {
-                Ok((Self { jobs: Some(job_sender), verdicts, orphan: None, thread, guard }, predecessor))
+            Ok((predecessor, reader)) => {
+                Ok((Self { jobs: Some(job_sender), verdicts, orphan: None, reader, thread, guard }, predecessor))
             }
             Err(trouble) => {
                 thread.join().await;
                 Err(trouble.into())
             }
         }
+    }
+
+    /// The reader of the claim, once: it is connected, for [`super::recover::read_back`].
+    pub fn take_reader(&mut self) -> Option<Reader> {
+        self.reader.take()
     }
 
     /// Hands a batch over, which is committed with a checkpoint; an empty one commits only that. `left` records in it
@@ -176,7 +184,7 @@ impl Publisher {
         let (given, verdicts) = mpsc::channel(1);
         let thread = Thread(None);
         let guard = CancelOnDrop(Cancel::default());
-        let publisher = Self { jobs: Some(jobs), verdicts, orphan: None, thread, guard };
+        let publisher = Self { jobs: Some(jobs), verdicts, orphan: None, reader: None, thread, guard };
         (publisher, Desk { jobs: taken, verdicts: given })
     }
 }

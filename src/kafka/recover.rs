@@ -60,11 +60,12 @@ pub fn foreign_transaction(place: &str) -> String {
 /// Gives the journal and the checkpoints of a shard since `from_ms` (Unix milliseconds; all where it is 0) to `sink`, in order,
 /// each with the timestamp of its record.
 ///
-/// Call it after the claim: no other run writes any more then, and the end of the log is the end of the past. While
-/// Kafka does not answer it waits; dropping the future ends it.
+/// Call it after the claim, with the reader of the claim where there is one: no other run writes any more then, and the end of
+/// the log is the end of the past. While Kafka does not answer it waits; dropping the future ends it.
 pub async fn read_back(
     config: &Config,
     secrets: &Secrets,
+    reader: Option<Reader>,
     shard: Shard,
     from_ms: i64,
     mut sink: impl FnMut(Control<'_>, i64) + Send + 'static,
@@ -73,7 +74,7 @@ pub async fn read_back(
     let config = config.clone();
     let secrets = secrets.clone();
     blocking(move |cancel| {
-        let reader = Reader::open(&config, &secrets)?;
+        let reader = reader.map_or_else(|| Reader::open(&config, &secrets), |reader| reader.with(&secrets))?;
         let control = &config.kafka.topics.control;
         let keys = Keys::of(&config.name, shard);
         let checkpoint_key = keys.checkpoint();

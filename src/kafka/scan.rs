@@ -4,7 +4,7 @@
 //! which another writer's open transaction can hold at 0. So a client that sees everything asks for the end, another
 //! one reads only what is committed until its position is there, and an open transaction is waited for.
 
-use super::blocking::{AskError, Cancel};
+use super::blocking::{Aside, AskError, Cancel};
 use super::client::{self, Context};
 use super::errors::{self, Class, StartError};
 use crate::config::{Config, Secrets};
@@ -13,7 +13,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Bound on one question to a broker; it is asked again.
@@ -59,21 +60,35 @@ pub(super) struct Shape {
 }
 
 /// Two clients: one sees everything and knows where logs end, the other reads what is committed.
-pub(super) struct Reader {
+pub struct Reader {
     config: Config,
-    all: BaseConsumer<Context>,
-    committed: BaseConsumer<Context>,
+    secrets: Secrets,
+    all: Aside<BaseConsumer<Context>>,
+    committed: Aside<BaseConsumer<Context>>,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reader").finish_non_exhaustive()
+    }
 }
 
 impl Reader {
     /// Creates both clients; nothing is asked yet.
     pub(super) fn open(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
         let open = |isolation| {
-            let settings = client::consumer(config, secrets, isolation);
+            let settings = client::reader(config, secrets, isolation);
             BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
+                .map(Aside::new)
                 .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
         };
-        Ok(Self { config: config.clone(), all: open("read_uncommitted")?, committed: open("read_committed")? })
+        let secrets = secrets.clone();
+        Ok(Self { config: config.clone(), secrets, all: open("read_uncommitted")?, committed: open("read_committed")? })
+    }
+
+    /// This one, or one that is opened with these secrets where that one was opened with others.
+    pub(super) fn with(self, secrets: &Secrets) -> Result<Self, StartError> {
+        if self.secrets.is_same_for_kafka(secrets) { Ok(self) } else { Self::open(&self.config, secrets) }
     }
 
     /// The client that asks.
@@ -146,6 +161,8 @@ impl Reader {
         mut pulse: impl FnMut(u64, Option<&str>),
     ) -> Result<(), AskError> {
         let mut remaining = Remaining::new(stretches);
+        let topics: BTreeSet<&str> = stretches.iter().map(|stretch| stretch.topic.as_str()).collect();
+        topics.into_iter().for_each(|topic| meet(&self.committed, topic));
         self.assign(&remaining)?;
         let mut quiet_since = Instant::now();
         let mut stall = STALL_MIN;
@@ -251,6 +268,12 @@ impl Reader {
     fn trouble(&self, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
         trouble(&self.config, consumer, error, topic)
     }
+}
+
+/// Has a reading client know the leaders of a topic before it is assigned partitions of it: without, it asks for them only after
+/// 500 ms. What is wrong otherwise, the reading meets as well.
+pub(super) fn meet(consumer: &BaseConsumer<Context>, topic: &str) {
+    drop(consumer.fetch_metadata(Some(topic), ASK_SLICE));
 }
 
 /// What an error of a reading client means, which was about one topic or several.

@@ -78,6 +78,8 @@ impl Opening<'_> {
             None => self.made()?,
         };
         let began = Instant::now();
+        // Answered once a broker is connected. What is wrong otherwise, the command meets as well.
+        drop(producer.client().fetch_metadata(Some(self.topic), SLICE));
         loop {
             cancel.check()?;
             let result = producer.init_transactions(SLICE);

@@ -33,7 +33,7 @@ async fn read_back_gives_every_event_once() {
             journal::read(value, |entry| sender.send(entry.id.to_vec()).unwrap()).unwrap();
         }
     };
-    let summary = read_back(&config, &secrets(None), Shard::SOLE, 0, sink, |_: Progress<'_>| ()).await.unwrap();
+    let summary = read_back(&config, &secrets(None), None, Shard::SOLE, 0, sink, |_: Progress<'_>| ()).await.unwrap();
     let took = began.elapsed();
     let all: Vec<_> = receiver.iter().collect();
     let distinct: std::collections::BTreeSet<_> = all.iter().collect();

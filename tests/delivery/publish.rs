@@ -292,7 +292,7 @@ async fn reading_back_waits_for_an_open_transaction_of_another_writer() {
             journal::read(value, |entry| sink.lock().unwrap().push(entry.id.to_vec())).unwrap();
         }
     };
-    read_back(&config, &secrets(None), Shard::SOLE, 0, each, progress).await.unwrap();
+    read_back(&config, &secrets(None), publisher.take_reader(), Shard::SOLE, 0, each, progress).await.unwrap();
     assert_eq!(named.recv().unwrap(), format!("{}[0]", config.kafka.topics.control));
     assert_eq!(found.lock().unwrap().len(), 40);
 }

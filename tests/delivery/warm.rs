@@ -40,7 +40,7 @@ async fn records_before_the_window_are_not_read() {
     }
 
     let read = async |from_ms| {
-        read_back(&config, &secrets(None), Shard::SOLE, from_ms, |_, _| (), |_: Progress<'_>| ()).await.unwrap()
+        read_back(&config, &secrets(None), None, Shard::SOLE, from_ms, |_, _| (), |_: Progress<'_>| ()).await.unwrap()
     };
     let all = read(0).await;
     assert!(all.offsets as usize >= OLD);

@@ -12,4 +12,5 @@ pub use properties::SESSION;
 pub use properties::Tuning;
 pub(super) use properties::{
     MESSAGE_BYTES_DEFAULT, MESSAGE_BYTES_MAX, STATISTICS_EVERY, Sizes, appender, base, consumer, member, producer,
+    reader,
 };

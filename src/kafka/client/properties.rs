@@ -279,6 +279,16 @@ pub(in crate::kafka) fn member(config: &Config, secrets: &Secrets) -> ClientConf
 
 /// A consumer for partitions named by the caller; it joins no group and commits no offset.
 pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
+    consumer_waiting(config, secrets, isolation, "100")
+}
+
+/// The same for a reader that knows where it ends. Behind the last record is a marker, which librdkafka passes only with the
+/// next fetch, and a broker that has no more records answers that one after `fetch.wait.max.ms`.
+pub(in crate::kafka) fn reader(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
+    consumer_waiting(config, secrets, isolation, "5")
+}
+
+fn consumer_waiting(config: &Config, secrets: &Secrets, isolation: &str, ms: &str) -> ClientConfig {
     let mut client = tunable(
         config,
         secrets,
@@ -286,7 +296,7 @@ pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: 
         &[
             // The defaults would let each partition queue 64 MiB.
             ("queued.max.messages.kbytes", "4096".to_owned()),
-            ("fetch.wait.max.ms", "100".to_owned()),
+            ("fetch.wait.max.ms", ms.to_owned()),
         ],
     );
     // librdkafka assigns partitions only to a consumer with a group id; nothing is ever stored under it.

@@ -162,6 +162,7 @@ fn open(config: &Config, secrets: &Secrets, shard: Shard, next: i64) -> Result<B
     settings.set("auto.offset.reset", "error");
     let consumer = BaseConsumer::from_config_and_context(&settings, Context::of(secrets))
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    scan::meet(&consumer, &config.kafka.topics.inbox);
     assign(&consumer, &config.kafka.topics.inbox, shard, next)
         .map_err(|error| scan::trouble(config, &consumer, &error, &config.kafka.topics.inbox))?;
     Ok(consumer)

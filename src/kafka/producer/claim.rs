@@ -10,7 +10,6 @@ use crate::kafka::outage::Outage;
 use crate::kafka::owner::{self, OTHERS_WITHIN_MS};
 use crate::kafka::recover::Memory;
 use crate::kafka::run::Run;
-use crate::kafka::scan::Reader;
 use crate::kafka::settlement::{self, Claim, End, Next};
 use crate::kafka::transaction::Failure;
 use crate::kafka::transactional::Early;
@@ -105,26 +104,26 @@ impl Writer {
     /// In a cluster: what the claim is decided on, once the last owner has left, where that one lives.
     fn decide(&mut self) -> Result<Option<Checkpoint>, AskError> {
         let began = Instant::now();
-        let WriterSetup { config, secrets, early, cancel, member, shard, .. } = &mut self.setup;
+        self.reader = self.setup.early.as_mut().and_then(Early::reader);
+        let reader = self.reader()?;
+        let WriterSetup { config, cancel, member, shard, .. } = &self.setup;
         let (config, cancel, shard) = (config.clone(), cancel.clone(), *shard);
         let node = member.as_ref().map(|member| member.node.clone()).unwrap_or_default();
-        let reader = match early.as_mut().and_then(Early::reader) {
-            Some(reader) => reader,
-            None => Reader::open(&config, &secrets.borrow().clone())?,
-        };
         let memory = Memory { control: &config.kafka.topics.control, name: &config.name, shard };
         let mut members = None;
-        loop {
+        let newest = loop {
             let newest = self.patiently(|_| recover::newest_stable(&reader, memory, &cancel))?;
             let newest = newest.map(|newest| newest.checkpoint);
-            let (Some(checkpoint), true) = (&newest, began.elapsed() < LEAVES_WITHIN) else { return Ok(newest) };
+            let (Some(checkpoint), true) = (&newest, began.elapsed() < LEAVES_WITHIN) else { break newest };
             // Where the coordinator does not answer who lives, nobody is waited for.
             let members = members.get_or_insert_with(|| group::members(&config, &reader).unwrap_or_default());
             if !settlement::waits_for(checkpoint, &node, members) {
-                return Ok(newest);
+                break newest;
             }
             cancel.wait(LOOK_AGAIN_AFTER)?;
-        }
+        };
+        self.reader = Some(reader);
+        Ok(newest)
     }
 
     /// At start: every topic may be written to, or every permission that is missing is named. `false` when something else went
@@ -173,9 +172,8 @@ impl Writer {
         if self.is_only_run() {
             return Ok(Survey::default());
         }
-        let WriterSetup { config, secrets, cancel, topics, starts_afresh, health, shard, .. } = &self.setup;
-        let secrets = secrets.borrow().clone();
-        let reader = Reader::open(config, &secrets)?;
+        let reader = self.reader()?;
+        let WriterSetup { config, cancel, topics, starts_afresh, health, shard, .. } = &self.setup;
         let control = &config.kafka.topics.control;
         let mut waiting = |place: &str| {
             let waiting_for = Some(recover::foreign_transaction(place));
@@ -199,6 +197,7 @@ impl Writer {
             && shard.count > 1
             && recover::holds_records(&reader, &shards, cancel, &mut waiting)?.is_some();
         let holds = holds.filter(|_| !is_known);
+        self.reader = Some(reader);
         Ok(Survey { predecessor, others, holds })
     }
 

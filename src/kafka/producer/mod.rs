@@ -59,7 +59,7 @@ pub(super) struct Writer {
     carried: Carried,
     run: Run,
     outage: Outage,
-    /// Made early, for the first question.
+    /// Made early, for the questions of the start.
     reader: Option<Reader>,
     /// The newest checkpoint when it was looked at last.
     seen: Option<Checkpoint>,
@@ -335,7 +335,7 @@ impl Writer {
         }
         let secrets = secrets.borrow_and_update().clone();
         let sizes = topics.sizes_now(config, &secrets, cancel);
-        self.reader = early.as_mut().and_then(Early::reader);
+        self.reader = early.as_mut().and_then(Early::reader).or(self.reader.take());
         let early = early.take().and_then(|early| early.producer(sizes));
         let opening = Opening {
             config,
@@ -370,7 +370,13 @@ impl Writer {
 
     fn reader(&mut self) -> Result<Reader, StartError> {
         let WriterSetup { config, secrets, .. } = &self.setup;
-        self.reader.take().map_or_else(|| Reader::open(config, &secrets.borrow().clone()), Ok)
+        let secrets = secrets.borrow().clone();
+        self.reader.take().map_or_else(|| Reader::open(config, &secrets), |reader| reader.with(&secrets))
+    }
+
+    /// The one that answered last, to read on with.
+    pub(super) fn take_reader(&mut self) -> Option<Reader> {
+        self.reader.take()
     }
 
     fn newest_of(

@@ -4,7 +4,7 @@ use super::create::{create, trouble};
 use super::report::{TopicReport, Topics};
 use super::spec::{Actual, TopicSettings, TopicSpec};
 use crate::config::{Config, Secrets};
-use crate::kafka::blocking::{AskError, Cancel, RETRY_AFTER, blocking, patiently};
+use crate::kafka::blocking::{Aside, AskError, Cancel, RETRY_AFTER, blocking, patiently};
 use crate::kafka::cause::Cause;
 use crate::kafka::client::{self, Context, Sizes};
 use crate::kafka::diagnosis;
@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 /// The clients of a look, connected as soon as they are made, so that each is there when it is asked.
 pub(super) struct Look {
     reader: Arc<Reader>,
-    admin: AdminClient<Context>,
+    admin: Aside<AdminClient<Context>>,
 }
 
 type Survey = Vec<(Topic, String, Option<Shape>)>;
@@ -162,15 +162,12 @@ impl Topics {
 
     /// Reads the topics' settings again; where Kafka does not answer, or nobody waits any more, they stay as they were.
     fn read_sizes_again(&mut self, config: &Config, secrets: &Secrets, cancel: &Cancel) -> Result<(), AskError> {
-        // To drop a client waits for its thread: that is for this thread to do, and not for the runtime's.
-        let admin = Arc::new(admin(config, secrets)?);
-        let asked = Arc::clone(&admin);
+        let admin = admin(config, secrets)?;
         let names: Vec<String> = self.reports.iter().map(|report| report.name.clone()).collect();
         let (sender, answer) = channel();
         let asking = Handle::current().spawn(async move {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            let read = settings(&asked, &names).await;
-            drop(asked);
+            let read = settings(&admin, &names).await;
             // The one that asked may have given up.
             drop(sender.send(read));
         });
@@ -250,7 +247,8 @@ fn read(resource: &ConfigResource) -> TopicSettings {
     }
 }
 
-pub(super) fn admin(config: &Config, secrets: &Secrets) -> Result<AdminClient<Context>, StartError> {
+pub(super) fn admin(config: &Config, secrets: &Secrets) -> Result<Aside<AdminClient<Context>>, StartError> {
     AdminClient::from_config_and_context(&client::base(config, secrets), Context::of(secrets))
+        .map(Aside::new)
         .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
 }
