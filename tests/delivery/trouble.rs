@@ -83,10 +83,15 @@ async fn an_advertised_name_without_an_address_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_topic_that_was_deleted_is_named() {
-    let broker = Broker::start();
+    // As Kafka has it by default.
+    let broker = Broker::start_with("auto.create.topics.enable=true\n");
     let rig = Rig::new(broker.bootstrap(), "deleted").await;
+    let [orders, control] = [&rig.config.kafka.topics.orders, &rig.config.kafka.topics.control].map(Clone::clone);
+    for _ in 0..2 {
+        let (_, findings) = check(&rig).await;
+        assert!(findings.contains(&format!("{control} does not exist yet")), "{findings}");
+    }
     let mut relay = Process::ready(&rig).await;
-    let orders = rig.config.kafka.topics.orders.clone();
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
     let done = admin.delete_topics(&[&orders], &AdminOptions::new()).await.unwrap();

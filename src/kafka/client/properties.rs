@@ -160,6 +160,8 @@ fn tunable(config: &Config, secrets: &Secrets, kind: Kind, ours: &[(&str, String
     client.set("reconnect.backoff.max.ms", "1000");
     client.set("socket.timeout.ms", "10000");
     client.set("socket.keepalive.enable", "true");
+    // By default a producer that asks for a topic has a broker create it, with the broker's settings in place of ours.
+    client.set("allow.auto.create.topics", "false");
     for (key, value) in ours {
         client.set(*key, value);
     }
@@ -285,7 +287,7 @@ pub(in crate::kafka) fn consumer(config: &Config, secrets: &Secrets, isolation: 
 /// The same for a reader that knows where it ends. Behind the last record is a marker, which librdkafka passes only with the
 /// next fetch, and a broker that has no more records answers that one after `fetch.wait.max.ms`.
 pub(in crate::kafka) fn reader(config: &Config, secrets: &Secrets, isolation: &str) -> ClientConfig {
-    consumer_waiting(config, secrets, isolation, "5")
+    consumer_waiting(config, secrets, isolation, "10")
 }
 
 fn consumer_waiting(config: &Config, secrets: &Secrets, isolation: &str, ms: &str) -> ClientConfig {
@@ -303,7 +305,6 @@ fn consumer_waiting(config: &Config, secrets: &Secrets, isolation: &str, ms: &st
     client.set("group.id", format!("{}.read", config.name));
     client.set("enable.auto.commit", "false");
     client.set("enable.auto.offset.store", "false");
-    client.set("allow.auto.create.topics", "false");
     client.set("isolation.level", isolation);
     // The leader alone: a follower that lags behind would show that a commit is missing (KIP-392).
     client.set("client.rack", "");
