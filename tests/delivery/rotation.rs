@@ -40,8 +40,6 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
     rig.simulator.wait_for_connections(1).await;
     let load = rig.load();
     for rotation in 0..ROTATIONS {
-        // A day's rotation passes in some seconds here: a webhook of the hour before the last must not be under way still.
-        let sent = rig.simulator.webhooks().attempts;
         if rotation == WRONG_BEFORE {
             std::fs::write(&key_file, "\n").unwrap();
             relay.signal("HUP");
@@ -52,6 +50,8 @@ async fn secrets_and_keys_rotate_under_load_without_a_lost_or_refused_delivery()
         let before = std::mem::replace(&mut secret, format!("a-webhook-secret-of-hour-{rotation}"));
         key = format!("ck_rotated_{rotation:016}");
         rig.simulator.rotate_webhook_secret(&secret);
+        // A day's rotations pass in some seconds here: a webhook of the hour before must be answered before the next.
+        let sent = rig.simulator.webhooks().attempts;
         rig.simulator.rotate_api_key(&key);
         write(&key_file, &key);
         write(&secrets_file, &format!("{secret}\n{before}"));
