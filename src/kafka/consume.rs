@@ -81,12 +81,14 @@ pub async fn newest_of(
         let reader = Reader::open(&config, &secrets)?;
         let stretches = since(&reader, cancel, &topic, 0)?;
         let mut found = BTreeMap::new();
-        let each = |message: &BorrowedMessage<'_>| {
+        let mut each = |message: &BorrowedMessage<'_>| {
             if message.key() == Some(key.as_bytes()) {
                 found.insert(message.partition(), owned(message));
             }
         };
-        reader.read(&stretches, cancel, each, |_, _| ())?;
+        for stretch in stretches {
+            reader.read(&stretch, cancel, &mut each, |_, _| ())?;
+        }
         Ok(found.into_values().collect())
     })
     .await

@@ -103,7 +103,7 @@ pub async fn read_back(
             sink(record, message.timestamp().to_millis().unwrap_or_default());
         };
         let pulse = |done, waiting_for: Option<&str>| progress(Progress { done, total, waiting_for });
-        reader.read(&[stretch], cancel, each, pulse)?;
+        reader.read(&stretch, cancel, each, pulse)?;
         if let Some(detail) = damaged {
             return Err(unreadable(control, &checkpoint_key, &detail).into());
         }
@@ -173,7 +173,7 @@ pub(super) fn others(
             others.insert(of.to_owned(), checkpoint);
         }
     };
-    reader.read(&[stretch], cancel, each, |_, _| ())?;
+    reader.read(&stretch, cancel, each, |_, _| ())?;
     Ok(others)
 }
 
@@ -197,11 +197,12 @@ pub(super) fn holds_records<'t>(
             }
             _ => None,
         });
-        let mut found = false;
-        let tails: Vec<_> = tails.collect();
-        reader.read(&tails, cancel, |_| found = true, |_, place| place.into_iter().for_each(&mut *waiting))?;
-        if found {
-            return Ok(Some(topic));
+        for tail in tails {
+            let mut found = false;
+            reader.read(&tail, cancel, |_| found = true, |_, place| place.into_iter().for_each(&mut *waiting))?;
+            if found {
+                return Ok(Some(topic));
+            }
         }
     }
     Ok(None)
@@ -268,7 +269,7 @@ fn search(
                 marks.insert(account.to_owned(), value.to_owned());
             }
         };
-        reader.read(&[stretch], cancel, each, |_, place| place.into_iter().for_each(&mut *waiting))?;
+        reader.read(&stretch, cancel, each, |_, place| place.into_iter().for_each(&mut *waiting))?;
         match newest.filter(|_| found.newest.is_none()) {
             Some((Ok(checkpoint), written_at_ms)) => found.newest = Some(Newest { checkpoint, written_at_ms }),
             Some((Err(error), _)) => return Err(unreadable(control, &checkpoint_key, &error.to_string()).into()),

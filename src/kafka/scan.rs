@@ -1,4 +1,4 @@
-//! Reads stretches of partitions to their very end, seeing only what is committed.
+//! Reads a stretch of a partition to its very end, seeing only what is committed.
 //!
 //! The end is the *high watermark*: a reader that asks for committed records gets the last stable offset instead,
 //! which another writer's open transaction can hold at 0. So a client that sees everything asks for the end, another
@@ -13,7 +13,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -33,9 +32,6 @@ const QUEUED_EVENTS: usize = 64;
 /// A broker aborts a transaction after at most `transaction.max.timeout.ms` (15 minutes unless raised); one that is
 /// open longer hangs, and only an operator can end it.
 pub(super) const OPEN_TRANSACTION_MAX: Duration = Duration::from_secs(16 * 60);
-
-/// Between the names of several topics: no name has it.
-const TOPICS_BETWEEN: &str = ", ";
 
 /// A stretch of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,57 +146,56 @@ impl Reader {
         found.first().copied().ok_or_else(|| AskError::Away(format!("{topic}[{partition}] is not known")))
     }
 
-    /// Reads the stretches, giving each committed record in them to `each`, in order within its partition.
+    /// Reads a stretch, giving each committed record in it to `each`, in order.
     ///
     /// `pulse` gets how many offsets are done, and the topic and partition whose open transaction is waited for.
     pub(super) fn read(
         &self,
-        stretches: &[Stretch],
+        stretch: &Stretch,
         cancel: &Cancel,
         mut each: impl FnMut(&BorrowedMessage<'_>),
         mut pulse: impl FnMut(u64, Option<&str>),
     ) -> Result<(), AskError> {
-        let mut remaining = Remaining::new(stretches);
-        let topics: BTreeSet<&str> = stretches.iter().map(|stretch| stretch.topic.as_str()).collect();
-        topics.into_iter().for_each(|topic| meet(&self.committed, topic));
-        self.assign(&remaining)?;
+        let mut place = Place::at_start_of(stretch);
+        if place.is_done() {
+            return Ok(());
+        }
+        meet(&self.committed, &stretch.topic);
+        self.assign(stretch, &place)?;
         let mut quiet_since = Instant::now();
         let mut stall = STALL_MIN;
         let mut waiting_since = None;
         let mut unlooked = 0;
-        while !remaining.is_done() {
+        while !place.is_done() {
             let progressed = match self.committed.poll(QUIET) {
                 Some(Ok(message)) => {
-                    if remaining.saw(message.topic(), message.partition(), message.offset()) {
+                    if place.saw(message.offset()) {
                         each(&message);
                     }
                     unlooked += 1;
-                    if unlooked < LOOK_EVERY && remaining.alone.is_none() {
+                    if unlooked < LOOK_EVERY {
                         continue;
                     }
                     true
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => remaining.reached_end(),
+                Some(Err(KafkaError::PartitionEOF(_))) => place.reached_end(),
                 Some(Err(error)) => {
-                    self.tolerate(&error, &remaining)?;
+                    self.tolerate(&error, stretch)?;
                     false
                 }
                 None => false,
             };
             cancel.check()?;
             let flowed = std::mem::take(&mut unlooked) > 0;
-            let progressed = progressed || self.look_at_positions(&mut remaining)? || flowed;
-            if remaining.has_to_assign() {
-                self.assign(&remaining)?;
-            }
+            let progressed = progressed || self.look_at_position(stretch, &mut place)? || flowed;
             if progressed {
                 quiet_since = Instant::now();
                 stall = STALL_MIN;
                 waiting_since = None;
-                pulse(remaining.done(), None);
+                pulse(place.done(), None);
             } else if quiet_since.elapsed() >= stall {
-                let waiting_for = self.unstick(&mut remaining)?;
-                pulse(remaining.done(), waiting_for.as_deref());
+                let waiting_for = self.unstick(stretch, &mut place)?;
+                pulse(place.done(), waiting_for.as_deref());
                 if let Some(place) = waiting_for {
                     let since = *waiting_since.get_or_insert_with(Instant::now);
                     if since.elapsed() > OPEN_TRANSACTION_MAX {
@@ -211,56 +206,49 @@ impl Reader {
                 stall = (stall * 2).min(STALL_MAX);
             }
         }
-        Ok(())
+        // Else it would go on asking for what comes next.
+        self.committed.unassign().map_err(|error| self.trouble(&self.committed, &error, &stretch.topic))
     }
 
-    fn assign(&self, remaining: &Remaining) -> Result<(), AskError> {
-        let list = remaining.positions().map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))?;
-        self.committed.assign(&list).map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))
+    /// Reads on from the place.
+    fn assign(&self, stretch: &Stretch, place: &Place) -> Result<(), AskError> {
+        let mut list = TopicPartitionList::new();
+        let assigned = list.add_partition_offset(&stretch.topic, stretch.partition, Offset::Offset(place.next));
+        let assigned = assigned.and_then(|()| self.committed.assign(&list));
+        assigned.map_err(|error| self.trouble(&self.committed, &error, &stretch.topic))
     }
 
     /// Positions pass markers and aborted records, which no message shows. Looked at only when records pause.
-    fn look_at_positions(&self, remaining: &mut Remaining) -> Result<bool, AskError> {
-        let list =
-            self.committed.position().map_err(|error| self.trouble(&self.committed, &error, &remaining.topics()))?;
-        let mut progressed = false;
-        for element in list.elements() {
-            if let Offset::Offset(position) = element.offset() {
-                progressed |= remaining.at(element.topic(), element.partition(), position);
-            }
-        }
-        Ok(progressed)
+    fn look_at_position(&self, stretch: &Stretch, place: &mut Place) -> Result<bool, AskError> {
+        let list = self.committed.position().map_err(|error| self.trouble(&self.committed, &error, &stretch.topic))?;
+        let position = list.elements().first().map(|element| element.offset());
+        Ok(matches!(position, Some(Offset::Offset(position)) if place.at(position)))
     }
 
     /// Nothing moves: either an open transaction is in the way, whose place is given, or what is left holds nothing
-    /// to read (compaction keeps an empty batch at the end of a log). The latter is made sure of by assigning one
-    /// place again and alone: everything in it is stable by now, so that its end of partition is the end.
-    fn unstick(&self, remaining: &mut Remaining) -> Result<Option<String>, AskError> {
-        for (topic, partition, place) in remaining.places() {
-            let Ok(stable) = offsets(&self.committed, topic, partition..partition + 1, Offset::End) else {
-                return Ok(None);
-            };
-            if let Some(Offset::Offset(stable)) = stable.first()
-                && *stable < place.end
-            {
-                return Ok(Some(format!("{topic}[{partition}]")));
-            }
+    /// to read (compaction keeps an empty batch at the end of a log). The latter is made sure of by assigning the
+    /// partition again: everything in it is stable by now, so that its end of partition is the end.
+    fn unstick(&self, stretch: &Stretch, place: &mut Place) -> Result<Option<String>, AskError> {
+        let Stretch { topic, partition, end, .. } = stretch;
+        let Ok(stable) = offsets(&self.committed, topic, *partition..partition + 1, Offset::End) else {
+            return Ok(None);
+        };
+        if matches!(stable.first(), Some(Offset::Offset(stable)) if stable < end) {
+            return Ok(Some(format!("{topic}[{partition}]")));
         }
-        remaining.read_alone();
-        self.assign(remaining)?;
+        place.is_stable = true;
+        self.assign(stretch, place)?;
         Ok(None)
     }
 
     /// Passing faults are librdkafka's to repeat; refusals are not.
-    fn tolerate(&self, error: &KafkaError, remaining: &Remaining) -> Result<(), AskError> {
-        // librdkafka names no topic here.
-        let topics = remaining.topics();
+    fn tolerate(&self, error: &KafkaError, stretch: &Stretch) -> Result<(), AskError> {
         match error.rdkafka_error_code() {
             // The coordinator of a group that we never use.
             Some(Code::GroupAuthorizationFailed) => Ok(()),
             Some(Code::Authentication) if self.committed.context().awaits_token() => Ok(()),
-            Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, &topics)),
-            _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, &topics)),
+            Some(code) if errors::is_denied(code) => Err(self.trouble(&self.committed, error, &stretch.topic)),
+            _ if errors::sort(error) == Class::Stop => Err(self.trouble(&self.committed, error, &stretch.topic)),
             _ => Ok(()),
         }
     }
@@ -276,7 +264,7 @@ pub(super) fn meet(consumer: &BaseConsumer<Context>, topic: &str) {
     drop(consumer.fetch_metadata(Some(topic), ASK_SLICE));
 }
 
-/// What an error of a reading client means, which was about one topic or several.
+/// What an error of a reading client means, which was about a topic.
 pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: &KafkaError, topic: &str) -> AskError {
     // The client's own queue holds what it received meanwhile, such as refused credentials.
     for _ in 0..QUEUED_EVENTS {
@@ -288,10 +276,8 @@ pub(super) fn trouble(config: &Config, consumer: &BaseConsumer<Context>, error: 
     }
     match error.rdkafka_error_code() {
         Some(Code::TopicAuthorizationFailed) => {
-            let named = topic.replace(TOPICS_BETWEEN, "` or `");
-            let listed = topic.replace(TOPICS_BETWEEN, " --topic ");
-            let acl = format!("--operation Read --operation Describe --topic {listed}");
-            client::permission_lacking(config, consumer.context(), &format!("read the topic `{named}`"), &acl).into()
+            let acl = format!("--operation Read --operation Describe --topic {topic}");
+            client::permission_lacking(config, consumer.context(), &format!("read the topic `{topic}`"), &acl).into()
         }
         Some(Code::Authentication) if consumer.context().awaits_token() => {
             AskError::Away(consumer.context().away(&error.to_string()))
@@ -327,112 +313,49 @@ fn offsets(
     found.elements().iter().map(|element| element.error().map(|()| element.offset())).collect()
 }
 
-/// What is still to be read. Pure, so that its corner cases are tested without a broker.
-#[derive(Debug, Default)]
-struct Remaining {
-    /// By topic and partition; no topic without a place.
-    places: BTreeMap<String, BTreeMap<i32, Offsets>>,
-    /// The only place that is read now: librdkafka names no topic when a partition ends.
-    alone: Option<(String, i32)>,
-    done: u64,
-}
-
+/// How far a stretch is read. Pure, so that its corner cases are tested without a broker.
 #[derive(Debug)]
-struct Offsets {
+struct Place {
+    start: i64,
     next: i64,
     end: i64,
+    /// No transaction is open in the stretch, and it was assigned after that was known: an end of the partition is its end.
+    is_stable: bool,
 }
 
-impl Remaining {
-    fn new(stretches: &[Stretch]) -> Self {
-        let mut remaining = Self::default();
-        for stretch in stretches.iter().filter(|stretch| stretch.start < stretch.end) {
-            let place = Offsets { next: stretch.start, end: stretch.end };
-            remaining.places.entry(stretch.topic.clone()).or_default().insert(stretch.partition, place);
-        }
-        remaining
-    }
-
-    /// The topics that are still to be read.
-    fn topics(&self) -> String {
-        self.places.keys().map(String::as_str).collect::<Vec<_>>().join(TOPICS_BETWEEN)
+impl Place {
+    fn at_start_of(stretch: &Stretch) -> Self {
+        Self { start: stretch.start, next: stretch.start, end: stretch.end, is_stable: false }
     }
 
     fn is_done(&self) -> bool {
-        self.places.is_empty()
+        self.next >= self.end
     }
 
     /// Offsets that are done.
     fn done(&self) -> u64 {
-        self.done
+        self.next.abs_diff(self.start)
     }
 
-    /// Each place, in order.
-    fn places(&self) -> impl Iterator<Item = (&str, i32, &Offsets)> {
-        let topics = self.places.iter();
-        topics.flat_map(|(topic, places)| places.iter().map(move |(number, place)| (topic.as_str(), *number, place)))
-    }
-
-    /// Where to read on: everywhere, unless one place is read alone.
-    fn positions(&self) -> Result<TopicPartitionList, KafkaError> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition, place) in self.places() {
-            let wanted =
-                self.alone.as_ref().is_none_or(|(only, number)| (only.as_str(), *number) == (topic, partition));
-            if wanted {
-                list.add_partition_offset(topic, partition, Offset::Offset(place.next))?;
-            }
-        }
-        Ok(list)
-    }
-
-    /// A record arrived; whether it belongs to a stretch.
-    fn saw(&mut self, topic: &str, partition: i32, offset: i64) -> bool {
-        let place = self.places.get(topic).and_then(|places| places.get(&partition));
-        let wanted = place.is_some_and(|place| (place.next..place.end).contains(&offset));
-        self.at(topic, partition, offset.saturating_add(1));
+    /// A record arrived; whether it belongs to the stretch.
+    fn saw(&mut self, offset: i64) -> bool {
+        let wanted = (self.next..self.end).contains(&offset);
+        self.at(offset.saturating_add(1));
         wanted
     }
 
     /// The reader is at `position`; whether that is progress.
-    fn at(&mut self, topic: &str, partition: i32, position: i64) -> bool {
-        let Some(places) = self.places.get_mut(topic) else { return false };
-        let Some(place) = places.get_mut(&partition) else { return false };
-        let position = position.min(place.end);
-        if position <= place.next {
-            return false;
+    fn at(&mut self, position: i64) -> bool {
+        let progressed = position > self.next && !self.is_done();
+        if progressed {
+            self.next = position.min(self.end);
         }
-        self.done += position.abs_diff(place.next);
-        place.next = position;
-        if place.next >= place.end {
-            places.remove(&partition);
-            if places.is_empty() {
-                self.places.remove(topic);
-            }
-        }
-        true
+        progressed
     }
 
-    /// From now on only the first place is read, and its end of partition is its end.
-    fn read_alone(&mut self) {
-        let first = self.places().next().map(|(topic, partition, _)| (topic.to_owned(), partition));
-        self.alone = first;
-    }
-
-    /// The place that was read alone is done, so that the others have to be assigned again.
-    fn has_to_assign(&mut self) -> bool {
-        let places = &self.places;
-        let over = |(topic, partition): &(String, i32)| {
-            !places.get(topic).is_some_and(|places| places.contains_key(partition))
-        };
-        self.alone.take_if(|alone| over(alone)).is_some()
-    }
-
-    /// Some topic's partition has nothing more now; whether that ends a place.
+    /// The partition has nothing more now; whether that ends the stretch.
     fn reached_end(&mut self) -> bool {
-        let Some((topic, partition)) = self.alone.clone() else { return false };
-        let end = self.places.get(&topic).and_then(|places| places.get(&partition)).map(|place| place.end);
-        end.is_some_and(|end| self.at(&topic, partition, end))
+        self.is_stable && self.at(self.end)
     }
 }
 
@@ -440,47 +363,39 @@ impl Remaining {
 mod tests {
     use super::*;
 
-    fn stretch(topic: &str, partition: i32, start: i64, end: i64) -> Stretch {
-        Stretch { topic: topic.to_owned(), partition, start, end }
+    fn place(start: i64, end: i64) -> Place {
+        Place::at_start_of(&Stretch { topic: "a".to_owned(), partition: 0, start, end })
     }
 
     #[test]
-    fn empty_stretches_are_done_at_once() {
-        assert!(Remaining::new(&[stretch("a", 0, 5, 5), stretch("a", 1, 0, 0)]).is_done());
-        assert!(Remaining::new(&[]).is_done());
+    fn an_empty_stretch_is_done_at_once() {
+        assert!(place(5, 5).is_done() && place(0, 0).is_done() && place(6, 5).is_done());
     }
 
     #[test]
     fn only_records_of_the_stretch_count() {
-        let mut remaining = Remaining::new(&[stretch("a", 0, 5, 8)]);
-        assert!(!remaining.saw("a", 0, 4) && !remaining.saw("a", 1, 5) && !remaining.saw("b", 0, 5));
-        assert!(remaining.saw("a", 0, 5));
-        assert_eq!((remaining.done(), remaining.is_done()), (1, false));
+        let mut place = place(5, 8);
+        assert!(!place.saw(4) && place.saw(5) && !place.saw(5));
+        assert_eq!((place.done(), place.is_done()), (1, false));
         // Records 6 and 7 were compacted away, and the next one lies beyond the end.
-        assert!(!remaining.saw("a", 0, 9));
-        assert_eq!((remaining.done(), remaining.is_done()), (3, true));
+        assert!(!place.saw(9));
+        assert_eq!((place.done(), place.is_done()), (3, true));
     }
 
     #[test]
     fn a_position_passes_markers_and_aborted_records() {
-        let mut remaining = Remaining::new(&[stretch("a", 0, 0, 4)]);
-        assert!(remaining.at("a", 0, 2) && !remaining.at("a", 0, 2) && !remaining.at("a", 0, -1001));
-        assert!(remaining.at("a", 0, 4));
-        assert_eq!((remaining.done(), remaining.is_done()), (4, true));
+        let mut place = place(0, 4);
+        assert!(place.at(2) && !place.at(2) && !place.at(-1001));
+        assert!(place.at(4));
+        assert_eq!((place.done(), place.is_done()), (4, true));
     }
 
     #[test]
-    fn an_end_of_partition_is_the_end_only_of_a_place_that_is_read_alone() {
-        let mut remaining = Remaining::new(&[stretch("a", 0, 0, 4), stretch("b", 0, 1, 4)]);
-        assert!(!remaining.reached_end(), "an open transaction may stand there");
-        remaining.read_alone();
-        assert_eq!(remaining.positions().map(|list| list.count()), Ok(1));
-        assert!(!remaining.has_to_assign());
-        assert!(remaining.reached_end() && remaining.has_to_assign() && !remaining.has_to_assign());
-        assert_eq!(remaining.positions().map(|list| list.count()), Ok(1));
-        assert!(!remaining.reached_end(), "b is read, but not known to be stable");
-        remaining.read_alone();
-        assert!(remaining.reached_end() && remaining.is_done());
-        assert_eq!(remaining.done(), 7);
+    fn an_end_of_partition_is_the_end_only_where_no_transaction_is_open() {
+        let mut place = place(1, 4);
+        assert!(!place.reached_end(), "an open transaction may be in it");
+        place.is_stable = true;
+        assert!(place.reached_end() && place.is_done());
+        assert_eq!(place.done(), 3);
     }
 }

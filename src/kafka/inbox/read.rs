@@ -149,7 +149,7 @@ fn survey(
         let each = |message: &BorrowedMessage<'_>| {
             oldest_ms = oldest_ms.or(message.timestamp().to_millis());
         };
-        reader.read(&[stretch], cancel, each, |_, _| ())?;
+        reader.read(&stretch, cancel, each, |_, _| ())?;
         start = end;
         step = step.saturating_mul(2);
     }

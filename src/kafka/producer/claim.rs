@@ -14,7 +14,7 @@ use crate::kafka::settlement::{self, Claim, End, Next};
 use crate::kafka::transaction::Failure;
 use crate::kafka::transactional::Early;
 use crate::kafka::verdict::Broker;
-use crate::kafka::{client, group, recover};
+use crate::kafka::{client, group, recover, scan};
 use crate::labels::Topic;
 use crate::telemetry::ReadingBack;
 use std::collections::BTreeMap;
@@ -175,6 +175,8 @@ impl Writer {
         let reader = self.reader()?;
         let WriterSetup { config, cancel, topics, starts_afresh, health, shard, .. } = &self.setup;
         let control = &config.kafka.topics.control;
+        // What it knew of the partition's leader was perhaps learned before the fence.
+        scan::meet(reader.client(), control);
         let mut waiting = |place: &str| {
             let waiting_for = Some(recover::foreign_transaction(place));
             health.set_reading_back(Some(ReadingBack { done: 0, total: 0, waiting_for }));
