@@ -29,7 +29,8 @@ pub enum Fault {
     KillAllNodes,
     /// SIGTERM of the node that serves some shard.
     TermOwner,
-    /// SIGTERM of one node after the other, each started again before the next: with the same build, as there is no older one.
+    /// SIGTERM of one node after the other, each started again before the next: with the same build, unless `CHAOS_OLDER` names
+    /// an older one.
     RollingUpgrade,
     /// Kafka is stopped, and started 30 s later; recovery is counted from there.
     BrokerAway30s,

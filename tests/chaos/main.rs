@@ -4,8 +4,9 @@
 //! relay alone (`relay`, `faults`, `kafka`), two have a cluster (`nodes`, `cluster`); all run the same rounds (`rounds`).
 //!
 //! `CHAOS_ROUNDS=1000` runs more rounds, `CHAOS_SEED=7` the faults of a seed (the moments within the relay are never
-//! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=folder` writes a report. The relays log
-//! all that they can, which is searched for what no log may contain, and kept when something was found.
+//! the same twice), `CHAOS_FAULTS=Quota,LateEnd` those alone, `CHAOS_REPORT=folder` writes a report, and with
+//! `CHAOS_OLDER=binary` every second relay that is started is of that build. The relays log all that they can, which is
+//! searched for what no log may contain, and kept when something was found.
 
 #![allow(
     clippy::unwrap_used,

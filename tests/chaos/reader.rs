@@ -21,6 +21,8 @@ const TOPICS: [Topic; 4] = [Topic::Orders, Topic::OrdersLatest, Topic::Invoices,
 /// What a reader sees (`isolation.level`): what is committed, or everything that is written.
 pub const COMMITTED: &str = "read_committed";
 pub const ALL: &str = "read_uncommitted";
+/// How long a reader waits for one partition before it looks at the others.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Reading everything once more; a second takes some ten thousand records.
 const READ_MAX: Duration = Duration::from_secs(300);
 
@@ -63,8 +65,7 @@ impl Reader {
         reader
     }
 
-    /// Reads no more, until it is asked to go on. Its consumer is gone when this returns: a process whose consumer was
-    /// leaving while the broker was killed was seen to crash.
+    /// Reads no more, until it is asked to go on. Its consumers are gone when this returns.
     pub fn pause(&self) {
         self.read_from(None);
         // It is taken once the consumer of before is gone.
@@ -133,8 +134,7 @@ fn read_to_end(config: &Config, isolation: &str, from: &Ends, mut each: impl FnM
     // One at a time: the end of a partition is reported without its topic.
     for topic in TOPICS {
         let mut source = Source::new(config, isolation, &[topic], from);
-        let known = partitions(&source.consumer, config, &[topic]);
-        let mut waiting: BTreeSet<i32> = known.into_iter().map(|(_, partition)| partition).collect();
+        let mut waiting: BTreeSet<i32> = known(config, &[topic]).into_iter().map(|(_, partition)| partition).collect();
         while !waiting.is_empty() {
             assert!(began.elapsed() < READ_MAX, "{topic:?} cannot be read to its end: {waiting:?} are missing");
             match source.next() {
@@ -197,6 +197,10 @@ fn partitions(consumer: &BaseConsumer, config: &Config, topics: &[Topic]) -> BTr
     found
 }
 
+fn known(config: &Config, topics: &[Topic]) -> BTreeSet<(Topic, i32)> {
+    partitions(&client(config).create().expect("a client"), config, topics)
+}
+
 enum Read {
     Record(Record),
     /// The end of a partition, for now.
@@ -205,8 +209,12 @@ enum Read {
     Trouble(String),
 }
 
+/// A consumer for each partition: one that fetches several crashes where a broker that is coming back answers that it does not
+/// lead them and knows the leaders of some alone (confluentinc/librdkafka#5280).
 struct Source {
-    consumer: BaseConsumer,
+    consumers: Vec<BaseConsumer>,
+    /// The one that is asked next.
+    turn: usize,
     topics: HashMap<String, Topic>,
     /// The names of the accounts, where they have any.
     accounts: Vec<String>,
@@ -215,7 +223,8 @@ struct Source {
 impl Source {
     /// At these offsets, or else at the beginning.
     fn new(config: &Config, isolation: &str, topics: &[Topic], from: &Ends) -> Self {
-        let consumer: BaseConsumer = client(config)
+        let mut settings = client(config);
+        settings
             .set("group.id", "nobody")
             .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
@@ -223,22 +232,36 @@ impl Source {
             // An offset that is gone is a finding, and no reason to begin again.
             .set("auto.offset.reset", "error")
             .set("fetch.queue.backoff.ms", "1")
-            .set("fetch.wait.max.ms", "50")
-            .create()
-            .expect("a client");
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in partitions(&consumer, config, topics) {
+            .set("fetch.wait.max.ms", "50");
+        let consumer = |(topic, partition)| {
+            let consumer: BaseConsumer = settings.create().expect("a client");
             let offset = from.get(&(topic, partition)).map_or(Offset::Beginning, |offset| Offset::Offset(*offset));
+            let mut list = TopicPartitionList::new();
             list.add_partition_offset(name(config, topic), partition, offset).expect("an offset");
-        }
-        consumer.assign(&list).expect("assigned");
+            consumer.assign(&list).expect("assigned");
+            consumer
+        };
+        let consumers = known(config, topics).into_iter().map(consumer).collect();
         let topics = topics.iter().map(|topic| (name(config, *topic).to_owned(), *topic)).collect();
         let accounts = config.accounts.iter().map(|account| account.name.clone()).collect();
-        Self { consumer, topics, accounts }
+        Self { consumers, turn: 0, topics, accounts }
     }
 
     fn next(&mut self) -> Option<Read> {
-        let message = match self.consumer.poll(Duration::from_millis(100))? {
+        let found = self.consumers.iter().cycle().skip(self.turn).take(self.consumers.len()).enumerate();
+        let found =
+            found.map(|(place, consumer)| (place, consumer.poll(Duration::ZERO))).find(|(_, read)| read.is_some());
+        let Some((place, Some(read))) = found else {
+            // What another one has meanwhile is found with the next look.
+            self.turn += 1;
+            return self.read(self.consumers[self.turn % self.consumers.len()].poll(PAUSE)?);
+        };
+        self.turn = (self.turn + place) % self.consumers.len();
+        self.read(read)
+    }
+
+    fn read(&self, read: Result<BorrowedMessage<'_>, KafkaError>) -> Option<Read> {
+        let message = match read {
             Ok(message) => message,
             Err(KafkaError::PartitionEOF(partition)) => return Some(Read::End(partition)),
             Err(KafkaError::MessageConsumption(code @ RDKafkaErrorCode::AutoOffsetReset)) => {
@@ -249,6 +272,17 @@ impl Source {
             Err(_) => return None,
         };
         Some(Read::Record(record(self.topics[message.topic()], &message, &self.accounts)))
+    }
+}
+
+impl Drop for Source {
+    /// All at once: each takes 100 ms (`BaseConsumer::drop`).
+    fn drop(&mut self) {
+        std::thread::scope(|scope| {
+            for consumer in self.consumers.drain(..) {
+                scope.spawn(move || drop(consumer));
+            }
+        });
     }
 }
 

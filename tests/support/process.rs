@@ -3,10 +3,12 @@
 use super::relay::{PATIENCE, Rig};
 use pepay_relay::config::{Config, Secrets, Via};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -240,7 +242,7 @@ pub async fn run(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String, String)
 pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, settings(config)).expect("settings");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pepay-relay"));
+    let mut command = Command::new(binary());
     command.args(["--log-format", "json", "--config"]).arg(&file).env_clear();
     let sole = config.accounts.is_empty();
     if sole && config.secret_files.api_key.is_none() && !expose(&secrets.accounts[0].api_key).is_empty() {
@@ -261,6 +263,14 @@ pub fn command(config: &Config, secrets: &Secrets, dir: &TempDir) -> Command {
         command.env("PEPAY_RELAY_KAFKA_OAUTH_SECRET", expose(secret));
     }
     command
+}
+
+/// The binary of this build; every second start takes the older one, where `CHAOS_OLDER` names it.
+#[expect(clippy::disallowed_methods, reason = "what to run is not a setting of the relay")]
+fn binary() -> OsString {
+    static STARTS: AtomicUsize = AtomicUsize::new(0);
+    let older = std::env::var_os("CHAOS_OLDER").filter(|_| STARTS.fetch_add(1, Ordering::Relaxed) % 2 == 1);
+    older.unwrap_or_else(|| env!("CARGO_BIN_EXE_pepay-relay").into())
 }
 
 fn expose(secret: &secrecy::SecretString) -> &str {
