@@ -2,12 +2,9 @@
 
 use super::stage::{Stage, published};
 use super::support::kafka::Broker;
-use super::support::ports::free_address;
+use super::support::node::Node;
 use super::support::proc::cpu_seconds;
-use super::support::process::Process;
-use super::support::settings::clustered;
 use super::support::watch::eventually;
-use pepay_relay::config::Config;
 use std::time::Instant;
 
 /// They have more accounts than there are shards: most shards have one.
@@ -16,12 +13,6 @@ const ACCOUNTS: usize = 24;
 const KINDS: [(usize, i32); 6] = [(1, 1), (2, 1), (3, 1), (1, 12), (2, 12), (3, 12)];
 /// Before the clock starts there come as many events as this share of the counted ones, as a divisor.
 const WARM_UP: usize = 10;
-
-/// A process of a cluster, and its settings.
-pub struct Node {
-    pub config: Config,
-    pub process: Process,
-}
 
 /// What a run gave: events a second, and processor seconds a million events.
 type Run = [f64; 2];
@@ -69,14 +60,7 @@ async fn measure_one(broker: &Broker, (count, shards): (usize, i32), events: usi
 
 /// Starts nodes; returns when each shard is served and each merchant has a WebSocket.
 pub async fn start(stage: &Stage, count: usize, shards: i32) -> Vec<Node> {
-    let nodes: Vec<Node> = (0..count)
-        .map(|number| {
-            let mut config = clustered(stage.rig.config.clone(), &format!("n{number}"), shards);
-            config.webhook.listen = free_address();
-            config.admin.listen = free_address();
-            Node { process: Process::launch(&config, &stage.rig.secrets, None, &[]), config }
-        })
-        .collect();
+    let nodes: Vec<Node> = (0..count).map(|number| Node::launch(&stage.rig, &format!("n{number}"), shards)).collect();
     served(&nodes, shards).await;
     for simulator in stage.simulators() {
         simulator.wait_for_connections(1).await;

@@ -1,9 +1,10 @@
 //! How long a takeover of 100 accounts lasts: of two nodes the one that serves them is killed, and the other opens their
 //! WebSockets and walks their gaps.
 
-use super::nodes::{Node, spread, start};
+use super::nodes::{spread, start};
 use super::stage::Stage;
 use super::support::kafka::Broker;
+use super::support::node::Node;
 use super::support::relay::get;
 use super::support::watch::eventually;
 use serde_json::Value;

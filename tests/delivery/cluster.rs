@@ -4,87 +4,24 @@ use super::accounts::{Stage, sell};
 use super::pressure::live;
 use crate::support::foreign::open_transaction_of;
 use crate::support::kafka::Broker;
+use crate::support::node::{Node, owner, stop};
 use crate::support::ports::free_address;
 use crate::support::process::{self, Process};
-use crate::support::relay::{PATIENCE, Rig, client, get};
+use crate::support::relay::{PATIENCE, Rig, get};
 use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
-use pepay_relay::config::{Account, AccountSecrets, Config};
+use pepay_relay::config::{Account, AccountSecrets};
 use pepay_relay::exit::Exit;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-
-/// A process of a cluster.
-struct Node {
-    config: Config,
-    process: Process,
-}
-
-impl Node {
-    /// One that has joined; `config` sets where it listens.
-    async fn join(rig: &Rig, config: &Config, name: &str, shards: i32) -> Self {
-        let config = clustered(config.clone(), name, shards);
-        let process = Process::launch(&config, &rig.secrets, None, &[]);
-        let node = Self { config, process };
-        eventually("the node has joined", async || node.says("readyz").await.is_some_and(|said| said["ready"] == true))
-            .await;
-        node
-    }
-
-    /// The same, where nobody else listens.
-    async fn beside(rig: &Rig, name: &str, shards: i32) -> Self {
-        let mut config = rig.config.clone();
-        config.webhook.listen = free_address();
-        config.admin.listen = free_address();
-        Self::join(rig, &config, name, shards).await
-    }
-
-    fn webhook_url(&self) -> String {
-        format!("http://{}{}", self.config.webhook.listen, self.config.webhook.path)
-    }
-
-    /// What the admin listener answers there, where it answers.
-    #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
-    async fn says(&self, path: &str) -> Option<Value> {
-        let url = format!("http://{}/{path}", self.config.admin.listen);
-        let answer = client().get(url).send().await.ok()?;
-        answer.json().await.ok()
-    }
-
-    async fn status(&self) -> Value {
-        let text = get(&format!("http://{}/status", self.config.admin.listen)).await;
-        serde_json::from_str(&text).unwrap()
-    }
-}
-
-/// The place of the node that serves the shard.
-async fn owner(nodes: &[Node], shard: i32) -> usize {
-    let mut found = None;
-    eventually("somebody serves the shard", async || {
-        for (place, node) in nodes.iter().enumerate() {
-            if node.process.serves(shard) && node.says("readyz").await.is_some() {
-                found = Some(place);
-            }
-        }
-        found.is_some()
-    })
-    .await;
-    found.unwrap()
-}
-
-async fn stop(nodes: Vec<Node>) {
-    for node in nodes {
-        node.process.stop().await;
-    }
-}
 
 /// The owner of the only shard leaves in order, is killed, and is frozen for longer than its session; each time the
 /// other one goes on, while webhooks come by both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     let rig = Rig::new(Broker::shared().bootstrap(), "pair").await;
-    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 1).await, Node::beside(&rig, "n1", 1).await];
+    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 1).await, Node::alongside(&rig, "n1", 1).await];
     let rig = rig.with_webhooks();
     live(&rig, 2);
     rig.until_delivered().await;
@@ -95,7 +32,7 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     nodes.remove(left).process.stop().await;
     owner(&nodes, 0).await;
     println!("left in order: served again after {:?}", began.elapsed());
-    nodes.push(Node::beside(&rig, "n2", 1).await);
+    nodes.push(Node::alongside(&rig, "n2", 1).await);
     rig.simulator.add_webhook_endpoint(&nodes[1].webhook_url()).unwrap();
 
     let dies = owner(&nodes, 0).await;
@@ -105,7 +42,7 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
     dead.process.ended().await;
     owner(&nodes, 0).await;
     println!("killed: served again after {:?}", began.elapsed());
-    nodes.push(Node::beside(&rig, "n3", 1).await);
+    nodes.push(Node::alongside(&rig, "n3", 1).await);
     rig.simulator.add_webhook_endpoint(&nodes[1].webhook_url()).unwrap();
 
     let stands = owner(&nodes, 0).await;
@@ -136,7 +73,7 @@ async fn whatever_happens_to_the_owner_the_other_node_goes_on() {
 async fn an_outage_of_kafka_costs_no_shard_and_no_socket() {
     let broker = Broker::start_with("group.initial.rebalance.delay.ms=3000\n");
     let rig = Rig::new(broker.bootstrap(), "outage").await;
-    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 2).await, Node::beside(&rig, "n1", 2).await];
+    let mut nodes = vec![Node::join(&rig, &rig.config, "n0", 2).await, Node::alongside(&rig, "n1", 2).await];
     let rig = rig.with_webhooks();
     eventually("each has one", async || (0..2).all(|shard| nodes.iter().any(|node| node.process.serves(shard)))).await;
     live(&rig, 1);
@@ -172,8 +109,8 @@ async fn shards_of_many_accounts_are_shared_and_move() {
     let mut stage = Stage::new(Broker::shared().bootstrap(), "many", &NAMES).await;
     stage.serve(&NAMES);
     let mut nodes = vec![Node::join(&stage.rig, &stage.rig.config, "n0", SHARDS).await];
-    nodes.push(Node::beside(&stage.rig, "n1", SHARDS).await);
-    nodes.push(Node::beside(&stage.rig, "n2", SHARDS).await);
+    nodes.push(Node::alongside(&stage.rig, "n1", SHARDS).await);
+    nodes.push(Node::alongside(&stage.rig, "n2", SHARDS).await);
     let all_served = async |nodes: &[Node]| {
         eventually("every shard is served once", async || {
             (0..SHARDS).all(|shard| nodes.iter().filter(|node| node.process.serves(shard)).count() == 1)
@@ -216,7 +153,7 @@ async fn shards_of_many_accounts_are_shared_and_move() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_outside_the_cluster_takes_the_name_over() {
     let rig = Rig::new(Broker::shared().bootstrap(), "outside").await;
-    let mut node = Node::beside(&rig, "n0", 1).await;
+    let mut node = Node::alongside(&rig, "n0", 1).await;
     owner(std::slice::from_ref(&node), 0).await;
     let mut other = clustered(rig.config.clone(), "n1", 3);
     other.webhook.listen = free_address();
@@ -265,7 +202,7 @@ async fn a_node_leaves_although_the_coordinator_is_away() {
     let broker = Broker::start();
     let rig = Rig::new(broker.bootstrap(), "leaving").await;
     for round in 0..3 {
-        let mut node = Node::beside(&rig, "n0", 1).await;
+        let mut node = Node::alongside(&rig, "n0", 1).await;
         owner(std::slice::from_ref(&node), 0).await;
         broker.freeze();
         let began = Instant::now();

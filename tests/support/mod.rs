@@ -6,6 +6,7 @@ pub mod half_open;
 #[cfg(feature = "oauth")]
 pub mod identity;
 pub mod kafka;
+pub mod node;
 pub mod ports;
 pub mod proc;
 pub mod process;
