@@ -1,10 +1,23 @@
 //! The page at `/`, `/status` and the command `status`, as people see them: a real relay between the simulated provider
-//! and an embedded Kafka, looked at in a real Chromium. Pictures are in `target/page/` afterwards.
+//! and an embedded Kafka (for nodes of a cluster a real one), looked at in a real Chromium. Pictures are in `target/page/`
+//! afterwards.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a failed test may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    dead_code,
+    unreachable_pub,
+    reason = "a failed test may panic, and suites share files of which each uses a part"
+)]
 
 mod chromium;
+mod cluster;
 mod simulator;
+#[path = "../support/mod.rs"]
+mod support;
 
 use chromium::{Chromium, PATIENCE};
 use pepay_relay::config::{Account, AccountSecrets, Config, Secrets};
