@@ -422,3 +422,25 @@ fn tell_connected(snapshot: &Snapshot, metrics: &Metrics, told: &mut BTreeSet<St
         metrics.account_connected(&of.name, is_up(Leg::Websocket) && is_up(Leg::Backfill));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_of_legs_begins_at_once_and_the_others_at_the_pace() {
+        let pace = Pace::default();
+        sleep_until(Instant::now() + Duration::from_secs(60)).await;
+        for _ in 0..2 {
+            let began = Instant::now();
+            let mut ms = Vec::new();
+            for _ in 0..100 {
+                pace.turn().await;
+                ms.push(began.elapsed().as_millis());
+            }
+            assert_eq!(ms.iter().filter(|ms| **ms == 0).count(), 1 + BURST as usize);
+            assert_eq!(ms[98..], [20 * 90, 20 * 91], "50 a second");
+            sleep_until(Instant::now() + BEGIN_EVERY * (BURST + 1)).await;
+        }
+    }
+}
