@@ -23,7 +23,7 @@ quick:
 test:
     .ci/steps tests
 
-# Check units, alerts and the page with systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium)
+# Check units, alerts and the page with systemd-analyze, promtool and a browser (needs Debian's systemd, prometheus, chromium; Java 17 and Maven)
 system:
     .ci/steps system
 
@@ -61,9 +61,13 @@ mutants FILE="src/provider/signature.rs":
 chaos N="1000":
     CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos whatever_fails -- --nocapture
 
-# Run N rounds of chaos on two nodes and N on three, side by side (the tests run 7 of each); reports go to target/chaos/
+# Run N rounds of chaos on two nodes, then N on three (the tests run 7 of each); reports go to target/chaos/
 chaos-cluster N="150":
-    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos cluster:: -- --nocapture --test-threads 2
+    CHAOS_ROUNDS={{N}} CHAOS_REPORT=target/chaos cargo test --locked --test chaos cluster:: -- --nocapture
+
+# Renew the token for Kafka N times under load (the tests do it 3 times; N = 20 takes five minutes; needs CMake)
+renewals N="20":
+    OAUTH_RENEWALS={{N}} cargo test --locked --features oauth --test delivery tokens_are_renewed -- --nocapture
 
 # Send 200,000 events at once through the log and the WebSocket, and print the memory used (needs Java 17 and Maven)
 pressure:
