@@ -153,19 +153,20 @@ fn lock(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
 
 /// Where the partitions of every topic begin ([`Offset::Beginning`]) or end ([`Offset::End`]) for a reader of this isolation.
 pub fn offsets(config: &Config, at: Offset, isolation: &str) -> Ends {
-    let consumer: BaseConsumer = client(config).set("isolation.level", isolation).create().expect("a client");
-    let mut list = TopicPartitionList::new();
-    let known = partitions(&consumer, config, &TOPICS);
-    for (topic, partition) in &known {
-        list.add_partition_offset(name(config, *topic), *partition, at).expect("an offset");
-    }
     let began = Instant::now();
-    // A broker that has just come back leads its partitions a moment later.
     loop {
-        let found = consumer.offsets_for_times(list.clone(), READ_MAX).expect("offsets");
-        let offset = |topic, partition| match found.find_partition(name(config, topic), partition)?.offset() {
-            Offset::Offset(offset) => Some(((topic, partition), offset)),
-            _ => None,
+        let consumer: BaseConsumer = client(config).set("isolation.level", isolation).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        let known = partitions(&consumer, config, &TOPICS);
+        for (topic, partition) in &known {
+            list.add_partition_offset(name(config, *topic), *partition, at).expect("an offset");
+        }
+        // A broker that has just come back leads its partitions a moment later, or is of an epoch before the one that it
+        // answered first.
+        let found = consumer.offsets_for_times(list, READ_MAX);
+        let offset = |topic, partition| {
+            let found = found.as_ref().ok()?.find_partition(name(config, topic), partition)?.offset();
+            if let Offset::Offset(offset) = found { Some(((topic, partition), offset)) } else { None }
         };
         if let Some(ends) = known.iter().map(|(topic, partition)| offset(*topic, *partition)).collect() {
             return ends;
