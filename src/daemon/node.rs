@@ -81,7 +81,7 @@ impl Node {
         };
         let joined = topics.and_then(|topics| {
             topics.warnings().for_each(|warning| warn!("{warning}"));
-            let membership = Membership::join(config, shared.kafka_secrets.clone());
+            let membership = Membership::join(config, shared.kafka_secrets.clone(), &shared.setup.tuning);
             let membership = membership.map_err(|error| Some(Exit::from(error)))?;
             Ok((topics, membership))
         });

@@ -7,6 +7,7 @@ use crate::support::kafka::Broker;
 use crate::support::node::{Node, owner, stop};
 use crate::support::ports::free_address;
 use crate::support::process::{self, Process};
+use crate::support::proxy::{Fault, JOIN_GROUP, Proxy};
 use crate::support::relay::{PATIENCE, Rig, get};
 use crate::support::settings::{clustered, through_inbox};
 use crate::support::watch::eventually;
@@ -195,6 +196,22 @@ async fn an_owner_does_not_wait_for_a_claim_that_was_given_up() {
 
 /// Half of the time after which Kafka aborts a transaction of a relay that was given up.
 const SOON: Duration = Duration::from_secs(30);
+
+/// Kafka answers everything but the question to join.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_the_group_does_not_let_in_ends() {
+    let proxy = Proxy::start();
+    let _broker = Broker::start_behind(&proxy);
+    let mut rig = Rig::new(&proxy.address().to_string(), "kept-out").await;
+    rig.config = clustered(rig.config, "n0", 1);
+    rig.tuning.join_within = Duration::from_secs(6);
+    proxy.set(&[Fault::LoseRequests(JOIN_GROUP)], None);
+    let mut node = rig.launched().await;
+    let began = Instant::now();
+    let ended = tokio::time::timeout(PATIENCE, node.ended()).await.expect("it ends").unwrap_err();
+    assert!(ended.to_string().contains("has not let this node in"), "{ended}");
+    assert!(began.elapsed() >= rig.tuning.join_within, "{:?}", began.elapsed());
+}
 
 /// Where the coordinator is away a node leaves nevertheless, and soon: the group finds out by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

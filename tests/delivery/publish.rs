@@ -169,8 +169,11 @@ async fn a_second_publisher_fences_the_first() {
 async fn a_transaction_that_timed_out_is_sent_again() {
     let mut broker = TestBroker::start();
     let config = config(broker.bootstrap(), &unique("timeout"));
-    let tuning =
-        Tuning { transaction_timeout: Duration::from_secs(3), fence_confirm_after: Duration::from_millis(200) };
+    let tuning = Tuning {
+        transaction_timeout: Duration::from_secs(3),
+        fence_confirm_after: Duration::from_millis(200),
+        ..Tuning::default()
+    };
     let health = Arc::new(Health::default());
     let (mut publisher, _) = start_tuned(&config, tuning, Arc::clone(&health)).await;
     health.set_phase(Phase::Ready);

@@ -33,7 +33,11 @@ impl Line {
         let config = config(&proxy.address().to_string(), &unique(test));
         let secrets = secrets(None);
         let topics = topics::ensure(&config, &secrets).await.unwrap();
-        let tuning = Tuning { transaction_timeout: TRANSACTION, fence_confirm_after: Duration::from_millis(200) };
+        let tuning = Tuning {
+            transaction_timeout: TRANSACTION,
+            fence_confirm_after: Duration::from_millis(200),
+            ..Tuning::default()
+        };
         let setup = PublisherSetup { tuning, ..publisher(&config, &secrets, topics) };
         let metrics = Arc::clone(&setup.metrics);
         let (publisher, _) = Publisher::start(setup).await.unwrap();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub const PRODUCE: i16 = 0;
 pub const LIST_OFFSETS: i16 = 2;
+pub const JOIN_GROUP: i16 = 11;
 pub const CREATE_TOPICS: i16 = 19;
 pub const INIT_PRODUCER_ID: i16 = 22;
 pub const END_TXN: i16 = 26;

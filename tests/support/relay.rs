@@ -102,12 +102,17 @@ impl Rig {
 
     /// The relay, in this process, ready.
     pub async fn daemon(&self) -> Daemon {
+        let daemon = self.launched().await;
+        phase(&daemon, Phase::Ready).await;
+        daemon
+    }
+
+    /// The relay, in this process, as it begins to start.
+    pub async fn launched(&self) -> Daemon {
         let config = self.config.clone();
         let secrets = self.secrets.clone();
         let setup = Setup { config, secrets, broker: Broker::Configured, tuning: self.tuning, from_ms: None };
-        let daemon = Daemon::start(setup).await.expect("a relay");
-        phase(&daemon, Phase::Ready).await;
-        daemon
+        Daemon::start(setup).await.expect("a relay")
     }
 
     /// Posts `body` as the provider would, once.

@@ -13,11 +13,18 @@ pub struct Tuning {
     pub transaction_timeout: Duration,
     /// Between the two looks for a second relay: one that has just fenced us writes its claim well within it.
     pub fence_confirm_after: Duration,
+    /// A node of a cluster that its group has not let in for this long although Kafka answers ends. A group that divides its
+    /// shards again waits at most [`SESSION`] for a member that is silent.
+    pub join_within: Duration,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { transaction_timeout: Duration::from_secs(60), fence_confirm_after: Duration::from_secs(2) }
+        Self {
+            transaction_timeout: Duration::from_secs(60),
+            fence_confirm_after: Duration::from_secs(2),
+            join_within: Duration::from_secs(60),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::{Config, Secrets};
 use crate::kafka::blocking::{Cancel, CancelOnDrop};
 use crate::kafka::cause::Cause;
-use crate::kafka::client::{self, Context};
+use crate::kafka::client::{self, Context, Tuning};
 use crate::kafka::errors::{self, Class, StartError};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
@@ -11,7 +11,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Statistics};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 /// Changes that wait for the node, at most: it takes each at once.
@@ -41,19 +42,22 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Joins the group; waits for nothing. New secrets for Kafka make it join again.
+    /// Joins the group; waits for nothing. New secrets for Kafka make it join again. A node that the group does not let in
+    /// although Kafka answers ends, so that a restart can help: librdkafka was seen to wait for the coordinator without end after
+    /// an outage.
     ///
     /// # Errors
     ///
     /// When `kafka.options` cannot be used.
-    pub fn join(config: &Config, secrets: watch::Receiver<Secrets>) -> Result<Self, StartError> {
+    pub fn join(config: &Config, secrets: watch::Receiver<Secrets>, tuning: &Tuning) -> Result<Self, StartError> {
         let (sender, changes) = mpsc::channel(WAITING);
         let (taken, reports) = channel();
         let cancel = Cancel::default();
         let guard = CancelOnDrop(cancel.clone());
         let mut secrets = secrets;
         let consumer = open(config, &secrets.borrow_and_update().clone(), sender.clone())?;
-        let serving = Serving { config: config.clone(), secrets, sender, reports };
+        let join_within = tuning.join_within;
+        let serving = Serving { config: config.clone(), secrets, sender, reports, join_within };
         // The runtime waits for it when it is shut down: it must not outlive OpenSSL.
         drop(tokio::task::spawn_blocking(move || serving.run(consumer, &cancel)));
         Ok(Self { changes, taken, _cancel: guard })
@@ -91,7 +95,8 @@ fn open(
     let said = Context::of(secrets);
     let settings = client::member(config, secrets);
     let unusable = |error: KafkaError| StartError::Settings(format!("kafka.options: {error}"));
-    let consumer = BaseConsumer::from_config_and_context(&settings, Rebalancing { said, changes }).map_err(unusable)?;
+    let context = Rebalancing { said, changes, outside_since: Mutex::new(Some(Instant::now())) };
+    let consumer = BaseConsumer::from_config_and_context(&settings, context).map_err(unusable)?;
     consumer.subscribe(&[&config.kafka.topics.inbox]).map_err(unusable)?;
     Ok(consumer)
 }
@@ -100,9 +105,15 @@ fn open(
 struct Rebalancing {
     said: Context,
     changes: mpsc::Sender<Result<Change, StartError>>,
+    /// The group has had no place for the node since; none while it is a member.
+    outside_since: Mutex<Option<Instant>>,
 }
 
 impl Rebalancing {
+    fn outside_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.outside_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn tell(&self, change: Change) {
         // The node may have left.
         let _ = self.changes.blocking_send(Ok(change));
@@ -130,12 +141,14 @@ impl ClientContext for Rebalancing {
 impl ConsumerContext for Rebalancing {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Revoke(_) = rebalance {
+            *self.outside_since() = Some(Instant::now());
             self.tell(if consumer.assignment_lost() { Change::Lost } else { Change::Revoked });
         }
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         let Rebalance::Assign(list) = rebalance else { return };
+        *self.outside_since() = None;
         // Others read it, from the offsets in the checkpoints.
         if let Err(error) = consumer.pause(list) {
             tracing::debug!(%error, "the inbox is read by the group as well");
@@ -150,17 +163,23 @@ struct Serving {
     secrets: watch::Receiver<Secrets>,
     sender: mpsc::Sender<Result<Change, StartError>>,
     reports: Receiver<(i32, i64)>,
+    join_within: Duration,
 }
 
 impl Serving {
     fn run(mut self, mut consumer: BaseConsumer<Rebalancing>, cancel: &Cancel) {
         let mut last = None;
+        let mut answered = None;
         while !cancel.is_set() {
             // What the group's own reader fetched before it was paused is nobody's.
             if let Some(Err(error)) = consumer.poll(SERVE)
                 && let Some(refused) = self.refused(&consumer, &error)
             {
                 let _ = self.sender.blocking_send(Err(refused));
+                break;
+            }
+            if let Some(error) = self.kept_out(&consumer, &mut answered) {
+                let _ = self.sender.blocking_send(Err(error));
                 break;
             }
             self.report(&consumer, &mut last);
@@ -173,6 +192,31 @@ impl Serving {
             }
         }
         leave(consumer, &self.config.name);
+    }
+
+    /// Kafka answers a question for the group twice, half of `join_within` apart, and the node was outside the group all that
+    /// time. `answered` is when it did the first time. While Kafka does not answer, nothing can be expected of the group.
+    fn kept_out(&self, consumer: &BaseConsumer<Rebalancing>, answered: &mut Option<Instant>) -> Option<StartError> {
+        let Some(since) = *consumer.context().outside_since() else {
+            *answered = None;
+            return None;
+        };
+        if answered.unwrap_or(since).elapsed() < self.join_within / 2 {
+            return None;
+        }
+        let group = &self.config.name;
+        let now = Instant::now();
+        if consumer.fetch_group_list(Some(group), GOODBYE_WITHIN).is_err() {
+            *consumer.context().outside_since() = Some(now);
+            *answered = None;
+            return None;
+        }
+        answered.replace(now).map(|_| {
+            StartError::Failed(format!(
+                "the consumer group `{group}` has not let this node in for {} s although Kafka answers; a restart joins again",
+                self.join_within.as_secs()
+            ))
+        })
     }
 
     /// Kafka refuses, and asking again is of no use.
