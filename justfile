@@ -101,9 +101,9 @@ bench-peers *ARGUMENTS:
 bench-pure:
     cargo bench --locked --bench pure
 
-# Measure a start with N events in the window, on a real Kafka (needs Java 17 and Maven)
-bench-warm N="1000000":
-    cargo bench --locked --bench warm_start -- {{N}}
+# Measure a start after N events in transactions of 1,000, and after SINGLES in transactions of one (1,000,000 take an hour), on a real Kafka (needs Java 17 and Maven)
+bench-warm N="1000000" SINGLES="100000":
+    cargo bench --locked --bench warm_start -- {{N}} {{SINGLES}}
 
 # Build packages and an SBOM of the release binary in target/package/, for this glibc or an older GLIBC (needs `.ci/steps package-tools`, CMake)
 release GLIBC="":

@@ -1,8 +1,9 @@
-//! The warm start and the journal against a real Kafka: `cargo bench --bench warm_start -- 1000000`.
+//! The warm start and the journal against a real Kafka: `cargo bench --bench warm_start -- 1000000 100000`.
 //!
-//! Starts the real binary ten times with an empty window. Then writes that many events in transactions of 1,000, and a tenth
-//! of them in transactions of one event, as the relay writes its journal; starts the binary on each, and prints what reading
-//! it back took and what memory it left. Then commits single events with their journal record and without it in turns.
+//! Starts the real binary ten times with an empty window. Then writes as many events as the first number says in transactions
+//! of 1,000, and as many as the second says in transactions of one event, as the relay writes its journal; starts the binary on
+//! each, and prints what reading it back took and what memory it left. Then commits single events with their journal record
+//! and without it in turns.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,6 +25,7 @@ use pepay_relay::kafka::{Batch, Keys, Publisher, Verdict, topics};
 use pepay_relay::labels::Topic;
 use pepay_relay::relay::Version;
 use pepay_relay::relay::journal::{Entries, Entry};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 use support::kafka::Broker;
 use support::proc::status_kib;
@@ -46,11 +48,13 @@ const TURNS: usize = 2_000;
 
 #[tokio::main]
 async fn main() {
-    let ids = std::env::args().filter_map(|argument| argument.parse().ok()).next_back().unwrap_or(1_000_000);
+    let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
+    let batches = numbers.next().unwrap_or(1_000_000);
+    let singles = numbers.next().unwrap_or(100_000);
     let broker = Broker::measured();
     empty(&broker).await;
-    measure(&broker, "batches", ids, BATCH).await;
-    measure(&broker, "singles", ids / 10, 1).await;
+    measure(&broker, "batches", batches, BATCH).await;
+    measure(&broker, "singles", singles, 1).await;
     in_turns(&broker).await;
 }
 
@@ -100,7 +104,7 @@ async fn measure(broker: &Broker, name: &str, ids: u64, each: u64) {
     println!("{name}: median {} ms for {ids} ids in transactions of {each}", took_all[ROUNDS / 2]);
 }
 
-/// Order events with their journal, as the relay publishes them.
+/// The journal of order events, as the relay writes it. The events' own records are left out: a start does not read them.
 async fn write(rig: &Rig, ids: u64, each: u64) {
     let config = &rig.config;
     let secrets = &rig.secrets;
@@ -109,7 +113,8 @@ async fn write(rig: &Rig, ids: u64, each: u64) {
     let mut batch = Batch::default();
     for first in (0..ids).step_by(usize::try_from(each).unwrap()) {
         batch.clear();
-        fill(&mut batch, &config.name, first..(first + each).min(ids), true);
+        let numbers = first..(first + each).min(ids);
+        journal(&mut batch, &config.name, numbers, |_, _| {});
         batch = commit(&mut publisher, batch).await;
     }
     publisher.submit(Batch::default(), true);
@@ -117,22 +122,28 @@ async fn write(rig: &Rig, ids: u64, each: u64) {
     assert!(publisher.close(Duration::from_secs(10)).await);
 }
 
-fn fill(batch: &mut Batch, name: &str, numbers: std::ops::Range<u64>, journaled: bool) {
-    let keys = Keys::new(name);
+/// Adds the journal's records of these events, and what `event` adds for the order of each.
+fn journal(batch: &mut Batch, name: &str, numbers: Range<u64>, event: impl Fn(&mut Batch, &str)) {
     let mut journal = Entries::default();
     for number in numbers {
-        let order = format!("{:08x}-0000-4000-8000-{:012x}", number / STEPS, number / STEPS);
+        let order = order(number);
         let ms = now_ms();
         let id = format!("evt_{ms}-{number}");
-        batch.record(Topic::Orders, order.as_bytes(), &[b'x'; VALUE]);
+        event(batch, &order);
         let version = Some(Version { ms, seq: number });
-        let entry = Entry { account: "", topic: Topic::Orders, id: id.as_bytes(), key: order.as_bytes(), version };
-        journal.push(&entry);
+        journal.push(&Entry { account: "", topic: Topic::Orders, id: id.as_bytes(), key: order.as_bytes(), version });
     }
-    if journaled {
-        journal.values().for_each(|value| batch.record(Topic::Control, keys.journal().as_bytes(), value));
-    }
-    batch.answers_for(batch.len(), if journaled { journal.count() } else { 0 });
+    let keys = Keys::new(name);
+    journal.values().for_each(|value| batch.record(Topic::Control, keys.journal().as_bytes(), value));
+    batch.answers_for(batch.len(), journal.count());
+}
+
+fn order(number: u64) -> String {
+    format!("{:08x}-0000-4000-8000-{:012x}", number / STEPS, number / STEPS)
+}
+
+fn record(batch: &mut Batch, order: &str) {
+    batch.record(Topic::Orders, order.as_bytes(), &[b'x'; VALUE]);
 }
 
 async fn commit(publisher: &mut Publisher, batch: Batch) -> Batch {
@@ -155,7 +166,12 @@ async fn in_turns(broker: &Broker) {
         for (which, took) in took.iter_mut().enumerate() {
             batch.clear();
             // The same order, so that both write to the same partitions.
-            fill(&mut batch, &config.name, turn..turn + 1, which == 0);
+            if which == 0 {
+                journal(&mut batch, &config.name, turn..turn + 1, record);
+            } else {
+                record(&mut batch, &order(turn));
+                batch.answers_for(1, 0);
+            }
             let began = Instant::now();
             batch = commit(&mut publisher, batch).await;
             took.push(began.elapsed());
