@@ -14,7 +14,6 @@ mod reshape;
 mod schema;
 mod schema_ids;
 mod table;
-mod tape;
 mod time;
 mod write;
 
@@ -27,12 +26,12 @@ use crate::clock;
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason};
 use crate::provider::json::DEPTH_MAX;
+use crate::provider::tape::{ROOT, Tape};
 use crate::text::clip;
 use reshape::Reshape;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use table::Table;
-use tape::{ROOT, Tape};
 
 /// Longest piece of foreign text in a [`Rejection::detail`], in characters.
 const DETAIL_CHARS_MAX: usize = 120;

@@ -6,8 +6,8 @@
 
 use super::money::Decimal;
 use super::table::{self, Member, Shape, Source, Table};
-use super::tape::{At, ROOT, Tape};
 use super::{time, write};
+use crate::provider::tape::{At, ROOT, Tape};
 use std::borrow::Cow;
 
 /// Slots of one object: a pair a source, camelCase and snake_case.

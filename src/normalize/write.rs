@@ -1,7 +1,7 @@
 //! Writing JSON in the one way in which values are written: no insignificant whitespace, members of foreign objects
 //! sorted, strings with the fewest escapes, numbers as they came.
 
-use super::tape::{At, Tape};
+use crate::provider::tape::{At, Tape};
 use std::borrow::Cow;
 
 /// Appends `text` as a JSON string.
@@ -93,8 +93,8 @@ fn object(tape: &Tape<'_>, at: At, out: &mut Vec<u8>) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may stop")]
 
-    use super::super::tape::ROOT;
     use super::*;
+    use crate::provider::tape::ROOT;
 
     fn check(text: &str, expected: &str) {
         let mut out = Vec::new();

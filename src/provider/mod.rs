@@ -15,6 +15,7 @@ pub mod page;
 pub mod rest;
 pub mod signature;
 mod slices;
+pub(crate) mod tape;
 pub mod tls;
 
 pub use environment::Environment;

@@ -3,19 +3,19 @@
 //! `serde_json` has found the text well-formed before; here it is only cut up. That takes one pass and one
 //! allocation, whatever the nesting, where typed reading would pass over inner objects once a level.
 
-use crate::provider::json::DEPTH_MAX;
+use super::json::DEPTH_MAX;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The place of a value on its [`Tape`].
-pub(super) type At = usize;
+pub(crate) type At = usize;
 
 /// The place of the outermost value.
-pub(super) const ROOT: At = 0;
+pub(crate) const ROOT: At = 0;
 
 /// The values of a text in the order in which they begin; names of members come before their values.
 #[derive(Debug)]
-pub(super) struct Tape<'a> {
+pub(crate) struct Tape<'a> {
     values: Vec<Value<'a>>,
 }
 
@@ -31,11 +31,11 @@ struct Value<'a> {
 
 /// The text nests deeper than [`DEPTH_MAX`]: it must not be walked by recursion.
 #[derive(Debug)]
-pub(super) struct TooDeep;
+pub(crate) struct TooDeep;
 
 impl<'a> Tape<'a> {
     /// Cuts up `json`.
-    pub(super) fn of(json: &'a RawValue) -> Result<Self, TooDeep> {
+    pub(crate) fn of(json: &'a RawValue) -> Result<Self, TooDeep> {
         let text = json.get();
         let bytes = text.as_bytes();
         // The documented objects have one value in 9 to 14 bytes, names included.
@@ -82,48 +82,48 @@ impl<'a> Tape<'a> {
     }
 
     /// The value as it came.
-    pub(super) fn text(&self, at: At) -> &'a str {
+    pub(crate) fn text(&self, at: At) -> &'a str {
         self.values[at].text
     }
 
     /// Its first byte, which shows its kind: one of `{ [ " t f n -`, or a digit.
-    pub(super) fn kind(&self, at: At) -> u8 {
+    pub(crate) fn kind(&self, at: At) -> u8 {
         self.text(at).as_bytes()[0]
     }
 
     /// Whether it is `null`.
-    pub(super) fn is_null(&self, at: At) -> bool {
+    pub(crate) fn is_null(&self, at: At) -> bool {
         self.kind(at) == b'n'
     }
 
     /// The text of a string; `None` for every other kind.
-    pub(super) fn string(&self, at: At) -> Option<Cow<'a, str>> {
+    pub(crate) fn string(&self, at: At) -> Option<Cow<'a, str>> {
         let inner = self.text(at).strip_prefix('"')?.strip_suffix('"')?;
         Some(if self.is_escaped(at) { Cow::Owned(unescape(inner)) } else { Cow::Borrowed(inner) })
     }
 
     /// Whether it is a string with a backslash; any other string's text is what is between its quotes.
-    pub(super) fn is_escaped(&self, at: At) -> bool {
+    pub(crate) fn is_escaped(&self, at: At) -> bool {
         self.values[at].escaped
     }
 
     /// The text of a number; `None` for every other kind.
-    pub(super) fn number(&self, at: At) -> Option<&'a str> {
+    pub(crate) fn number(&self, at: At) -> Option<&'a str> {
         matches!(self.kind(at), b'-' | b'0'..=b'9').then(|| self.text(at))
     }
 
     /// The name of the member whose value is at `at`.
-    pub(super) fn name(&self, at: At) -> Cow<'a, str> {
+    pub(crate) fn name(&self, at: At) -> Cow<'a, str> {
         self.string(at - 1).unwrap_or_default()
     }
 
     /// Places of the values of an object's members, in the order in which they came.
-    pub(super) fn members(&self, object: At) -> impl Iterator<Item = At> {
+    pub(crate) fn members(&self, object: At) -> impl Iterator<Item = At> {
         self.children(object, 1)
     }
 
     /// Places of an array's elements.
-    pub(super) fn items(&self, array: At) -> impl Iterator<Item = At> {
+    pub(crate) fn items(&self, array: At) -> impl Iterator<Item = At> {
         self.children(array, 0)
     }
 
