@@ -49,7 +49,7 @@ impl AccountSecrets {
 }
 
 /// The secrets, which never print.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Secrets {
     /// Those of each account, at least of one, in the order of the settings.
     pub accounts: Vec<AccountSecrets>,

@@ -258,8 +258,8 @@ impl Reader {
     }
 }
 
-/// Has a reading client know the leaders of a topic before it is assigned partitions of it: without, it asks for them only after
-/// 500 ms. What is wrong otherwise, the reading meets as well.
+/// Has a reading client learn the leaders of a topic. Before it is assigned partitions of it: without, it asks for them only after
+/// 500 ms. And after it was told of none. What is wrong otherwise, the reading meets as well.
 pub(super) fn meet(consumer: &BaseConsumer<Context>, topic: &str) {
     drop(consumer.fetch_metadata(Some(topic), ASK_SLICE));
 }
@@ -299,6 +299,8 @@ fn hanging(place: &str, config: &Config) -> StartError {
     ))
 }
 
+/// An answer that a partition has no leader, as a broker gives while it stops, is believed until the client asks about the topic
+/// again, which it does on its own only for what it reads (`rd_kafka_topic_partition_list_get_leaders`, rdkafka_partition.c).
 fn offsets(
     consumer: &BaseConsumer<Context>,
     topic: &str,
@@ -309,8 +311,10 @@ fn offsets(
     for partition in partitions {
         list.add_partition_offset(topic, partition, at)?;
     }
-    let found = consumer.offsets_for_times(list, ASK_TIMEOUT)?;
-    found.elements().iter().map(|element| element.error().map(|()| element.offset())).collect()
+    let found = consumer.offsets_for_times(list, ASK_TIMEOUT).and_then(|found| {
+        found.elements().iter().map(|element| element.error().map(|()| element.offset())).collect::<Result<_, _>>()
+    });
+    found.inspect_err(|_| meet(consumer, topic))
 }
 
 /// How far a stretch is read. Pure, so that its corner cases are tested without a broker.
@@ -361,7 +365,27 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
     use super::*;
+    use crate::provider::Environment;
+    use rdkafka::mocking::MockCluster;
+
+    /// As a broker that stops answers about its partitions, and one that has started.
+    #[test]
+    fn a_leader_that_was_missing_is_found_once_there_is_one() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("topic", 1, 1).unwrap();
+        let config = Config::minimal(Environment::Devnet, &cluster.bootstrap_servers());
+        let reader = Reader::open(&config, &Secrets::default()).unwrap();
+        let end = || reader.offset("topic", 0, Offset::End);
+        cluster.partition_leader("topic", 0, None).unwrap();
+        meet(reader.client(), "topic");
+        assert!(matches!(end(), Err(AskError::Away(_))));
+        cluster.partition_leader("topic", 0, Some(1)).unwrap();
+        let asked_again = [(); 3].into_iter().find_map(|()| end().ok());
+        assert_eq!(asked_again, Some(Offset::Offset(0)));
+    }
 
     fn place(start: i64, end: i64) -> Place {
         Place::at_start_of(&Stretch { topic: "a".to_owned(), partition: 0, start, end })

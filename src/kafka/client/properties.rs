@@ -337,13 +337,7 @@ mod tests {
 
     #[test]
     fn options_of_the_settings_win_over_what_may_be_tuned() {
-        let secrets = Secrets {
-            accounts: Vec::new(),
-            kafka_password: None,
-            kafka_certificate: None,
-            kafka_oauth_secret: None,
-            proxies: Default::default(),
-        };
+        let secrets = Secrets::default();
         let made = |options: &[(&str, &str)]| {
             let mut config = Config::minimal(Environment::Devnet, "localhost:9092");
             config.kafka.options = options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -410,13 +404,7 @@ mod tests {
 
     #[test]
     fn an_option_goes_to_the_clients_that_heed_it_and_none_is_warned_of() {
-        let secrets = Secrets {
-            accounts: Vec::new(),
-            kafka_password: None,
-            kafka_certificate: None,
-            kafka_oauth_secret: None,
-            proxies: Default::default(),
-        };
+        let secrets = Secrets::default();
         let of = |names: &[&'static str]| -> Vec<(&'static str, &'static str)> {
             let value = |name| match name {
                 "compression.codec" | "compression.type" => "lz4",

@@ -5,7 +5,7 @@ use crate::config::{Config, Secrets};
 use crate::kafka::blocking::blocking;
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::StartError;
-use crate::kafka::scan::Reader;
+use crate::kafka::scan::{self, Reader};
 use crate::kafka::shard::Shard;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -111,7 +111,12 @@ fn lags(config: &Config, consumer: &BaseConsumer<Context>) -> Result<BTreeMap<i3
         list.elements().iter().filter_map(|of| Some((of.partition(), known(of.offset())?))).collect()
     };
     let taken = offsets(consumer.committed_offsets(list(Offset::Invalid)?, ASK_WITHIN)?);
-    let ends = offsets(consumer.offsets_for_times(list(Offset::End)?, ASK_WITHIN)?);
+    let ends = consumer.offsets_for_times(list(Offset::End)?, ASK_WITHIN).map(offsets);
+    if ends.as_ref().map_or(0, BTreeMap::len) < Shard::all(config.cluster.shards).count() {
+        // As with `scan::offsets`: else it would believe for minutes that a partition has no leader.
+        scan::meet(consumer, topic);
+    }
+    let ends = ends?;
     let lag = |(shard, end): (i32, i64)| {
         let taken = taken.get(&shard)?;
         Some((shard, u64::try_from(end.saturating_sub(*taken)).unwrap_or_default()))
