@@ -7,7 +7,7 @@ use super::table::Shape::{
 use super::table::{Member, Table, source};
 
 /// The members of `invoice`.
-pub(super) const INVOICE: Table = &[
+pub(super) const INVOICE: &Table = &Table::new(&[
     Member::new("id", "Invoice id; the record's key.", &[source("id", Id), source("invoiceId", Id)]),
     Member::new(
         "order_id",
@@ -64,10 +64,10 @@ pub(super) const INVOICE: Table = &[
     Member::new("last_payment_at", "When something was paid last.", &[source("lastPaymentAt", Time)]),
     Member::new("metadata", "The merchant's own members, as they came.", &[source("metadata", Free)]),
     Member::hidden("object", &[source("object", Exactly("invoice"))]),
-];
+]);
 
 /// The members of `payment` in events of an `invoice_payment`.
-pub(super) const PAYMENT: Table = &[
+pub(super) const PAYMENT: &Table = &Table::new(&[
     Member::new("id", "Payment id.", &[source("id", Text)]),
     Member::new("invoice_id", "Invoice that is paid; the record's key.", &[source("invoiceId", Text)]),
     Member::new("merchant_id", "Merchant that is paid.", &[source("merchantId", Integer)]),
@@ -82,13 +82,13 @@ pub(super) const PAYMENT: Table = &[
     Member::hidden("order_id", &[source("commerceOrderId", Text), source("orderId", Text)]),
     Member::hidden("customer_id", &[source("customerId", Text)]),
     Member::hidden("object", &[source("object", Exactly("invoice_payment"))]),
-];
+]);
 
-const SETTLEMENT: Table = &[
+const SETTLEMENT: &Table = &Table::new(&[
     Member::new("summary_status", "Status of the whole settlement.", &[source("summaryStatus", Text)]),
     Member::new("stage", "How far it is, as `final`; an open set.", &[source("stage", Text)]),
     Member::new("merchant_settlement_id", "The provider's id of it.", &[source("merchantSettlementId", Integer)]),
     Member::new("settlement_tx_hash", "Transaction that settled.", &[source("settlementTxHash", Text)]),
     Member::new("network", "Network of that transaction.", &[source("network", Text)]),
     Member::new("status", "Status of the settlement, as `settled`; an open set.", &[source("status", Text)]),
-];
+]);

@@ -25,11 +25,8 @@ pub use schema_ids::{SCHEMA_ID_HEADER, SchemaId, SchemaIds};
 use crate::clock;
 use crate::provider::Environment;
 use crate::provider::event::{Event, Reason};
-use crate::provider::json::DEPTH_MAX;
-use crate::provider::tape::{ROOT, Tape};
 use crate::text::clip;
 use reshape::Reshape;
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use table::Table;
 
@@ -102,7 +99,7 @@ pub enum Route {
 
 /// The names that [`Settings::drop`] may hold: the members of `order`, `invoice` and `payment`, and `extra`.
 pub fn member_names() -> impl Iterator<Item = &'static str> {
-    let members = [order::ORDER, invoice::INVOICE, invoice::PAYMENT].into_iter().flatten();
+    let members = [order::ORDER, invoice::INVOICE, invoice::PAYMENT].into_iter().flat_map(|table| table.members);
     members.filter(|member| !member.hidden).map(|member| member.name).chain(["extra"])
 }
 
@@ -123,9 +120,8 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
         Rejection { reason: Reason::UnknownType, detail }
     })?;
     let occurred_at_ms = event.occurred_at_ms().ok_or_else(|| missing("created"))?;
-    let tape = cut(event.object)?;
-    let previous = event.previous_attributes.map(cut).transpose()?;
-    let mut reshape = Reshape::new(&tape, subject.table(), &settings.drop);
+    let tape = &event.tape;
+    let mut reshape = Reshape::new(tape, event.object, subject.table(), &settings.drop);
     if let Some(named) = reshape.text("environment").filter(|named| !names(named, settings.environment)) {
         let named = clip(&named, DETAIL_CHARS_MAX);
         let ours = settings.environment.as_str();
@@ -144,12 +140,12 @@ pub fn normalize<'a>(event: &Event<'a>, settings: &Settings, value: &mut Vec<u8>
             reshape.copy(inner, value);
         }
     }
-    changes(previous.as_ref(), subject.table(), settings, value);
+    changes(event, subject.table(), settings, value);
     write::own_name(subject.name(), value);
     reshape.object_at_top(value);
     if settings.include_raw {
         write::own_name("raw", value);
-        write::value(&tape, ROOT, value);
+        write::value(tape, event.object, value);
     }
     value.push(b'}');
     Ok(Normalized { kind: subject.kind(), key, occurred_at_ms })
@@ -184,7 +180,7 @@ impl Subject {
         }
     }
 
-    fn table(self) -> Table {
+    fn table(self) -> &'static Table {
         match self {
             Self::Order => order::ORDER,
             Self::Invoice => invoice::INVOICE,
@@ -248,18 +244,19 @@ fn envelope(event: &Event<'_>, settings: &Settings, occurred_at_ms: i64, value: 
 }
 
 /// Appends `previous_status`, and `changed`: the members of ours that the changed ones fall into.
-fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value: &mut Vec<u8>) {
-    let previous = previous.filter(|tape| tape.kind(ROOT) == b'{');
+fn changes(event: &Event<'_>, table: &'static Table, settings: &Settings, value: &mut Vec<u8>) {
+    let tape = &event.tape;
+    let previous = event.previous_attributes.filter(|at| tape.kind(*at) == b'{');
     if !settings.drop.iter().any(|dropped| dropped == "status") {
         write::own_name("previous_status", value);
         match previous {
-            Some(tape) => Reshape::new(tape, table, &[]).copy("status", value),
+            Some(previous) => Reshape::new(tape, previous, table, &[]).copy("status", value),
             None => value.extend_from_slice(b"null"),
         }
     }
     let mut changed: Vec<Cow<'_, str>> = Vec::new();
-    if let Some(tape) = previous {
-        let names = tape.members(ROOT).map(|at| tape.name(at));
+    if let Some(previous) = previous {
+        let names = tape.members(previous).map(|at| tape.name(at));
         changed.extend(names.map(|name| table::member_of(table, &name).map_or(name, |member| member.name.into())));
         changed.sort_unstable();
         changed.dedup();
@@ -270,11 +267,6 @@ fn changes(previous: Option<&Tape<'_>>, table: Table, settings: &Settings, value
 
 fn names(text: &str, environment: Environment) -> bool {
     text.eq_ignore_ascii_case(environment.as_str())
-}
-
-fn cut(json: &RawValue) -> Result<Tape<'_>, Rejection> {
-    Tape::of(json)
-        .map_err(|_| Rejection { reason: Reason::MalformedJson, detail: format!("nested deeper than {DEPTH_MAX}") })
 }
 
 fn missing(name: &str) -> Rejection {

@@ -15,8 +15,8 @@ type Slots = [At; SLOTS_MAX];
 
 /// Room for the largest table; checked when the tables are compiled.
 const SLOTS_MAX: usize = 64;
-const _: () = assert!(2 * table::sources(super::order::ORDER) <= SLOTS_MAX);
-const _: () = assert!(2 * table::sources(super::invoice::INVOICE) <= SLOTS_MAX);
+const _: () = assert!(2 * super::order::ORDER.sources() <= SLOTS_MAX);
+const _: () = assert!(2 * super::invoice::INVOICE.sources() <= SLOTS_MAX);
 
 /// An empty slot. No member's value is at the root.
 const ABSENT: At = ROOT;
@@ -24,7 +24,7 @@ const ABSENT: At = ROOT;
 /// One object being rewritten.
 pub(super) struct Reshape<'a, 'w> {
     tape: &'w Tape<'a>,
-    table: Table,
+    table: &'static Table,
     /// Names of members of `table` that are left out.
     dropped: &'w [String],
     slots: Slots,
@@ -62,11 +62,11 @@ enum Path<'p> {
 }
 
 impl<'a, 'w> Reshape<'a, 'w> {
-    /// Sorts the members of the object at the root of `tape`.
-    pub(super) fn new(tape: &'w Tape<'a>, table: Table, dropped: &'w [String]) -> Self {
+    /// Sorts the members of `object`.
+    pub(super) fn new(tape: &'w Tape<'a>, object: At, table: &'static Table, dropped: &'w [String]) -> Self {
         let mut reshape =
             Self { tape, table, dropped, slots: [ABSENT; SLOTS_MAX], terms: Terms::default(), extra: Vec::new() };
-        reshape.slots = reshape.sort(table, ROOT, &Path::Top);
+        reshape.slots = reshape.sort(table, object, &Path::Top);
         reshape
     }
 
@@ -100,7 +100,8 @@ impl<'a, 'w> Reshape<'a, 'w> {
 
     /// Values of the top member called `name`, the winner first.
     fn values(&self, name: &str) -> impl Iterator<Item = (Shape, At)> {
-        let sources = self.table.iter().flat_map(|member| member.sources.iter().map(move |source| (member, source)));
+        let sources =
+            self.table.members.iter().flat_map(|member| member.sources.iter().map(move |source| (member, source)));
         let slots = sources.zip(self.slots.chunks_exact(2)).filter(move |((member, _), _)| member.name == name);
         let values = slots.flat_map(|((_, source), pair)| pair.iter().map(move |at| (source.shape, *at)));
         values.filter(|(_, at)| self.holds(*at))
@@ -121,10 +122,10 @@ impl<'a, 'w> Reshape<'a, 'w> {
     }
 
     /// Sorts the members of `object` into slots; unknown ones are kept for `extra`.
-    fn sort(&mut self, table: Table, object: At, path: &Path<'_>) -> Slots {
+    fn sort(&mut self, table: &'static Table, object: At, path: &Path<'_>) -> Slots {
         let mut slots = [ABSENT; SLOTS_MAX];
         for at in self.tape.members(object) {
-            match table::find(table, &self.tape.name(at)) {
+            match table.find(&self.tape.name(at)) {
                 Some((source, snake)) => slots[2 * source + usize::from(snake)] = at,
                 None => self.keep(&Path::Member(path, at), at),
             }
@@ -132,9 +133,9 @@ impl<'a, 'w> Reshape<'a, 'w> {
         slots
     }
 
-    fn members(&mut self, table: Table, slots: &[At], path: &Path<'_>, out: &mut Vec<u8>) {
+    fn members(&mut self, table: &'static Table, slots: &[At], path: &Path<'_>, out: &mut Vec<u8>) {
         let mut rest = slots;
-        for member in table {
+        for member in table.members {
             let (own, behind) = rest.split_at(2 * member.sources.len());
             rest = behind;
             if matches!(path, Path::Top) && self.is_dropped(member.name) {
@@ -214,9 +215,11 @@ impl<'a, 'w> Reshape<'a, 'w> {
         match (source.shape, self.tape.kind(at)) {
             (Shape::Object(table), b'{') => self.object(table, Some(at), beside, &here, out),
             (Shape::List(table), b'[') => self.list(table, at, &here, out),
-            (Shape::Inside(member), b'{') => {
-                let slots = self.sort(std::slice::from_ref(member), at, &here);
-                self.member(member, &slots[..2 * member.sources.len()], &here, out);
+            (Shape::Inside(table), b'{') => {
+                let slots = self.sort(table, at, &here);
+                for member in table.members {
+                    self.member(member, &slots[..2 * member.sources.len()], &here, out);
+                }
             }
             (Shape::Free, b'{') => write::value(self.tape, at, out),
             (Shape::Snake, b'{') => self.snake(at, &here, out),
@@ -225,9 +228,9 @@ impl<'a, 'w> Reshape<'a, 'w> {
         true
     }
 
-    fn object(&mut self, table: Table, object: Option<At>, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) {
+    fn object(&mut self, table: &'static Table, object: Option<At>, beside: &[At], path: &Path<'_>, out: &mut Vec<u8>) {
         let mut slots = object.map_or([ABSENT; SLOTS_MAX], |object| self.sort(table, object, path));
-        let sources = table.iter().flat_map(|member| member.sources);
+        let sources = table.members.iter().flat_map(|member| member.sources);
         for (source, pair) in sources.zip(slots.chunks_exact_mut(2)) {
             if source.beside {
                 pair.copy_from_slice(beside);
@@ -238,7 +241,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
         out.push(b'}');
     }
 
-    fn list(&mut self, table: Table, list: At, path: &Path<'_>, out: &mut Vec<u8>) {
+    fn list(&mut self, table: &'static Table, list: At, path: &Path<'_>, out: &mut Vec<u8>) {
         let tape = self.tape;
         write::list(tape.items(list).enumerate(), out, |(number, item), out| {
             let here = Path::Item(path, number);
@@ -361,7 +364,7 @@ impl<'a, 'w> Reshape<'a, 'w> {
 
     /// What the top object has of currency and unit.
     fn money_terms(&self) -> impl Iterator<Item = (Shape, At)> {
-        let sources = self.table.iter().flat_map(|member| member.sources);
+        let sources = self.table.members.iter().flat_map(|member| member.sources);
         let slots = sources.zip(self.slots.chunks_exact(2));
         let terms = slots.filter(|(source, _)| matches!(source.shape, Shape::Currency | Shape::Unit));
         let values = terms.flat_map(|(source, pair)| pair.iter().map(|at| (source.shape, *at)));
@@ -426,7 +429,9 @@ impl Path<'_> {
 fn lists(shape: Shape) -> bool {
     match shape {
         Shape::List(_) => true,
-        Shape::Inside(member) => member.sources.iter().any(|source| lists(source.shape)),
+        Shape::Inside(table) => {
+            table.members.iter().flat_map(|member| member.sources).any(|source| lists(source.shape))
+        }
         _ => false,
     }
 }

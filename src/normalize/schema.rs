@@ -26,7 +26,7 @@ fn order_event(title: &str, about: &str) -> Value {
 }
 
 fn invoice_event() -> Value {
-    let event = |prefix: &str, member: &str, table: Table| {
+    let event = |prefix: &str, member: &str, table: &Table| {
         let order = ("order_id", optional_text("Order that the invoice is for."));
         let key = ("invoice_id", id("Invoice that the event is about; the record's key."));
         let (properties, required) = envelope(prefix, [order, key], (member, object(table)));
@@ -157,7 +157,7 @@ fn envelope<'n>(
 }
 
 /// The object that a table describes, with its `extra`.
-fn object(table: Table) -> Value {
+fn object(table: &Table) -> Value {
     let (mut properties, mut required) = properties(table);
     properties.insert("extra".into(), json!({
         "type": "object",
@@ -167,8 +167,8 @@ fn object(table: Table) -> Value {
     closed(properties, required)
 }
 
-fn properties(table: Table) -> (Map<String, Value>, Vec<&'static str>) {
-    let written = || table.iter().filter(|member| !member.hidden);
+fn properties(table: &Table) -> (Map<String, Value>, Vec<&'static str>) {
+    let written = || table.members.iter().filter(|member| !member.hidden);
     let properties = written().map(|member| (member.name.to_owned(), described(member))).collect();
     (properties, written().map(|member| member.name).collect())
 }
@@ -196,7 +196,10 @@ fn of_shape(shape: Shape) -> Value {
         }
         // One that did not come, or of the wrong type, is empty.
         Shape::List(table) => json!({"type": "array", "items": of_shape(Shape::Object(table))}),
-        Shape::Inside(member) => member.sources.first().map_or(Value::Null, |source| of_shape(source.shape)),
+        Shape::Inside(table) => {
+            let source = table.members.first().and_then(|member| member.sources.first());
+            source.map_or(Value::Null, |source| of_shape(source.shape))
+        }
     }
 }
 

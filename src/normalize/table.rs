@@ -2,8 +2,26 @@
 
 use std::borrow::Cow;
 
-/// The members of one object of ours, in the order in which they are written.
-pub(super) type Table = &'static [Member];
+/// The members of one object of ours, and an index of the names that the provider has for them.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// In the order in which they are written.
+    pub(super) members: &'static [Member],
+    /// By the hash of a spelling: the sources that have it, or the nearest free place behind.
+    index: [Option<Place>; PLACES],
+}
+
+/// Places of an index: at least two for each spelling of the largest table.
+const PLACES: usize = 128;
+
+/// A source of a table.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    member: u8,
+    source: u8,
+    /// Counted through the table.
+    number: u8,
+}
 
 /// One member of ours.
 #[derive(Debug)]
@@ -63,11 +81,11 @@ pub(super) enum Shape {
     /// Any object with the names of its members in snake_case.
     Snake,
     /// An object of ours.
-    Object(Table),
+    Object(&'static Table),
     /// A list of objects of ours.
-    List(Table),
-    /// An object that holds this one member of ours, written without the object around it.
-    Inside(&'static Member),
+    List(&'static Table),
+    /// An object that holds the one member of this table, written without the object around it.
+    Inside(&'static Table),
     /// Text alongside an object, for the member of that object which has it as a source.
     Beside,
 }
@@ -92,37 +110,95 @@ pub(super) const fn beside(camel: &'static str, shape: Shape) -> Source {
     Source { camel, shape, beside: true }
 }
 
-/// How many sources a table has.
-pub(super) const fn sources(table: Table) -> usize {
+impl Table {
+    /// The table of these members.
+    pub(super) const fn new(members: &'static [Member]) -> Self {
+        let mut index = [None; PLACES];
+        let mut spellings = 0;
+        let mut number = 0;
+        let mut member = 0;
+        while member < members.len() {
+            let sources = members[member].sources;
+            let mut source = 0;
+            while source < sources.len() {
+                if !sources[source].beside {
+                    let place = Place { member: member as u8, source: source as u8, number };
+                    let camel = sources[source].camel.as_bytes();
+                    let humps = humps(camel);
+                    put(&mut index, hash(camel, camel.len()), place);
+                    spellings += 1;
+                    if humps > 0 {
+                        put(&mut index, hash(camel, camel.len() + humps), place);
+                        spellings += 1;
+                    }
+                }
+                number += 1;
+                source += 1;
+            }
+            member += 1;
+        }
+        assert!(2 * spellings <= PLACES, "an index is at most half full");
+        Self { members, index }
+    }
+
+    /// How many sources it has.
+    pub(super) const fn sources(&self) -> usize {
+        let mut count = 0;
+        let mut at = 0;
+        while at < self.members.len() {
+            count += self.members[at].sources.len();
+            at += 1;
+        }
+        count
+    }
+
+    /// The number of the source called `name` in either spelling, counted through the table, and whether it is the
+    /// snake_case one. A name without a hump has one spelling.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, bool)> {
+        if name.is_empty() {
+            return None;
+        }
+        let mut at = hash(name.as_bytes(), name.len());
+        while let Some(Place { member, source, number }) = self.index[at] {
+            let source = &self.members[usize::from(member)].sources[usize::from(source)];
+            if let Some(snake) = spelled(source.camel, name) {
+                return Some((usize::from(number), snake));
+            }
+            at = (at + 1) % PLACES;
+        }
+        None
+    }
+}
+
+/// The same for both spellings of a name but for their length: first and last letter in lower case.
+const fn hash(name: &[u8], length: usize) -> usize {
+    let first = name[0].to_ascii_lowercase() as usize;
+    let last = name[name.len() - 1].to_ascii_lowercase() as usize;
+    (5 * first + 3 * last + 17 * length) % PLACES
+}
+
+const fn humps(camel: &[u8]) -> usize {
     let mut count = 0;
     let mut at = 0;
-    while at < table.len() {
-        count += table[at].sources.len();
+    while at < camel.len() {
+        count += camel[at].is_ascii_uppercase() as usize;
         at += 1;
     }
     count
 }
 
-/// The number of the source called `name` in either spelling, counted through `table`, and whether it is the
-/// snake_case one. A name without a hump has one spelling.
-pub(super) fn find(table: Table, name: &str) -> Option<(usize, bool)> {
-    let mut number = 0;
-    for member in table {
-        for source in member.sources {
-            if !source.beside
-                && let Some(snake) = spelled(source.camel, name)
-            {
-                return Some((number, snake));
-            }
-            number += 1;
-        }
+const fn put(index: &mut [Option<Place>; PLACES], hash: usize, place: Place) {
+    let mut at = hash;
+    while index[at].is_some() {
+        at = (at + 1) % PLACES;
     }
-    None
+    index[at] = Some(place);
 }
 
 /// The member that `name`, in either of the provider's spellings, falls into.
-pub(super) fn member_of(table: Table, name: &str) -> Option<&'static Member> {
-    let mut spellings = table.iter().flat_map(|member| member.sources.iter().map(move |source| (member, source)));
+pub(super) fn member_of(table: &Table, name: &str) -> Option<&'static Member> {
+    let mut spellings =
+        table.members.iter().flat_map(|member| member.sources.iter().map(move |source| (member, source)));
     spellings.find(|(_, source)| spelled(source.camel, name).is_some()).map(|(member, _)| member)
 }
 
@@ -173,6 +249,7 @@ pub(super) fn snake(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{invoice, order};
     use super::*;
 
     #[test]
@@ -183,6 +260,21 @@ mod tests {
         assert_eq!(spelled("destinationWalletAddressBsc", "destination_wallet_address_bsc"), Some(true));
         for other in ["", "order", "orderid", "order_Id", "order_i", "order_id_", "OrderId", "orderIdx"] {
             assert_eq!(spelled("orderId", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_table_is_found_and_no_other() {
+        for table in [order::ORDER, invoice::INVOICE, invoice::PAYMENT] {
+            let sources = table.members.iter().flat_map(|member| member.sources).enumerate();
+            for (number, source) in sources.filter(|(_, source)| !source.beside) {
+                assert_eq!(table.find(source.camel), Some((number, false)), "{}", source.camel);
+                let snake = snake(source.camel);
+                assert_eq!(table.find(&snake), Some((number, snake != source.camel)), "{snake}");
+            }
+            for other in ["", "x", "refund_Status", "orderid", "order", "Status", "statuses", "é"] {
+                assert_eq!(table.find(other), None, "{other}");
+            }
         }
     }
 

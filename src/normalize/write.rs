@@ -98,7 +98,7 @@ mod tests {
 
     fn check(text: &str, expected: &str) {
         let mut out = Vec::new();
-        value(&Tape::of(serde_json::from_str(text).unwrap()).unwrap(), ROOT, &mut out);
+        value(&Tape::of(text).unwrap(), ROOT, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), expected, "{text}");
     }
 

@@ -29,23 +29,6 @@ pub(crate) fn members<'a, const N: usize>(
     Ok(found)
 }
 
-/// As [`members`], and of the object that is the member called `inside` the members called `inner`: in one pass.
-///
-/// `None` wherever a closer look is needed, because something of it is no object or not well-formed.
-pub(crate) fn members_inside<'a, const N: usize, const M: usize>(
-    text: &'a str,
-    names: &[&str; N],
-    inside: &str,
-    inner: &[&str; M],
-) -> Option<Members<'a, N, M>> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let found = json.deserialize_map(PickInside { names, inside, inner }).ok()?;
-    json.end().ok().map(|()| found)
-}
-
-/// Members of an object, and members of one of them.
-type Members<'a, const N: usize, const M: usize> = ([Option<&'a RawValue>; N], [Option<&'a RawValue>; M]);
-
 /// The first member called `name` of the object that `text` begins with, as it came. Nothing behind it is read.
 pub(crate) fn first_member<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let mut found = None;
@@ -70,38 +53,6 @@ pub(crate) fn is_well_formed(bytes: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
 }
 
-/// Whether arrays and objects nest deeper than [`DEPTH_MAX`].
-pub(crate) fn too_deep(text: &str) -> bool {
-    // Few messages hold enough opening brackets, which differ in one bit, to have their depth counted. Counts
-    // of 255 bytes fit a byte, which lets the compiler compare many bytes at once.
-    let counts =
-        text.as_bytes().chunks(255).map(|bytes| bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>());
-    let opening: usize = counts.map(usize::from).sum();
-    opening > DEPTH_MAX && depth(text.as_bytes()) > DEPTH_MAX
-}
-
-fn depth(text: &[u8]) -> usize {
-    let mut depth = 0_usize;
-    let mut deepest = 0;
-    let mut quoted = false;
-    let mut escaped = false;
-    for byte in text {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            _ if quoted => {}
-            b'{' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
 struct Pick<'n, const N: usize>(&'n [&'n str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
@@ -113,48 +64,13 @@ impl<'de, const N: usize> Visitor<'de> for Pick<'_, N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
         let mut found = [None; N];
-        while let Some(name) = object.next_key_seed(Position(self.0, None))? {
+        while let Some(name) = object.next_key_seed(Position(self.0))? {
             match name {
                 Some(at) => found[at] = Some(object.next_value()?),
                 None => drop(object.next_value::<IgnoredAny>()?),
             }
         }
         Ok(found)
-    }
-}
-
-impl<'de, const N: usize> DeserializeSeed<'de> for Pick<'_, N> {
-    type Value = [Option<&'de RawValue>; N];
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, object: D) -> Result<Self::Value, D::Error> {
-        object.deserialize_map(self)
-    }
-}
-
-struct PickInside<'n, const N: usize, const M: usize> {
-    names: &'n [&'n str; N],
-    inside: &'n str,
-    inner: &'n [&'n str; M],
-}
-
-impl<'de, const N: usize, const M: usize> Visitor<'de> for PickInside<'_, N, M> {
-    type Value = Members<'de, N, M>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        let mut inner = [None; M];
-        while let Some(name) = object.next_key_seed(Position(self.names, Some(self.inside)))? {
-            match name {
-                Some(at) if at < N => found[at] = Some(object.next_value()?),
-                Some(_) => inner = object.next_value_seed(Pick(self.inner))?,
-                None => drop(object.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok((found, inner))
     }
 }
 
@@ -169,7 +85,7 @@ impl<'de> Visitor<'de> for First<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
-        while let Some(name) = object.next_key_seed(Position(self.0, None))? {
+        while let Some(name) = object.next_key_seed(Position(self.0))? {
             if name.is_some() {
                 *self.1 = Some(object.next_value()?);
                 return Err(serde::de::Error::custom("found"));
@@ -180,8 +96,8 @@ impl<'de> Visitor<'de> for First<'_, 'de> {
     }
 }
 
-/// Reads a member's name as its place among the names that are wanted, the second ones behind the first.
-struct Position<'n>(&'n [&'n str], Option<&'n str>);
+/// Reads a member's name as its place among the names that are wanted.
+struct Position<'n>(&'n [&'n str]);
 
 impl<'de> DeserializeSeed<'de> for Position<'_> {
     type Value = Option<usize>;
@@ -199,7 +115,7 @@ impl Visitor<'_> for Position<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().copied().chain(self.1).position(|wanted| wanted == name))
+        Ok(self.0.iter().position(|wanted| *wanted == name))
     }
 }
 
@@ -228,34 +144,6 @@ mod tests {
         for broken in ["", "{", "{\"a\":}", "{} x", "[1", "5 5", "{\"a\":01}", "{\"c\":tru}", "{a:1}"] {
             assert_eq!(pick(broken), None, "{broken}");
         }
-    }
-
-    #[test]
-    fn members_inside_are_those_of_two_passes() {
-        let both = |text: &str| {
-            let texts = |values: &[Option<&RawValue>]| {
-                values.iter().map(|value| value.map(|value| value.get().to_owned())).collect::<Vec<_>>()
-            };
-            members_inside(text, &["a", "b"], "d", &["x", "a"]).map(|(outer, inner)| (texts(&outer), texts(&inner)))
-        };
-        let some = |texts: [&str; 2]| texts.map(|text| (!text.is_empty()).then(|| text.to_owned())).to_vec();
-        assert_eq!(both(r#"{"a":1,"d":{"a":{},"b":2},"b":3}"#), Some((some(["1", "3"]), some(["", "{}"]))));
-        assert_eq!(both(r#"{"d":{"x":1},"d":{"a":2}}"#), Some((some(["", ""]), some(["", "2"]))), "the last counts");
-        assert_eq!(both(r#" {"a":1} "#), Some((some(["1", ""]), some(["", ""]))));
-        for closer in ["", "5", "[]", "{} x", r#"{"d":5}"#, r#"{"d":null}"#, r#"{"d":"\ud800"}"#, r#"{"d":{"x":}}"#] {
-            assert_eq!(both(closer), None, "{closer}");
-        }
-    }
-
-    #[test]
-    fn depth_is_counted_outside_of_strings() {
-        let nested = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
-        assert!(!too_deep(&nested(DEPTH_MAX)));
-        assert!(too_deep(&nested(DEPTH_MAX + 1)));
-        assert!(!too_deep(&format!("[\"\\\"{}\"]", "[".repeat(1_000))));
-        assert!(!too_deep(&format!("[{}]", "[],".repeat(1_000))));
-        let far = "[".repeat(1_000_000);
-        assert!(members(&far, &["a"]).is_err() && too_deep(&far));
     }
 
     #[test]
