@@ -100,7 +100,8 @@ where
                 survived.push((fault, recovery));
             }
             Err(why) => {
-                failure = Some(format!("{title}, round {number}, {}, {why}", fault.name()));
+                let aftermath = tokio::task::block_in_place(|| stage.aftermath());
+                failure = Some(format!("{title}, round {number}, {}, {why}{aftermath}", fault.name()));
                 break;
             }
         }

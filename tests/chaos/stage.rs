@@ -3,7 +3,7 @@
 
 use crate::judged::{Ends, Verdict};
 use crate::provider::Provider;
-use crate::reader::{ALL, Reader, offsets, read_on};
+use crate::reader::{ALL, COMMITTED, Reader, offsets, read_on};
 use crate::relay::Relay;
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
@@ -164,6 +164,19 @@ impl<R> Stage<R> {
         let (records, stale) = oracle.records();
         let (excused, gone) = oracle.excused();
         Outcome { verdict, events: oracle.issued(), records, stale, excused, gone }
+    }
+
+    /// Of a run that failed: what a new consumer misses, and where an open transaction holds consumers of committed records.
+    pub fn aftermath(&self) -> String {
+        let stable = offsets(&self.config, Offset::End, COMMITTED);
+        let ends = offsets(&self.config, Offset::End, ALL);
+        let held = ends.iter().filter(|(place, end)| stable.get(*place) < Some(*end));
+        let held: Vec<_> =
+            held.map(|((topic, number), end)| format!("{}[{number}] before {end}", topic.as_str())).collect();
+        let mut anew = self.reader.oracle().again(&self.offsets(Offset::Beginning));
+        read_on(&self.config, &mut anew);
+        let misses = anew.interim(self.told()).lost;
+        format!("a new consumer misses {} {:?}\nheld by an open transaction: {held:?}\n", misses.count, misses.named)
     }
 
     /// What must not be in any log.
