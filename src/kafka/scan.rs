@@ -259,7 +259,7 @@ impl Reader {
 }
 
 /// Has a reading client learn the leaders of a topic. Before it is assigned partitions of it: without, it asks for them only after
-/// 500 ms. And after it was told of none. What is wrong otherwise, the reading meets as well.
+/// 500 ms. And after an answer that there are none. What is wrong otherwise, the reading meets as well.
 pub(super) fn meet(consumer: &BaseConsumer<Context>, topic: &str) {
     drop(consumer.fetch_metadata(Some(topic), ASK_SLICE));
 }

@@ -25,6 +25,8 @@ const AHEAD: usize = 256;
 const NOTICE: Duration = Duration::from_millis(50);
 /// How often it is looked where the inbox ends.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Records that are there and do not come for this long are asked for again.
+const STALLED_AFTER: Duration = Duration::from_secs(30);
 /// How many offsets are read first in search of the oldest webhook that is not taken; then doubled.
 const STEP: i64 = 64;
 
@@ -103,9 +105,10 @@ impl Inbox {
         let cancel = Cancel::default();
         let guard = CancelOnDrop(cancel.clone());
         let (sender, read) = mpsc::channel(AHEAD);
+        let moved = Moved::default();
         // As with `consume`: the runtime waits for it, and nobody asks how it ended.
         drop(tokio::task::spawn_blocking(move || {
-            Following { config, secrets: renewed, consumer, shard, next, sender }.run(&cancel)
+            Following { config, secrets: renewed, consumer, shard, next, moved, sender }.run(&cancel)
         }));
         Ok(Opened { inbox: Self { read, _cancel: guard }, next, lost, unread_ms })
     }
@@ -182,7 +185,25 @@ struct Following {
     shard: Shard,
     /// The offset behind the last record that was read.
     next: i64,
+    moved: Moved,
     sender: mpsc::Sender<Result<Read, StartError>>,
+}
+
+/// When the reading moved last, as far as looks show. Pure.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    to: i64,
+    at: Option<Instant>,
+}
+
+impl Moved {
+    /// What a look found: the next offset, and how many there are from it on. Whether those have not come for too long.
+    fn has_stalled(&mut self, next: i64, behind: u64, now: Instant) -> bool {
+        let at = self.at.filter(|_| behind > 0 && next == self.to);
+        let stalled = at.is_some_and(|at| now.duration_since(at) >= STALLED_AFTER);
+        *self = Self { to: next, at: at.filter(|_| !stalled).or(Some(now)) };
+        stalled
+    }
 }
 
 impl Following {
@@ -271,6 +292,10 @@ impl Following {
             self.next = self.next.max(position);
         }
         let behind = u64::try_from(end.saturating_sub(self.next)).unwrap_or_default();
+        if self.moved.has_stalled(self.next, behind, Instant::now()) {
+            tracing::warn!(shard = self.shard.number, next = self.next, behind, "inbox stalled: asking again");
+            assign(&self.consumer, topic, self.shard, self.next).ok()?;
+        }
         Some(Read::Looked { next: self.next, behind, at })
     }
 }
@@ -293,5 +318,25 @@ fn webhook(message: &BorrowedMessage<'_>) -> Webhook<'static> {
         bytes: Cow::Owned(message.payload().unwrap_or_default().to_vec()),
         received_at_ms: received_at_ms.or(message.timestamp().to_millis()).unwrap_or_default(),
         trace: parent.map(|parent| (Cow::Owned(parent), Cow::Owned(state))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_that_do_not_come_are_asked_for_again_once_in_a_while() {
+        let began = Instant::now();
+        let after = |seconds: u64| began + Duration::from_secs(seconds);
+        let mut moved = Moved::default();
+        let mut looks = |looks: &[(u64, i64, u64)]| {
+            let stalled = looks.iter().map(|(at, next, behind)| moved.has_stalled(*next, *behind, after(*at)));
+            stalled.collect::<Vec<_>>()
+        };
+        assert_eq!(looks(&[(0, 5, 0), (40, 5, 0)]), [false; 2], "nothing is there");
+        assert_eq!(looks(&[(41, 5, 2), (60, 6, 1), (89, 6, 1)]), [false; 3], "it moves");
+        assert_eq!(looks(&[(90, 6, 9), (95, 6, 9), (120, 6, 9)]), [true, false, true], "it does not move");
+        assert_eq!(looks(&[(395, 15, 0), (400, 15, 3)]), [false; 2], "they have just come");
     }
 }
