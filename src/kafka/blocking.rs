@@ -5,12 +5,14 @@ use super::errors::StartError;
 use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Between two attempts while Kafka is away: short alongside a broker's restart, long alongside a request.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// As long as for an outage: longer than a leader election with a fast controller.
+const REPORTED_AFTER: Duration = Duration::from_secs(3);
 
 /// Why blocking work did not come to its end.
 #[derive(Debug)]
@@ -89,6 +91,22 @@ pub(super) fn patiently<S, T>(
         }
         cancel.wait(RETRY_AFTER)?;
     }
+}
+
+/// The same where a start asks after its claim, and nobody else reports that Kafka does not answer: it is logged once, with the
+/// remedy where there is one.
+pub(super) fn patiently_from_start<T>(
+    cancel: &Cancel,
+    mut ask: impl FnMut() -> Result<T, AskError>,
+) -> Result<T, AskError> {
+    let began = Instant::now();
+    let mut reported = false;
+    let waiting = |reported: &mut bool, detail: &str| {
+        if began.elapsed() >= REPORTED_AFTER && !std::mem::replace(reported, true) {
+            tracing::warn!(detail, remedy = Cause::of(detail).map(Cause::remedy), "the start waits for kafka");
+        }
+    };
+    patiently(cancel, &mut reported, |_| ask(), waiting)
 }
 
 /// Cancels when dropped, as a future is that nobody awaits any more.

@@ -1,7 +1,7 @@
 //! What a relay that starts or is in doubt reads in Kafka itself: the newest checkpoint and marks, the journal, and
 //! which other relays write to the same control topic.
 
-use super::blocking::{self, AskError, Cancel, blocking};
+use super::blocking::{AskError, Cancel, blocking, patiently_from_start};
 use super::checkpoint::{CHECKPOINT, Checkpoint, Keys, Marks, Newest, Predecessor};
 use super::errors::StartError;
 use super::run::is_base;
@@ -79,7 +79,7 @@ pub async fn read_back(
         let keys = Keys::of(&config.name, shard);
         let checkpoint_key = keys.checkpoint();
         let journal_key = keys.journal();
-        let stretch = patiently(cancel, || control_since(&reader, control, shard, from_ms))?;
+        let stretch = patiently_from_start(cancel, || control_since(&reader, control, shard, from_ms))?;
         let total = stretch.end.abs_diff(stretch.start);
         let mut summary = Summary { records: 0, offsets: total, bytes: 0 };
         let mut damaged = None;
@@ -322,18 +322,6 @@ pub(super) fn since(reader: &Reader, cancel: &Cancel, topic: &str, from_ms: i64)
         _ => None,
     };
     Ok((0..).zip(starts.into_iter().zip(ends)).filter_map(stretch).collect())
-}
-
-/// Asks until Kafka answers.
-fn patiently<T>(cancel: &Cancel, mut ask: impl FnMut() -> Result<T, AskError>) -> Result<T, AskError> {
-    blocking::patiently(
-        cancel,
-        &mut (),
-        |()| ask(),
-        |(), detail| {
-            tracing::debug!(detail, "reading back waits for Kafka");
-        },
-    )
 }
 
 /// Gives each header to `each`, in order.

@@ -4,7 +4,7 @@ use super::begin::{Ends, appended_after, begin};
 use super::{RECEIVED_AT, TRACEPARENT, TRACESTATE, Webhook};
 use crate::clock::Moment;
 use crate::config::{Config, Secrets};
-use crate::kafka::blocking::{AskError, Cancel, CancelOnDrop, blocking, patiently};
+use crate::kafka::blocking::{AskError, Cancel, CancelOnDrop, blocking, patiently_from_start};
 use crate::kafka::client::{self, Context};
 use crate::kafka::errors::{self, Class, StartError};
 use crate::kafka::recover::headers_of;
@@ -94,10 +94,8 @@ impl Inbox {
         let secrets = renewed.borrow_and_update().clone();
         let found = blocking(move |cancel| {
             let reader = Reader::open(&config, &secrets)?;
-            let ask = |(): &mut ()| survey(&reader, &config, shard, from, cancel);
-            let (next, lost, unread_ms) = patiently(cancel, &mut (), ask, |(), detail| {
-                tracing::debug!(detail, "the inbox waits for Kafka");
-            })?;
+            let ask = || survey(&reader, &config, shard, from, cancel);
+            let (next, lost, unread_ms) = patiently_from_start(cancel, ask)?;
             let consumer = open(&config, &secrets, shard, next)?;
             Ok((config, consumer, next, lost, unread_ms))
         });
