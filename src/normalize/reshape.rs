@@ -216,10 +216,9 @@ impl<'a, 'w> Reshape<'a, 'w> {
             (Shape::Object(table), b'{') => self.object(table, Some(at), beside, &here, out),
             (Shape::List(table), b'[') => self.list(table, at, &here, out),
             (Shape::Inside(table), b'{') => {
+                let Some(member) = table.members.first() else { return false };
                 let slots = self.sort(table, at, &here);
-                for member in table.members {
-                    self.member(member, &slots[..2 * member.sources.len()], &here, out);
-                }
+                self.member(member, &slots[..2 * member.sources.len()], &here, out);
             }
             (Shape::Free, b'{') => write::value(self.tape, at, out),
             (Shape::Snake, b'{') => self.snake(at, &here, out),

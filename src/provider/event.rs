@@ -137,10 +137,13 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     let refuse = |reason, detail: String| Undecodable { reason, detail, id: None };
     let text = std::str::from_utf8(bytes)
         .map_err(|error| refuse(Reason::MalformedJson, format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-    let Some(tape) = Tape::of(text) else { return Err(not_cut(text)) };
+    let Some(tape) = Tape::of(text) else { return Err(malformed(text)) };
     let named = tape.named(ROOT, &OUTER);
     let [object, id, event_type, created, livemode, data] =
         named.ok_or_else(|| refuse(Reason::NotAnEvent, "not a JSON object".into()))?;
+    if ![Some(ROOT), data].into_iter().flatten().all(|object| tape.has_names_of_text(object)) {
+        return Err(malformed(text));
+    }
     let string = |at: At| tape.exact_string(at);
     let id = id.and_then(string).filter(|id| !id.is_empty());
     let refuse = |reason, detail: String| Undecodable { reason, detail, id: id.as_deref().map(str::to_owned) };
@@ -172,15 +175,17 @@ pub fn decode(bytes: &[u8]) -> Result<Event<'_>, Undecodable> {
     })
 }
 
-/// What is wrong with a text that has no tape, and the id in it where it is well-formed.
-fn not_cut(text: &str) -> Undecodable {
-    let (detail, id) = match json::members(text, &["id"]) {
+/// What is wrong with a text that has no tape, or a name in its envelope that is no text; and the id in it where both can be
+/// read.
+fn malformed(text: &str) -> Undecodable {
+    let read = || -> serde_json::Result<Option<String>> {
+        let [id, data] = json::members(text, &["id", "data"])?.unwrap_or_default();
+        data.map(|data| json::members(data.get(), &[])).transpose()?;
+        Ok(id.and_then(json::string).filter(|id| !id.is_empty()).map(Cow::into_owned))
+    };
+    let (detail, id) = match read() {
         Err(error) => (clip(&error.to_string(), DETAIL_CHARS_MAX), None),
-        Ok(found) => {
-            let [id] = found.unwrap_or_default();
-            let id = id.and_then(json::string).filter(|id| !id.is_empty());
-            (format!("nested deeper than {DEPTH_MAX}"), id.map(Cow::into_owned))
-        }
+        Ok(id) => (format!("nested deeper than {DEPTH_MAX}"), id),
     };
     Undecodable { reason: Reason::MalformedJson, detail, id }
 }
@@ -244,6 +249,11 @@ mod tests {
             check(text, Reason::MalformedJson, None);
         }
         assert_eq!(decode(b"{\"id\":\"\xff\"}").unwrap_err().reason, Reason::MalformedJson);
+        // The walk reads the same text with `json::members`, and must not find an id where this finds none.
+        let half = |member: &str| EVENT.replacen(member, &format!(r#""\ud800":1,{member}"#), 1);
+        check(&half(r#""created""#), Reason::MalformedJson, None);
+        check(&half(r#""object":{"#), Reason::MalformedJson, None);
+        assert!(decode(half(r#""id":"o1""#).as_bytes()).is_ok(), "what an object holds is not read here");
     }
 
     #[test]

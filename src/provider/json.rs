@@ -1,4 +1,4 @@
-//! Reading foreign JSON text: syntax is `serde_json`'s business, bounds are ours.
+//! Reading parts of foreign JSON text with `serde_json`. An event as a whole is cut up by [`tape`](super::tape).
 
 use serde::de::{DeserializeSeed, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;

@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -100,7 +101,9 @@ where
                 survived.push((fault, recovery));
             }
             Err(why) => {
-                let aftermath = tokio::task::block_in_place(|| stage.aftermath());
+                // Kafka may be what failed.
+                let aftermath = tokio::task::block_in_place(|| catch_unwind(AssertUnwindSafe(|| stage.aftermath())));
+                let aftermath = aftermath.unwrap_or_else(|_| "nothing more is known of it\n".to_owned());
                 failure = Some(format!("{title}, round {number}, {}, {why}{aftermath}", fault.name()));
                 break;
             }

@@ -168,12 +168,13 @@ impl<R> Stage<R> {
 
     /// Of a run that failed: what a new consumer misses, and where an open transaction holds consumers of committed records.
     pub fn aftermath(&self) -> String {
-        let stable = offsets(&self.config, Offset::End, COMMITTED);
         let ends = offsets(&self.config, Offset::End, ALL);
+        let stable = offsets(&self.config, Offset::End, COMMITTED);
         let held = ends.iter().filter(|(place, end)| stable.get(*place) < Some(*end));
         let held: Vec<_> =
             held.map(|((topic, number), end)| format!("{}[{number}] before {end}", topic.as_str())).collect();
-        let mut anew = self.reader.oracle().again(&self.offsets(Offset::Beginning));
+        let starts = offsets(&self.config, Offset::Beginning, ALL);
+        let mut anew = self.reader.oracle().again(&starts);
         read_on(&self.config, &mut anew);
         let misses = anew.interim(self.told()).lost;
         format!("a new consumer misses {} {:?}\nheld by an open transaction: {held:?}\n", misses.count, misses.named)

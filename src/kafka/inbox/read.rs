@@ -187,19 +187,22 @@ struct Following {
     sender: mpsc::Sender<Result<Read, StartError>>,
 }
 
-/// When the reading moved last, as far as looks show. Pure.
+/// When the reading moved last, as far as looks show that follow each other closely. Pure.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moved {
     to: i64,
     at: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl Moved {
-    /// What a look found: the next offset, and how many there are from it on. Whether those have not come for too long.
+    /// What a look found: the next offset, and how many there are from it on. Whether those have not come for too long. Where
+    /// Kafka or the relay was silent in between, the time begins again.
     fn has_stalled(&mut self, next: i64, behind: u64, now: Instant) -> bool {
-        let at = self.at.filter(|_| behind > 0 && next == self.to);
+        let follows = self.looked.is_some_and(|looked| now.duration_since(looked) <= 2 * LOOK_EVERY);
+        let at = self.at.filter(|_| follows && behind > 0 && next == self.to);
         let stalled = at.is_some_and(|at| now.duration_since(at) >= STALLED_AFTER);
-        *self = Self { to: next, at: at.filter(|_| !stalled).or(Some(now)) };
+        *self = Self { to: next, at: at.filter(|_| !stalled).or(Some(now)), looked: Some(now) };
         stalled
     }
 }
@@ -332,9 +335,13 @@ mod tests {
             let stalled = looks.iter().map(|(at, next, behind)| moved.has_stalled(*next, *behind, after(*at)));
             stalled.collect::<Vec<_>>()
         };
-        assert_eq!(looks(&[(0, 5, 0), (40, 5, 0)]), [false; 2], "nothing is there");
-        assert_eq!(looks(&[(41, 5, 2), (60, 6, 1), (89, 6, 1)]), [false; 3], "it moves");
-        assert_eq!(looks(&[(90, 6, 9), (95, 6, 9), (120, 6, 9)]), [true, false, true], "it does not move");
-        assert_eq!(looks(&[(395, 15, 0), (400, 15, 3)]), [false; 2], "they have just come");
+        let every_five = |from: u64, to: u64, next: i64, behind: u64| -> Vec<(u64, i64, u64)> {
+            (from..=to).step_by(5).map(|at| (at, next, behind)).collect()
+        };
+        assert!(!looks(&every_five(0, 60, 5, 0)).contains(&true), "nothing is there");
+        assert!(!looks(&every_five(65, 85, 5, 2)).contains(&true), "not long enough");
+        assert!(!looks(&every_five(90, 115, 6, 1)).contains(&true), "it moves");
+        assert_eq!(looks(&every_five(120, 155, 6, 9)), [true, false, false, false, false, false, true, false]);
+        assert_eq!(looks(&[(200, 6, 9), (205, 6, 9)]), [false; 2], "nobody looked for a while");
     }
 }

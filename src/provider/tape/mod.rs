@@ -1,7 +1,8 @@
 //! JSON text as a flat list of its values, so that any value is skipped in one step.
 //!
 //! One pass finds whether the text is well-formed (RFC 8259) and cuts it up: an event is read from its tape, and looked at no
-//! second time. It takes what `serde_json` takes, which says what is wrong with the rest; a property test holds the two together.
+//! second time. It takes what `serde_json` passes over (`IgnoredAny`), as deep as [`DEPTH_MAX`]; a property test holds the two
+//! together, and `serde_json` names what is wrong with the rest.
 
 mod cut;
 mod escapes;
@@ -89,11 +90,18 @@ impl<'a> Tape<'a> {
     pub(crate) fn named<const N: usize>(&self, object: At, names: &[&str; N]) -> Option<[Option<At>; N]> {
         let mut found = [None; N];
         for at in (self.kind(object) == b'{').then(|| self.members(object))? {
-            if let Some(place) = names.iter().position(|name| *name == self.name(at)) {
+            let called = self.name(at);
+            if let Some(place) = names.iter().position(|name| *name == called) {
                 found[place] = Some(at);
             }
         }
         Some(found)
+    }
+
+    /// Whether each name in an object is text: half a surrogate pair in it is none. True of what is no object.
+    pub(crate) fn has_names_of_text(&self, object: At) -> bool {
+        let name_is_text = |at: At| !self.is_escaped(at - 1) || self.exact_string(at - 1).is_some();
+        self.kind(object) != b'{' || self.members(object).all(name_is_text)
     }
 
     /// Places of an array's elements.
