@@ -3,8 +3,8 @@
 //! Whichever leg brought an event, in whichever of the provider's spellings of white space, order of members and
 //! escapes: the value has the same bytes. What depends on the relay is in a record's headers, not here.
 //!
-//! An event's `data.object` is cut into a flat [`tape`], and one pass over it, [`reshape`], writes the value straight into
-//! the caller's buffer, led by the tables of [`order`] and [`invoice`]. [`schema`] is made of the same tables.
+//! An event comes as a flat [`tape`](crate::provider::tape), and one pass over its `data.object`, [`reshape`], writes the value
+//! straight into the caller's buffer, led by the tables of [`order`] and [`invoice`]. [`schema`] is made of the same tables.
 
 mod invoice;
 mod money;
