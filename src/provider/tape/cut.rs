@@ -6,15 +6,15 @@ use super::{At, DEPTH_MAX, ROOT, Tape, Value};
 pub(super) fn cut(text: &str) -> Option<Tape<'_>> {
     // The documented objects have one value in 9 to 14 bytes, names included.
     let values = Vec::with_capacity(text.len() / 9 + 4);
-    Cutter { text, bytes: text.as_bytes(), at: 0, values, open: ROOT, depth: 0 }.cut()
+    let values = Cutter { bytes: text.as_bytes(), at: 0, values, open: ROOT, depth: 0 }.cut()?;
+    Some(Tape { text, values })
 }
 
 /// What is known of a text up to `at`.
 struct Cutter<'a> {
-    text: &'a str,
     bytes: &'a [u8],
     at: usize,
-    values: Vec<Value<'a>>,
+    values: Vec<Value>,
     /// The array or object that is open; of no meaning where `depth` is 0.
     open: At,
     depth: usize,
@@ -27,8 +27,8 @@ enum Inside {
     Object,
 }
 
-impl<'a> Cutter<'a> {
-    fn cut(mut self) -> Option<Tape<'a>> {
+impl Cutter<'_> {
+    fn cut(mut self) -> Option<Vec<Value>> {
         let mut inside = Inside::Array;
         loop {
             match self.visible()? {
@@ -53,7 +53,7 @@ impl<'a> Cutter<'a> {
             // Behind a value, or at the end of an empty array or object.
             loop {
                 if self.depth == 0 {
-                    return self.visible().is_none().then_some(Tape { values: self.values });
+                    return self.visible().is_none().then_some(self.values);
                 }
                 match (self.visible()?, inside) {
                     (b',', Inside::Array) => {
@@ -85,8 +85,8 @@ impl<'a> Cutter<'a> {
     /// An array or an object begins.
     fn begin(&mut self) -> Option<()> {
         self.depth += 1;
-        let text = &self.text[self.at..];
-        self.values.push(Value { text, next: place(self.open), escaped: false });
+        let start = place(self.at);
+        self.values.push(Value { start, end: start, next: place(self.open), escaped: false });
         self.open = self.values.len() - 1;
         self.at += 1;
         (self.depth <= DEPTH_MAX).then_some(())
@@ -97,11 +97,11 @@ impl<'a> Cutter<'a> {
         self.at += 1;
         self.depth -= 1;
         let next = place(self.values.len());
-        let rest = self.text.len() - self.at;
         let ended = &mut self.values[self.open];
-        ended.text = &ended.text[..ended.text.len() - rest];
+        ended.end = place(self.at);
         self.open = std::mem::replace(&mut ended.next, next) as At;
-        if self.values[self.open].text.starts_with('{') { Inside::Object } else { Inside::Array }
+        let opening = self.bytes[self.values[self.open].start as usize];
+        if opening == b'{' { Inside::Object } else { Inside::Array }
     }
 
     /// A member's name, and the colon behind it.
@@ -148,7 +148,7 @@ impl<'a> Cutter<'a> {
 
     fn push(&mut self, start: usize, escaped: bool) {
         let next = place(self.values.len() + 1);
-        self.values.push(Value { text: &self.text[start..self.at], next, escaped });
+        self.values.push(Value { start: place(start), end: place(self.at), next, escaped });
     }
 }
 

@@ -19,13 +19,15 @@ pub(crate) const ROOT: At = 0;
 /// The values of a text in the order in which they begin; names of members come before their values.
 #[derive(Debug)]
 pub(crate) struct Tape<'a> {
-    values: Vec<Value<'a>>,
+    text: &'a str,
+    values: Vec<Value>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Value<'a> {
-    /// As it came.
-    text: &'a str,
+struct Value {
+    /// Where in the text it begins, and where it ends.
+    start: u32,
+    end: u32,
     /// The place behind it and all that is inside of it; while it is open, the place of what encloses it.
     next: u32,
     /// Whether it is a string that has a backslash.
@@ -41,12 +43,13 @@ impl<'a> Tape<'a> {
 
     /// The value as it came.
     pub(crate) fn text(&self, at: At) -> &'a str {
-        self.values[at].text
+        let Value { start, end, .. } = self.values[at];
+        &self.text[start as usize..end as usize]
     }
 
     /// Its first byte, which shows its kind: one of `{ [ " t f n -`, or a digit.
     pub(crate) fn kind(&self, at: At) -> u8 {
-        self.text(at).as_bytes()[0]
+        self.text.as_bytes()[self.values[at].start as usize]
     }
 
     /// Whether it is `null`.
