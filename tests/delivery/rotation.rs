@@ -4,11 +4,14 @@
 use crate::support::kafka::{Broker, USER};
 use crate::support::process::Process;
 use crate::support::relay::{Rig, get, until};
+use crate::support::settings::clustered;
 use crate::support::systemd::Systemd;
 use crate::support::watch::{eventually, metric, published};
+use pepay_relay::config::Config;
 use pepay_relay::simulator::{Cut, Simulator};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// One an hour for a day.
@@ -150,13 +153,7 @@ async fn the_kafka_password_rotates_under_load_and_nothing_is_lost_or_repeated()
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("kafka-password");
     write(&file, USER.1);
-    let mut config = rig.config.clone();
-    config.kafka.bootstrap_servers = broker.secured().bootstrap.clone();
-    config.kafka.tls = true;
-    config.kafka.ca_file = Some(broker.secured().ca_file.clone());
-    config.kafka.username = Some(USER.0.to_owned());
-    config.kafka.sasl_mechanism = Some("SCRAM-SHA-512".to_owned());
-    config.secret_files.kafka_password = Some(file.clone());
+    let config = with_password(&rig.config, &broker, &file);
     let (simulator, secrets, tuning) = (Arc::clone(&rig.simulator), rig.secrets.clone(), rig.tuning);
     let mut relay = Process::ready(&Rig { simulator, config, secrets, tuning }).await;
     let load = rig.load();
@@ -180,6 +177,47 @@ async fn the_kafka_password_rotates_under_load_and_nothing_is_lost_or_repeated()
     assert!(!relay.said().contains("another-password") && !relay.said().contains(USER.1), "{}", relay.said());
     println!("{} events", rig.simulator.events().len());
     relay.stop().await;
+    rig.assert_delivered().await;
+}
+
+/// These settings, for a user whose password is in this file.
+fn with_password(config: &Config, broker: &Broker, file: &Path) -> Config {
+    let mut config = config.clone();
+    config.kafka.bootstrap_servers = broker.secured().bootstrap.clone();
+    config.kafka.tls = true;
+    config.kafka.ca_file = Some(broker.secured().ca_file.clone());
+    config.kafka.username = Some(USER.0.to_owned());
+    config.kafka.sasl_mechanism = Some("SCRAM-SHA-512".to_owned());
+    config.secret_files.kafka_password = Some(file.to_owned());
+    config
+}
+
+/// Longer than a member waits for its goodbye, and shorter than a session.
+const SILENT: Duration = Duration::from_secs(3);
+
+/// Kafka is silent while a node is given another password, so that the old membership cannot leave in order. The group does not
+/// wait for that one when Kafka answers again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_given_a_password_while_kafka_is_silent_joins_again() {
+    let broker = Broker::start_secured();
+    let rig = Rig::new(broker.bootstrap(), "silent-reload").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kafka-password");
+    write(&file, USER.1);
+    let config = clustered(with_password(&rig.config, &broker, &file), "n0", 1);
+    let mut node = Process::launch(&config, &rig.secrets, None, &[]);
+    node.line("relay ready").await;
+    tokio::task::block_in_place(|| broker.rotate(USER.0, "another-password"));
+    broker.freeze();
+    write(&file, "another-password");
+    node.signal("HUP");
+    node.line("reloaded").await;
+    tokio::time::sleep(SILENT).await;
+    broker.thaw();
+    node.another("shards assigned").await;
+    rig.simulator.create_order().unwrap();
+    rig.until_delivered().await;
+    node.stop().await;
     rig.assert_delivered().await;
 }
 

@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Statistics};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ const WAITING: usize = 16;
 const SERVE: Duration = Duration::from_millis(50);
 /// A coordinator that answers within this time is there to receive the goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+/// How soon a member that is done, and could not leave, tries again.
+const GOODBYE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What the group decided for this node.
 #[derive(Debug)]
@@ -95,7 +98,8 @@ fn open(
     let said = Context::of(secrets);
     let settings = client::member(config, secrets);
     let unusable = |error: KafkaError| StartError::Settings(format!("kafka.options: {error}"));
-    let context = Rebalancing { said, changes, outside_since: Mutex::new(Some(Instant::now())) };
+    let outside_since = Mutex::new(Some(Instant::now()));
+    let context = Rebalancing { said, changes, outside_since, is_done: AtomicBool::new(false) };
     let consumer = BaseConsumer::from_config_and_context(&settings, context).map_err(unusable)?;
     consumer.subscribe(&[&config.kafka.topics.inbox]).map_err(unusable)?;
     Ok(consumer)
@@ -107,6 +111,8 @@ struct Rebalancing {
     changes: mpsc::Sender<Result<Change, StartError>>,
     /// The group has had no place for the node since; none while it is a member.
     outside_since: Mutex<Option<Instant>>,
+    /// Another member has taken its place: what the group decides for this one is nobody's business any more.
+    is_done: AtomicBool,
 }
 
 impl Rebalancing {
@@ -115,8 +121,10 @@ impl Rebalancing {
     }
 
     fn tell(&self, change: Change) {
-        // The node may have left.
-        let _ = self.changes.blocking_send(Ok(change));
+        if !self.is_done.load(Ordering::Relaxed) {
+            // The node may have left.
+            let _ = self.changes.blocking_send(Ok(change));
+        }
     }
 }
 
@@ -170,6 +178,7 @@ impl Serving {
     fn run(mut self, mut consumer: BaseConsumer<Rebalancing>, cancel: &Cancel) {
         let mut last = None;
         let mut answered = None;
+        let mut leaving = Leaving::default();
         while !cancel.is_set() {
             // What the group's own reader fetched before it was paused is nobody's.
             if let Some(Err(error)) = consumer.poll(SERVE)
@@ -186,12 +195,14 @@ impl Serving {
             if self.secrets.has_changed().unwrap_or(false) {
                 let secrets = self.secrets.borrow_and_update().clone();
                 match open(&self.config, &secrets, self.sender.clone()) {
-                    Ok(renewed) => leave(std::mem::replace(&mut consumer, renewed), &self.config.name),
+                    Ok(renewed) => leaving.add(std::mem::replace(&mut consumer, renewed)),
                     Err(error) => tracing::warn!(%error, "the group cannot be joined with the new secrets"),
                 }
             }
+            leaving.serve(&self.config);
         }
-        leave(consumer, &self.config.name);
+        leaving.consumers.push(consumer);
+        leaving.end(&self.config);
     }
 
     /// Kafka answers a question for the group twice, half of `join_within` apart, and the node was outside the group all that
@@ -259,15 +270,58 @@ impl Serving {
     }
 }
 
-/// Leaves in order where the coordinator is there to receive it. Where it is away, librdkafka 2.12 may crash in the
-/// goodbye (confluentinc/librdkafka#5347, fixed in 2.14.2), and nobody would receive it: the client is left to the end
-/// of the process, and the group to the end of the session.
-fn leave(consumer: BaseConsumer<Rebalancing>, group: &str) {
-    match consumer.fetch_group_list(Some(group), GOODBYE_WITHIN) {
-        Ok(_) => drop(consumer),
+/// Members whose place another one has taken. Each is served until it has left: librdkafka keeps the place of a member that
+/// nobody serves, and the whole group would wait for it at every division, for `max.poll.interval.ms`.
+#[derive(Default)]
+struct Leaving {
+    consumers: Vec<BaseConsumer<Rebalancing>>,
+    tried: Option<Instant>,
+}
+
+impl Leaving {
+    /// This one is to leave as soon as its coordinator answers. Its shards are nobody's from now on.
+    fn add(&mut self, consumer: BaseConsumer<Rebalancing>) {
+        let context = consumer.context();
+        context.tell(Change::Revoked);
+        context.is_done.store(true, Ordering::Relaxed);
+        self.consumers.push(consumer);
+        self.tried = None;
+    }
+
+    fn serve(&mut self, config: &Config) {
+        for consumer in &self.consumers {
+            drop(consumer.poll(Duration::ZERO));
+        }
+        if !self.consumers.is_empty() && self.tried.is_none_or(|tried| tried.elapsed() >= GOODBYE_AGAIN_AFTER) {
+            self.consumers = self.consumers.drain(..).filter_map(|consumer| left(consumer, config).err()).collect();
+            self.tried = Some(Instant::now());
+        }
+    }
+
+    /// The node ends. What cannot leave is left to the end of the process, and the group to the end of the session.
+    fn end(self, config: &Config) {
+        for consumer in self.consumers {
+            if let Err(stays) = left(consumer, config) {
+                std::mem::forget(stays);
+            }
+        }
+    }
+}
+
+/// Leaves in order where the coordinator is there to receive it, and gives the member back where it is not: librdkafka 2.12 may
+/// crash in the goodbye then (confluentinc/librdkafka#5347, fixed in 2.14.2), and nobody would receive it.
+fn left(consumer: BaseConsumer<Rebalancing>, config: &Config) -> Result<(), BaseConsumer<Rebalancing>> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(&config.kafka.topics.inbox, 0);
+    // The coordinator alone answers this.
+    match consumer.committed_offsets(list, GOODBYE_WITHIN) {
+        Ok(_) => {
+            drop(consumer);
+            Ok(())
+        }
         Err(error) => {
-            tracing::debug!(%error, "the group is not told that the node leaves");
-            std::mem::forget(consumer);
+            tracing::debug!(%error, "a member cannot leave the group yet");
+            Err(consumer)
         }
     }
 }
