@@ -1,7 +1,7 @@
 //! The way through the inbox: the node that gets a webhook appends it, and the owner of its shard takes it.
 
 use crate::clock::Clock;
-use crate::config::{Config, Secrets};
+use crate::config::Secrets;
 use crate::kafka::group::Reports;
 use crate::kafka::inbox::{Appender, Inbox, Read, Webhook};
 use crate::labels::{Account, Leg, Outcome, Topic};
@@ -149,19 +149,14 @@ pub(super) async fn watch_reach(appender: Appender, health: Arc<Health>, stop: C
 }
 
 /// Appends with new secrets for Kafka from when there are some.
-pub(super) async fn renew(
-    appender: Appender,
-    config: Config,
-    mut secrets: watch::Receiver<Secrets>,
-    stop: CancellationToken,
-) {
+pub(super) async fn renew(appender: Appender, mut secrets: watch::Receiver<Secrets>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             changed = secrets.changed() => if changed.is_err() { return },
         }
         let renewed = secrets.borrow_and_update().clone();
-        if let Err(error) = appender.renew(&config, &renewed) {
+        if let Err(error) = appender.renew(&renewed) {
             error!(%error, "webhooks cannot be appended with the new secrets");
         }
     }
@@ -262,10 +257,10 @@ impl Taking {
             Box::new(Trace { parent: parent.into_owned().into(), state: state.into_owned().into() })
         });
         let bytes = webhook.bytes.into_owned().into();
-        self.metrics.delivery(Leg::Webhook);
+        let counted = Counted::new(&self.metrics);
         let offered = intake.offer_from_inbox(bytes, webhook.received_at_ms, trace, next).await;
-        if offered.is_err() {
-            self.metrics.outcome(Leg::Webhook, Outcome::Failed);
+        if offered.is_ok() {
+            counted.is_taken();
         }
         offered.is_ok()
     }
@@ -280,6 +275,27 @@ impl Taking {
         self.unknown.send(Unknown { account: account.to_owned(), known }).await.map_err(|_| IntakeClosed)?;
         let known = answer.await.map_err(|_| IntakeClosed)?;
         Ok(of(&self.directory.borrow()).filter(|_| known))
+    }
+}
+
+/// A delivery that is counted, and counts as failed where nobody takes it: its offer may end at any moment.
+struct Counted<'m>(Option<&'m Metrics>);
+
+impl<'m> Counted<'m> {
+    fn new(metrics: &'m Metrics) -> Self {
+        metrics.delivery(Leg::Webhook);
+        Self(Some(metrics))
+    }
+
+    /// Whoever takes it counts its outcome.
+    fn is_taken(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|metrics| metrics.outcome(Leg::Webhook, Outcome::Failed));
     }
 }
 

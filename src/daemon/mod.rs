@@ -249,7 +249,7 @@ impl Shared {
             let appending = made.appending(receiver, appender.clone(), Arc::clone(metrics));
             door = Some(made);
             let watching = watch_reach(appender.clone(), Arc::clone(health), stop.clone());
-            let renewing = renew(appender, config.clone(), kafka_secrets.clone(), stop.clone());
+            let renewing = renew(appender, kafka_secrets.clone(), stop.clone());
             let told = stop.clone();
             tasks.spawn(async move {
                 tokio::join!(watching, renewing);

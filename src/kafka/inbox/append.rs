@@ -3,11 +3,12 @@
 use super::{NODE, RECEIVED_AT, TRACEPARENT, TRACESTATE, Webhook};
 use crate::clock::rfc3339;
 use crate::config::{Config, Secrets};
+use crate::kafka::blocking::Aside;
 use crate::kafka::client::{self, Context};
-use crate::kafka::errors::StartError;
+use crate::kafka::errors::{self, StartError};
 use crate::kafka::outage::Outage;
 use crate::kafka::shard::{Shard, key_of};
-use crate::telemetry::{Health, Metrics};
+use crate::telemetry::{Health, KafkaErrorKind, Metrics};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -25,24 +26,39 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Bound on the question whether the inbox is there.
 const ASK_WITHIN: Duration = Duration::from_secs(5);
 
+/// After a refusal Kafka is believed to take webhooks again no sooner than this, unless it takes one.
+const REFUSED_FOR: Duration = Duration::from_secs(5);
+
+type Appending = Aside<ThreadedProducer<Acknowledged>>;
+
 /// A producer of the inbox; a clone is the same one.
 #[derive(Clone)]
 pub struct Appender {
-    /// Replaced where the secrets are; what is under way stays with the one that it was given to.
-    producer: Arc<Mutex<Arc<ThreadedProducer<Acknowledged>>>>,
-    topic: String,
-    /// The relay's name, which is the key of an account without one.
-    name: String,
-    node: String,
-    shards: i32,
-    outage: Arc<Mutex<Outage>>,
+    config: Arc<Config>,
+    current: Arc<Mutex<Current>>,
+    reached: Arc<Mutex<Reached>>,
+    metrics: Arc<Metrics>,
 }
 
-fn producer(config: &Config, secrets: &Secrets) -> Result<Arc<ThreadedProducer<Acknowledged>>, StartError> {
-    let settings = client::appender(config, secrets);
-    ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
-        .map(Arc::new)
-        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))
+/// The producer that takes what comes now. What is under way stays with the one that it was given to.
+struct Current {
+    producer: Arc<Appending>,
+    secrets: Secrets,
+}
+
+impl Current {
+    fn new(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
+        let settings = client::appender(config, secrets);
+        let producer = ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
+            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+        Ok(Self { producer: Arc::new(Aside::new(producer)), secrets: secrets.clone() })
+    }
+}
+
+/// Whether Kafka takes webhooks.
+struct Reached {
+    outage: Outage,
+    refused: Option<Instant>,
 }
 
 /// Passes on what became of each record.
@@ -73,7 +89,7 @@ impl ProducerContext for Acknowledged {
 
 impl fmt::Debug for Appender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Appender").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Appender").finish_non_exhaustive()
     }
 }
 
@@ -90,12 +106,10 @@ impl Appender {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
         Ok(Self {
-            producer: Arc::new(Mutex::new(producer(config, secrets)?)),
-            topic: config.kafka.topics.inbox.clone(),
-            name: config.name.clone(),
-            node: config.cluster.node.clone(),
-            shards: config.cluster.shards,
-            outage: Arc::new(Mutex::new(Outage::new(health, metrics))),
+            config: Arc::new(config.clone()),
+            current: Arc::new(Mutex::new(Current::new(config, secrets)?)),
+            reached: Arc::new(Mutex::new(Reached { outage: Outage::new(health, Arc::clone(&metrics)), refused: None })),
+            metrics,
         })
     }
 
@@ -104,14 +118,18 @@ impl Appender {
     /// # Errors
     ///
     /// When `kafka.options` cannot be used; the old ones stay in use.
-    pub fn renew(&self, config: &Config, secrets: &Secrets) -> Result<(), StartError> {
-        let renewed = producer(config, secrets)?;
-        *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
+    pub fn renew(&self, secrets: &Secrets) -> Result<(), StartError> {
+        let renewed = Current::new(&self.config, secrets)?;
+        *self.current() = renewed;
         Ok(())
     }
 
-    fn producer(&self) -> Arc<ThreadedProducer<Acknowledged>> {
-        Arc::clone(&self.producer.lock().unwrap_or_else(PoisonError::into_inner))
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reached(&self) -> MutexGuard<'_, Reached> {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Appends a webhook; done when every replica in sync has it. After the `webhook.answer_within` of the settings it is given
@@ -121,11 +139,12 @@ impl Appender {
     ///
     /// The error of Kafka or of librdkafka.
     pub async fn append(&self, webhook: &Webhook<'_>) -> Result<(), String> {
-        let key = key_of(&self.name, &webhook.account);
+        let Config { name, cluster, .. } = &*self.config;
+        let key = key_of(name, &webhook.account);
         let received_at = rfc3339(webhook.received_at_ms);
         let mut headers = OwnedHeaders::new_with_capacity(4)
             .insert(Header { key: RECEIVED_AT, value: Some(&received_at) })
-            .insert(Header { key: NODE, value: Some(&self.node) });
+            .insert(Header { key: NODE, value: Some(&cluster.node) });
         if let Some((parent, state)) = &webhook.trace {
             headers = headers.insert(Header { key: TRACEPARENT, value: Some(parent.as_bytes()) });
             if !state.is_empty() {
@@ -133,46 +152,72 @@ impl Appender {
             }
         }
         let (acknowledge, mut acknowledged) = oneshot::channel();
-        let record = BaseRecord::with_opaque_to(&self.topic, Box::new(acknowledge))
-            .partition(Shard::of(&self.name, &webhook.account, self.shards).number)
+        let record = BaseRecord::with_opaque_to(&self.config.kafka.topics.inbox, Box::new(acknowledge))
+            .partition(Shard::of(name, &webhook.account, cluster.shards).number)
             .key(key)
             .payload(&*webhook.bytes)
             .headers(headers);
-        let producer = self.producer();
-        let said = &producer.client().context().0;
-        producer.send(record).map_err(|(error, _)| said.said_of(&error))?;
+        let producer = Arc::clone(&self.current().producer);
+        producer.send(record).map_err(|(error, _)| self.refused(&producer, &error))?;
         let began = Instant::now();
         let answer = loop {
             match timeout(LOOK_EVERY, &mut acknowledged).await {
                 Ok(answer) => break answer,
                 Err(_) => {
-                    let detail = said.away("the broker does not acknowledge webhooks");
-                    self.outage().silent_since(began, &detail);
+                    let detail = producer.client().context().0.away("the broker does not acknowledge webhooks");
+                    self.reached().outage.silent_since(began, &detail);
                 }
             }
         };
         match answer {
             Ok(Ok(())) => {
-                self.outage().over();
+                let mut reached = self.reached();
+                reached.refused = None;
+                reached.outage.over();
                 Ok(())
             }
-            Ok(Err(error)) => Err(said.said_of(&error)),
+            Ok(Err(error)) => Err(self.refused(&producer, &error)),
             Err(_) => Err("the producer of the inbox was closed".to_owned()),
+        }
+    }
+
+    /// Why an append failed. After a fatal error a producer takes nothing more, such as one with idempotence whose broker came back
+    /// without its last records (librdkafka, "Idempotent Producer"): the next append has a new one.
+    fn refused(&self, producer: &Arc<Appending>, error: &KafkaError) -> String {
+        let detail = producer.client().context().0.said_of(error);
+        if producer.client().fatal_error().is_some() {
+            self.replace(producer, &detail);
+        } else if error.rdkafka_error_code().is_some_and(errors::is_denied) {
+            let mut reached = self.reached();
+            reached.refused = Some(Instant::now());
+            reached.outage.waiting(&detail);
+        }
+        detail
+    }
+
+    fn replace(&self, spent: &Arc<Appending>, detail: &str) {
+        let mut current = self.current();
+        if Arc::ptr_eq(&current.producer, spent) {
+            tracing::debug!(detail, "the inbox needs a new Kafka producer");
+            self.metrics.kafka_error(KafkaErrorKind::Rebuild);
+            match Current::new(&self.config, &current.secrets) {
+                Ok(renewed) => *current = renewed,
+                Err(error) => tracing::error!(%error, "webhooks cannot be appended any more"),
+            }
         }
     }
 
     /// Kafka takes no webhooks now.
     pub fn unreachable(&self, detail: &str) {
-        self.outage().waiting(detail);
+        self.reached().outage.waiting(detail);
     }
 
-    /// Kafka takes webhooks again.
+    /// Kafka can be reached, and so takes webhooks again, unless it has just refused one.
     pub fn recovered(&self) {
-        self.outage().over();
-    }
-
-    fn outage(&self) -> MutexGuard<'_, Outage> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut reached = self.reached();
+        if reached.refused.is_none_or(|at| at.elapsed() >= REFUSED_FOR) {
+            reached.outage.over();
+        }
     }
 
     /// Whether the brokers answer and know the inbox. Blocking, for seconds at most.
@@ -181,12 +226,49 @@ impl Appender {
     ///
     /// What is in the way.
     pub fn reach(&self) -> Result<(), String> {
-        let producer = self.producer();
-        let asked = producer.client().fetch_metadata(Some(&self.topic), ASK_WITHIN);
+        let producer = Arc::clone(&self.current().producer);
+        let topic = &self.config.kafka.topics.inbox;
+        let asked = producer.client().fetch_metadata(Some(topic), ASK_WITHIN);
         let metadata = asked.map_err(|error| producer.client().context().0.said_of(&error))?;
         match metadata.topics().first().and_then(|topic| topic.error()) {
             None => Ok(()),
-            Some(code) => Err(format!("{}: {}", self.topic, rdkafka::error::RDKafkaErrorCode::from(code))),
+            Some(code) => Err(format!("{topic}: {}", rdkafka::error::RDKafkaErrorCode::from(code))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may stop")]
+
+    use super::*;
+    use crate::provider::Environment;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+    use std::borrow::Cow;
+
+    fn appender(cluster: &MockCluster<'_, DefaultProducerContext>) -> Appender {
+        let mut config = Config::minimal(Environment::Devnet, &cluster.bootstrap_servers());
+        config.webhook.answer_within = Duration::from_secs(5);
+        cluster.create_topic(&config.kafka.topics.inbox, 1, 1).unwrap();
+        let metrics = Arc::new(Metrics::new("test"));
+        Appender::new(&config, &Secrets::default(), Arc::default(), metrics).unwrap()
+    }
+
+    fn webhook() -> Webhook<'static> {
+        Webhook { account: Cow::Borrowed(""), bytes: Cow::Borrowed(b"{}"), received_at_ms: 1, trace: None }
+    }
+
+    /// As of a broker that came back without the last records that it had acknowledged.
+    #[tokio::test]
+    async fn after_a_fatal_error_of_the_producer_webhooks_are_appended_by_another_one() {
+        let cluster = MockCluster::new(1).unwrap();
+        let appender = appender(&cluster);
+        appender.append(&webhook()).await.unwrap();
+        let lost = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
+        cluster.request_errors(RDKafkaApiKey::Produce, &lost);
+        assert!(appender.append(&webhook()).await.is_err());
+        appender.append(&webhook()).await.unwrap();
     }
 }
