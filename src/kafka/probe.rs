@@ -63,7 +63,7 @@ fn tried(
         tuning: &Tuning::default(),
         answer_within: Some(ANSWER_WITHIN),
     };
-    let producer = opening.open(None, cancel, &mut |_, _| ())?;
+    let producer = opening.open(None, cancel, &mut |_, _| true)?;
     let mut work = Work {
         producer: &producer,
         carried: &mut Carried::default(),

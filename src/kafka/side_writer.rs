@@ -56,7 +56,7 @@ impl SideWriter {
                 tuning: &Tuning::default(),
                 answer_within: Some(ANSWER_WITHIN),
             };
-            let producer = opening.open(None, cancel, &mut |_, _| ())?;
+            let producer = opening.open(None, cancel, &mut |_, _| true)?;
             Ok(Self { config, name, producer: Arc::new(producer) })
         })
         .await

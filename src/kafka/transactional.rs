@@ -65,13 +65,13 @@ pub(super) struct Opening<'o> {
 
 impl Opening<'_> {
     /// `init_transactions`, which aborts what an earlier producer of the id left open and fences it (KIP-98). `waiting` is
-    /// called about twice a second while Kafka does not answer, with the beginning of the wait and the reason. `early` is
-    /// used in place of a new producer.
+    /// called about twice a second while Kafka does not answer, with the beginning of the wait and the reason; where it answers
+    /// `false`, this ends with [`AskError::Away`]. `early` is used in place of a new producer.
     pub(super) fn open(
         &self,
         early: Option<BaseProducer<Context>>,
         cancel: &Cancel,
-        waiting: &mut dyn FnMut(Instant, &str),
+        waiting: &mut dyn FnMut(Instant, &str) -> bool,
     ) -> Result<BaseProducer<Context>, AskError> {
         let producer = match early {
             Some(producer) => producer,
@@ -90,7 +90,9 @@ impl Opening<'_> {
             if self.answer_within.is_some_and(|within| began.elapsed() >= within) {
                 return Err(AskError::Away(detail));
             }
-            waiting(began, &detail);
+            if !waiting(began, &detail) {
+                return Err(AskError::Away(detail));
+            }
         }
     }
 

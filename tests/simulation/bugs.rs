@@ -75,6 +75,8 @@ pub enum Bug {
     EmptiedIsAFirstStart,
     /// A node claims whatever it finds, also when another one claimed since it decided to.
     ClaimOnOldKnowledge,
+    /// A claim fences although the group has taken the shard away since.
+    ClaimsWhatWasTaken,
     /// A node stops for a run of another node.
     FencedNodeStops,
     /// A node gives its shard 0 another transactional id than a relay outside the cluster does.
@@ -97,7 +99,7 @@ impl Bug {
         }
     }
 
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::MarkOnArrival,
         Self::CursorBeforeCommit,
         Self::GapClosedBeforeSettled,
@@ -134,6 +136,7 @@ impl Bug {
         Self::EmptiedIsAFirstStart,
         Self::WindowWithoutAccount,
         Self::ClaimOnOldKnowledge,
+        Self::ClaimsWhatWasTaken,
         Self::FencedNodeStops,
         Self::ShardZeroByAnotherId,
         Self::ForgetsWhileUnread,

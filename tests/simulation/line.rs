@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Between two attempts while Kafka is away.
 const RETRY_MS: i64 = 500;
+/// How often a claim looks whether the shard is its own again.
+const LOOK_MS: i64 = 50;
 /// Between two looks at who wrote the newest checkpoint.
 const CONFIRM_MS: i64 = 2000;
 /// After this long a record that did not reach Kafka is given up.
@@ -71,6 +73,9 @@ impl World {
         if !self.kafka.up && !matches!(line, Line::Committed | Line::Commit(..)) {
             return self.step(relay, RETRY_MS, Step::Line(line));
         }
+        if self.waits_for_its_shard(relay, &line) {
+            return;
+        }
         match line {
             Line::Decide => self.decide(relay, delay),
             Line::Fence => {
@@ -80,6 +85,10 @@ impl World {
                     self.relays[relay].early = Some(records);
                     // Reading takes its time.
                     return self.step(relay, 1000, Step::Line(Line::Fence));
+                }
+                if !self.relays[relay].owns() {
+                    self.oracle
+                        .fail("P7: a node fences whoever has the shard, which its group has taken away".to_owned());
                 }
                 let producer = self.kafka.init(&self.relays[relay].transactional_id);
                 let fencing = &mut self.relays[relay];
@@ -118,6 +127,25 @@ impl World {
             }
             Line::ReadBack(end) => self.read_back(relay, end),
         }
+    }
+
+    /// Whether the shard was taken away meanwhile, so that this step fences nobody: a claim waits, and whoever has claimed looks.
+    fn waits_for_its_shard(&mut self, number: usize, line: &Line) -> bool {
+        let Relay { claimed, .. } = self.relays[number];
+        let next = match line {
+            Line::Fence => Next::Fence,
+            Line::Attempt if !claimed => Next::Attempt,
+            _ => return false,
+        };
+        if settlement::claims(&next, self.relays[number].owns()) || self.scenario.has(Bug::ClaimsWhatWasTaken) {
+            return false;
+        }
+        match next {
+            next if claimed => self.obey(number, 1, Wait::No, next),
+            Next::Fence => self.step(number, LOOK_MS, Step::Line(Line::Fence)),
+            _ => self.step(number, LOOK_MS, Step::Line(Line::Attempt)),
+        }
+        true
     }
 
     /// Whether a node of a cluster need not wait for open transactions when it looks.
@@ -216,7 +244,7 @@ impl World {
             Wait::Retry => RETRY_MS,
             Wait::Confirm => CONFIRM_MS,
         };
-        // A claim asks nobody whose the shard is: it goes by the checkpoint that it was decided on.
+        // A claim waits where it is about to fence or to write.
         let owns = self.relays[relay].owns() || !self.relays[relay].claimed;
         let (longer, next) = settlement::allowed(next, owns);
         let wait = length(wait).max(length(longer));

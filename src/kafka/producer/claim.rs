@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// The last owner of a shard has this long to leave it.
 const LEAVES_WITHIN: Duration = Duration::from_secs(3);
 
-/// Between two looks whether it has.
+/// Between two looks whether it has, or whether a shard is assigned again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Fences every earlier producer of the name, reads the newest checkpoint and commits the claim.
@@ -45,9 +45,14 @@ pub(in crate::kafka) fn claim(setup: WriterSetup) -> Result<(Writer, Option<Pred
     let mut rehearsed = false;
     let mut next = Next::Fence;
     loop {
+        while !settlement::claims(&next, writer.owns()) {
+            writer.setup.cancel.wait(LOOK_AGAIN_AFTER)?;
+        }
         next = match next {
             Next::Fence | Next::Look => {
-                writer.renew()?;
+                if !writer.renew()? {
+                    continue;
+                }
                 let Survey { predecessor, others, holds } = writer.patiently(|writer| writer.survey())?;
                 let next = claim.fenced(predecessor.as_ref().map(|found| found.checkpoint.clone()));
                 if next == Next::Attempt {
@@ -143,7 +148,9 @@ impl Writer {
         let mut lacking = Vec::new();
         for (topic, name) in named {
             // A refused transaction leaves nothing to go on with.
-            self.fence()?;
+            if !self.renew()? {
+                return Ok(false);
+            }
             match self.rehearse(&[topic]) {
                 Err(Failure::Cancelled) => return Err(AskError::Cancelled),
                 Err(_) => lacking.extend(self.denied(name).map(|error| error.to_string())),

@@ -101,8 +101,9 @@ impl Writer {
             self.pause(wait, &detail).ok()?;
             next = match allowed {
                 Next::Fence => match self.fence() {
+                    Ok(None) => Next::Fence,
                     Ok(_) if self.is_only_run() => Next::Attempt,
-                    Ok(newest) => settlement.fenced(newest.as_ref()),
+                    Ok(Some(newest)) => settlement.fenced(newest.as_ref()),
                     Err(AskError::Cancelled) => return None,
                     Err(error) => return Some(Err(self.stopped(Stop::Fatal(StartError::from(error).to_string())))),
                 },
@@ -309,26 +310,28 @@ impl Writer {
     }
 
     /// `init_transactions`, which aborts what an earlier producer of the name left open and fences it, and then the
-    /// newest checkpoint. Waits for Kafka.
-    fn fence(&mut self) -> Result<Option<Newest>, AskError> {
-        self.renew()?;
-        if self.is_only_run() {
+    /// newest checkpoint. Waits for Kafka. `None` where the shard was taken away meanwhile: nobody is fenced.
+    fn fence(&mut self) -> Result<Option<Option<Newest>>, AskError> {
+        Ok(match self.renew()? {
+            false => None,
+            true if self.is_only_run() => Some(None),
+            true => Some(self.patiently(|writer| writer.newest())?),
+        })
+    }
+
+    /// `init_transactions` alone, and whether it was done: not where the shard was taken away meanwhile.
+    fn renew(&mut self) -> Result<bool, AskError> {
+        self.producer = None;
+        self.producer = self.patiently(|writer| writer.initialised())?;
+        self.carried = Carried::default();
+        Ok(self.producer.is_some())
+    }
+
+    fn initialised(&mut self) -> Result<Option<BaseProducer<Context>>, AskError> {
+        if !self.owns() {
             return Ok(None);
         }
-        self.patiently(|writer| writer.newest())
-    }
-
-    /// `init_transactions` alone.
-    fn renew(&mut self) -> Result<(), AskError> {
-        self.producer = None;
-        let producer = self.patiently(|writer| writer.initialised())?;
-        self.producer = Some(producer);
-        self.carried = Carried::default();
-        Ok(())
-    }
-
-    fn initialised(&mut self) -> Result<BaseProducer<Context>, AskError> {
-        let WriterSetup { config, secrets, topics, tuning, cancel, early, shard, .. } = &mut self.setup;
+        let WriterSetup { config, secrets, topics, tuning, cancel, early, shard, member, .. } = &mut self.setup;
         if secrets.has_changed().unwrap_or(false) {
             // Made with the old ones.
             *early = None;
@@ -346,7 +349,15 @@ impl Writer {
             tuning,
             answer_within: None,
         };
-        opening.open(early, cancel, &mut |began, detail| self.outage.silent_since(began, detail))
+        let owns = || member.as_ref().is_none_or(Member::owns);
+        let opened = opening.open(early, cancel, &mut |began, detail| {
+            self.outage.silent_since(began, detail);
+            owns()
+        });
+        match opened {
+            Err(AskError::Away(_)) if !owns() => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// The newest checkpoint. Waits for transactions that are open.

@@ -181,6 +181,12 @@ pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
     }
 }
 
+/// Whether a claim goes on to `next` now. One whose shard the group has taken away since waits until it is assigned again or the
+/// claim is given up: it would fence whoever serves the shard by then.
+pub fn claims(next: &Next, owns: bool) -> bool {
+    owns || !matches!(next, Next::Fence | Next::Look | Next::Attempt)
+}
+
 /// Whether the node `node`, which is to claim a shard, waits for its last owner: that one is still a member of the group, so
 /// that it drains what it has and records so in its last checkpoint.
 pub fn waits_for(newest: &Checkpoint, node: &str, members: &[String]) -> bool {

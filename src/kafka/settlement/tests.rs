@@ -86,6 +86,13 @@ fn who_does_not_own_the_shard_fences_nobody() {
 }
 
 #[test]
+fn a_claim_of_a_shard_that_was_taken_away_waits() {
+    let steps = [Next::Fence, Next::Look, Next::Attempt, Next::Committed(None), Next::Stop(End::Elsewhere)];
+    assert_eq!(steps.each_ref().map(|next| claims(next, false)), [false, false, false, true, true]);
+    assert_eq!(steps.each_ref().map(|next| claims(next, true)), [true; 5]);
+}
+
+#[test]
 fn only_a_relay_outside_the_cluster_ends_a_node() {
     let by = |node: Option<&str>| {
         let checkpoint = Checkpoint::new("theirs".to_owned(), 1, String::new(), "devnet");
