@@ -7,6 +7,7 @@ use super::Shared;
 use super::accounts::{Accounts, Common, Pace};
 use super::inbox::Door;
 use super::reach::Ways;
+use super::run::{failed, left};
 use super::shard::{End, Serving};
 use crate::config::AccountSecrets;
 use crate::exit::Exit;
@@ -85,7 +86,7 @@ impl Node {
             let membership = membership.map_err(|error| Some(Exit::from(error)))?;
             Ok((topics, membership))
         });
-        let ended = match joined {
+        let (failed, ended) = match joined {
             Ok((topics, membership)) => {
                 // It serves none yet, and misses no leg of any.
                 Shard::all(config.cluster.shards).for_each(|shard| shared.metrics.forget_shard(shard.number));
@@ -100,10 +101,10 @@ impl Node {
                 let Self { endpoints, mut tasks, door, .. } = self;
                 drop((endpoints, door));
                 while tasks.join_next().await.is_some() {}
-                why.map_or(Ok(()), Err)
+                (0, why.map_or(Ok(()), Err))
             }
         };
-        info!(left = 0, "stopped");
+        info!(left = left(&shared.metrics, failed), "stopped");
         ended
     }
 
@@ -120,7 +121,8 @@ impl Node {
 }
 
 impl Joined {
-    async fn run(mut self, mut membership: Membership) -> Result<(), Exit> {
+    /// Also returns how many deliveries had failed when the end began.
+    async fn run(mut self, mut membership: Membership) -> (u64, Result<(), Exit>) {
         let shared = Arc::clone(&self.node.shared);
         let mut account_secrets = shared.account_secrets.clone();
         let looking = tokio::spawn(look(Arc::clone(&shared)));
@@ -144,6 +146,7 @@ impl Joined {
             }
         };
         looking.abort();
+        let failed = failed(&shared.metrics);
         shared.health.set_phase(Phase::Stopping);
         shared.metrics.ready(false);
         shared.stop.cancel();
@@ -159,7 +162,7 @@ impl Joined {
         drop((endpoints, door));
         let goodbyes = async { while tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(shared.setup.config.shutdown.deadline, goodbyes).await;
-        ended.and(drained)
+        (failed, ended.and(drained))
     }
 
     /// What the group decided.

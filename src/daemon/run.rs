@@ -21,7 +21,7 @@ pub(super) async fn run(serving: Serving) -> Result<(), Exit> {
         }
         End::Failed(exit) => Err(exit),
     };
-    info!(left = left(&shared.metrics), "stopped");
+    info!(left = left(&shared.metrics, 0), "stopped");
     end
 }
 
@@ -31,8 +31,13 @@ fn stopping(health: &Health, metrics: &Metrics, stop: &CancellationToken) {
     stop.cancel();
 }
 
-/// Deliveries that are left to the provider, whichever part had them: a delivery fails only when the relay stops.
-fn left(metrics: &Metrics) -> u64 {
+/// Deliveries that are left to the provider, whichever part had them. `failed` of them failed before the end began.
+pub(super) fn left(metrics: &Metrics, failed: u64) -> u64 {
     let inside = |leg| u64::try_from(metrics.in_flight(leg)).unwrap_or_default();
-    Leg::ALL.into_iter().map(|leg| metrics.outcomes(leg, Outcome::Failed) + inside(leg)).sum()
+    self::failed(metrics).saturating_sub(failed) + Leg::ALL.into_iter().map(inside).sum::<u64>()
+}
+
+/// Deliveries that failed so far: the relay ended before they were committed, or let their shard go.
+pub(super) fn failed(metrics: &Metrics) -> u64 {
+    Leg::ALL.into_iter().map(|leg| metrics.outcomes(leg, Outcome::Failed)).sum()
 }
