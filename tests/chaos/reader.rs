@@ -23,6 +23,9 @@ pub const COMMITTED: &str = "read_committed";
 pub const ALL: &str = "read_uncommitted";
 /// How long a reader waits for one partition before it looks at the others.
 const PAUSE: Duration = Duration::from_millis(20);
+/// After this long without a record it reads on by new consumers: one was seen to fetch no more after a broker was away
+/// (confluentinc/librdkafka#4492).
+const SILENT: Duration = Duration::from_secs(30);
 /// Reading everything once more; a second takes some ten thousand records.
 const READ_MAX: Duration = Duration::from_secs(300);
 
@@ -31,6 +34,8 @@ pub struct Reader {
     config: Config,
     oracle: Arc<Mutex<Oracle>>,
     changed: watch::Receiver<u64>,
+    /// How often it read on by new consumers since nothing came.
+    renewed: u64,
     /// Without a place to wait in: what was sent has been taken.
     sources: Option<mpsc::SyncSender<Option<Source>>>,
     thread: Option<JoinHandle<()>>,
@@ -60,7 +65,8 @@ impl Reader {
                 sender.send_modify(|turn| *turn += 1);
             }
         });
-        let reader = Self { config: config.clone(), oracle, changed, sources: Some(sources), thread: Some(thread) };
+        let reader =
+            Self { config: config.clone(), oracle, changed, renewed: 0, sources: Some(sources), thread: Some(thread) };
         reader.go_on();
         reader
     }
@@ -79,6 +85,17 @@ impl Reader {
         self.read_from(Some(Source::new(&self.config, COMMITTED, &TOPICS, &ends)));
     }
 
+    fn renew(&mut self) {
+        eprintln!("nothing was read for {} s: new consumers read on", SILENT.as_secs());
+        self.renewed += 1;
+        tokio::task::block_in_place(|| self.go_on());
+    }
+
+    /// How often it read on by new consumers since nothing came.
+    pub fn renewed(&self) -> u64 {
+        self.renewed
+    }
+
     fn read_from(&self, source: Option<Source>) {
         self.sources.as_ref().expect("reading").send(source).expect("a thread");
     }
@@ -95,8 +112,11 @@ impl Reader {
             if holds(&self.oracle()) {
                 return true;
             }
-            if !matches!(tokio::time::timeout_at(deadline, self.changed.changed()).await, Ok(Ok(()))) {
-                return false;
+            let silent = tokio::time::Instant::now() + SILENT;
+            match tokio::time::timeout_at(silent.min(deadline), self.changed.changed()).await {
+                Ok(Ok(())) => {}
+                Err(_) if silent < deadline => self.renew(),
+                _ => return false,
             }
         }
     }

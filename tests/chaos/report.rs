@@ -47,11 +47,11 @@ impl<F: Faults> Report<F> {
             let figures = times.figures().map(|time| format!("{:>10.2}", time.as_secs_f64())).concat();
             text += &format!("{:32} {:>6}{figures}\n", fault.name(), times.0.len());
         }
-        let Outcome { verdict, events, records, stale, excused, gone } = &self.outcome;
+        let Outcome { verdict, events, records, stale, excused, gone, renewed } = &self.outcome;
         text += &format!(
             "\n{}: {} rounds in {:.0} s, seed {}: {events} events, {records} records ({stale} stale); lost {}, repeated {}, \
              out of order {}, unexplained {}; longest recovery {:.2} s; excused by what Kafka lost: {excused} repeated, \
-             {gone} lost\n",
+             {gone} lost; readers renewed {renewed}\n",
             self.title,
             self.rounds.len(),
             self.took.as_secs_f64(),
@@ -76,13 +76,13 @@ impl<F: Faults> Report<F> {
             (fault.name(), times)
         });
         let by_fault: serde_json::Map<String, Value> = by_fault.collect();
-        let Outcome { verdict, events, records, stale, excused, gone } = &self.outcome;
+        let Outcome { verdict, events, records, stale, excused, gone, renewed } = &self.outcome;
         json!({
             "run": self.title, "seed": self.seed, "rounds": self.rounds.len(), "seconds": self.took.as_secs(),
             "events": events, "records": records, "stale": stale,
             "lost": verdict.lost.count, "repeated": verdict.repeated.count,
             "out_of_order": verdict.out_of_order.count, "unexplained": verdict.unexplained.count,
-            "excused": { "repeated": excused, "lost": gone },
+            "excused": { "repeated": excused, "lost": gone }, "readers_renewed": renewed,
             "longest_recovery_ms": ms(self.all().percentile(100)), "by_fault": by_fault,
         })
     }
@@ -110,7 +110,8 @@ mod tests {
     fn rounds_are_counted_by_fault() {
         let s = Duration::from_secs;
         let rounds = vec![(Fault::Flap, s(3)), (Fault::KillBroker, s(9)), (Fault::Flap, s(1)), (Fault::Flap, s(2))];
-        let outcome = Outcome { verdict: Verdict::default(), events: 7, records: 9, stale: 1, excused: 3, gone: 2 };
+        let outcome =
+            Outcome { verdict: Verdict::default(), events: 7, records: 9, stale: 1, excused: 3, gone: 2, renewed: 0 };
         let report = Report { title: "relay".to_owned(), seed: 1, rounds, outcome, took: s(20) };
         let json = report.json();
         assert_eq!(

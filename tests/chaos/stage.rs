@@ -39,6 +39,8 @@ pub struct Outcome {
     pub excused: u64,
     /// Records that Kafka lost, and not the relay's memory of them.
     pub gone: u64,
+    /// How often the reader went on with new consumers since nothing came.
+    pub renewed: u64,
 }
 
 /// The parts, with one relay or with the nodes of a cluster.
@@ -163,7 +165,8 @@ impl<R> Stage<R> {
         let oracle = self.reader.oracle();
         let (records, stale) = oracle.records();
         let (excused, gone) = oracle.excused();
-        Outcome { verdict, events: oracle.issued(), records, stale, excused, gone }
+        let renewed = self.reader.renewed();
+        Outcome { verdict, events: oracle.issued(), records, stale, excused, gone, renewed }
     }
 
     /// Of a run that failed: what a new consumer misses, and where an open transaction holds consumers of committed records.
