@@ -4,6 +4,7 @@ use super::publish::{batch, start, unique};
 use crate::support::foreign::{open_transaction, write_at};
 use crate::support::kafka::Broker;
 use crate::support::process::Process;
+use crate::support::proxy::{END_TXN, Fault, LIST_OFFSETS, Proxy};
 use crate::support::relay::{Rig, get};
 use crate::support::settings::{config, secrets};
 use crate::support::systemd::Systemd;
@@ -94,6 +95,30 @@ async fn an_open_transaction_that_the_start_waits_for_is_named() {
     systemd.next("STATUS=ready: ").await;
     relay.stop().await;
     rig.assert_delivered().await;
+}
+
+/// All that a start asks about offsets after its rehearsal is where its window begins and ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_kafka_does_not_answer_is_logged_and_goes_on() {
+    let proxy = Proxy::start();
+    let _broker = Broker::start_behind(&proxy);
+    let rig = Rig::new(&proxy.address().to_string(), "unanswered-warm").await;
+    Process::ready(&rig).await.stop().await;
+    let asked = async |api| {
+        let proxy = proxy.clone();
+        tokio::task::spawn_blocking(move || proxy.wait_for(api)).await.unwrap();
+    };
+    proxy.set(&[Fault::HoldRequests(END_TXN)], None);
+    let mut relay = Process::start(&rig);
+    asked(END_TXN).await;
+    proxy.set(&[Fault::LoseRequests(LIST_OFFSETS)], None);
+    let line = relay.line("the start waits for kafka").await;
+    assert!(line["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{line}");
+    assert_eq!(relay.count("relay ready"), 0, "{}", relay.said());
+    proxy.clear();
+    relay.line("relay ready").await;
+    assert_eq!(relay.count("the start waits for kafka"), 1, "{}", relay.said());
+    relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
