@@ -202,7 +202,7 @@ impl Appender {
             self.metrics.kafka_error(KafkaErrorKind::Rebuild);
             match Current::new(&self.config, &current.secrets) {
                 Ok(renewed) => *current = renewed,
-                Err(error) => tracing::error!(%error, "webhooks cannot be appended any more"),
+                Err(error) => tracing::debug!(%error, "the inbox has no new Kafka producer"),
             }
         }
     }
