@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::{ClientContext, Statistics};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -201,7 +202,7 @@ impl Serving {
             }
             leaving.serve(&self.config);
         }
-        leaving.consumers.push(consumer);
+        leaving.consumers.push_back(consumer);
         leaving.end(&self.config);
     }
 
@@ -274,7 +275,7 @@ impl Serving {
 /// nobody serves, and the whole group would wait for it at every division, for `max.poll.interval.ms`.
 #[derive(Default)]
 struct Leaving {
-    consumers: Vec<BaseConsumer<Rebalancing>>,
+    consumers: VecDeque<BaseConsumer<Rebalancing>>,
     tried: Option<Instant>,
 }
 
@@ -284,7 +285,7 @@ impl Leaving {
         let context = consumer.context();
         context.tell(Change::Revoked);
         context.is_done.store(true, Ordering::Relaxed);
-        self.consumers.push(consumer);
+        self.consumers.push_back(consumer);
         self.tried = None;
     }
 
@@ -292,17 +293,21 @@ impl Leaving {
         for consumer in &self.consumers {
             drop(consumer.poll(Duration::ZERO));
         }
-        if !self.consumers.is_empty() && self.tried.is_none_or(|tried| tried.elapsed() >= GOODBYE_AGAIN_AFTER) {
-            self.consumers = self.consumers.drain(..).filter_map(|consumer| left(consumer, config).err()).collect();
+        // One at a time: where the coordinator does not answer, each takes a second.
+        if self.tried.is_none_or(|tried| tried.elapsed() >= GOODBYE_AGAIN_AFTER)
+            && let Some(first) = self.consumers.pop_front()
+        {
+            self.consumers.extend(left(first, config).err());
             self.tried = Some(Instant::now());
         }
     }
 
     /// The node ends. What cannot leave is left to the end of the process, and the group to the end of the session.
-    fn end(self, config: &Config) {
-        for consumer in self.consumers {
-            if let Err(stays) = left(consumer, config) {
-                std::mem::forget(stays);
+    fn end(mut self, config: &Config) {
+        while let Some(last) = self.consumers.pop_back() {
+            if let Err(stays) = left(last, config) {
+                std::mem::forget((stays, self.consumers));
+                return;
             }
         }
     }
