@@ -290,7 +290,7 @@ fn settings(config: &Config) -> String {
     let mut text = format!(
         "name = \"{name}\"\n\
          [provider]\napi_url = \"{api_url}\"\nwebsocket_url = \"{websocket_url}\"\nenvironment = \"devnet\"\n{}\
-         [websocket]\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
+         [websocket]\nenabled = {}\nping_interval = \"{}ms\"\nidle_timeout = \"{}ms\"\nbackoff_min = \"{}ms\"\nbackoff_max = \"{}ms\"\nframe_bytes_max = \"{}KiB\"\n\
          [webhook]\nvia = {}\n{}listen = \"{}\"\nconnections_max = {}\nconnections_per_address_max = {}\nbody_bytes_max = \"{}KiB\"\nbody_timeout = \"{}ms\"\nanswer_within = \"{}ms\"\n\
          [backfill]\nevery = \"{}ms\"\noverlap = \"{}ms\"\nhold_max = \"{}ms\"\nfirst_start = \"{}ms\"\n\
          [intake]\nbytes_max = \"{}KiB\"\n\
@@ -299,6 +299,7 @@ fn settings(config: &Config) -> String {
          [shutdown]\ndeadline = \"{}ms\"\n\
          [kafka]\nbootstrap_servers = \"{}\"\n",
         file("api_key_file", &config.secret_files.api_key),
+        websocket.enabled,
         ms(&websocket.ping_interval),
         ms(&websocket.idle_timeout),
         ms(&websocket.backoff_min),
