@@ -4,6 +4,7 @@
 //! distinguished by the API key at the head of their frame, and answers by their correlation id (the Kafka protocol
 //! guide, "Protocol Primitives").
 
+use super::ports::free_address;
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What is done to requests and answers of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing passes, in either direction. What was sent arrives when the fault is over, as TCP sends it again.
+    Cut,
     /// Requests never reach the broker.
     LoseRequests(i16),
     /// Requests reach the broker when the fault is over.
@@ -100,6 +103,20 @@ impl Proxy {
 
     pub fn towards(&self, broker: SocketAddr) {
         self.change(|state| state.broker = Some(broker));
+    }
+
+    /// Settings of a broker with a second listener, of which this proxy is the only way: who asks the proxy for the brokers
+    /// goes by it from then on, and who asks the first listener goes around it.
+    pub fn second_listener(&self) -> String {
+        let behind = free_address();
+        self.towards(behind);
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{{plain}},BEHIND://{behind},CONTROLLER://127.0.0.1:{{controller}}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{{plain}},BEHIND://{}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,BEHIND:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             inter.broker.listener.name=PLAINTEXT\n",
+            self.address
+        )
     }
 
     /// From now on these faults, and until a request of API key `until` comes.
@@ -178,7 +195,9 @@ impl Proxy {
                 self.change(|state| state.twin = None);
                 continue;
             }
-            drop(self.wait_while(|state| state.faults.contains(&Fault::HoldRequests(api))));
+            drop(self.wait_while(|state| {
+                [Fault::Cut, Fault::HoldRequests(api)].iter().any(|holds| state.faults.contains(holds))
+            }));
             if !self.state().faults.contains(&Fault::LoseRequests(api)) {
                 to.write_all(&frame)?;
             }
@@ -188,6 +207,7 @@ impl Proxy {
     fn answers(&self, mut from: &TcpStream, mut to: &TcpStream, asked: &Asked) -> io::Result<()> {
         loop {
             let frame = frame(&mut from)?;
+            drop(self.wait_while(|state| state.faults.contains(&Fault::Cut)));
             let api = asked.apis.lock().expect("not poisoned").remove(&correlation(&frame[4..]));
             let faults = self.state().faults.clone();
             let mut lost = false;
