@@ -16,7 +16,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-const QUEUED: &str = r#"{"ok":true,"queued":true}"#;
+/// The answer to a webhook that is in the inbox.
+pub const QUEUED: &str = r#"{"ok":true,"queued":true}"#;
 
 async fn rig(test: &str) -> Rig {
     let mut rig = Rig::new(Broker::shared().bootstrap(), test).await;
@@ -25,7 +26,7 @@ async fn rig(test: &str) -> Rig {
 }
 
 /// The walk comes too late to help, and there is no socket.
-fn webhooks_alone(rig: &mut Rig) {
+pub fn webhooks_alone(rig: &mut Rig) {
     rig.config.websocket.enabled = false;
     rig.config.backfill.every = Duration::from_secs(600);
     rig.config.backfill.first_start = Duration::ZERO;

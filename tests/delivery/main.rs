@@ -21,6 +21,7 @@ mod bench;
 mod both_legs;
 mod certificates;
 mod cluster;
+mod cluster_faults;
 mod drain;
 mod flood;
 mod gaps;

@@ -144,9 +144,14 @@ impl Rig {
 
     /// The same without these events, which nobody can fetch any more.
     pub async fn until_delivered_but(&self, lost: &BTreeSet<String>) {
-        let began = Instant::now();
         let issued = self.simulator.events();
-        let wanted: BTreeSet<_> = issued.iter().map(|event| event.id.clone()).filter(|id| !lost.contains(id)).collect();
+        let wanted = issued.iter().map(|event| event.id.clone()).filter(|id| !lost.contains(id)).collect();
+        self.until_committed(&wanted).await;
+    }
+
+    /// Waits until these events are in Kafka.
+    pub async fn until_committed(&self, wanted: &BTreeSet<String>) {
+        let began = Instant::now();
         loop {
             let mut found = BTreeSet::new();
             for topic in [Topic::Orders, Topic::Invoices] {
@@ -286,6 +291,15 @@ pub async fn post(url: &str, secret: &str, body: &[u8]) -> Answer {
 
 /// Posts a signed body to `url` by `client`.
 pub async fn post_by(client: &reqwest::Client, url: &str, secret: &str, body: &[u8]) -> Answer {
+    try_post_by(client, url, secret, body).await.expect("an answer")
+}
+
+/// Posts a signed body to `url`, on a connection of its own; an error where the peer is gone.
+pub async fn try_post(url: &str, secret: &str, body: &[u8]) -> reqwest::Result<Answer> {
+    try_post_by(client(), url, secret, body).await
+}
+
+async fn try_post_by(client: &reqwest::Client, url: &str, secret: &str, body: &[u8]) -> reqwest::Result<Answer> {
     let timestamp = now_ms().to_string();
     let request = client
         .post(url)
@@ -293,15 +307,15 @@ pub async fn post_by(client: &reqwest::Client, url: &str, secret: &str, body: &[
         .header(signature::SIGNATURE, signature::sign(secret.as_bytes(), &timestamp, body))
         .header(signature::TIMESTAMP, timestamp)
         .body(body.to_vec());
-    let response = request.send().await.expect("an answer");
+    let response = request.send().await?;
     let retry_after = response.headers().get("retry-after").map(|value| value.to_str().expect("text").to_owned());
     let status = response.status().as_u16();
-    Answer { status, retry_after, body: text(response).await }
+    Ok(Answer { status, retry_after, body: text(response).await? })
 }
 
 /// What is at `url`.
 pub async fn get(url: &str) -> String {
-    text(client().get(url).send().await.expect("an answer")).await
+    text(client().get(url).send().await.expect("an answer")).await.expect("a body")
 }
 
 /// One for the process, since making one reads every certificate of the system. Each request has its own connection: what is
@@ -323,8 +337,8 @@ fn making_client() -> reqwest::ClientBuilder {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the peer is the relay, whose bodies need no bound")]
-async fn text(response: reqwest::Response) -> String {
-    response.text().await.expect("a body")
+async fn text(response: reqwest::Response) -> reqwest::Result<String> {
+    response.text().await
 }
 
 /// An order event that nobody but the test knows of.
