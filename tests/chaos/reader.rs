@@ -23,8 +23,8 @@ pub const COMMITTED: &str = "read_committed";
 pub const ALL: &str = "read_uncommitted";
 /// How long a reader waits for one partition before it looks at the others.
 const PAUSE: Duration = Duration::from_millis(20);
-/// After this long without a record it reads on by new consumers: one was seen to fetch no more after a broker was away
-/// (confluentinc/librdkafka#4492).
+/// After this long without a record it reads on by new consumers: one that is assigned a partition sometimes stops when a broker is
+/// restarted (confluentinc/librdkafka#5153).
 const SILENT: Duration = Duration::from_secs(30);
 /// Reading everything once more; a second takes some ten thousand records.
 const READ_MAX: Duration = Duration::from_secs(300);
