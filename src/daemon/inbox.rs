@@ -287,7 +287,7 @@ impl<'m> Counted<'m> {
         Self(Some(metrics))
     }
 
-    /// Whoever takes it counts its outcome.
+    /// The relay's loop has it, and counts its outcome.
     fn is_taken(mut self) {
         self.0 = None;
     }

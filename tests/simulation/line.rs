@@ -88,7 +88,7 @@ impl World {
                 }
                 if !self.relays[relay].owns() {
                     self.oracle
-                        .fail("P7: a node fences whoever has the shard, which its group has taken away".to_owned());
+                        .fail("P7: a node fences the owner of a shard that its group has taken away".to_owned());
                 }
                 let producer = self.kafka.init(&self.relays[relay].transactional_id);
                 let fencing = &mut self.relays[relay];
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Whether the shard was taken away meanwhile, so that this step fences nobody: a claim waits, and whoever has claimed looks.
+    /// Whether the shard was taken away meanwhile, so that this step fences nobody: a claim waits, and a relay that has claimed looks.
     fn waits_for_its_shard(&mut self, number: usize, line: &Line) -> bool {
         let Relay { claimed, .. } = self.relays[number];
         let next = match line {

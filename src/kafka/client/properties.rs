@@ -283,8 +283,8 @@ pub(in crate::kafka) fn member(config: &Config, secrets: &Secrets) -> ClientConf
     client.set("session.timeout.ms", SESSION.as_millis().to_string());
     // A member learns of a change with its next heartbeat.
     client.set("heartbeat.interval.ms", "500");
-    // A member whose thread is stuck holds up the whole group for no longer than this: the coordinator waits so long for one
-    // that lives and does not join again. The thread serves it twenty times a second.
+    // A member whose thread is stuck holds up the whole group for no longer than this: the coordinator waits that time for one
+    // that lives and does not join again (KIP-62). The thread serves it twenty times a second.
     client.set("max.poll.interval.ms", "20000");
     client
 }

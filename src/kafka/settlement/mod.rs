@@ -182,7 +182,7 @@ pub fn allowed(next: Next, owns: bool) -> (Wait, Next) {
 }
 
 /// Whether a claim goes on to `next` now. One whose shard the group has taken away since waits until it is assigned again or the
-/// claim is given up: it would fence whoever serves the shard by then.
+/// claim is given up: it would fence the node that serves the shard by then.
 pub fn claims(next: &Next, owns: bool) -> bool {
     owns || !matches!(next, Next::Fence | Next::Look | Next::Attempt)
 }
