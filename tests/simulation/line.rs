@@ -87,8 +87,7 @@ impl World {
                     return self.step(relay, 1000, Step::Line(Line::Fence));
                 }
                 if !self.relays[relay].owns() {
-                    self.oracle
-                        .fail("P7: a node fences the owner of a shard that its group has taken away".to_owned());
+                    self.oracle.fail("P7: a node fences the owner of a shard that its group has taken away".to_owned());
                 }
                 let producer = self.kafka.init(&self.relays[relay].transactional_id);
                 let fencing = &mut self.relays[relay];
