@@ -251,14 +251,17 @@ pub(in crate::kafka) fn producer(
     client
 }
 
-/// The producer of the inbox: acknowledged by all replicas in sync, in order, and given up when the peer is asked to
-/// come back.
+/// The producer of the inbox: acknowledged by all replicas in sync, and given up when the peer is asked to come back.
+///
+/// Not idempotent: a record that is there twice is taken once, and one that a repeated request overtakes is marked, as if the
+/// sender had been late. With idempotence librdkafka has five records of a partition under way, not five requests, and spins
+/// while more wait (`rd_kafka_toppar_producer_serve`, rdkafka_broker.c); and an error of the sequence ends the producer.
 pub(in crate::kafka) fn appender(config: &Config, secrets: &Secrets) -> ClientConfig {
     let mut client = tunable(config, secrets, Kind::Producer, &[("linger.ms", "0".to_owned())]);
     client.set("client.id", member_id(config));
     client.set("message.timeout.ms", config.webhook.answer_within.as_millis().to_string());
     client.set("acks", "all");
-    client.set("enable.idempotence", "true");
+    client.set("enable.idempotence", "false");
     client.set("max.in.flight.requests.per.connection", "5");
     client
 }

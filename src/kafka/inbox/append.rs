@@ -8,7 +8,7 @@ use crate::kafka::client::{self, Context};
 use crate::kafka::errors::{self, StartError};
 use crate::kafka::outage::Outage;
 use crate::kafka::shard::{Shard, key_of};
-use crate::telemetry::{Health, KafkaErrorKind, Metrics};
+use crate::telemetry::{Health, Metrics};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -35,24 +35,16 @@ type Appending = Aside<ThreadedProducer<Acknowledged>>;
 #[derive(Clone)]
 pub struct Appender {
     config: Arc<Config>,
-    current: Arc<Mutex<Current>>,
+    /// Replaced where the secrets are; what is under way stays with the one that it was given to.
+    producer: Arc<Mutex<Arc<Appending>>>,
     reached: Arc<Mutex<Reached>>,
-    metrics: Arc<Metrics>,
 }
 
-/// The producer that takes what comes now. What is under way stays with the one that it was given to.
-struct Current {
-    producer: Arc<Appending>,
-    secrets: Secrets,
-}
-
-impl Current {
-    fn new(config: &Config, secrets: &Secrets) -> Result<Self, StartError> {
-        let settings = client::appender(config, secrets);
-        let producer = ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
-            .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
-        Ok(Self { producer: Arc::new(Aside::new(producer)), secrets: secrets.clone() })
-    }
+fn producer(config: &Config, secrets: &Secrets) -> Result<Arc<Appending>, StartError> {
+    let settings = client::appender(config, secrets);
+    let producer = ThreadedProducer::from_config_and_context(&settings, Acknowledged(Context::of(secrets)))
+        .map_err(|error| StartError::Settings(format!("kafka.options: {error}")))?;
+    Ok(Arc::new(Aside::new(producer)))
 }
 
 /// Whether Kafka takes webhooks.
@@ -107,9 +99,8 @@ impl Appender {
     ) -> Result<Self, StartError> {
         Ok(Self {
             config: Arc::new(config.clone()),
-            current: Arc::new(Mutex::new(Current::new(config, secrets)?)),
-            reached: Arc::new(Mutex::new(Reached { outage: Outage::new(health, Arc::clone(&metrics)), refused: None })),
-            metrics,
+            producer: Arc::new(Mutex::new(producer(config, secrets)?)),
+            reached: Arc::new(Mutex::new(Reached { outage: Outage::new(health, metrics), refused: None })),
         })
     }
 
@@ -119,13 +110,13 @@ impl Appender {
     ///
     /// When `kafka.options` cannot be used; the old ones stay in use.
     pub fn renew(&self, secrets: &Secrets) -> Result<(), StartError> {
-        let renewed = Current::new(&self.config, secrets)?;
-        *self.current() = renewed;
+        let renewed = producer(&self.config, secrets)?;
+        *self.producer.lock().unwrap_or_else(PoisonError::into_inner) = renewed;
         Ok(())
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn producer(&self) -> Arc<Appending> {
+        Arc::clone(&self.producer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn reached(&self) -> MutexGuard<'_, Reached> {
@@ -157,7 +148,7 @@ impl Appender {
             .key(key)
             .payload(&*webhook.bytes)
             .headers(headers);
-        let producer = Arc::clone(&self.current().producer);
+        let producer = self.producer();
         producer.send(record).map_err(|(error, _)| self.refused(&producer, &error))?;
         let began = Instant::now();
         let answer = loop {
@@ -181,30 +172,15 @@ impl Appender {
         }
     }
 
-    /// Why an append failed. After a fatal error a producer takes nothing more, such as one with idempotence whose broker came back
-    /// without its last records (librdkafka, "Idempotent Producer"): the next append has a new one.
-    fn refused(&self, producer: &Arc<Appending>, error: &KafkaError) -> String {
+    /// Why an append failed. Where a permission is missing, Kafka takes none.
+    fn refused(&self, producer: &Appending, error: &KafkaError) -> String {
         let detail = producer.client().context().0.said_of(error);
-        if producer.client().fatal_error().is_some() {
-            self.replace(producer, &detail);
-        } else if error.rdkafka_error_code().is_some_and(errors::is_denied) {
+        if error.rdkafka_error_code().is_some_and(errors::is_denied) {
             let mut reached = self.reached();
             reached.refused = Some(Instant::now());
             reached.outage.waiting(&detail);
         }
         detail
-    }
-
-    fn replace(&self, spent: &Arc<Appending>, detail: &str) {
-        let mut current = self.current();
-        if Arc::ptr_eq(&current.producer, spent) {
-            tracing::debug!(detail, "the inbox needs a new Kafka producer");
-            self.metrics.kafka_error(KafkaErrorKind::Rebuild);
-            match Current::new(&self.config, &current.secrets) {
-                Ok(renewed) => *current = renewed,
-                Err(error) => tracing::debug!(%error, "the inbox has no new Kafka producer"),
-            }
-        }
     }
 
     /// Kafka takes no webhooks now.
@@ -226,7 +202,7 @@ impl Appender {
     ///
     /// What is in the way.
     pub fn reach(&self) -> Result<(), String> {
-        let producer = Arc::clone(&self.current().producer);
+        let producer = self.producer();
         let topic = &self.config.kafka.topics.inbox;
         let asked = producer.client().fetch_metadata(Some(topic), ASK_WITHIN);
         let metadata = asked.map_err(|error| producer.client().context().0.said_of(&error))?;
@@ -262,7 +238,7 @@ mod tests {
 
     /// As of a broker that came back without the last records that it had acknowledged.
     #[tokio::test]
-    async fn after_a_fatal_error_of_the_producer_webhooks_are_appended_by_another_one() {
+    async fn after_an_error_of_the_sequence_webhooks_are_appended_again() {
         let cluster = MockCluster::new(1).unwrap();
         let appender = appender(&cluster);
         appender.append(&webhook()).await.unwrap();
