@@ -260,7 +260,7 @@ impl Taking {
         let counted = Counted::new(&self.metrics);
         let offered = intake.offer_from_inbox(bytes, webhook.received_at_ms, trace, next).await;
         if offered.is_ok() {
-            counted.is_taken();
+            counted.taken();
         }
         offered.is_ok()
     }
@@ -288,7 +288,7 @@ impl<'m> Counted<'m> {
     }
 
     /// The relay's loop has it, and counts its outcome.
-    fn is_taken(mut self) {
+    fn taken(mut self) {
         self.0 = None;
     }
 }
