@@ -23,6 +23,8 @@ const WAITING: usize = 16;
 const SERVE: Duration = Duration::from_millis(50);
 /// A coordinator that answers within this time is there to receive the goodbye.
 const GOODBYE_WITHIN: Duration = Duration::from_secs(1);
+/// Members that may be leaving at once; new secrets wait for a place, and then the newest count.
+const LEAVING_MAX: usize = 4;
 /// How soon a member that is done, and could not leave, tries again.
 const GOODBYE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -193,7 +195,7 @@ impl Serving {
                 break;
             }
             self.report(&consumer, &mut last);
-            if self.secrets.has_changed().unwrap_or(false) {
+            if leaving.consumers.len() < LEAVING_MAX && self.secrets.has_changed().unwrap_or(false) {
                 let secrets = self.secrets.borrow_and_update().clone();
                 match open(&self.config, &secrets, self.sender.clone()) {
                     Ok(renewed) => leaving.add(std::mem::replace(&mut consumer, renewed)),

@@ -219,17 +219,18 @@ mod tests {
 
     use super::*;
     use crate::provider::Environment;
+    use crate::telemetry::Phase;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
     use std::borrow::Cow;
 
-    fn appender(cluster: &MockCluster<'_, DefaultProducerContext>) -> Appender {
+    fn appender(cluster: &MockCluster<'_, DefaultProducerContext>, health: &Arc<Health>) -> Appender {
         let mut config = Config::minimal(Environment::Devnet, &cluster.bootstrap_servers());
         config.webhook.answer_within = Duration::from_secs(5);
         cluster.create_topic(&config.kafka.topics.inbox, 1, 1).unwrap();
         let metrics = Arc::new(Metrics::new("test"));
-        Appender::new(&config, &Secrets::default(), Arc::default(), metrics).unwrap()
+        Appender::new(&config, &Secrets::default(), Arc::clone(health), metrics).unwrap()
     }
 
     fn webhook() -> Webhook<'static> {
@@ -240,11 +241,30 @@ mod tests {
     #[tokio::test]
     async fn after_an_error_of_the_sequence_webhooks_are_appended_again() {
         let cluster = MockCluster::new(1).unwrap();
-        let appender = appender(&cluster);
+        let appender = appender(&cluster, &Arc::default());
         appender.append(&webhook()).await.unwrap();
         let lost = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER];
         cluster.request_errors(RDKafkaApiKey::Produce, &lost);
         assert!(appender.append(&webhook()).await.is_err());
         appender.append(&webhook()).await.unwrap();
+    }
+
+    /// That the brokers answer does not end it.
+    #[tokio::test]
+    async fn without_the_permission_kafka_takes_no_webhooks_until_it_takes_one() {
+        let cluster = MockCluster::new(1).unwrap();
+        let health = Arc::<Health>::default();
+        health.set_phase(Phase::Ready);
+        let appender = appender(&cluster, &health);
+        let denied = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+        cluster.request_errors(RDKafkaApiKey::Produce, &denied);
+        assert!(appender.append(&webhook()).await.is_err());
+        assert_eq!(health.phase(), Phase::KafkaUnavailable);
+        // The question also has librdkafka forget the refusal.
+        appender.reach().unwrap();
+        appender.recovered();
+        assert_eq!(health.phase(), Phase::KafkaUnavailable);
+        appender.append(&webhook()).await.unwrap();
+        assert_eq!(health.phase(), Phase::Ready);
     }
 }
